@@ -1,0 +1,1 @@
+//! The clients as state machines: producer and consumer on assigned partitions.

@@ -1,0 +1,1 @@
+//! The active controller: registrations, fencing, topics, elections, ISR changes.

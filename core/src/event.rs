@@ -1,0 +1,239 @@
+//! What comes in: the closed set of events that a machine is stepped with.
+//!
+//! Completions are named by what they complete (watermarks, read tags), never by a ticket, so late,
+//! merged and repeated ones are harmless. What goes out lives in [`crate::env`].
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use crate::env::{Channel, FileId, FileKind};
+use crate::msg::{Request, Response};
+use crate::types::{DirId, Monotonic, NodeId, PartitionId};
+
+/// One step's cause.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// The first event of an incarnation.
+    Start,
+    /// Stop gracefully: hand leadership over, flush, mark the shutdown clean.
+    Shutdown,
+    /// A timer fired. Live only if `deadline` is the one the machine has stored under `key`.
+    Timer {
+        /// Which.
+        key: TimerKey,
+        /// The deadline it was armed with.
+        deadline: Monotonic,
+    },
+    /// A disk operation's outcome.
+    Disk(DiskDone),
+    /// A request arrived. The connection delivers no further one until it is answered.
+    Request {
+        /// Where the answer goes.
+        from: ReplyTo,
+        /// The API version it was sent with.
+        version: i16,
+        /// The request.
+        request: Request,
+    },
+    /// A connection that requests came from is gone; what is parked for it may be dropped.
+    ConnectionClosed {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// The one outcome of a request that this machine sent.
+    Rpc {
+        /// Whom it was sent to.
+        peer: NodeId,
+        /// On which channel; outcomes of one channel come in the order of sending.
+        channel: Channel,
+        /// The answer, or why there is none.
+        outcome: Result<Response, RpcError>,
+    },
+}
+
+/// A connection that requests arrive on; unique within a node's incarnation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// Where an answer goes. Plain data: it can be stored, compared and printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplyTo {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The request's correlation id.
+    pub correlation: i32,
+}
+
+/// Why a request has no answer. Either way the peer may or may not have acted on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RpcError {
+    /// The connection could not be opened, or broke.
+    Disconnected,
+    /// No answer within the request's timeout.
+    TimedOut,
+    /// The peer does not speak this API in a version that we do, or sent bytes that are no answer.
+    Unsupported,
+}
+
+/// The timers of all machines, by what they are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TimerKey {
+    /// Quorum: no leader heard from, or the election got nowhere.
+    Election,
+    /// Quorum: fetch from the leader again after an error.
+    QuorumFetchBackoff,
+    /// Quorum leader: no majority of fetches (CheckQuorum, KIP-595).
+    CheckQuorum,
+    /// Quorum leader: tell this voter about the epoch again.
+    BeginEpochRetry(NodeId),
+    /// Quorum: a parked fetch of the metadata log has waited long enough.
+    QuorumFetchExpiry,
+    /// Controller: this broker's session ends.
+    BrokerSession(NodeId),
+    /// Controller: a parked reply has waited long enough.
+    ControllerExpiry,
+    /// Broker: register again.
+    RegistrationRetry,
+    /// Broker: next heartbeat.
+    Heartbeat,
+    /// Broker: send pending AlterPartition requests (again).
+    AlterPartition,
+    /// Broker: write high watermarks and recovery points to their checkpoints.
+    Checkpoint,
+    /// Broker: forwarded or parked client requests past their time.
+    ForwardExpiry,
+    /// Leader: the earliest parked produce of a partition expires.
+    ProduceExpiry(PartitionId),
+    /// Leader: look for followers that fell behind.
+    IsrCheck(PartitionId),
+    /// Broker: the earliest parked fetch expires.
+    FetchExpiry,
+    /// Follower: fetch from this leader again after an error.
+    ReplicaFetchBackoff(NodeId),
+    /// Client: linger, retry or give up on batches.
+    Producer,
+    /// Client: fetch again.
+    Consumer,
+    /// Client: refresh metadata.
+    ClientMetadata,
+    /// A workload's own timers, numbered by it.
+    Workload(u32),
+}
+
+/// A disk operation's outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DiskDone {
+    /// A directory's entries, after [`DiskOp::OpenDir`](crate::env::DiskOp::OpenDir).
+    Listed {
+        /// The directory.
+        dir: DirId,
+        /// Our files with their lengths in bytes, sorted by kind.
+        files: Vec<(FileKind, u64)>,
+        /// Names of sub-directories, sorted (only ever non-empty for the root).
+        dirs: Vec<String>,
+    },
+    /// Bytes below `upto` are in the page cache, and writing them did not fail.
+    Written {
+        /// The file.
+        file: FileId,
+        /// The generation that was written to.
+        generation: u32,
+        /// In bytes.
+        upto: u64,
+    },
+    /// Bytes below `upto` are durable.
+    Synced {
+        /// The file.
+        file: FileId,
+        /// The generation that was synced.
+        generation: u32,
+        /// In bytes.
+        upto: u64,
+    },
+    /// The directory's entries, as of the sync's submission or later, are durable.
+    DirSynced {
+        /// The directory.
+        dir: DirId,
+    },
+    /// What a read found.
+    Read {
+        /// What it was for.
+        tag: ReadTag,
+        /// The file.
+        file: FileId,
+        /// Where it starts.
+        at: u64,
+        /// The bytes; fewer than asked only at the file's end.
+        bytes: Bytes,
+    },
+    /// An operation failed. It is never retried: the log directory goes offline.
+    Failed {
+        /// The file, or the directory's `CleanShutdown` where the operation names none.
+        file: FileId,
+        /// What was attempted.
+        op: DiskOpKind,
+        /// Why.
+        error: DiskError,
+    },
+}
+
+impl DiskDone {
+    /// The directory that the completion is about.
+    pub fn dir(&self) -> DirId {
+        match self {
+            DiskDone::Listed { dir, .. } | DiskDone::DirSynced { dir } => *dir,
+            DiskDone::Written { file, .. }
+            | DiskDone::Synced { file, .. }
+            | DiskDone::Read { file, .. }
+            | DiskDone::Failed { file, .. } => file.dir,
+        }
+    }
+}
+
+/// The operation that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DiskOpKind {
+    /// Opening or listing a directory.
+    OpenDir,
+    /// Creating a file.
+    Create,
+    /// Appending.
+    Append,
+    /// Syncing a file or directory.
+    Sync,
+    /// Truncating.
+    Truncate,
+    /// Renaming, unlinking or removing.
+    Namespace,
+    /// Reading.
+    Read,
+}
+
+/// Why a disk operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DiskError {
+    /// The device says no (EIO).
+    Io,
+    /// No space left (ENOSPC).
+    Full,
+    /// Permission or anything else that the operating system refused.
+    Refused,
+}
+
+/// What a read is for; comes back with its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReadTag {
+    /// A small file, at start.
+    SmallFile,
+    /// The log's recovery scan.
+    Recovery,
+    /// Finding where to cut.
+    Truncation,
+    /// A parked fetch of this request reads this partition.
+    Fetch(ReplyTo),
+    /// A parked ListOffsets of this request looks a timestamp up.
+    Lookup(ReplyTo),
+    /// The metadata log is being replayed.
+    Replay,
+}

@@ -1,0 +1,194 @@
+//! The bug zoo: safety rules that history has taught, each named by what happens without it.
+//!
+//! A node is constructed with a [`FlawSet`], empty unless the tank or a model filled it; no
+//! configuration file or flag of the server can. A flaw flips one predicate at the rule's line, or
+//! calls one function in this module; it is never a second code path inside a rule.
+
+use core::fmt;
+
+/// A rule that can be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Flaw {
+    /// A follower cuts its log to its own high watermark instead of asking the leader where its
+    /// last epoch ends.
+    TruncateToHighWatermark,
+    /// A leader asked about an epoch that it never had answers with the start of the next one
+    /// under the asked epoch's name, instead of with its largest smaller epoch.
+    UnknownEpochAnsweredWithNext,
+    /// acks=all is answered as soon as the leader has appended.
+    AckAtLeaderAppend,
+    /// Under flush-before-ack, what is written but not yet synced counts as acknowledged.
+    AckBeforeFlush,
+    /// A voter answers before its vote is on disk.
+    VoteBeforeDurable,
+    /// A follower joins the ISR at the high watermark, though that lies below the start of the
+    /// leader's epoch.
+    EarlyIsrJoin,
+    /// A leader that restarts goes on leading in the epoch that it led before.
+    LeaderResumesEpoch,
+    /// The high watermark follows the committed ISR while an expansion is pending, instead of the
+    /// maximal one.
+    HighWatermarkByCommittedIsr,
+    /// Recovery accepts a batch whose CRC is wrong.
+    TornTailAccepted,
+    /// A failed sync is tried again.
+    FailedSyncRetried,
+}
+
+/// What the zoo tells about a flaw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Story {
+    /// The name that commands and JSON use.
+    pub name: &'static str,
+    /// Where history met it.
+    pub source: &'static str,
+    /// What goes wrong, in one paragraph.
+    pub story: &'static str,
+}
+
+impl Flaw {
+    /// All of them.
+    pub const ALL: [Flaw; 10] = [
+        Flaw::TruncateToHighWatermark,
+        Flaw::UnknownEpochAnsweredWithNext,
+        Flaw::AckAtLeaderAppend,
+        Flaw::AckBeforeFlush,
+        Flaw::VoteBeforeDurable,
+        Flaw::EarlyIsrJoin,
+        Flaw::LeaderResumesEpoch,
+        Flaw::HighWatermarkByCommittedIsr,
+        Flaw::TornTailAccepted,
+        Flaw::FailedSyncRetried,
+    ];
+
+    /// Its name, source and story.
+    pub fn story(self) -> Story {
+        match self {
+            Flaw::TruncateToHighWatermark => Story {
+                name: "truncate-to-high-watermark",
+                source: "KIP-101 scenario 1, KAFKA-1211",
+                story: "A follower holds an acknowledged record above its own high watermark, which \
+                        lags by one fetch. It restarts, cuts to that mark, and the leader dies \
+                        before it has fetched the record again: it leads without it.",
+            },
+            Flaw::UnknownEpochAnsweredWithNext => Story {
+                name: "unknown-epoch-answered-with-next",
+                source: "KIP-279, KAFKA-6361",
+                story: "After two quick elections a follower's last epoch is one that the leader \
+                        never had. Told where the next epoch starts, it keeps records that are \
+                        not the leader's; logs differ below the high watermark.",
+            },
+            Flaw::AckAtLeaderAppend => Story {
+                name: "ack-at-leader-append",
+                source: "the acks=all contract; Kafka's replication design, 4.7",
+                story: "The leader answers acks=all when it has the record itself. It crashes before \
+                        a follower fetched it, and the acknowledged record is gone.",
+            },
+            Flaw::AckBeforeFlush => Story {
+                name: "ack-before-flush",
+                source: "flush.messages=1; NATS 2.12.1 (Jepsen 2025), Raft section 3.8",
+                story: "A broker that promised to flush first counts what is only in page caches. \
+                        All nodes lose power, and acknowledged records with it.",
+            },
+            Flaw::VoteBeforeDurable => Story {
+                name: "vote-before-durable",
+                source: "Raft section 3.8, KIP-595 quorum-state",
+                story: "A voter grants its vote, answers, loses power before the vote is on disk, and \
+                        grants it again to another candidate of the same epoch: two leaders.",
+            },
+            Flaw::EarlyIsrJoin => Story {
+                name: "early-isr-join",
+                source: "KAFKA-7128",
+                story: "A new leader's high watermark is stale. A follower that has fetched up to \
+                        it, but not to the start of the leader's epoch, joins the ISR, is elected, \
+                        and lacks records that were acknowledged in the epoch before.",
+            },
+            Flaw::LeaderResumesEpoch => Story {
+                name: "leader-resumes-epoch",
+                source: "KAFKA-10527",
+                story: "A leader loses its unflushed tail, restarts and leads on in the same epoch. \
+                        It gives an (offset, epoch) that a follower already holds to another \
+                        record, and nothing can tell the two logs apart.",
+            },
+            Flaw::HighWatermarkByCommittedIsr => Story {
+                name: "high-watermark-by-committed-isr",
+                source: "KIP-497, KAFKA-12686",
+                story: "The controller has accepted an expansion that the leader does not know of \
+                        yet. The leader moves the high watermark without the new member, which is \
+                        then elected and lacks what was acknowledged.",
+            },
+            Flaw::TornTailAccepted => Story {
+                name: "torn-tail-accepted",
+                source: "ALICE (OSDI 2014); Kafka's log recovery",
+                story: "A power loss tears the last write. Recovery believes the batch's length and \
+                        does not check its CRC: half a batch becomes part of the log.",
+            },
+            Flaw::FailedSyncRetried => Story {
+                name: "failed-sync-retried",
+                source: "fsyncgate; Rebello et al., ATC 2020",
+                story: "A sync fails and the kernel marks the pages clean. The broker syncs again, \
+                        hears success, and acknowledges what is nowhere on disk.",
+            },
+        }
+    }
+
+    /// The flaw of that name.
+    pub fn from_name(name: &str) -> Option<Flaw> {
+        Flaw::ALL.into_iter().find(|flaw| flaw.story().name == name)
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.story().name)
+    }
+}
+
+/// The flaws that a node was built with. Fixed for its life; part of no hash and no comparison, so
+/// that a model's states with and without it have the same shape.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FlawSet(u64);
+
+impl FlawSet {
+    /// No flaw.
+    pub const NONE: FlawSet = FlawSet(0);
+
+    /// Is the rule left out?
+    pub fn has(self, flaw: Flaw) -> bool {
+        self.0 & (1 << flaw as u8) != 0
+    }
+
+    /// With one more.
+    pub fn with(self, flaw: Flaw) -> FlawSet {
+        FlawSet(self.0 | 1 << flaw as u8)
+    }
+
+    /// True if the node keeps every rule.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Those that are set, in order.
+    pub fn iter(self) -> impl Iterator<Item = Flaw> {
+        Flaw::ALL.into_iter().filter(move |flaw| self.has(*flaw))
+    }
+}
+
+impl FromIterator<Flaw> for FlawSet {
+    fn from_iter<I: IntoIterator<Item = Flaw>>(flaws: I) -> FlawSet {
+        flaws.into_iter().fold(FlawSet::NONE, FlawSet::with)
+    }
+}
+
+impl PartialEq for FlawSet {
+    fn eq(&self, _: &FlawSet) -> bool {
+        true
+    }
+}
+
+impl Eq for FlawSet {}
+
+impl core::hash::Hash for FlawSet {
+    fn hash<H: core::hash::Hasher>(&self, _: &mut H) {}
+}

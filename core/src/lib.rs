@@ -1,0 +1,36 @@
+//! The broker and client state machines of wavetank.
+//!
+//! Everything here is a plain function on plain state: a machine is handed one [`Event`](event::Event)
+//! and the capabilities of [`Env`](env::Env), and what it wants done leaves through those
+//! capabilities. Nothing in this crate reads a clock, opens a file or socket, starts a thread or
+//! knows whether it is simulated; `no_std` makes that a compile error rather than a habit.
+//!
+//! What does not live here: bytes of Kafka's wire protocol (`wavetank-wire`), tokio and files
+//! (`wavetank-server`), faults and checkers (`wavetank-sim`, `wavetank-linearizability`).
+#![no_std]
+#![warn(missing_docs)]
+
+extern crate alloc;
+
+#[cfg(test)]
+extern crate std;
+
+pub mod batch;
+pub mod broker;
+pub mod checkpoint;
+pub mod client;
+pub mod codec;
+pub mod config;
+pub mod controller;
+pub mod effects;
+pub mod env;
+pub mod error_code;
+pub mod event;
+pub mod flaw;
+pub mod log;
+pub mod metadata;
+pub mod msg;
+pub mod note;
+pub mod quorum;
+pub mod replica;
+pub mod types;

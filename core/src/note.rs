@@ -1,0 +1,320 @@
+//! Trace points: one note for each protocol transition that a model would name, with its before and
+//! after. The server turns them into log lines and metrics, the tank into traces, marks and fault
+//! triggers. They are outside the fingerprint and never influence a machine.
+
+use alloc::vec::Vec;
+
+use crate::error_code::ErrorCode;
+use crate::event::DiskOpKind;
+use crate::types::{
+    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicPartition,
+};
+
+/// Why a log was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TruncationReason {
+    /// The leader's log diverges from ours (KIP-101, KIP-279).
+    Diverging,
+    /// The leader's log ends before ours (fetch out of range).
+    LeaderEndsBefore,
+    /// The leader's log starts after our end: everything goes.
+    LeaderStartsAfter,
+    /// Recovery found bytes that are not a whole, valid batch.
+    TornTail,
+    /// Only under a flaw: cut to our own high watermark.
+    OwnHighWatermark,
+}
+
+/// A protocol transition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Note {
+    /// A log has been opened and checked.
+    Recovered {
+        /// Which.
+        partition: TopicPartition,
+        /// Its start.
+        log_start: Offset,
+        /// Its end.
+        log_end: Offset,
+        /// Bytes after the last valid batch that were cut.
+        torn_bytes: u64,
+    },
+    /// A log was cut.
+    Truncated {
+        /// Which.
+        partition: TopicPartition,
+        /// Log end before.
+        from: Offset,
+        /// Log end after.
+        to: Offset,
+        /// Why.
+        reason: TruncationReason,
+    },
+    /// A log rolled to a new segment.
+    Rolled {
+        /// Which.
+        partition: TopicPartition,
+        /// Base of the new segment.
+        base: Offset,
+    },
+    /// A leader appended.
+    LeaderAppended {
+        /// Where.
+        partition: TopicPartition,
+        /// In which epoch.
+        epoch: LeaderEpoch,
+        /// First offset.
+        first: Offset,
+        /// Log end after.
+        end: Offset,
+    },
+    /// A follower appended.
+    FollowerAppended {
+        /// Where.
+        partition: TopicPartition,
+        /// Following in which epoch.
+        epoch: LeaderEpoch,
+        /// Log end before.
+        first: Offset,
+        /// Log end after.
+        end: Offset,
+    },
+    /// This node leads a partition from now on.
+    BecameLeader {
+        /// Which.
+        partition: TopicPartition,
+        /// In which epoch.
+        epoch: LeaderEpoch,
+        /// Its log end when the epoch began.
+        start: Offset,
+        /// Its high watermark then.
+        high_watermark: Offset,
+        /// ISR.
+        isr: Vec<NodeId>,
+    },
+    /// This node follows from now on.
+    BecameFollower {
+        /// Which partition.
+        partition: TopicPartition,
+        /// Which epoch.
+        epoch: LeaderEpoch,
+        /// Whom, if anyone.
+        leader: Option<NodeId>,
+        /// Its log end.
+        log_end: Offset,
+        /// Its high watermark.
+        high_watermark: Offset,
+    },
+    /// A high watermark moved (leader or follower).
+    HighWatermark {
+        /// Where.
+        partition: TopicPartition,
+        /// Is this the leader's?
+        leader: bool,
+        /// Before.
+        from: Offset,
+        /// After.
+        to: Offset,
+    },
+    /// A leader asked the controller for another ISR.
+    IsrProposed {
+        /// Where.
+        partition: TopicPartition,
+        /// From.
+        from: Vec<NodeId>,
+        /// To.
+        to: Vec<NodeId>,
+        /// Based on this registration.
+        partition_epoch: PartitionEpoch,
+    },
+    /// A leader learned of a committed registration.
+    IsrCommitted {
+        /// Where.
+        partition: TopicPartition,
+        /// ISR.
+        isr: Vec<NodeId>,
+        /// Registration.
+        partition_epoch: PartitionEpoch,
+    },
+    /// The controller refused an ISR change.
+    IsrRefused {
+        /// Where.
+        partition: TopicPartition,
+        /// Why.
+        error: ErrorCode,
+    },
+    /// A leader acknowledged a produce.
+    ProduceAcked {
+        /// Where.
+        partition: TopicPartition,
+        /// With which acks.
+        acks: i16,
+        /// First offset.
+        first: Offset,
+        /// Log end of the batch.
+        end: Offset,
+    },
+    /// A leader refused or gave up on a produce.
+    ProduceFailed {
+        /// Where.
+        partition: TopicPartition,
+        /// Why.
+        error: ErrorCode,
+    },
+    /// A leader told a follower that their logs diverge.
+    DivergingEpoch {
+        /// Where.
+        partition: TopicPartition,
+        /// Whom.
+        follower: NodeId,
+        /// The follower's last epoch.
+        asked: LeaderEpoch,
+        /// The leader's answer: epoch.
+        epoch: LeaderEpoch,
+        /// The leader's answer: end.
+        end_offset: Offset,
+    },
+    /// A request carried an epoch that is not the current one.
+    Fenced {
+        /// Where.
+        partition: TopicPartition,
+        /// `FENCED_LEADER_EPOCH` or `UNKNOWN_LEADER_EPOCH`.
+        error: ErrorCode,
+    },
+    /// Quorum: this node wants to lead (pre-vote where `epoch` is still the old one).
+    QuorumCandidate {
+        /// Epoch.
+        epoch: LeaderEpoch,
+        /// Asking first without raising the epoch (KIP-996)?
+        pre_vote: bool,
+    },
+    /// Quorum: a vote is given; it is answered when durable.
+    QuorumVoted {
+        /// Epoch.
+        epoch: LeaderEpoch,
+        /// To whom.
+        candidate: NodeId,
+    },
+    /// Quorum: the answer granting a vote was sent.
+    QuorumVoteAnswered {
+        /// Epoch.
+        epoch: LeaderEpoch,
+        /// To whom.
+        candidate: NodeId,
+    },
+    /// Quorum: this node leads.
+    QuorumLeader {
+        /// Epoch.
+        epoch: LeaderEpoch,
+        /// Its log end when the epoch began.
+        start: Offset,
+    },
+    /// Quorum: this node follows.
+    QuorumFollower {
+        /// Epoch.
+        epoch: LeaderEpoch,
+        /// Whom.
+        leader: NodeId,
+    },
+    /// Quorum: a leader stepped down.
+    QuorumResigned {
+        /// Epoch.
+        epoch: LeaderEpoch,
+        /// Because no majority fetched (CheckQuorum)?
+        check_quorum: bool,
+    },
+    /// Quorum: the committed end moved.
+    QuorumCommitted {
+        /// Before.
+        from: Offset,
+        /// After.
+        to: Offset,
+        /// Does this node lead?
+        leader: bool,
+    },
+    /// This node is the active controller and has loaded its state.
+    ControllerActive {
+        /// Epoch.
+        epoch: LeaderEpoch,
+    },
+    /// Controller: a broker registered.
+    BrokerRegistered {
+        /// Who.
+        broker: NodeId,
+        /// The offset its record will have.
+        epoch: BrokerEpoch,
+    },
+    /// Controller: a broker is fenced.
+    BrokerFenced {
+        /// Who.
+        broker: NodeId,
+    },
+    /// Controller: a broker is unfenced.
+    BrokerUnfenced {
+        /// Who.
+        broker: NodeId,
+    },
+    /// Controller: a partition's registration changed.
+    PartitionChanged {
+        /// Which.
+        partition: TopicPartition,
+        /// Leader, if any.
+        leader: Option<NodeId>,
+        /// Leader epoch.
+        leader_epoch: LeaderEpoch,
+        /// ISR.
+        isr: Vec<NodeId>,
+        /// Partition epoch.
+        partition_epoch: PartitionEpoch,
+    },
+    /// Broker: registered and unfenced, serving.
+    BrokerRunning {
+        /// Epoch.
+        epoch: BrokerEpoch,
+    },
+    /// The log directory failed; the node stops.
+    LogDirOffline {
+        /// In the middle of what.
+        op: DiskOpKind,
+    },
+    /// A graceful stop has finished: all is flushed and marked clean.
+    ShutDown,
+}
+
+impl Note {
+    /// A stable name for counting, marks and triggers.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Note::Recovered { .. } => "recovered",
+            Note::Truncated { .. } => "truncated",
+            Note::Rolled { .. } => "rolled",
+            Note::LeaderAppended { .. } => "leader_appended",
+            Note::FollowerAppended { .. } => "follower_appended",
+            Note::BecameLeader { .. } => "became_leader",
+            Note::BecameFollower { .. } => "became_follower",
+            Note::HighWatermark { .. } => "high_watermark",
+            Note::IsrProposed { .. } => "isr_proposed",
+            Note::IsrCommitted { .. } => "isr_committed",
+            Note::IsrRefused { .. } => "isr_refused",
+            Note::ProduceAcked { .. } => "produce_acked",
+            Note::ProduceFailed { .. } => "produce_failed",
+            Note::DivergingEpoch { .. } => "diverging_epoch",
+            Note::Fenced { .. } => "fenced",
+            Note::QuorumCandidate { .. } => "quorum_candidate",
+            Note::QuorumVoted { .. } => "quorum_voted",
+            Note::QuorumVoteAnswered { .. } => "quorum_vote_answered",
+            Note::QuorumLeader { .. } => "quorum_leader",
+            Note::QuorumFollower { .. } => "quorum_follower",
+            Note::QuorumResigned { .. } => "quorum_resigned",
+            Note::QuorumCommitted { .. } => "quorum_committed",
+            Note::ControllerActive { .. } => "controller_active",
+            Note::BrokerRegistered { .. } => "broker_registered",
+            Note::BrokerFenced { .. } => "broker_fenced",
+            Note::BrokerUnfenced { .. } => "broker_unfenced",
+            Note::PartitionChanged { .. } => "partition_changed",
+            Note::BrokerRunning { .. } => "broker_running",
+            Note::LogDirOffline { .. } => "log_dir_offline",
+            Note::ShutDown => "shut_down",
+        }
+    }
+}

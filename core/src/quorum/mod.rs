@@ -1,0 +1,1 @@
+//! The metadata quorum: durable votes, election, pull replication (KIP-595).

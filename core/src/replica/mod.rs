@@ -1,0 +1,1 @@
+//! A partition's replica on one broker: leader, follower, in-sync set, high watermark.

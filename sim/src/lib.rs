@@ -1,0 +1,1 @@
+//! The tank: virtual time, network, disks, faults, workloads, invariants; hunting.
