@@ -194,9 +194,9 @@ impl Reader {
         };
         match signed {
             -1 => Ok(None),
-            length => usize::try_from(length)
-                .map(Some)
-                .map_err(|_| DecodeError::Invalid("a length")),
+            length => {
+                usize::try_from(length).map(Some).map_err(|_| DecodeError::Invalid("a length"))
+            }
         }
     }
 

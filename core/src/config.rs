@@ -153,8 +153,12 @@ impl TopicConfig {
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         match key {
-            "min.insync.replicas" => self.min_insync_replicas = number(key, value, 1, 1 << 15)? as i32,
-            "segment.bytes" => self.segment_bytes = number(key, value, 14, i64::from(i32::MAX))? as u32,
+            "min.insync.replicas" => {
+                self.min_insync_replicas = number(key, value, 1, 1 << 15)? as i32
+            }
+            "segment.bytes" => {
+                self.segment_bytes = number(key, value, 14, i64::from(i32::MAX))? as u32
+            }
             "index.interval.bytes" => {
                 self.index_interval_bytes = number(key, value, 0, i64::from(i32::MAX))? as u32;
             }

@@ -193,26 +193,68 @@ impl ErrorCode {
         use ErrorCode::*;
         match self {
             None => Certainty::Done,
-            CorruptMessage | UnknownTopicOrPartition | MessageTooLarge | InvalidTopic
-            | RecordListTooLarge | NotEnoughReplicas | InvalidRequiredAcks | InvalidTimestamp
-            | UnsupportedVersion | InvalidRequest | UnsupportedForMessageFormat
-            | UnsupportedCompressionType | InvalidRecord | UnknownTopicId | LeaderNotAvailable
-            | InconsistentTopicId | OutOfOrderSequenceNumber | InvalidProducerEpoch
-            | ClusterAuthorizationFailed | PolicyViolation => Certainty::Failed,
+            CorruptMessage
+            | UnknownTopicOrPartition
+            | MessageTooLarge
+            | InvalidTopic
+            | RecordListTooLarge
+            | NotEnoughReplicas
+            | InvalidRequiredAcks
+            | InvalidTimestamp
+            | UnsupportedVersion
+            | InvalidRequest
+            | UnsupportedForMessageFormat
+            | UnsupportedCompressionType
+            | InvalidRecord
+            | UnknownTopicId
+            | LeaderNotAvailable
+            | InconsistentTopicId
+            | OutOfOrderSequenceNumber
+            | InvalidProducerEpoch
+            | ClusterAuthorizationFailed
+            | PolicyViolation => Certainty::Failed,
             // NOT_LEADER_OR_FOLLOWER is also what a parked produce gets when leadership moves.
-            NotLeaderOrFollower | UnknownServerError | RequestTimedOut
-            | NotEnoughReplicasAfterAppend | NetworkException | KafkaStorageError
-            | FencedLeaderEpoch | UnknownLeaderEpoch | OffsetOutOfRange | ReplicaNotAvailable
-            | OffsetMetadataTooLarge | CoordinatorLoadInProgress | CoordinatorNotAvailable
-            | NotCoordinator | TopicAlreadyExists | InvalidPartitions | InvalidReplicationFactor
-            | InvalidReplicaAssignment | InvalidConfig | NotController
-            | DuplicateSequenceNumber | TopicDeletionDisabled | FetchSessionIdNotFound
-            | InvalidFetchSessionEpoch | StaleBrokerEpoch | OffsetNotAvailable
-            | PreferredLeaderNotAvailable | EligibleLeadersNotAvailable | ElectionNotNeeded
-            | InconsistentVoterSet | InvalidUpdateVersion | BrokerIdNotRegistered
-            | DuplicateBrokerRegistration | SnapshotNotFound | InconsistentClusterId
-            | FetchSessionTopicIdError | IneligibleReplica | NewLeaderElected
-            | OffsetMovedToTieredStorage | OperationNotAttempted | Other(_) => Certainty::Unknown,
+            NotLeaderOrFollower
+            | UnknownServerError
+            | RequestTimedOut
+            | NotEnoughReplicasAfterAppend
+            | NetworkException
+            | KafkaStorageError
+            | FencedLeaderEpoch
+            | UnknownLeaderEpoch
+            | OffsetOutOfRange
+            | ReplicaNotAvailable
+            | OffsetMetadataTooLarge
+            | CoordinatorLoadInProgress
+            | CoordinatorNotAvailable
+            | NotCoordinator
+            | TopicAlreadyExists
+            | InvalidPartitions
+            | InvalidReplicationFactor
+            | InvalidReplicaAssignment
+            | InvalidConfig
+            | NotController
+            | DuplicateSequenceNumber
+            | TopicDeletionDisabled
+            | FetchSessionIdNotFound
+            | InvalidFetchSessionEpoch
+            | StaleBrokerEpoch
+            | OffsetNotAvailable
+            | PreferredLeaderNotAvailable
+            | EligibleLeadersNotAvailable
+            | ElectionNotNeeded
+            | InconsistentVoterSet
+            | InvalidUpdateVersion
+            | BrokerIdNotRegistered
+            | DuplicateBrokerRegistration
+            | SnapshotNotFound
+            | InconsistentClusterId
+            | FetchSessionTopicIdError
+            | IneligibleReplica
+            | NewLeaderElected
+            | OffsetMovedToTieredStorage
+            | OperationNotAttempted
+            | Other(_) => Certainty::Unknown,
         }
     }
 

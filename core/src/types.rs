@@ -156,7 +156,7 @@ impl fmt::Display for Uuid {
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         // 128 bits and four zero bits make 22 digits of six bits.
         for digit in 0..22u32 {
-            let low = 126 - i64::from(digit) * 6;
+            let low = 122 - i64::from(digit) * 6;
             let six = if low >= 0 { (self.0 >> low) & 63 } else { (self.0 << -low) & 63 };
             write!(f, "{}", char::from(ALPHABET[six as usize]))?;
         }
