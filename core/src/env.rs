@@ -235,7 +235,8 @@ pub struct FileId {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DiskOp {
     /// Names a directory (relative to the log directory, empty for the root itself), creates it
-    /// where it is missing, and answers with its entries.
+    /// where it is missing, and answers with its entries. A directory that this created is itself
+    /// durable when the answer comes (the driver syncs its parent).
     OpenDir {
         /// The id by which it is known from now on.
         dir: DirId,

@@ -103,8 +103,10 @@ pub enum TimerKey {
     Checkpoint,
     /// Broker: forwarded or parked client requests past their time.
     ForwardExpiry,
-    /// Leader: the earliest parked produce of a partition expires.
-    ProduceExpiry(PartitionId),
+    /// Broker: the earliest parked produce expires.
+    ProduceExpiry,
+    /// Broker: a controlled shutdown has waited long enough for the controller.
+    ControlledShutdown,
     /// Leader: look for followers that fell behind.
     IsrCheck(PartitionId),
     /// Broker: the earliest parked fetch expires.
