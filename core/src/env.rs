@@ -22,9 +22,15 @@ use crate::note::Note;
 use crate::types::{DirId, Endpoint, Monotonic, NodeId, Offset, WallTime};
 
 /// Everything at once; handlers take the parts that they need.
-pub trait Env: Clock + Timers + Network + Disk + Random + Probe {}
+pub trait Env: Clock + Timers + Network + Storage + Random {}
 
-impl<T: Clock + Timers + Network + Disk + Random + Probe> Env for T {}
+impl<T: Clock + Timers + Network + Storage + Random> Env for T {}
+
+/// What a log needs: the disk, and a probe for its notes. (`&mut dyn Env` upcasts to it; two
+/// separate arguments could not be borrowed from one Env.)
+pub trait Storage: Disk + Probe {}
+
+impl<T: Disk + Probe> Storage for T {}
 
 /// The two clocks. They never convert into each other.
 pub trait Clock {
