@@ -21,6 +21,7 @@ pub mod broker;
 pub mod checkpoint;
 pub mod client;
 pub mod codec;
+pub mod compression;
 pub mod config;
 pub mod controller;
 pub mod effects;
