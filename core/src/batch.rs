@@ -36,8 +36,6 @@ pub const MAGIC: i8 = 2;
 
 /// Bytes before what the length field counts: base offset and the length itself.
 pub(crate) const LENGTH_OVERHEAD: usize = 12;
-/// Bytes of the shortest body: the header without its prefix.
-const BODY_HEADER_LEN: usize = HEADER_LEN - PREFIX_LEN;
 
 // Where the fields lie within the body.
 const CRC_AT: usize = 1;

@@ -297,10 +297,16 @@ pub enum DiskOp {
         /// The file.
         file: FileId,
     },
-    /// Makes the directory's entries as of now durable; completes as `DirSynced`.
+    /// Makes the directory's entries as of now durable; completes as `DirSynced` with the same
+    /// `by` and `serial`. One file-system sync may serve several, but each gets its completion.
     SyncDir {
         /// The directory.
         dir: DirId,
+        /// For which file this is asked: several components share a directory, and the answer to
+        /// one's earlier sync must not bless another's later rename.
+        by: FileKind,
+        /// Which of that file's syncs.
+        serial: u32,
     },
     /// Removes a directory and everything in it, durably before any later `OpenDir` of that name.
     RemoveDir {
@@ -355,8 +361,8 @@ pub trait Disk {
         self.submit(DiskOp::Unlink { file });
     }
     /// [`DiskOp::SyncDir`].
-    fn sync_dir(&mut self, dir: DirId) {
-        self.submit(DiskOp::SyncDir { dir });
+    fn sync_dir(&mut self, dir: DirId, by: FileKind, serial: u32) {
+        self.submit(DiskOp::SyncDir { dir, by, serial });
     }
     /// [`DiskOp::RemoveDir`].
     fn remove_dir(&mut self, dir: DirId) {

@@ -153,10 +153,14 @@ pub enum DiskDone {
         /// In bytes.
         upto: u64,
     },
-    /// The directory's entries, as of the sync's submission or later, are durable.
+    /// The directory's entries, as of the submission of this `SyncDir` or later, are durable.
     DirSynced {
         /// The directory.
         dir: DirId,
+        /// As submitted.
+        by: FileKind,
+        /// As submitted.
+        serial: u32,
     },
     /// What a read found.
     Read {
@@ -184,7 +188,7 @@ impl DiskDone {
     /// The directory that the completion is about.
     pub fn dir(&self) -> DirId {
         match self {
-            DiskDone::Listed { dir, .. } | DiskDone::DirSynced { dir } => *dir,
+            DiskDone::Listed { dir, .. } | DiskDone::DirSynced { dir, .. } => *dir,
             DiskDone::Written { file, .. }
             | DiskDone::Synced { file, .. }
             | DiskDone::Read { file, .. }
