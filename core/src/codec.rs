@@ -329,6 +329,7 @@ impl Writer {
     }
 
     /// What was written so far, to patch lengths and checksums.
+    #[allow(clippy::should_implement_trait)]
     pub fn as_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
