@@ -78,7 +78,7 @@ impl LeaderRecoveryState {
 }
 
 /// A partition as the controller last decided.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PartitionRegistration {
     /// Assigned, preferred first.
     pub replicas: Vec<NodeId>,
@@ -233,6 +233,12 @@ impl MetadataImage {
     /// May this broker lead and join ISRs?
     pub fn is_active(&self, broker: NodeId) -> bool {
         self.brokers.get(&broker).is_some_and(BrokerRegistration::is_active)
+    }
+
+    /// The epoch of a broker that may lead and join ISRs; `None` if it is not registered, fenced or
+    /// shutting down.
+    pub fn alive(&self, broker: NodeId) -> Option<BrokerEpoch> {
+        self.brokers.get(&broker).filter(|registration| registration.is_active()).map(|r| r.epoch)
     }
 
     /// Moves `applied` over a record that carries no metadata (a control record).

@@ -1,0 +1,246 @@
+//! Brokers: registration, heartbeats, fencing, controlled shutdown (Kafka's
+//! `ClusterControlManager` and `BrokerHeartbeatManager`; KIP-631, KIP-841, KIP-966).
+//!
+//! A new incarnation of a broker may have lost its unflushed tail. So it is fenced, every
+//! partition that it led gets a new leader epoch (no epoch is led by two incarnations), and it
+//! leaves every ISR that has another member. This holds after a clean stop, too: a fenced broker
+//! is in no ISR but as the last member, whatever `previous_broker_epoch` says.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::shard::{Context, Decision, Session, SessionChange, Settings, Shard};
+use super::{answers, broker_epoch_at};
+use crate::error_code::ErrorCode;
+use crate::flaw::Flaw;
+use crate::metadata::{
+    BrokerRegistration, BrokerRegistrationChangeRecord, METADATA_VERSION, MetadataRecord,
+    RegisterBrokerRecord,
+};
+use crate::msg::{
+    BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest,
+    BrokerRegistrationResponse, Response,
+};
+use crate::types::{BrokerEpoch, Monotonic, NodeId, Offset};
+
+/// A broker as the heartbeats see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Fenced,
+    Unfenced,
+    ControlledShutdown,
+    /// Fenced, and told to stop.
+    ShutDownNow,
+}
+
+impl Shard {
+    /// Is the request from the incarnation that is registered?
+    pub(super) fn check_broker_epoch(
+        &self,
+        broker: NodeId,
+        epoch: BrokerEpoch,
+    ) -> Result<&BrokerRegistration, ErrorCode> {
+        let registered = self.image.brokers.get(&broker).ok_or(ErrorCode::BrokerIdNotRegistered)?;
+        if registered.epoch != epoch {
+            return Err(ErrorCode::StaleBrokerEpoch);
+        }
+        Ok(registered)
+    }
+
+    /// Does the registered incarnation still live, as far as this controller can know? A session
+    /// of this very node that nobody confirmed since this process became controller is that of a
+    /// process before it: two processes of one node do not live side by side.
+    fn lives(&self, settings: &Settings, broker: NodeId) -> bool {
+        self.sessions.get(&broker).is_some_and(|session| session.heard || broker != settings.node)
+    }
+
+    /// BrokerRegistration: a broker starts, or asks again because it missed the answer.
+    pub(super) fn register_broker(
+        &self,
+        settings: &Settings,
+        request: &BrokerRegistrationRequest,
+        context: &Context,
+    ) -> Decision {
+        let broker = request.broker;
+        if request.cluster_id != settings.cluster_id {
+            let error = ErrorCode::InconsistentClusterId;
+            return Decision::answer(answers::registration_failed(error));
+        }
+        if !self.supports_features(&request.features) {
+            let error = ErrorCode::UnsupportedVersion;
+            return Decision::answer(answers::registration_failed(error));
+        }
+        let existing = self.image.brokers.get(&broker);
+        let same = existing.filter(|existing| {
+            existing.incarnation == request.incarnation
+                // Without the rule a new incarnation goes on as the one before it.
+                || settings.flaws.has(Flaw::LeaderResumesEpoch)
+        });
+        if existing.is_some() && same.is_none() && self.lives(settings, broker) {
+            let error = ErrorCode::DuplicateBrokerRegistration;
+            return Decision::answer(answers::registration_failed(error));
+        }
+        // The registration comes first in its batch, so that its epoch is its offset.
+        let record = RegisterBrokerRecord {
+            broker,
+            incarnation: request.incarnation,
+            epoch: same.map_or(broker_epoch_at(context.next), |same| same.epoch),
+            endpoints: request.listeners.clone(),
+            features: request.features.clone(),
+            rack: request.rack.clone(),
+            fenced: same.is_none_or(|same| same.fenced),
+            in_controlled_shutdown: same.is_some_and(|same| same.in_controlled_shutdown),
+            log_dirs: request.log_dirs.clone(),
+        };
+        let response =
+            BrokerRegistrationResponse { error: ErrorCode::None, broker_epoch: record.epoch };
+        let mut decision = Decision::answer(Response::BrokerRegistration(response));
+        decision.records.push(MetadataRecord::RegisterBroker(record));
+        if same.is_none() {
+            decision.records.extend(self.remove_from_isrs(broker));
+            decision.session = SessionChange::End(broker);
+        }
+        decision
+    }
+
+    /// Every finalized feature must lie in the range that the broker gives for it, if it gives one.
+    fn supports_features(&self, features: &[(String, i16, i16)]) -> bool {
+        let finalized = self.image.features.get(METADATA_VERSION);
+        features
+            .iter()
+            .filter(|(name, _, _)| name == METADATA_VERSION)
+            .all(|(_, min, max)| finalized.is_none_or(|level| (min..=max).contains(&level)))
+    }
+
+    /// The records that fence a broker.
+    pub(super) fn fence(&self, broker: NodeId) -> Vec<MetadataRecord> {
+        let mut records = self.remove_from_isrs(broker);
+        if let Some(registered) = self.image.brokers.get(&broker).filter(|b| !b.fenced) {
+            records.push(registration_change(broker, registered.epoch, Some(true), false));
+        }
+        records
+    }
+
+    /// BrokerHeartbeat: keeps the session, and moves the broker between its states.
+    pub(super) fn broker_heartbeat(
+        &self,
+        request: &BrokerHeartbeatRequest,
+        context: &Context,
+    ) -> Decision {
+        let (broker, epoch) = (request.broker, request.broker_epoch);
+        let registered = match self.check_broker_epoch(broker, epoch) {
+            Ok(registered) => registered,
+            Err(error) => return Decision::answer(answers::heartbeat_failed(error)),
+        };
+        let current = self.state_of(broker, registered);
+        let next = self.next_state(current, request);
+        let records = match next {
+            _ if next == current => Vec::new(),
+            State::Fenced | State::ShutDownNow => self.fence(broker),
+            State::Unfenced => {
+                let mut records =
+                    alloc::vec![registration_change(broker, epoch, Some(false), false)];
+                records.extend(self.elect_leaderless(Some(broker)));
+                records
+            }
+            State::ControlledShutdown => {
+                let mut records = Vec::new();
+                if !registered.in_controlled_shutdown {
+                    records.push(registration_change(broker, epoch, None, true));
+                }
+                records.extend(self.remove_from_isrs(broker));
+                records
+            }
+        };
+        let session = match next {
+            State::Fenced | State::ShutDownNow => SessionChange::End(broker),
+            State::Unfenced | State::ControlledShutdown => {
+                let before = self.sessions.get(&broker).and_then(|session| session.shutdown_at);
+                let moved = context.next + records.len() as i64;
+                let shutdown_at =
+                    (next == State::ControlledShutdown).then(|| before.unwrap_or(moved));
+                SessionChange::Live(
+                    broker,
+                    Session {
+                        deadline: Monotonic(0), // set when it starts
+                        metadata_offset: request.current_metadata_offset,
+                        shutdown_at,
+                        heard: true,
+                    },
+                )
+            }
+        };
+        let response = BrokerHeartbeatResponse {
+            error: ErrorCode::None,
+            is_caught_up: caught_up(request),
+            is_fenced: matches!(next, State::Fenced | State::ShutDownNow),
+            should_shut_down: next == State::ShutDownNow,
+        };
+        Decision { records, reply: Some(Response::BrokerHeartbeat(response)), session }
+    }
+
+    fn state_of(&self, broker: NodeId, registered: &BrokerRegistration) -> State {
+        let shutting_down =
+            self.sessions.get(&broker).is_some_and(|session| session.shutdown_at.is_some());
+        if registered.fenced {
+            State::Fenced
+        } else if shutting_down {
+            State::ControlledShutdown
+        } else {
+            State::Unfenced
+        }
+    }
+
+    /// Kafka's `calculateNextBrokerState`.
+    fn next_state(&self, current: State, request: &BrokerHeartbeatRequest) -> State {
+        match current {
+            State::Fenced if request.want_shut_down => State::ShutDownNow,
+            State::Fenced if !request.want_fence && caught_up(request) => State::Unfenced,
+            State::Fenced => State::Fenced,
+            State::Unfenced if request.want_fence && request.want_shut_down => State::ShutDownNow,
+            State::Unfenced if request.want_fence => State::Fenced,
+            State::Unfenced if request.want_shut_down && self.leads_any(request.broker) => {
+                State::ControlledShutdown
+            }
+            State::Unfenced if request.want_shut_down => State::ShutDownNow,
+            State::Unfenced => State::Unfenced,
+            State::ControlledShutdown if self.leads_any(request.broker) => {
+                State::ControlledShutdown
+            }
+            // The others must have seen that the leaderships moved before it goes.
+            State::ControlledShutdown if self.shutdown_seen(request.broker) => State::ShutDownNow,
+            State::ControlledShutdown => State::ControlledShutdown,
+            State::ShutDownNow => State::ShutDownNow,
+        }
+    }
+
+    /// Have all active brokers applied what moved this one's leaderships away?
+    fn shutdown_seen(&self, broker: NodeId) -> bool {
+        let moved = self.sessions.get(&broker).and_then(|session| session.shutdown_at);
+        let Some(moved) = moved else { return true };
+        let mut active = self.sessions.iter().filter(|(node, session)| {
+            session.shutdown_at.is_none() && self.image.is_active(**node)
+        });
+        active.all(|(_, session)| session.metadata_offset >= Offset(moved.0 - 1))
+    }
+}
+
+/// Has the broker applied the metadata up to its own registration?
+fn caught_up(request: &BrokerHeartbeatRequest) -> bool {
+    request.current_metadata_offset.0 >= request.broker_epoch.0
+}
+
+fn registration_change(
+    broker: NodeId,
+    epoch: BrokerEpoch,
+    fenced: Option<bool>,
+    in_controlled_shutdown: bool,
+) -> MetadataRecord {
+    MetadataRecord::BrokerRegistrationChange(BrokerRegistrationChangeRecord {
+        broker,
+        epoch,
+        fenced,
+        in_controlled_shutdown,
+        log_dirs: Vec::new(),
+    })
+}
