@@ -260,7 +260,7 @@ pub enum DiskOp {
     Append {
         /// The file; must exist.
         file: FileId,
-        /// The machine's current generation of it.
+        /// The machine's current generation of it; 0 for a file that was there when it started.
         generation: u32,
         /// Where the machine believes the end to be, in bytes; the driver asserts it.
         at: u64,
