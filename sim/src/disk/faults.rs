@@ -1,0 +1,387 @@
+//! What can befall a disk, and what can be asked about it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use wavetank_core::env::{DiskOp, FileId, FileKind};
+
+use super::{Change, Dir, DirSlot, Extents, Inode, NameOp, Outcome, SECTOR, SimDisk};
+use crate::decide::{Dice, Place, Purpose};
+
+/// # What the tank does to it
+impl SimDisk {
+    /// The process ends; the page cache stays. Of what was submitted and not yet complete, each
+    /// directory keeps a drawn prefix in the order of submission, its last append perhaps in part.
+    pub fn process_crash(&mut self, dice: &Dice, out: &mut Outcome) {
+        self.end_of_process(dice, out, false);
+    }
+
+    /// The process ends by itself: everything submitted takes effect, nothing completes any more.
+    pub fn process_exit(&mut self, dice: &Dice, out: &mut Outcome) {
+        self.end_of_process(dice, out, true);
+    }
+
+    fn end_of_process(&mut self, dice: &Dice, out: &mut Outcome, everything: bool) {
+        self.epoch += 1;
+        self.crashes += 1;
+        let done = out.done.len();
+        for slot in 0..self.dirs.len() {
+            let place = dice.place(Purpose::CrashPrefix);
+            let place = place.with(self.dirs[slot].place.0).with(self.crashes);
+            self.crash_dir(slot, place, everything, dice, out);
+        }
+        out.done.truncate(done); // nobody is left to hear of completions
+        self.handles.clear();
+    }
+
+    fn crash_dir(
+        &mut self,
+        slot: usize,
+        place: Place,
+        everything: bool,
+        dice: &Dice,
+        out: &mut Outcome,
+    ) {
+        let mut queue = std::mem::take(&mut self.dirs[slot].queue);
+        let whole = match everything {
+            true => queue.len(),
+            false => dice.decide(place.with(0), queue.len() as u64 + 1) as usize,
+        };
+        let rest = queue.split_off(whole);
+        for queued in queue {
+            self.apply(slot as u32, queued.op, out);
+        }
+        if let Some(DiskOp::Append { file, generation, at, bytes }) = rest.front().map(|q| &q.op) {
+            let total: u64 = bytes.iter().map(|part| part.len() as u64).sum();
+            let kept = dice.decide(place.with(1), total + 1);
+            let bytes = prefix(bytes, kept);
+            if kept > 0 {
+                let append =
+                    DiskOp::Append { file: *file, generation: *generation, at: *at, bytes };
+                self.apply(slot as u32, append, out);
+            }
+        }
+        let dir = &mut self.dirs[slot];
+        dir.running = false;
+        dir.syncing = 0;
+        for (id, inode) in &mut dir.inodes {
+            inode.again = None;
+            inode.broken = None;
+            let Some(run) = inode.sync.take() else { continue };
+            if run.fails {
+                // Nobody saw the error: Linux gives it to the next who asks.
+                inode.sync_failed(run.upto);
+                inode.fail_next_sync = true;
+            } else if !self.lying && dice.ratio(place.with(2).with(u64::from(*id)), 1, 2) {
+                inode.synced(run.upto);
+            }
+        }
+    }
+
+    /// The power goes: [`SimDisk::process_crash`], then everything that was not durable is lost,
+    /// except what is drawn. Names go in the order in which they were changed; of a file's unsynced
+    /// bytes a prefix survives, or any subset of sectors where the disk tears.
+    pub fn power_loss(&mut self, dice: &Dice, out: &mut Outcome) {
+        self.process_crash(dice, out);
+        for slot in 0..self.dirs.len() {
+            let place = dice.place(Purpose::PowerLoss);
+            let place = place.with(self.dirs[slot].place.0).with(self.crashes);
+            self.power_loss_dir(slot, place, dice, out);
+        }
+    }
+
+    fn power_loss_dir(&mut self, slot: usize, place: Place, dice: &Dice, out: &mut Outcome) {
+        let torn = self.config.torn;
+        let dir = &mut self.dirs[slot];
+        let before = std::mem::take(&mut dir.entries);
+        let dir_survives = dir.durable_exists || dice.ratio(place.with(0), 1, 2);
+        if !dir_survives {
+            dir.clear();
+            for kind in before.keys() {
+                self.changed(slot as u32, *kind, || Change::Vanished, out);
+            }
+            return;
+        }
+        if dir.exists {
+            dir.durable_exists = true;
+        }
+        let after = dir.names_after_power_loss(place, dice);
+        let mut changes = Vec::new();
+        for kind in before.keys().filter(|kind| !after.contains_key(*kind)) {
+            changes.push((*kind, Change::Vanished));
+        }
+        for (kind, id) in &after {
+            let inode = dir.inodes.get_mut(id).expect("names lead to inodes that exist");
+            let len = inode.content.len();
+            let zeroed = inode.power_loss(place.with(2).with(u64::from(*id)), torn, dice);
+            let change = if before.get(kind) == Some(id) {
+                let Some(zeroed) = zeroed else { continue };
+                Change::Lost { before: len, after: inode.content.len(), zeroed }
+            } else {
+                Change::Reappeared { len: inode.content.len() }
+            };
+            changes.push((*kind, change));
+        }
+        dir.inodes.retain(|id, _| after.values().any(|used| used == id));
+        dir.durable = after.clone();
+        dir.entries = after;
+        for (kind, change) in changes {
+            self.changed(slot as u32, kind, || change, out);
+        }
+    }
+
+    /// The next sync fails once with EIO, its dirty pages marked clean: of this file, or of
+    /// whichever file is synced next. Returns whether there is such a file.
+    pub fn fail_next_sync(&mut self, file: Option<(&str, FileKind)>) -> bool {
+        let Some((dir, kind)) = file else {
+            self.fail_any_sync = true;
+            return true;
+        };
+        let Some(inode) = self.inode_mut(dir, kind) else { return false };
+        inode.fail_next_sync = true;
+        true
+    }
+
+    /// An error that was on its way to a process that died: its next incarnation gets it.
+    pub fn error_unseen(&mut self, file: FileId) {
+        if let Some(slot) = self.handles.get(&file.dir)
+            && let Some(inode) = self.dirs[*slot as usize].inode(file.kind)
+        {
+            inode.fail_next_sync = true;
+        }
+    }
+
+    /// The next append fails with EIO, nothing of it written.
+    pub fn fail_next_write(&mut self) {
+        self.fail_any_write = true;
+    }
+
+    /// No space is left: creating and appending fail until it comes back.
+    pub fn set_full(&mut self, full: bool) {
+        self.full = full;
+    }
+
+    /// Syncs succeed and make nothing durable (a drive cache that lies).
+    pub fn set_lying(&mut self, lying: bool) {
+        self.lying = lying;
+    }
+
+    /// Every operation that starts from now on takes this many percent of its drawn time.
+    pub fn set_slow(&mut self, percent: u64) {
+        self.slow_percent = percent;
+    }
+
+    /// Nothing completes before this time, ns.
+    pub fn stall_until(&mut self, until: u64) {
+        self.stalled_until = self.stalled_until.max(until);
+    }
+
+    /// Everything is gone, durable or not: another, empty disk. Only between incarnations.
+    pub fn wipe(&mut self) {
+        assert!(self.handles.is_empty(), "a disk is wiped while no process uses it");
+        for dir in &mut self.dirs {
+            dir.clear();
+        }
+        self.dirs[0].exists = true;
+        self.dirs[0].durable_exists = true;
+    }
+
+    /// Flips bits at rest, on the media and in the page cache. Returns whether the byte exists.
+    pub fn flip(
+        &mut self,
+        dir: &str,
+        kind: FileKind,
+        at: u64,
+        mask: u8,
+        out: &mut Outcome,
+    ) -> bool {
+        let Some(inode) = self.inode_mut(dir, kind) else { return false };
+        let old = inode.content.read(at, 1);
+        let Some(byte) = old.first() else { return false };
+        let flipped = [byte ^ mask];
+        inode.content.overwrite(at, &flipped);
+        if at < inode.clean {
+            inode.durable.overwrite(at, &flipped);
+        }
+        if let Some(slot) = self.by_name.get(dir) {
+            self.changed(*slot, kind, || Change::Corrupted { from: at, to: at + 1 }, out);
+        }
+        true
+    }
+
+    /// Records [`super::DiskChange`]s from now on.
+    pub fn observe(&mut self, on: bool) {
+        self.observed = on;
+    }
+}
+
+/// # What can be asked
+impl SimDisk {
+    /// The content as processes see it; `None` if there is no such file.
+    pub fn visible(&self, dir: &str, kind: FileKind) -> Option<&Extents> {
+        let dir = self.dir(dir)?;
+        dir.entries.get(&kind).map(|id| &dir.inodes[id].content)
+    }
+
+    /// What a power loss cannot take; `None` if even the name could go. Where an unsynced truncation
+    /// cut durable bytes, they are still here.
+    pub fn durable(&self, dir: &str, kind: FileKind) -> Option<&Extents> {
+        let dir = self.dir(dir)?;
+        if !dir.durable_exists {
+            return None;
+        }
+        dir.durable.get(&kind).map(|id| &dir.inodes[id].durable)
+    }
+
+    /// Below this, the visible content of the file is on the media, whatever its name does.
+    pub fn clean(&self, dir: &str, kind: FileKind) -> Option<u64> {
+        let dir = self.dir(dir)?;
+        dir.entries.get(&kind).map(|id| dir.inodes[id].clean)
+    }
+
+    /// The files of a directory as processes see them, with their lengths.
+    pub fn files(&self, dir: &str) -> Vec<(FileKind, u64)> {
+        let Some(dir) = self.dir(dir) else { return Vec::new() };
+        dir.entries.iter().map(|(kind, id)| (*kind, dir.inodes[id].content.len())).collect()
+    }
+
+    /// The names of the directories below the root, sorted.
+    pub fn dir_names(&self) -> Vec<String> {
+        let below = self.by_name.iter().filter(|(name, _)| !name.is_empty());
+        below
+            .filter(|(_, slot)| self.dirs[**slot as usize].exists)
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// A directory's name; empty for the root.
+    pub fn dir_name(&self, slot: DirSlot) -> &str {
+        &self.dirs[slot.0 as usize].name
+    }
+
+    /// Does the disk have work under way?
+    pub fn is_idle(&self) -> bool {
+        self.dirs.iter().all(|dir| dir.queue.is_empty() && dir.syncing == 0)
+    }
+
+    fn dir(&self, name: &str) -> Option<&Dir> {
+        let slot = self.by_name.get(name)?;
+        Some(&self.dirs[*slot as usize]).filter(|dir| dir.exists)
+    }
+
+    fn inode_mut(&mut self, dir: &str, kind: FileKind) -> Option<&mut Inode> {
+        let slot = *self.by_name.get(dir)?;
+        self.dirs[slot as usize].inode(kind)
+    }
+}
+
+impl Dir {
+    /// The durable names and a drawn prefix of their unsynced changes.
+    fn names_after_power_loss(&mut self, place: Place, dice: &Dice) -> BTreeMap<FileKind, u32> {
+        let pending = std::mem::take(&mut self.pending);
+        let kept = dice.decide(place.with(1), pending.len() as u64 + 1) as usize;
+        let mut names = std::mem::take(&mut self.durable);
+        for op in &pending[..kept] {
+            match op {
+                NameOp::Create(kind, id) => {
+                    names.insert(*kind, *id);
+                }
+                NameOp::Rename(from, to) => {
+                    if let Some(id) = names.remove(from) {
+                        names.insert(*to, id);
+                    }
+                }
+                NameOp::Unlink(kind) => {
+                    names.remove(kind);
+                }
+            }
+        }
+        names
+    }
+}
+
+impl Inode {
+    /// Becomes what the media holds. Returns the ranges that read as zeros though other bytes were
+    /// written; `None` if nothing changed.
+    fn power_loss(&mut self, place: Place, torn: bool, dice: &Dice) -> Option<Vec<(u64, u64)>> {
+        let before = self.content.clone();
+        let mut zeroed = std::mem::take(&mut self.dropped);
+        let truncation_lost = self.durable.len() > self.clean && dice.ratio(place.with(0), 1, 2);
+        let mut now = std::mem::take(&mut self.durable);
+        if !truncation_lost {
+            now.truncate(self.clean);
+            match torn {
+                true => tear(&mut now, &before, place, dice, &mut zeroed),
+                false => {
+                    let unsynced = before.len() - self.clean;
+                    let kept = dice.decide(place.with(1), unsynced + 1);
+                    now.extend_from(&before, self.clean, self.clean + kept);
+                }
+            }
+        }
+        // The length of a file whose last sync failed may not have reached the media either.
+        if let Some((from, to)) = zeroed.last().copied()
+            && to == now.len()
+            && dice.ratio(place.with(2), 1, 2)
+        {
+            now.truncate(from);
+            zeroed.pop();
+        }
+        self.fail_next_sync = false;
+        self.clean = now.len();
+        self.durable = now.clone();
+        let unchanged = zeroed.is_empty() && now.len() == before.len() && !truncation_lost;
+        self.content = now;
+        (!unchanged).then_some(zeroed)
+    }
+}
+
+/// Appends to `now` (which ends where the durable part does) any subset of the sectors of `before`'s
+/// rest; the others read as zeros, and the length may fall anywhere.
+fn tear(
+    now: &mut Extents,
+    before: &Extents,
+    place: Place,
+    dice: &Dice,
+    zeroed: &mut Vec<(u64, u64)>,
+) {
+    let clean = now.len();
+    let unsynced = before.len() - clean;
+    if unsynced == 0 {
+        return;
+    }
+    let end = match dice.decide(place.with(3), 3) {
+        0 => before.len(),
+        1 => clean,
+        _ => clean + dice.decide(place.with(4), unsynced + 1),
+    };
+    // In eighths: a loss may take nearly everything, nearly nothing, or tear through the middle.
+    let density = [0, 1, 4, 7, 8][dice.decide(place.with(5), 5) as usize];
+    while now.len() < end {
+        let from = now.len();
+        let sector = from / SECTOR;
+        let to = ((sector + 1) * SECTOR).min(end);
+        if dice.ratio(place.with(6).with(sector), density, 8) {
+            now.extend_from(before, from, to);
+        } else {
+            now.push_zeros(to - from);
+            match zeroed.last_mut() {
+                Some(last) if last.1 == from => last.1 = to,
+                Some(_) | None => zeroed.push((from, to)),
+            }
+        }
+    }
+}
+
+/// The first `len` bytes of a list of parts.
+fn prefix(parts: &[Bytes], mut len: u64) -> Vec<Bytes> {
+    let mut out = Vec::new();
+    for part in parts {
+        let take = (part.len() as u64).min(len);
+        if take > 0 {
+            out.push(part.slice(..take as usize));
+        }
+        len -= take;
+    }
+    out
+}

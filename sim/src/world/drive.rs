@@ -1,0 +1,387 @@
+//! What a driver does to the world, and what it may ask.
+
+use wavetank_core::env::{Channel, FileKind};
+use wavetank_core::event::{DiskDone, DiskOpKind, Event};
+use wavetank_core::msg::ApiKey;
+use wavetank_core::note::Note;
+use wavetank_core::types::NodeId;
+
+use super::network::Departure;
+use super::queue::Payload;
+use super::{Heal, HostConfig, Inner, LinkConfig, Machine, Transcode, World, WorldConfig};
+use crate::decide::Dice;
+use crate::disk::{DiskChange, SimDisk};
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// By itself.
+    Exit,
+    /// Killed: the page cache and the kernel stay.
+    Crash,
+    /// With its machine.
+    PowerLoss,
+}
+
+impl Inner {
+    /// A process ends: timers, completions and what was not yet delivered end with it.
+    pub(super) fn end_process(&mut self, h: u32, end: End) {
+        if end != End::Exit {
+            self.cut_dying_step(h);
+        }
+        self.digest.word(0xdead ^ u64::from(h) << 32 ^ end as u64);
+        let host = &mut self.hosts[h as usize];
+        host.process_up = false;
+        host.incarnation += 1;
+        host.paused = false;
+        host.queued = false;
+        host.timers.clear();
+        host.dying.clear();
+        let inbox = std::mem::take(&mut host.inbox);
+        for delivery in inbox {
+            let sync = DiskOpKind::Sync;
+            if let Event::Disk(DiskDone::Failed { file, op, .. }) = delivery.event
+                && op == sync
+            {
+                host.disk.error_unseen(file);
+            }
+        }
+        let mut out = std::mem::take(&mut self.scratch);
+        let (departure, dice) = match end {
+            End::Exit | End::Crash => (Departure::Closed, &self.dice),
+            End::PowerLoss => (Departure::Silent, &self.dice),
+        };
+        let host = &mut self.hosts[h as usize];
+        match end {
+            End::Exit => host.disk.process_exit(dice, &mut out),
+            End::Crash => host.disk.process_crash(dice, &mut out),
+            End::PowerLoss => {
+                host.os_up = false;
+                host.disk.power_loss(dice, &mut out);
+            }
+        }
+        self.disk_outcome(h, out);
+        self.leave_connections(h, departure);
+    }
+}
+
+/// # Building
+impl<M: Machine> World<M> {
+    /// Adds a host for this node, its disk empty and no process running. Nodes are numbered from 0,
+    /// below 65,536; clients are nodes too.
+    ///
+    /// # Panics
+    /// If the number is taken or out of range.
+    pub fn add_host(&mut self, node: NodeId, config: HostConfig) {
+        self.inner.add_host(node, config);
+        self.machines.push(None);
+    }
+
+    /// Says with which version each API's requests are sent (the highest that both ends speak).
+    pub fn set_versions(&mut self, versions: fn(ApiKey) -> i16) {
+        self.inner.versions = versions;
+    }
+
+    /// Lets every message cross the network encoded, or not.
+    pub fn set_transcode(&mut self, transcode: Option<Transcode>) {
+        self.inner.transcode = transcode;
+    }
+
+    /// Keeps notes for [`World::drain_notes`] (the default), or drops them.
+    pub fn keep_notes(&mut self, keep: bool) {
+        self.inner.keep_notes = keep;
+    }
+
+    /// Records what happens to a node's files for [`World::drain_disk_changes`] (off by default).
+    pub fn observe_disk(&mut self, node: NodeId, on: bool) {
+        self.disk_mut(node).observe(on);
+    }
+
+    /// Formats each event and effect from now on, or no longer; see [`World::drain_trace`].
+    pub fn trace(&mut self, on: bool) {
+        self.inner.trace = on.then(Vec::new);
+    }
+
+    /// Hands `token` back as [`StepKind::Control`](super::StepKind::Control) at this time (or now,
+    /// if it is past).
+    pub fn schedule(&mut self, at: u64, token: u64) {
+        let at = at.max(self.inner.now);
+        self.inner.queue.push(at, Payload::Control(token));
+    }
+
+    /// Other dice from here on (0: the seed's own): how a branch differs from the run it left.
+    pub fn branch(&mut self, salt: u64) {
+        self.inner.dice.branch(salt);
+    }
+}
+
+/// # Processes
+impl<M: Machine> World<M> {
+    /// Starts a process: a new incarnation, whose first event is [`Event::Start`]. Powers the host
+    /// up if it was off.
+    ///
+    /// # Panics
+    /// If one is running.
+    pub fn start(&mut self, node: NodeId, machine: M) {
+        let h = self.inner.host(node);
+        let host = &mut self.inner.hosts[h as usize];
+        assert!(!host.process_up, "node {node} is started while it runs");
+        host.os_up = true;
+        host.process_up = true;
+        host.paused = false;
+        host.busy_until = self.inner.now;
+        self.machines[h as usize] = Some(machine);
+        self.inner.deliver(h, Event::Start);
+    }
+
+    /// Delivers [`Event::Shutdown`]; nothing if the node is not running.
+    pub fn shutdown(&mut self, node: NodeId) {
+        let h = self.inner.host(node);
+        if self.inner.hosts[h as usize].process_up {
+            self.inner.deliver(h, Event::Shutdown);
+        }
+    }
+
+    /// The process is killed, perhaps in the middle of its last step; page cache and kernel stay,
+    /// and peers are told by FIN or RST. Returns the machine; `None` if none was running.
+    pub fn crash(&mut self, node: NodeId) -> Option<M> {
+        self.end(node, End::Crash)
+    }
+
+    /// The host loses its power: what its disk had not made durable is lost but for what is drawn,
+    /// and nobody is told. Returns the machine, if one was running. The host is off until
+    /// [`World::start`].
+    pub fn power_loss(&mut self, node: NodeId) -> Option<M> {
+        self.end(node, End::PowerLoss)
+    }
+
+    fn end(&mut self, node: NodeId, end: End) -> Option<M> {
+        let h = self.inner.host(node);
+        let machine = self.machines[h as usize].take();
+        if machine.is_some() || end == End::PowerLoss {
+            self.inner.trace_line(h, format_args!("* {end:?}"));
+            self.inner.end_process(h, end);
+        }
+        machine
+    }
+
+    /// Stops the process without its knowing: no steps, bytes pile up, timers fire in one burst
+    /// afterwards. The monotonic clock goes on.
+    pub fn pause(&mut self, node: NodeId) {
+        let h = self.inner.host(node);
+        self.inner.hosts[h as usize].paused = true;
+    }
+
+    /// Ends [`World::pause`].
+    pub fn resume(&mut self, node: NodeId) {
+        let h = self.inner.host(node);
+        let now = self.inner.now;
+        let host = &mut self.inner.hosts[h as usize];
+        if !host.paused {
+            return;
+        }
+        host.paused = false;
+        if !host.queued && !host.inbox.is_empty() {
+            host.busy_until = host.busy_until.max(now);
+            self.inner.wake_when_free(h);
+        }
+    }
+
+    /// Steps cost this many percent of what is drawn; 100 is normal.
+    pub fn throttle(&mut self, node: NodeId, percent: u64) {
+        let h = self.inner.host(node);
+        self.inner.hosts[h as usize].throttle_percent = percent;
+    }
+
+    /// Sets how far a node's wall clock is off, ms: skew, or a jump.
+    pub fn set_wall_offset(&mut self, node: NodeId, offset_ms: i64) {
+        let h = self.inner.host(node);
+        self.inner.hosts[h as usize].wall_offset_ms = offset_ms;
+    }
+
+    /// How far a node's wall clock is off, ms.
+    pub fn wall_offset(&self, node: NodeId) -> i64 {
+        self.inner.hosts[self.inner.host(node) as usize].wall_offset_ms
+    }
+}
+
+/// # The network
+impl<M: Machine> World<M> {
+    /// Nothing passes from `from` to `to` any more: it stalls in the sender, without a reset.
+    pub fn block(&mut self, from: NodeId, to: NodeId) {
+        let (from, to) = (self.inner.host(from), self.inner.host(to));
+        let now = self.inner.now;
+        let link = &mut self.inner.links[from as usize][to as usize];
+        if !link.blocked {
+            link.blocked = true;
+            link.blocked_since = now;
+        }
+    }
+
+    /// Ends [`World::block`].
+    pub fn unblock(&mut self, from: NodeId, to: NodeId, heal: Heal) {
+        let (from, to) = (self.inner.host(from), self.inner.host(to));
+        let link = &mut self.inner.links[from as usize][to as usize];
+        if link.blocked {
+            link.blocked = false;
+            self.inner.link_opened(from, to, heal);
+        }
+    }
+
+    /// Is this direction blocked?
+    pub fn is_blocked(&self, from: NodeId, to: NodeId) -> bool {
+        let (from, to) = (self.inner.host(from), self.inner.host(to));
+        self.inner.links[from as usize][to as usize].blocked
+    }
+
+    /// Sets the timing of one direction.
+    pub fn set_link(&mut self, from: NodeId, to: NodeId, config: LinkConfig) {
+        let (from, to) = (self.inner.host(from), self.inner.host(to));
+        self.inner.links[from as usize][to as usize].config = config;
+    }
+
+    /// The timing of one direction.
+    pub fn link(&self, from: NodeId, to: NodeId) -> LinkConfig {
+        let (from, to) = (self.inner.host(from), self.inner.host(to));
+        self.inner.links[from as usize][to as usize].config
+    }
+
+    /// Adds between a half and one and a half times `extra` ns to every frame in one direction from
+    /// now on; 0 ends it.
+    pub fn set_spike(&mut self, from: NodeId, to: NodeId, extra: u64) {
+        let (from, to) = (self.inner.host(from), self.inner.host(to));
+        self.inner.links[from as usize][to as usize].spike = extra;
+    }
+
+    /// Resets the connections between two nodes (of one channel, or all), whoever opened them; of
+    /// what is under way a drawn prefix still arrives. Returns how many there were.
+    pub fn reset(&mut self, a: NodeId, b: NodeId, channel: Option<Channel>) -> usize {
+        let (a, b) = (self.inner.host(a), self.inner.host(b));
+        self.inner.reset(a, b, channel)
+    }
+
+    /// Lets the connections between two nodes go dead without a word (half-open on both sides):
+    /// only timeouts notice. Returns how many there were.
+    pub fn sever(&mut self, a: NodeId, b: NodeId, channel: Option<Channel>) -> usize {
+        let (a, b) = (self.inner.host(a), self.inner.host(b));
+        self.inner.sever(a, b, channel)
+    }
+
+    /// How many connections exist, and how many frames are stalled.
+    pub fn network_load(&self) -> (usize, usize) {
+        self.inner.network_load()
+    }
+}
+
+/// # Disks, and what can be asked
+impl<M: Machine> World<M> {
+    /// A node's disk.
+    pub fn disk(&self, node: NodeId) -> &SimDisk {
+        &self.inner.hosts[self.inner.host(node) as usize].disk
+    }
+
+    /// A node's disk, to do things to it.
+    pub fn disk_mut(&mut self, node: NodeId) -> &mut SimDisk {
+        let h = self.inner.host(node);
+        &mut self.inner.hosts[h as usize].disk
+    }
+
+    /// Fails the next sync on a node's disk once, with its dirty pages marked clean: of one file (by
+    /// directory name), or of whichever comes next. Returns whether there is such a file.
+    pub fn fail_next_sync(&mut self, node: NodeId, file: Option<(&str, FileKind)>) -> bool {
+        self.disk_mut(node).fail_next_sync(file)
+    }
+
+    /// Flips bits of one byte of a file at rest. Returns whether the byte exists.
+    pub fn flip(&mut self, node: NodeId, dir: &str, kind: FileKind, at: u64, mask: u8) -> bool {
+        let h = self.inner.host(node);
+        let mut out = std::mem::take(&mut self.inner.scratch);
+        let disk = &mut self.inner.hosts[h as usize].disk;
+        let flipped = disk.flip(dir, kind, at, mask, &mut out);
+        self.inner.disk_outcome(h, out);
+        flipped
+    }
+
+    /// Virtual time, ns.
+    pub fn now(&self) -> u64 {
+        self.inner.now
+    }
+
+    /// The machine that runs on a node, if one does.
+    pub fn machine(&self, node: NodeId) -> Option<&M> {
+        self.machines[self.inner.host(node) as usize].as_ref()
+    }
+
+    /// The same, to take its outputs. What happens to it here is no event: keep it from changing
+    /// what the machine does.
+    pub fn machine_mut(&mut self, node: NodeId) -> Option<&mut M> {
+        let h = self.inner.host(node);
+        self.machines[h as usize].as_mut()
+    }
+
+    /// Is a process running?
+    pub fn is_up(&self, node: NodeId) -> bool {
+        self.inner.hosts[self.inner.host(node) as usize].process_up
+    }
+
+    /// Is it paused?
+    pub fn is_paused(&self, node: NodeId) -> bool {
+        self.inner.hosts[self.inner.host(node) as usize].paused
+    }
+
+    /// How many processes of this node have ended so far.
+    pub fn incarnation(&self, node: NodeId) -> u32 {
+        self.inner.hosts[self.inner.host(node) as usize].incarnation
+    }
+
+    /// All nodes, in the order of adding.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.inner.hosts.iter().map(|host| host.node)
+    }
+
+    /// The world's configuration.
+    pub fn config(&self) -> &WorldConfig {
+        &self.inner.config
+    }
+
+    /// The run's dice.
+    pub fn dice(&self) -> &Dice {
+        &self.inner.dice
+    }
+
+    /// The run's dice, to pin choices.
+    pub fn dice_mut(&mut self) -> &mut Dice {
+        &mut self.inner.dice
+    }
+
+    /// The digest of every event and effect so far. Two runs of one seed that differ here at the
+    /// same step differ in that step.
+    pub fn fingerprint(&self) -> u64 {
+        self.inner.digest.value()
+    }
+
+    /// Machine steps so far.
+    pub fn steps(&self) -> u64 {
+        self.inner.steps
+    }
+
+    /// How much is scheduled.
+    pub fn backlog(&self) -> usize {
+        self.inner.queue.len()
+    }
+
+    /// The notes since the last call: when (ns), who, what.
+    pub fn drain_notes(&mut self) -> std::vec::Drain<'_, (u64, NodeId, Note)> {
+        self.inner.notes.drain(..)
+    }
+
+    /// The changes of observed disks since the last call.
+    pub fn drain_disk_changes(&mut self) -> std::vec::Drain<'_, DiskChange> {
+        self.inner.changes.drain(..)
+    }
+
+    /// The lines of the trace since the last call.
+    pub fn drain_trace(&mut self) -> Vec<String> {
+        self.inner.trace.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+}

@@ -1,0 +1,582 @@
+//! The world: hosts, their timers and disks, the connections between them, and one heap of events.
+//!
+//! Single-threaded, in virtual time, without a wall clock; every choice comes from
+//! [`Dice`](crate::decide::Dice). A host runs one step at a time: it has an inbox and is busy for the
+//! drawn cost of each step, which is also what pausing and throttling are made of. The world is
+//! `Clone`, so a snapshot is a copy and a branch is a copy with other dice. A running digest of every
+//! event and effect is the run's fingerprint.
+//!
+//! What does not live here: which faults strike when, workloads, invariants: their driver calls
+//! [`World::next`] and the methods that crash, cut, slow and break things.
+
+mod drive;
+mod env;
+mod network;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+pub use env::StepEnv;
+pub use network::{Heal, LinkConfig, Transcode};
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+use wavetank_core::broker::{Broker, Status};
+use wavetank_core::env::{Channel, Env};
+use wavetank_core::event::{Event, TimerKey};
+use wavetank_core::msg::ApiKey;
+use wavetank_core::note::Note;
+use wavetank_core::types::{Monotonic, NodeId};
+
+use crate::decide::{Dice, Purpose};
+use crate::digest::{Digest, digest_of};
+use crate::disk::{DiskChange, DiskConfig, Outcome, SimDisk};
+use network::{CHANNELS, ChannelSlot, Conn, Link};
+use queue::{Payload, Queue};
+
+const NO_CONN: u32 = u32::MAX;
+
+/// What runs on a host: a broker, a client, a test's puppet.
+pub trait Machine: Clone {
+    /// One event.
+    fn step(&mut self, event: Event, env: &mut dyn Env);
+
+    /// Whether the process ends after the step that just ran.
+    fn exit(&self) -> Option<Exit>;
+}
+
+/// Why a process ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// A graceful stop has finished.
+    Stopped,
+    /// It cannot go on; why.
+    Failed(String),
+}
+
+impl Machine for Broker {
+    fn step(&mut self, event: Event, env: &mut dyn Env) {
+        Broker::step(self, event, env);
+    }
+
+    fn exit(&self) -> Option<Exit> {
+        match self.status() {
+            Status::Starting | Status::Running => None,
+            Status::Stopped => Some(Exit::Stopped),
+            Status::Failed(op, error) => Some(Exit::Failed(format!("{op:?}: {error:?}"))),
+            Status::Refused(why) => Some(Exit::Failed(why.to_owned())),
+        }
+    }
+}
+
+/// What holds for the whole world. Times are ns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorldConfig {
+    /// Every link, unless set apart.
+    pub link: LinkConfig,
+    /// How long a client waits for a connection to be established.
+    pub connect_timeout: u64,
+    /// First retransmission timeout; doubles …
+    pub rto_min: u64,
+    /// … up to this.
+    pub rto_max: u64,
+    /// After how long a peer that went silently is given up, at most (half of it, at least).
+    pub keepalive: u64,
+    /// A timer fires up to this late.
+    pub timer_slack: u64,
+    /// How many replaced or disarmed timers in a million fire all the same.
+    pub stale_timers_per_million: u64,
+    /// What wall clocks show at the start, ms since 1970.
+    pub epoch_ms: i64,
+}
+
+impl Default for WorldConfig {
+    fn default() -> WorldConfig {
+        WorldConfig {
+            link: LinkConfig::default(),
+            connect_timeout: 10_000_000_000,
+            rto_min: 200_000_000,
+            rto_max: 3_000_000_000,
+            keepalive: 60_000_000_000,
+            timer_slack: 1_000_000,
+            stale_timers_per_million: 50_000,
+            epoch_ms: 1_750_000_000_000,
+        }
+    }
+}
+
+/// One host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostConfig {
+    /// Least cost of a step, ns.
+    pub cost_min: u64,
+    /// Most cost of a step, ns.
+    pub cost_max: u64,
+    /// How far its wall clock is off at the start, ms.
+    pub wall_offset_ms: i64,
+    /// Its disk.
+    pub disk: DiskConfig,
+}
+
+impl Default for HostConfig {
+    fn default() -> HostConfig {
+        HostConfig {
+            cost_min: 1_000,
+            cost_max: 20_000,
+            wall_offset_ms: 0,
+            disk: DiskConfig::default(),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Delivery {
+    event: Event,
+    digest: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct TimerSlot {
+    /// What it is armed for, if it is.
+    deadline: Option<Monotonic>,
+    /// The heap's entry for it: when it is due, and the deadline that it stands for.
+    due: (u64, Monotonic),
+}
+
+#[derive(Clone, Debug)]
+struct Host {
+    node: NodeId,
+    config: HostConfig,
+    incarnation: u32,
+    process_up: bool,
+    os_up: bool,
+    paused: bool,
+    throttle_percent: u64,
+    busy_until: u64,
+    inbox: VecDeque<Delivery>,
+    /// In `ready`, or a wake is scheduled.
+    queued: bool,
+    timers: BTreeMap<TimerKey, TimerSlot>,
+    channels: Vec<ChannelSlot>,
+    /// Connections accepted by this incarnation, by id from 1.
+    accepted: Vec<u32>,
+    /// What the last step sent: (connection, its serial, direction, frame).
+    dying: Vec<(u32, u64, bool, u64)>,
+    disk: SimDisk,
+    wall_offset_ms: i64,
+    /// How many draws of each of the machine's sites there were.
+    draws: BTreeMap<wavetank_core::env::Site, u64>,
+    /// Effects of the step that runs.
+    effects: u32,
+}
+
+/// Everything but the machines.
+#[derive(Clone, Debug)]
+struct Inner {
+    config: WorldConfig,
+    dice: Dice,
+    now: u64,
+    queue: Queue,
+    ready: VecDeque<u32>,
+    hosts: Vec<Host>,
+    by_node: Vec<u32>,
+    links: Vec<Vec<Link>>,
+    conns: Vec<Option<Conn>>,
+    free_conns: Vec<u32>,
+    conn_serial: u64,
+    digest: Digest,
+    versions: fn(ApiKey) -> i16,
+    transcode: Option<Transcode>,
+    notes: Vec<(u64, NodeId, Note)>,
+    keep_notes: bool,
+    changes: Vec<DiskChange>,
+    trace: Option<Vec<String>>,
+    scratch: Outcome,
+    steps: u64,
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub struct World<M> {
+    inner: Inner,
+    machines: Vec<Option<M>>,
+}
+
+/// What [`World::next`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// When, ns of virtual time.
+    pub at: u64,
+    /// Where; [`NodeId::NONE`] for [`StepKind::Control`].
+    pub node: NodeId,
+    /// What was delivered.
+    pub kind: StepKind,
+    /// How many effects (timers, messages, disk operations) the step had.
+    pub effects: u32,
+    /// The process ended by itself after this step; its machine is gone.
+    pub exit: Option<Exit>,
+}
+
+/// The cause of a step, in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepKind {
+    /// [`Event::Start`].
+    Start,
+    /// [`Event::Shutdown`].
+    Shutdown,
+    /// [`Event::Timer`].
+    Timer(TimerKey),
+    /// [`Event::Disk`].
+    Disk,
+    /// [`Event::Request`].
+    Request(ApiKey),
+    /// [`Event::ConnectionClosed`].
+    ConnectionClosed,
+    /// [`Event::Rpc`] with a response.
+    Response(Channel),
+    /// [`Event::Rpc`] with an error.
+    NoResponse(Channel),
+    /// Not a machine's step: what [`World::schedule`] asked for.
+    Control(u64),
+}
+
+impl StepKind {
+    fn of(event: &Event) -> StepKind {
+        match event {
+            Event::Start => StepKind::Start,
+            Event::Shutdown => StepKind::Shutdown,
+            Event::Timer { key, .. } => StepKind::Timer(*key),
+            Event::Disk(_) => StepKind::Disk,
+            Event::Request { request, .. } => StepKind::Request(request.api()),
+            Event::ConnectionClosed { .. } => StepKind::ConnectionClosed,
+            Event::Rpc { channel, outcome: Ok(_), .. } => StepKind::Response(*channel),
+            Event::Rpc { channel, outcome: Err(_), .. } => StepKind::NoResponse(*channel),
+        }
+    }
+}
+
+impl<M: Machine> World<M> {
+    /// An empty world.
+    pub fn new(seed: u64, config: WorldConfig) -> World<M> {
+        World {
+            inner: Inner {
+                config,
+                dice: Dice::new(seed),
+                now: 0,
+                queue: Queue::default(),
+                ready: VecDeque::new(),
+                hosts: Vec::new(),
+                by_node: Vec::new(),
+                links: Vec::new(),
+                conns: Vec::new(),
+                free_conns: Vec::new(),
+                conn_serial: 0,
+                digest: Digest::default(),
+                versions: |_| 0,
+                transcode: None,
+                notes: Vec::new(),
+                keep_notes: true,
+                changes: Vec::new(),
+                trace: None,
+                scratch: Outcome::default(),
+                steps: 0,
+            },
+            machines: Vec::new(),
+        }
+    }
+
+    /// Runs until one machine has made one step, or a scheduled control is due. `None` when nothing
+    /// is left to happen.
+    #[expect(clippy::should_implement_trait, reason = "a world is no iterator: it changes between")]
+    pub fn next(&mut self) -> Option<Step> {
+        self.advance(u64::MAX)
+    }
+
+    /// [`World::next`] as long as something happens before `until`; then moves time there.
+    pub fn next_before(&mut self, until: u64) -> Option<Step> {
+        let step = self.advance(until);
+        if step.is_none() {
+            self.inner.now = self.inner.now.max(until);
+        }
+        step
+    }
+
+    fn advance(&mut self, until: u64) -> Option<Step> {
+        loop {
+            if self.peek_time()? >= until {
+                return None;
+            }
+            if let Some(host) = self.inner.ready.pop_front() {
+                match self.run(host) {
+                    None => continue,
+                    step => return step,
+                }
+            }
+            let (at, payload) = self.inner.queue.pop()?;
+            self.inner.now = at;
+            if let Payload::Control(token) = payload {
+                let (node, kind) = (NodeId::NONE, StepKind::Control(token));
+                return Some(Step { at, node, kind, effects: 0, exit: None });
+            }
+            self.inner.happen(payload);
+        }
+    }
+
+    /// When the next thing happens, ns; it need not be a step.
+    pub fn peek_time(&self) -> Option<u64> {
+        if self.inner.ready.is_empty() { self.inner.queue.peek() } else { Some(self.inner.now) }
+    }
+
+    /// Runs one step of a ready host, if it is still there and has something to do.
+    fn run(&mut self, h: u32) -> Option<Step> {
+        let inner = &mut self.inner;
+        let now = inner.now;
+        let host = &mut inner.hosts[h as usize];
+        host.queued = false;
+        if host.paused || !host.process_up {
+            return None;
+        }
+        if now < host.busy_until {
+            inner.wake_when_free(h);
+            return None;
+        }
+        let Delivery { event, digest } = host.inbox.pop_front()?;
+        let machine = self.machines[h as usize].as_mut().expect("a running process has a machine");
+        let node = host.node;
+        let kind = StepKind::of(&event);
+        inner.begin_step(h, digest);
+        if inner.trace.is_some() {
+            inner.trace_line(h, format_args!("< {event:?}"));
+        }
+        let at = inner.hosts[h as usize].busy_until;
+        machine.step(event, &mut StepEnv::new(inner, h, at));
+        let exit = machine.exit();
+        let host = &mut inner.hosts[h as usize];
+        let effects = host.effects;
+        if !host.inbox.is_empty() {
+            inner.wake_when_free(h);
+        }
+        if exit.is_some() {
+            inner.end_process(h, drive::End::Exit);
+            self.machines[h as usize] = None;
+        }
+        Some(Step { at: now, node, kind, effects, exit })
+    }
+
+    /// Runs `act` on a machine as a step of its own, at once: for drivers that poke a client.
+    ///
+    /// # Panics
+    /// If the node is not running.
+    pub fn act<R>(&mut self, node: NodeId, act: impl FnOnce(&mut M, &mut dyn Env) -> R) -> R {
+        let h = self.inner.host(node);
+        let machine = self.machines[h as usize].as_mut().expect("acted on a running node");
+        let inner = &mut self.inner;
+        inner.begin_step(h, 0);
+        let at = inner.hosts[h as usize].busy_until;
+        let result = act(machine, &mut StepEnv::new(inner, h, at));
+        if !inner.hosts[h as usize].inbox.is_empty() {
+            inner.wake_when_free(h);
+        }
+        result
+    }
+}
+
+impl Inner {
+    fn host(&self, node: NodeId) -> u32 {
+        self.find(node).unwrap_or_else(|| panic!("the world has no node {node}"))
+    }
+
+    fn find(&self, node: NodeId) -> Option<u32> {
+        let index = usize::try_from(node.0).ok()?;
+        self.by_node.get(index).copied().filter(|host| *host != u32::MAX)
+    }
+
+    /// Something that is not a machine's step comes due.
+    fn happen(&mut self, payload: Payload) {
+        match payload {
+            Payload::Frame { conn, up, number, frame } => self.frame_due(conn, up, number, frame),
+            Payload::Release { conn, up } => self.release_due(conn, up),
+            Payload::RequestTimeout { conn, at } => self.request_timeout_due(conn, at),
+            Payload::ConnectTimeout { conn } => self.connect_timeout_due(conn),
+            Payload::Keepalive { conn } => self.keepalive_due(conn),
+            Payload::Timer { host, incarnation, key, deadline, at } => {
+                if self.hosts[host as usize].incarnation == incarnation {
+                    self.timer_due(host, key, deadline, at);
+                }
+            }
+            Payload::Wake { host, incarnation } => {
+                if self.hosts[host as usize].incarnation == incarnation {
+                    self.ready.push_back(host);
+                }
+            }
+            Payload::Disk { host, job } => {
+                let mut out = std::mem::take(&mut self.scratch);
+                let disk = &mut self.hosts[host as usize].disk;
+                disk.finish(self.now, job, &self.dice, &mut out);
+                self.disk_outcome(host, out);
+            }
+            Payload::Control(_) => unreachable!("controls are handed to the driver"),
+        }
+    }
+
+    /// Puts an event in a host's inbox; whoever gets there first serves it.
+    fn deliver(&mut self, host: u32, event: Event) {
+        let digest = digest_of(&event);
+        self.deliver_as(host, event, digest);
+    }
+
+    /// The same, where the content's digest is known.
+    fn deliver_as(&mut self, h: u32, event: Event, digest: u64) {
+        let host = &mut self.hosts[h as usize];
+        host.inbox.push_back(Delivery { event, digest });
+        if !host.queued && !host.paused {
+            if host.busy_until <= self.now {
+                host.queued = true;
+                self.ready.push_back(h);
+            } else {
+                self.wake_when_free(h);
+            }
+        }
+    }
+
+    fn wake_when_free(&mut self, h: u32) {
+        let host = &mut self.hosts[h as usize];
+        if !host.queued {
+            host.queued = true;
+            let incarnation = host.incarnation;
+            self.queue.push(host.busy_until, Payload::Wake { host: h, incarnation });
+        }
+    }
+
+    /// The clock of a step: what it costs is drawn before it runs; what it sends leaves at its end.
+    fn begin_step(&mut self, h: u32, digest: u64) {
+        self.steps += 1;
+        self.digest.word(self.now);
+        self.digest.word(u64::from(h) << 48 ^ digest);
+        let host = &mut self.hosts[h as usize];
+        host.dying.clear();
+        host.effects = 0;
+        let place = self.dice.place(Purpose::StepCost).with(host.node.0 as u64);
+        let place = place.with(self.now ^ digest);
+        let cost = self.dice.range(place, host.config.cost_min, host.config.cost_max);
+        let cost = cost.saturating_mul(host.throttle_percent) / 100;
+        host.busy_until = self.now.max(host.busy_until) + cost;
+    }
+
+    fn arm(&mut self, h: u32, key: TimerKey, deadline: Monotonic) {
+        let slot = self.hosts[h as usize].timers.get(&key).copied();
+        if let Some(slot) = slot
+            && slot.due.1 <= deadline
+        {
+            // The entry in the heap comes first: it will see to this one then.
+            self.hosts[h as usize]
+                .timers
+                .insert(key, TimerSlot { deadline: Some(deadline), ..slot });
+            return;
+        }
+        self.schedule_timer(h, key, deadline);
+    }
+
+    fn disarm(&mut self, h: u32, key: TimerKey) {
+        if let Some(slot) = self.hosts[h as usize].timers.get_mut(&key) {
+            slot.deadline = None;
+        }
+    }
+
+    fn schedule_timer(&mut self, h: u32, key: TimerKey, deadline: Monotonic) {
+        let host = &mut self.hosts[h as usize];
+        let place = self.dice.place(Purpose::TimerSlack).with(host.node.0 as u64);
+        let place = place.with_value(&key).with(deadline.0);
+        let slack = self.dice.range(place, 0, self.config.timer_slack);
+        let at = deadline.0.max(self.now).saturating_add(slack);
+        host.timers.insert(key, TimerSlot { deadline: Some(deadline), due: (at, deadline) });
+        let incarnation = host.incarnation;
+        self.queue.push(at, Payload::Timer { host: h, incarnation, key, deadline, at });
+    }
+
+    /// A timer's entry in the heap is due: live, or of a timer that was replaced or disarmed.
+    fn timer_due(&mut self, h: u32, key: TimerKey, deadline: Monotonic, at: u64) {
+        let host = &mut self.hosts[h as usize];
+        if let Some(slot) = host.timers.get(&key).copied()
+            && slot.due == (at, deadline)
+        {
+            host.timers.remove(&key);
+            match slot.deadline {
+                Some(armed) if armed == deadline => {
+                    self.deliver(h, Event::Timer { key, deadline });
+                    return;
+                }
+                Some(armed) => self.schedule_timer(h, key, armed),
+                None => {}
+            }
+        }
+        let place = self.dice.place(Purpose::StaleTimer);
+        let place = place.with(self.hosts[h as usize].node.0 as u64);
+        let place = place.with_value(&key).with(deadline.0);
+        if self.dice.ratio(place, self.config.stale_timers_per_million, 1_000_000) {
+            self.deliver(h, Event::Timer { key, deadline });
+        }
+    }
+
+    /// Schedules and delivers what a call on a disk led to.
+    fn disk_outcome(&mut self, h: u32, mut out: Outcome) {
+        for job in out.jobs.drain(..) {
+            self.queue.push(job.at.max(self.now), Payload::Disk { host: h, job });
+        }
+        for done in out.done.drain(..) {
+            self.deliver(h, Event::Disk(done));
+        }
+        self.changes.append(&mut out.changes);
+        self.scratch = out;
+    }
+
+    fn trace_line(&mut self, h: u32, what: std::fmt::Arguments<'_>) {
+        let node = self.hosts[h as usize].node;
+        let now = Monotonic(self.now);
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{now} {node} {what}"));
+        }
+    }
+
+    fn add_host(&mut self, node: NodeId, config: HostConfig) -> u32 {
+        let index = usize::try_from(node.0).expect("nodes are numbered from 0");
+        assert!(index < 1 << 16, "node {node}: the world numbers its nodes below 65,536");
+        if self.by_node.len() <= index {
+            self.by_node.resize(index + 1, u32::MAX);
+        }
+        assert_eq!(self.by_node[index], u32::MAX, "node {node} is added twice");
+        let h = self.hosts.len() as u32;
+        self.by_node[index] = h;
+        for row in &mut self.links {
+            row.push(Link::new(self.config.link));
+        }
+        self.links.push(vec![Link::new(self.config.link); h as usize + 1]);
+        let empty = ChannelSlot { conn: NO_CONN, opened: 0 };
+        for host in &mut self.hosts {
+            host.channels.resize((h as usize + 1) * CHANNELS, empty);
+        }
+        let place = self.dice.place(Purpose::DiskLatency).with(node.0 as u64);
+        self.hosts.push(Host {
+            node,
+            incarnation: 0,
+            process_up: false,
+            os_up: true,
+            paused: false,
+            throttle_percent: 100,
+            busy_until: 0,
+            inbox: VecDeque::new(),
+            queued: false,
+            timers: BTreeMap::new(),
+            channels: vec![empty; (h as usize + 1) * CHANNELS],
+            accepted: Vec::new(),
+            dying: Vec::new(),
+            disk: SimDisk::new(node, place, config.disk.clone()),
+            wall_offset_ms: config.wall_offset_ms,
+            draws: BTreeMap::new(),
+            effects: 0,
+            config,
+        });
+        h
+    }
+}

@@ -1,0 +1,814 @@
+//! Connections as TCP gives them, request and response at a time.
+//!
+//! A connection joins (client, server, channel). Each direction is a pipe: frames leave in order and
+//! arrive in order, each after a drawn time on its link. Loss is time (a retransmission), a blocked
+//! link is a pipe that stalls; what is lost for good is lost with its connection. Each end lives and
+//! dies by itself: a frame for a dead end draws a reset where the host is up, and nothing where it
+//! is not, so half-open connections come by themselves.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use wavetank_core::env::Channel;
+use wavetank_core::event::{ConnectionId, Event, ReplyTo, RpcError};
+use wavetank_core::msg::{ApiKey, ProduceResponse, Request, Response};
+use wavetank_core::types::NodeId;
+
+use super::queue::Payload;
+use super::{Inner, NO_CONN};
+use crate::decide::{Dice, Place, Purpose};
+use crate::digest::digest_of;
+
+/// Timing of one direction between two hosts; ns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkConfig {
+    /// Shortest time of a frame.
+    pub min: u64,
+    /// Mean of the exponentially distributed rest.
+    pub mean: u64,
+    /// How many frames in a million take much longer …
+    pub tail_per_million: u64,
+    /// … by this mean, exponentially distributed.
+    pub tail_mean: u64,
+    /// How many frames in a million are lost and sent again after a retransmission timeout.
+    pub loss_per_million: u64,
+}
+
+impl Default for LinkConfig {
+    /// About a data centre with a slow network.
+    fn default() -> LinkConfig {
+        LinkConfig {
+            min: 100_000,
+            mean: 400_000,
+            tail_per_million: 2_000,
+            tail_mean: 20_000_000,
+            loss_per_million: 0,
+        }
+    }
+}
+
+/// How messages cross the network encoded: each function encodes, decodes what it encoded, and says
+/// what went wrong if it cannot.
+#[derive(Clone, Copy, Debug)]
+pub struct Transcode {
+    /// A request in a version.
+    pub request: fn(Request, i16) -> Result<Request, String>,
+    /// A response to a request of this API and version.
+    pub response: fn(Response, ApiKey, i16) -> Result<Response, String>,
+}
+
+/// How a blocked link comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Heal {
+    /// What stalled comes with each sender's next retransmission.
+    Retransmit,
+    /// What stalled comes all at once (a clog that bursts).
+    Burst,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub(super) config: LinkConfig,
+    pub(super) spike: u64,
+    pub(super) blocked: bool,
+    pub(super) blocked_since: u64,
+}
+
+impl Link {
+    pub(super) fn new(config: LinkConfig) -> Link {
+        Link { config, spike: 0, blocked: false, blocked_since: 0 }
+    }
+
+    fn delay(&self, key: Place, rto: (u64, u64), dice: &Dice) -> u64 {
+        let config = &self.config;
+        let mut delay = config.min + dice.exponential(key, config.mean);
+        if config.tail_per_million > 0
+            && dice.ratio(key.with(1), config.tail_per_million, 1_000_000)
+        {
+            delay += dice.exponential(key.with(2), config.tail_mean);
+        }
+        if self.spike > 0 {
+            delay += dice.decide(key.with(3), self.spike) + self.spike / 2;
+        }
+        let mut timeout = rto.0;
+        let lost = key.with(Purpose::FrameLoss as u64);
+        for attempt in 0..16 {
+            if !dice.ratio(lost.with(attempt), config.loss_per_million, 1_000_000) {
+                break;
+            }
+            delay += timeout;
+            timeout = (timeout * 2).min(rto.1);
+        }
+        delay
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Frame {
+    Syn,
+    SynAck,
+    Request {
+        correlation: i32,
+        version: i16,
+        digest: u64,
+        request: Request,
+    },
+    Response {
+        correlation: i32,
+        digest: u64,
+        response: Response,
+    },
+    /// An acknowledged one-way request: frees the sender's slot, carries nothing.
+    Fin,
+    Rst,
+}
+
+#[derive(Clone, Debug)]
+struct Pipe {
+    key: Place,
+    sent: u64,
+    arrived: u64,
+    last_arrival: u64,
+    stalled: VecDeque<(u64, Frame)>,
+    releasing: bool,
+    /// Frames with these numbers never arrive.
+    cut: (u64, u64),
+}
+
+impl Pipe {
+    fn new(key: Place) -> Pipe {
+        Pipe {
+            key,
+            sent: 0,
+            arrived: 0,
+            last_arrival: 0,
+            stalled: VecDeque::new(),
+            releasing: false,
+            cut: (u64::MAX, 0),
+        }
+    }
+
+    fn cut_from(&mut self, number: u64) {
+        self.cut = (self.cut.0.min(number), self.sent);
+    }
+
+    fn is_cut(&self, number: u64) -> bool {
+        self.cut.0 <= number && number < self.cut.1
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Pending {
+    correlation: i32,
+    deadline: u64,
+    /// Has no response: done as soon as it was sent (acks=0).
+    immediate: bool,
+    sent: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Serving {
+    correlation: i32,
+    version: i16,
+    api: ApiKey,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Conn {
+    client: u32,
+    server: u32,
+    channel: Channel,
+    serial: u64,
+    /// Heap entries that name this connection.
+    events: u32,
+    /// Nothing passes any more and nobody is told.
+    severed: bool,
+    client_alive: bool,
+    opened: bool,
+    pending: VecDeque<Pending>,
+    unsent: VecDeque<(i32, i16, u64, Request)>,
+    next_correlation: i32,
+    timeout_at: u64,
+    server_alive: bool,
+    id: ConnectionId,
+    queue: VecDeque<(i32, i16, u64, Request)>,
+    serving: Option<Serving>,
+    fin_waits: bool,
+    pipes: [Pipe; 2],
+}
+
+const UP: usize = 0;
+const DOWN: usize = 1;
+
+impl Conn {
+    fn ends(&self, up: bool) -> (u32, u32) {
+        if up { (self.client, self.server) } else { (self.server, self.client) }
+    }
+
+    fn pipe(&mut self, up: bool) -> &mut Pipe {
+        &mut self.pipes[if up { UP } else { DOWN }]
+    }
+}
+
+/// A slot per (host, peer, channel).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChannelSlot {
+    pub(super) conn: u32,
+    pub(super) opened: u32,
+}
+
+/// Room for the channels of [`Channel`]; more than there are.
+pub(super) const CHANNELS: usize = 16;
+
+// Submissions by machines.
+impl Inner {
+    pub(super) fn request(
+        &mut self,
+        from: u32,
+        peer: NodeId,
+        channel: Channel,
+        timeout: Duration,
+        request: Request,
+        at: u64,
+    ) {
+        let Some(server) = self.find(peer) else {
+            // Nobody by that name: as if its address did not resolve.
+            let outcome = Err(RpcError::Disconnected);
+            self.deliver(from, Event::Rpc { peer, channel, outcome });
+            return;
+        };
+        let c = self.connection(from, server, channel, at);
+        let timeout = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        let deadline = at.saturating_add(timeout);
+        let version = (self.versions)(request.api());
+        let immediate = matches!(&request, Request::Produce(produce) if produce.acks == 0);
+        let digest = digest_of(&request);
+        self.digest.word(digest);
+        let conn = self.conns[c as usize].as_mut().expect("just looked up");
+        let correlation = conn.next_correlation;
+        conn.next_correlation += 1;
+        let sent = conn.opened;
+        conn.pending.push_back(Pending { correlation, deadline, immediate, sent });
+        let sooner = deadline < conn.timeout_at;
+        if sooner {
+            conn.timeout_at = deadline;
+            conn.events += 1;
+        }
+        if sent {
+            let frame = Frame::Request { correlation, version, digest, request };
+            self.send(c, true, frame, at, Some(from));
+            if immediate {
+                self.settle(c);
+            }
+        } else {
+            conn.unsent.push_back((correlation, version, digest, request));
+        }
+        if sooner {
+            self.queue.push(deadline, Payload::RequestTimeout { conn: c, at: deadline });
+        }
+    }
+
+    pub(super) fn respond(&mut self, host: u32, to: ReplyTo, response: Response, at: u64) {
+        let Some((c, serving)) = self.served(host, to) else { return };
+        assert_eq!(response.api(), serving.api, "the answer is to another request");
+        let digest = digest_of(&response);
+        self.digest.word(digest);
+        let response = match self.transcode {
+            None => response,
+            Some(transcode) => (transcode.response)(response, serving.api, serving.version)
+                .unwrap_or_else(|e| {
+                    panic!("a {:?} response does not survive its encoding: {e}", serving.api)
+                }),
+        };
+        let frame = Frame::Response { correlation: serving.correlation, digest, response };
+        self.send(c, false, frame, at, Some(host));
+        self.serve_next(c);
+    }
+
+    pub(super) fn no_response(&mut self, host: u32, to: ReplyTo) {
+        if let Some((c, _)) = self.served(host, to) {
+            self.serve_next(c);
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, host: u32, to: ReplyTo, at: u64) {
+        if let Some((c, _)) = self.served(host, to) {
+            self.close_server(c);
+            self.send(c, false, Frame::Fin, at, Some(host));
+        }
+    }
+
+    /// The connection that an answer goes to, its request taken off; `None` if it is gone.
+    fn served(&mut self, host: u32, to: ReplyTo) -> Option<(u32, Serving)> {
+        let index = usize::try_from(to.connection.0).ok()?.checked_sub(1)?;
+        let accepted = &self.hosts[host as usize].accepted;
+        let c = *accepted.get(index).expect("an answer goes to a connection of this incarnation");
+        if c == NO_CONN {
+            return None;
+        }
+        let conn = self.conns[c as usize].as_mut().expect("accepted connections exist");
+        match conn.serving.take() {
+            Some(serving) if serving.correlation == to.correlation => Some((c, serving)),
+            other => panic!(
+                "{}: {to:?} is answered, but the request being served is {other:?}: each request \
+                 is answered exactly once",
+                self.hosts[host as usize].node
+            ),
+        }
+    }
+}
+
+// The life of connections.
+impl Inner {
+    fn connection(&mut self, client: u32, server: u32, channel: Channel, at: u64) -> u32 {
+        let index = server as usize * CHANNELS + channel as usize;
+        let slot = self.hosts[client as usize].channels[index];
+        if slot.conn != NO_CONN {
+            return slot.conn;
+        }
+        self.conn_serial += 1;
+        let key = self.dice.place(Purpose::FrameLatency);
+        let (a, b) = (self.hosts[client as usize].node, self.hosts[server as usize].node);
+        let key = key.with(a.0 as u64).with(b.0 as u64);
+        let key = key.with(channel as u64).with(u64::from(slot.opened));
+        let conn = Conn {
+            client,
+            server,
+            channel,
+            serial: self.conn_serial,
+            events: 1,
+            severed: false,
+            client_alive: true,
+            opened: false,
+            pending: VecDeque::new(),
+            unsent: VecDeque::new(),
+            next_correlation: 0,
+            timeout_at: u64::MAX,
+            server_alive: false,
+            id: ConnectionId(0),
+            queue: VecDeque::new(),
+            serving: None,
+            fin_waits: false,
+            pipes: [Pipe::new(key.with(0)), Pipe::new(key.with(1))],
+        };
+        let c = match self.free_conns.pop() {
+            Some(c) => {
+                self.conns[c as usize] = Some(conn);
+                c
+            }
+            None => {
+                self.conns.push(Some(conn));
+                (self.conns.len() - 1) as u32
+            }
+        };
+        let slot = ChannelSlot { conn: c, opened: slot.opened + 1 };
+        self.hosts[client as usize].channels[index] = slot;
+        self.queue.push(at + self.config.connect_timeout, Payload::ConnectTimeout { conn: c });
+        self.send(c, true, Frame::Syn, at, Some(client));
+        c
+    }
+
+    fn send(&mut self, c: u32, up: bool, frame: Frame, at: u64, dying: Option<u32>) {
+        let conn = self.conns[c as usize].as_mut().expect("sent on a connection that exists");
+        if conn.severed {
+            return;
+        }
+        let (from, to) = conn.ends(up);
+        let serial = conn.serial;
+        let pipe = conn.pipe(up);
+        let number = pipe.sent;
+        pipe.sent += 1;
+        if let Some(host) = dying {
+            self.hosts[host as usize].dying.push((c, serial, up, number));
+        }
+        let link = &self.links[from as usize][to as usize];
+        if link.blocked || !pipe.stalled.is_empty() {
+            pipe.stalled.push_back((number, frame));
+            return;
+        }
+        let rto = (self.config.rto_min, self.config.rto_max);
+        let delay = link.delay(pipe.key.with(number), rto, &self.dice);
+        let arrives = (at + delay).max(pipe.last_arrival);
+        pipe.last_arrival = arrives;
+        conn.events += 1;
+        self.queue.push(arrives, Payload::Frame { conn: c, up, number, frame });
+    }
+
+    pub(super) fn frame_due(&mut self, c: u32, up: bool, number: u64, frame: Frame) {
+        let conn = self.conns[c as usize].as_mut().expect("its frames keep it");
+        conn.events -= 1;
+        let (from, to) = conn.ends(up);
+        let severed = conn.severed;
+        let pipe = conn.pipe(up);
+        if severed || pipe.is_cut(number) {
+            self.release_conn(c);
+        } else if self.links[from as usize][to as usize].blocked || !pipe.stalled.is_empty() {
+            pipe.stalled.push_back((number, frame));
+        } else {
+            pipe.arrived = number + 1;
+            self.arrive(c, up, frame);
+            self.release_conn(c);
+        }
+    }
+
+    pub(super) fn release_due(&mut self, c: u32, up: bool) {
+        let conn = self.conns[c as usize].as_mut().expect("its release keeps it");
+        conn.events -= 1;
+        let (from, to) = conn.ends(up);
+        let severed = conn.severed;
+        let pipe = conn.pipe(up);
+        pipe.releasing = false;
+        if !self.links[from as usize][to as usize].blocked {
+            let stalled = std::mem::take(&mut pipe.stalled);
+            for (number, frame) in stalled {
+                let conn = self.conns[c as usize].as_mut().expect("freed only below");
+                let pipe = conn.pipe(up);
+                if !severed && !pipe.is_cut(number) {
+                    pipe.arrived = number + 1;
+                    self.arrive(c, up, frame);
+                }
+            }
+        }
+        self.release_conn(c);
+    }
+
+    /// A link opens again: what stalled on it is on its way.
+    pub(super) fn link_opened(&mut self, from: u32, to: u32, heal: Heal) {
+        let blocked_for = self.now - self.links[from as usize][to as usize].blocked_since;
+        for c in 0..self.conns.len() as u32 {
+            let Some(conn) = self.conns[c as usize].as_mut() else { continue };
+            for up in [true, false] {
+                if conn.ends(up) != (from, to) {
+                    continue;
+                }
+                let pipe = conn.pipe(up);
+                if pipe.stalled.is_empty() || pipe.releasing {
+                    continue;
+                }
+                pipe.releasing = true;
+                // A sender backs off to at most as long as it has tried already.
+                let longest = blocked_for.clamp(self.config.rto_min, self.config.rto_max.max(1));
+                let key = pipe.key.with(Purpose::Retransmission as u64).with(pipe.sent);
+                let wait = match heal {
+                    Heal::Burst => 0,
+                    Heal::Retransmit => self.dice.decide(key, longest.max(1)),
+                };
+                let at = (self.now + wait).max(pipe.last_arrival);
+                pipe.last_arrival = at;
+                conn.events += 1;
+                self.queue.push(at, Payload::Release { conn: c, up });
+            }
+        }
+    }
+
+    /// Frees a connection that nobody can name any more.
+    fn release_conn(&mut self, c: u32) {
+        let Some(conn) = self.conns[c as usize].as_ref() else { return };
+        let quiet = conn.pipes.iter().all(|pipe| pipe.stalled.is_empty() || conn.severed);
+        if conn.events == 0 && !conn.client_alive && !conn.server_alive && quiet {
+            self.conns[c as usize] = None;
+            self.free_conns.push(c);
+        }
+    }
+
+    fn arrive(&mut self, c: u32, up: bool, frame: Frame) {
+        if up { self.arrive_at_server(c, frame) } else { self.arrive_at_client(c, frame) }
+    }
+
+    fn arrive_at_server(&mut self, c: u32, frame: Frame) {
+        let conn = self.conns[c as usize].as_mut().expect("frames arrive on what exists");
+        let host = &mut self.hosts[conn.server as usize];
+        if !host.os_up {
+            return;
+        }
+        match frame {
+            Frame::Syn => {
+                if host.process_up {
+                    conn.server_alive = true;
+                    host.accepted.push(c);
+                    conn.id = ConnectionId(host.accepted.len() as u64);
+                    self.send(c, false, Frame::SynAck, self.now, None);
+                } else {
+                    self.send(c, false, Frame::Rst, self.now, None);
+                }
+            }
+            Frame::Request { correlation, version, digest, request } => {
+                if !conn.server_alive {
+                    if conn.client_alive {
+                        self.send(c, false, Frame::Rst, self.now, None);
+                    }
+                    return;
+                }
+                if conn.serving.is_none() && conn.queue.is_empty() {
+                    self.serve(c, correlation, version, digest, request);
+                } else {
+                    conn.queue.push_back((correlation, version, digest, request));
+                }
+            }
+            Frame::Fin => {
+                if conn.server_alive {
+                    conn.fin_waits = true;
+                    if conn.serving.is_none() && conn.queue.is_empty() {
+                        self.server_gone(c);
+                    }
+                }
+            }
+            Frame::Rst => {
+                if conn.server_alive {
+                    self.server_gone(c);
+                }
+            }
+            Frame::SynAck | Frame::Response { .. } => unreachable!("{frame:?} travels to clients"),
+        }
+    }
+
+    fn arrive_at_client(&mut self, c: u32, frame: Frame) {
+        let conn = self.conns[c as usize].as_mut().expect("frames arrive on what exists");
+        if !self.hosts[conn.client as usize].os_up {
+            return;
+        }
+        if !conn.client_alive {
+            let carries = matches!(frame, Frame::SynAck | Frame::Response { .. });
+            if carries && conn.server_alive {
+                self.send(c, true, Frame::Rst, self.now, None);
+            }
+            return;
+        }
+        match frame {
+            Frame::SynAck => {
+                conn.opened = true;
+                let unsent = std::mem::take(&mut conn.unsent);
+                for pending in &mut conn.pending {
+                    pending.sent = true;
+                }
+                for (correlation, version, digest, request) in unsent {
+                    let frame = Frame::Request { correlation, version, digest, request };
+                    self.send(c, true, frame, self.now, None);
+                }
+                self.settle(c);
+            }
+            Frame::Response { correlation, digest, response } => {
+                let head = conn.pending.pop_front().expect("answers are to what was asked");
+                assert_eq!(head.correlation, correlation, "answers come in the order of asking");
+                let (client, channel) = (conn.client, conn.channel);
+                let peer = self.hosts[conn.server as usize].node;
+                let event = Event::Rpc { peer, channel, outcome: Ok(response) };
+                self.deliver_as(client, event, digest);
+                self.settle(c);
+            }
+            Frame::Fin | Frame::Rst => self.break_client(c, RpcError::Disconnected, None),
+            Frame::Syn | Frame::Request { .. } => unreachable!("{frame:?} travels to servers"),
+        }
+    }
+
+    /// Ends what is done as soon as it was sent, as far as it is its turn.
+    fn settle(&mut self, c: u32) {
+        loop {
+            let conn = self.conns[c as usize].as_mut().expect("settled while alive");
+            if !conn.pending.front().is_some_and(|head| head.immediate && head.sent) {
+                return;
+            }
+            conn.pending.pop_front();
+            let (client, channel) = (conn.client, conn.channel);
+            let peer = self.hosts[conn.server as usize].node;
+            let outcome = Ok(Response::Produce(ProduceResponse::default()));
+            self.deliver(client, Event::Rpc { peer, channel, outcome });
+        }
+    }
+
+    fn serve(&mut self, c: u32, correlation: i32, version: i16, digest: u64, request: Request) {
+        let conn = self.conns[c as usize].as_mut().expect("served while alive");
+        let api = request.api();
+        conn.serving = Some(Serving { correlation, version, api });
+        let (server, from) = (conn.server, ReplyTo { connection: conn.id, correlation });
+        let request = match self.transcode {
+            None => request,
+            Some(transcode) => (transcode.request)(request, version).unwrap_or_else(|e| {
+                panic!("a {api:?} request v{version} does not survive its encoding: {e}")
+            }),
+        };
+        self.deliver_as(server, Event::Request { from, version, request }, digest);
+    }
+
+    fn serve_next(&mut self, c: u32) {
+        let conn = self.conns[c as usize].as_mut().expect("served while alive");
+        if let Some((correlation, version, digest, request)) = conn.queue.pop_front() {
+            self.serve(c, correlation, version, digest, request);
+        } else if conn.fin_waits {
+            self.server_gone(c);
+        }
+    }
+
+    /// The server's end is gone and its machine is told.
+    fn server_gone(&mut self, c: u32) {
+        let conn = self.conns[c as usize].as_ref().expect("gone while alive");
+        let (server, connection) = (conn.server, conn.id);
+        self.close_server(c);
+        self.deliver(server, Event::ConnectionClosed { connection });
+    }
+
+    fn close_server(&mut self, c: u32) {
+        let conn = self.conns[c as usize].as_mut().expect("closed while alive");
+        conn.server_alive = false;
+        conn.serving = None;
+        conn.queue.clear();
+        let accepted = &mut self.hosts[conn.server as usize].accepted;
+        accepted[conn.id.0 as usize - 1] = NO_CONN;
+    }
+
+    /// The client's end breaks: everything in flight has this outcome. `close` says how the server
+    /// hears of it, if it does.
+    fn break_client(&mut self, c: u32, why: RpcError, close: Option<Frame>) {
+        let conn = self.conns[c as usize].as_mut().expect("broken while alive");
+        conn.client_alive = false;
+        conn.unsent.clear();
+        let (client, server, channel) = (conn.client, conn.server, conn.channel);
+        let pending = std::mem::take(&mut conn.pending);
+        let index = server as usize * CHANNELS + channel as usize;
+        self.hosts[client as usize].channels[index].conn = NO_CONN;
+        let peer = self.hosts[server as usize].node;
+        for _ in pending {
+            self.deliver(client, Event::Rpc { peer, channel, outcome: Err(why) });
+        }
+        if let Some(frame) = close {
+            self.send(c, true, frame, self.now, None);
+        }
+    }
+
+    /// How the end of a connection is told: in order, or by a reset that overtakes a drawn suffix of
+    /// what is under way.
+    fn closing_frame(&mut self, c: u32, up: bool) -> Frame {
+        let conn = self.conns[c as usize].as_mut().expect("closed while it exists");
+        let pipe = conn.pipe(up);
+        let key = pipe.key.with(Purpose::Close as u64);
+        if self.dice.ratio(key, 1, 2) {
+            return Frame::Fin;
+        }
+        let under_way = pipe.sent - pipe.arrived;
+        let kept = self.dice.decide(key.with(1), under_way + 1);
+        pipe.cut_from(pipe.arrived + kept);
+        Frame::Rst
+    }
+
+    pub(super) fn request_timeout_due(&mut self, c: u32, at: u64) {
+        let conn = self.conns[c as usize].as_mut().expect("its timeout keeps it");
+        conn.events -= 1;
+        if conn.client_alive && conn.timeout_at == at {
+            conn.timeout_at = u64::MAX;
+            match conn.pending.iter().map(|pending| pending.deadline).min() {
+                None => {}
+                Some(deadline) if deadline <= self.now => {
+                    let close = self.closing_frame(c, true);
+                    self.break_client(c, RpcError::TimedOut, Some(close));
+                }
+                Some(deadline) => {
+                    conn.timeout_at = deadline;
+                    conn.events += 1;
+                    self.queue.push(deadline, Payload::RequestTimeout { conn: c, at: deadline });
+                }
+            }
+        }
+        self.release_conn(c);
+    }
+
+    pub(super) fn connect_timeout_due(&mut self, c: u32) {
+        let conn = self.conns[c as usize].as_mut().expect("its timeout keeps it");
+        conn.events -= 1;
+        if conn.client_alive && !conn.opened {
+            self.break_client(c, RpcError::Disconnected, Some(Frame::Fin));
+        }
+        self.release_conn(c);
+    }
+
+    pub(super) fn keepalive_due(&mut self, c: u32) {
+        let conn = self.conns[c as usize].as_mut().expect("its timeout keeps it");
+        conn.events -= 1;
+        if conn.client_alive {
+            self.break_client(c, RpcError::Disconnected, None);
+        }
+        if self.conns[c as usize].as_ref().is_some_and(|conn| conn.server_alive) {
+            self.server_gone(c);
+        }
+        self.release_conn(c);
+    }
+}
+
+/// How a process leaves its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Departure {
+    /// The kernel closes them.
+    Closed,
+    /// The kernel went with it: nobody is told.
+    Silent,
+}
+
+// What the driver does to connections.
+impl Inner {
+    /// Drops a drawn suffix of what the step that is being cut short has sent.
+    pub(super) fn cut_dying_step(&mut self, host: u32) {
+        let sends = std::mem::take(&mut self.hosts[host as usize].dying);
+        if self.now > self.hosts[host as usize].busy_until || sends.is_empty() {
+            return;
+        }
+        let place = self.dice.place(Purpose::DyingStep).with(u64::from(host)).with(self.now);
+        let kept = self.dice.decide(place, sends.len() as u64 + 1) as usize;
+        for (c, serial, up, number) in sends.into_iter().skip(kept) {
+            if let Some(conn) = self.conns[c as usize].as_mut()
+                && conn.serial == serial
+            {
+                conn.pipe(up).cut_from(number);
+            }
+        }
+    }
+
+    /// A host's process is gone, and its ends of all connections with it.
+    pub(super) fn leave_connections(&mut self, host: u32, departure: Departure) {
+        for c in 0..self.conns.len() as u32 {
+            let Some(conn) = self.conns[c as usize].as_mut() else { continue };
+            let serial = conn.serial;
+            if conn.client == host && conn.client_alive {
+                conn.client_alive = false;
+                conn.unsent.clear();
+                conn.pending.clear();
+                let index = conn.server as usize * CHANNELS + conn.channel as usize;
+                self.hosts[host as usize].channels[index].conn = NO_CONN;
+                self.leave_end(c, true, departure);
+            }
+            let Some(conn) = self.conns[c as usize].as_ref() else { continue };
+            if conn.serial == serial && conn.server == host && conn.server_alive {
+                self.close_server(c);
+                self.leave_end(c, false, departure);
+            }
+            self.release_conn(c);
+        }
+        self.hosts[host as usize].accepted.clear();
+    }
+
+    fn leave_end(&mut self, c: u32, up: bool, departure: Departure) {
+        match departure {
+            Departure::Closed => {
+                let frame = self.closing_frame(c, up);
+                self.send(c, up, frame, self.now, None);
+            }
+            Departure::Silent => self.expect_keepalive(c),
+        }
+    }
+
+    fn expect_keepalive(&mut self, c: u32) {
+        let conn = self.conns[c as usize].as_mut().expect("half of it is alive");
+        conn.events += 1;
+        let key = conn.pipes[UP].key.with(Purpose::Keepalive as u64);
+        let longest = self.config.keepalive.max(2);
+        let wait = self.dice.range(key, longest / 2, longest);
+        self.queue.push(self.now + wait, Payload::Keepalive { conn: c });
+    }
+
+    /// The connections between two hosts, whoever opened them.
+    fn between(&self, a: u32, b: u32, channel: Option<Channel>) -> Vec<u32> {
+        let matches = |conn: &Conn| {
+            let ends = (conn.client, conn.server);
+            (ends == (a, b) || ends == (b, a))
+                && channel.is_none_or(|channel| channel == conn.channel)
+                && (conn.client_alive || conn.server_alive)
+                && !conn.severed
+        };
+        let conns = self.conns.iter().enumerate();
+        conns.filter(|(_, c)| c.as_ref().is_some_and(matches)).map(|(i, _)| i as u32).collect()
+    }
+
+    /// Resets connections: of what is under way a drawn prefix still arrives in each direction, then
+    /// the reset does.
+    pub(super) fn reset(&mut self, a: u32, b: u32, channel: Option<Channel>) -> usize {
+        let conns = self.between(a, b, channel);
+        for &c in &conns {
+            for up in [true, false] {
+                let conn = self.conns[c as usize].as_mut().expect("listed just now");
+                let pipe = conn.pipe(up);
+                let key = pipe.key.with(Purpose::ResetPrefix as u64).with(pipe.sent);
+                let kept = self.dice.decide(key, pipe.sent - pipe.arrived + 1);
+                pipe.cut_from(pipe.arrived + kept);
+                self.send(c, up, Frame::Rst, self.now, None);
+            }
+        }
+        conns.len()
+    }
+
+    /// From now on nothing passes on these connections, and neither end is told: a middlebox forgot
+    /// them. Timeouts and, in the end, keepalive notice.
+    pub(super) fn sever(&mut self, a: u32, b: u32, channel: Option<Channel>) -> usize {
+        let conns = self.between(a, b, channel);
+        for &c in &conns {
+            self.conns[c as usize].as_mut().expect("listed just now").severed = true;
+            self.expect_keepalive(c);
+        }
+        conns.len()
+    }
+
+    /// How many connections exist, and how many frames are stalled.
+    pub(super) fn network_load(&self) -> (usize, usize) {
+        let conns = self.conns.iter().flatten();
+        let stalled = |conn: &Conn| conn.pipes.iter().map(|pipe| pipe.stalled.len()).sum::<usize>();
+        conns.fold((0, 0), |(count, frames), conn| (count + 1, frames + stalled(conn)))
+    }
+}
