@@ -1,1 +1,485 @@
-//! The clients as state machines: producer and consumer on assigned partitions.
+//! The client as one state machine: metadata, producer, consumer on assigned partitions, admin.
+//!
+//! A [`Client`] is what one client process is: its parts share one [`Cluster`] (who leads what) and
+//! one connection for metadata and administration. A part that is not used does nothing. What the
+//! client has to tell its application comes out as [`ClientFact`]s; what it wants from the world
+//! goes through [`Env`]. Behaviour and defaults follow Kafka's Java client and librdkafka: refresh
+//! of metadata on retriable errors, exponential back-off with jitter (KIP-580), delivery timeout,
+//! leader hints in error answers (KIP-951), truncation detection (KIP-320).
+//!
+//! What does not live here: idempotence, transactions, group membership; and what an application
+//! does with facts (the tank's workloads, the server's test client).
+
+pub mod admin;
+pub mod cluster;
+pub mod consumer;
+pub mod producer;
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::time::Duration;
+
+pub use admin::{Admin, AdminConfig, AdminId};
+pub use cluster::{Cluster, ClusterConfig, Leader};
+pub use consumer::{Consumer, ConsumerConfig, QueryId, ResetPolicy, Start};
+pub use producer::{Producer, ProducerConfig};
+
+use crate::env::{Channel, Env, Random, Site};
+use crate::error_code::{Certainty, ErrorCode};
+use crate::event::{Event, TimerKey};
+use crate::msg::CreatableTopic;
+use crate::types::{LeaderEpoch, Monotonic, NodeId, Offset, TopicId, TopicRef, WallTime};
+
+/// A record that was given to [`Client::send`]; counts up from 0 within a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId(pub u64);
+
+/// A partition as clients name it: by the topic's name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamedPartition {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's index.
+    pub partition: i32,
+}
+
+impl NamedPartition {
+    /// Of that topic and index.
+    pub fn new(topic: impl Into<String>, partition: i32) -> NamedPartition {
+        NamedPartition { topic: topic.into(), partition }
+    }
+}
+
+impl core::fmt::Display for NamedPartition {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// A record as the consumer hands it out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ConsumedRecord {
+    /// Its offset.
+    pub offset: Offset,
+    /// Epoch of the leader that appended it.
+    pub leader_epoch: LeaderEpoch,
+    /// As the producer or, with LogAppendTime, the leader stamped it.
+    pub timestamp: WallTime,
+    /// Key.
+    pub key: Option<Bytes>,
+    /// Value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// Headers, in order, duplicates kept (KIP-82).
+    pub headers: Vec<(Bytes, Option<Bytes>)>,
+}
+
+/// What a client tells its application.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ClientFact {
+    /// The record was appended, as far as `acks` promises.
+    Acked {
+        /// Which record.
+        id: RecordId,
+        /// Where.
+        partition: NamedPartition,
+        /// Its offset; `None` with acks=0, where nobody says.
+        offset: Option<Offset>,
+    },
+    /// The producer gave up on the record.
+    Failed {
+        /// Which record.
+        id: RecordId,
+        /// Where it should have gone.
+        partition: NamedPartition,
+        /// The last reason.
+        error: ErrorCode,
+        /// `Failed`: not appended by any attempt and never will be. `Unknown`: it may be, or may
+        /// yet be. Never `Done`.
+        certainty: Certainty,
+    },
+    /// Records, in offset order, from the consumer's position on.
+    Records {
+        /// From where.
+        partition: NamedPartition,
+        /// At least one.
+        records: Vec<ConsumedRecord>,
+        /// The leader's high watermark as it answered, -1 if it did not say.
+        high_watermark: Offset,
+    },
+    /// The consumer has found where to start (after `assign`, `seek` or a reset).
+    Position {
+        /// Of which partition.
+        partition: NamedPartition,
+        /// The next offset to be read.
+        offset: Offset,
+    },
+    /// The log no longer holds what the consumer read (KIP-320).
+    Truncated {
+        /// Of which partition.
+        partition: NamedPartition,
+        /// The position before.
+        from: Offset,
+        /// Where the epoch of the last record read ends now; the new position, unless the reset
+        /// policy is `None`, where the partition stops until `seek`.
+        to: Offset,
+        /// The epoch that ends there.
+        epoch: LeaderEpoch,
+    },
+    /// The position was not in the log; the reset policy chose a new start.
+    Reset {
+        /// Of which partition.
+        partition: NamedPartition,
+        /// The position before.
+        from: Offset,
+        /// To the log's start or end; a `Position` follows.
+        to: ResetPolicy,
+    },
+    /// Answer to [`Client::end_offset`].
+    EndOffset {
+        /// The query.
+        query: QueryId,
+        /// Of which partition.
+        partition: NamedPartition,
+        /// What a consumer could read up to (the high watermark), or why nobody says.
+        offset: Result<Offset, ErrorCode>,
+        /// Epoch of the leader that answered, or -1.
+        leader_epoch: LeaderEpoch,
+    },
+    /// A partition's fetch or look-up met an error. Retriable ones are retried by the consumer;
+    /// after another one the partition stops until `seek` or `assign`.
+    FetchError {
+        /// Of which partition.
+        partition: NamedPartition,
+        /// What.
+        error: ErrorCode,
+    },
+    /// A topic was created, or not.
+    TopicCreated {
+        /// The request.
+        id: AdminId,
+        /// Name.
+        name: String,
+        /// Its id (zero where the version or the error says none).
+        topic: TopicId,
+        /// `None`, or the last reason.
+        error: ErrorCode,
+        /// Whether this request created it.
+        certainty: Certainty,
+    },
+    /// A topic was deleted, or not.
+    TopicDeleted {
+        /// The request.
+        id: AdminId,
+        /// As it was named.
+        topic: TopicRef,
+        /// `None`, or the last reason.
+        error: ErrorCode,
+        /// Whether this request deleted it.
+        certainty: Certainty,
+    },
+}
+
+/// Exponential back-off with a jitter of 20 % (KIP-580).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Backoff {
+    /// After the first failure (`retry.backoff.ms`).
+    pub min: Duration,
+    /// Never more than this (`retry.backoff.max.ms`).
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    /// Kafka's: 100 ms to 1 s.
+    fn default() -> Backoff {
+        Backoff { min: Duration::from_millis(100), max: Duration::from_secs(1) }
+    }
+}
+
+impl Backoff {
+    /// The wait after this many failures in a row; 0 counts as 1.
+    pub fn after(self, failures: u32, random: &mut dyn Random) -> Duration {
+        let doublings = failures.saturating_sub(1).min(20);
+        let term = self.min.saturating_mul(1 << doublings).min(self.max);
+        let permille = 800 + random.draw(Site::Backoff, 401);
+        let nanos = term.as_nanos().saturating_mul(u128::from(permille)) / 1000;
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)).min(self.max)
+    }
+}
+
+/// What a client is told once. The defaults are Kafka's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ClientConfig {
+    /// Bootstrap and metadata.
+    pub cluster: ClusterConfig,
+    /// Producer.
+    pub producer: ProducerConfig,
+    /// Consumer.
+    pub consumer: ConsumerConfig,
+    /// Admin.
+    pub admin: AdminConfig,
+}
+
+impl ClientConfig {
+    /// Defaults, with these nodes to ask first. At least one, or the client never gets anywhere.
+    pub fn new(bootstrap: Vec<NodeId>) -> ClientConfig {
+        let mut config = ClientConfig::default();
+        config.cluster.bootstrap = bootstrap;
+        config
+    }
+}
+
+/// What was sent on [`Channel::Admin`], oldest first for each peer: outcomes come in that order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct AdminChannel {
+    sent: BTreeMap<NodeId, VecDeque<AdminSent>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum AdminSent {
+    Metadata,
+    Operation(AdminId),
+}
+
+impl AdminChannel {
+    pub(crate) fn push(&mut self, peer: NodeId, what: AdminSent) {
+        self.sent.entry(peer).or_default().push_back(what);
+    }
+
+    fn pop(&mut self, peer: NodeId) -> Option<AdminSent> {
+        self.sent.get_mut(&peer)?.pop_front()
+    }
+}
+
+/// A client process: see the module's documentation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Client {
+    cluster: Cluster,
+    producer: Producer,
+    consumer: Consumer,
+    admin: Admin,
+    channel: AdminChannel,
+    /// Deadlines as armed; a firing with another one is stale.
+    producer_timer: Option<Monotonic>,
+    consumer_timer: Option<Monotonic>,
+    metadata_timer: Option<Monotonic>,
+}
+
+impl Client {
+    /// A client that has not asked for anything yet.
+    pub fn new(config: ClientConfig) -> Client {
+        Client {
+            cluster: Cluster::new(config.cluster),
+            producer: Producer::new(config.producer),
+            consumer: Consumer::new(config.consumer),
+            admin: Admin::new(config.admin),
+            channel: AdminChannel::default(),
+            producer_timer: None,
+            consumer_timer: None,
+            metadata_timer: None,
+        }
+    }
+
+    /// One event. False if it is not for a client (or answers nothing that this one sent), and then
+    /// nothing changed. Facts are appended to `out`.
+    pub fn on_event(
+        &mut self,
+        event: &Event,
+        env: &mut dyn Env,
+        out: &mut Vec<ClientFact>,
+    ) -> bool {
+        match event {
+            Event::Start => {}
+            Event::Timer { key, deadline } => {
+                let slot = if *key == TimerKey::Producer {
+                    &mut self.producer_timer
+                } else if *key == TimerKey::Consumer {
+                    &mut self.consumer_timer
+                } else if *key == TimerKey::ClientMetadata {
+                    &mut self.metadata_timer
+                } else {
+                    return false;
+                };
+                if *slot != Some(*deadline) {
+                    return true;
+                }
+                *slot = None;
+            }
+            Event::Rpc { peer, channel, outcome } => {
+                let Client { cluster, producer, consumer, admin, channel: sent, .. } = self;
+                let ours = if *channel == Channel::Produce {
+                    producer.on_outcome(*peer, outcome, cluster, env, out)
+                } else if *channel == Channel::Fetch {
+                    consumer.on_outcome(*peer, outcome, cluster, env, out)
+                } else if *channel == Channel::Admin {
+                    match sent.pop(*peer) {
+                        Some(AdminSent::Metadata) => {
+                            cluster.on_outcome(*peer, outcome, env);
+                            true
+                        }
+                        Some(AdminSent::Operation(id)) => {
+                            admin.on_outcome(id, outcome, cluster, env, out);
+                            true
+                        }
+                        None => false,
+                    }
+                } else {
+                    false
+                };
+                if !ours {
+                    return false;
+                }
+            }
+            Event::Shutdown
+            | Event::Disk(_)
+            | Event::Request { .. }
+            | Event::ConnectionClosed { .. } => return false,
+        }
+        self.producer.expire(env.now(), out);
+        self.admin.expire(env.now(), out);
+        self.pump(env);
+        true
+    }
+
+    /// Gives a record to the producer; it is sent when its batch is full or has lingered. Exactly
+    /// one `Acked` or `Failed` with the id follows, within the delivery timeout.
+    pub fn send(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        key: Option<Bytes>,
+        value: Option<Bytes>,
+        timestamp: WallTime,
+        env: &mut dyn Env,
+    ) -> RecordId {
+        self.cluster.want(topic);
+        let to = NamedPartition::new(topic, partition);
+        let id = self.producer.push(to, key, value, timestamp, env.now());
+        self.pump(env);
+        id
+    }
+
+    /// Sends what lingers at once.
+    pub fn flush(&mut self, env: &mut dyn Env) {
+        self.producer.flush();
+        self.pump(env);
+    }
+
+    /// Replaces the consumer's assignment. Partitions that stay assigned start anew.
+    pub fn assign(&mut self, partitions: Vec<(NamedPartition, Start)>, env: &mut dyn Env) {
+        for (partition, _) in &partitions {
+            self.cluster.want(&partition.topic);
+        }
+        self.consumer.assign(partitions);
+        self.pump(env);
+    }
+
+    /// Moves one assigned partition's position; one that is not assigned is left alone.
+    pub fn seek(&mut self, partition: &NamedPartition, start: Start, env: &mut dyn Env) {
+        self.consumer.seek(partition, start);
+        self.pump(env);
+    }
+
+    /// Stops fetching (positions stay; what is under way may still arrive) or goes on.
+    pub fn pause(&mut self, paused: bool, env: &mut dyn Env) {
+        self.consumer.pause(paused);
+        self.pump(env);
+    }
+
+    /// Asks the leader for the end of a partition that a consumer may read to; assigned or not.
+    /// An earlier unanswered query about the same partition is forgotten.
+    pub fn end_offset(&mut self, partition: NamedPartition, env: &mut dyn Env) -> QueryId {
+        self.cluster.want(&partition.topic);
+        let id = self.consumer.query_end(partition);
+        self.pump(env);
+        id
+    }
+
+    /// Creates a topic, trying again on retriable errors until the admin's timeout.
+    pub fn create_topic(&mut self, topic: CreatableTopic, env: &mut dyn Env) -> AdminId {
+        let id = self.admin.create(topic, env.now());
+        self.pump(env);
+        id
+    }
+
+    /// Deletes a topic, trying again on retriable errors until the admin's timeout.
+    pub fn delete_topic(&mut self, topic: TopicRef, env: &mut dyn Env) -> AdminId {
+        let id = self.admin.delete(topic, env.now());
+        self.pump(env);
+        id
+    }
+
+    /// Who leads what, as far as this client knows.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The producer's state.
+    pub fn producer(&self) -> &Producer {
+        &self.producer
+    }
+
+    /// The consumer's state: positions, high watermarks.
+    pub fn consumer(&self) -> &Consumer {
+        &self.consumer
+    }
+
+    /// Sends what can be sent and sets the timers for the rest.
+    fn pump(&mut self, env: &mut dyn Env) {
+        self.producer.pump(&mut self.cluster, env);
+        self.consumer.pump(&mut self.cluster, env);
+        self.admin.pump(&self.cluster, &mut self.channel, env);
+        self.cluster.pump(&mut self.channel, env);
+        set(TimerKey::Producer, &mut self.producer_timer, self.producer.deadline(env.now()), env);
+        set(TimerKey::Consumer, &mut self.consumer_timer, self.consumer.deadline(env.now()), env);
+        let metadata = earliest(self.cluster.deadline(), self.admin.deadline(env.now()));
+        set(TimerKey::ClientMetadata, &mut self.metadata_timer, metadata, env);
+    }
+}
+
+/// Arms `key` unless a firing comes early enough anyway: that one finds nothing to do and arms the
+/// rest, which is cheaper than moving the timer with every record.
+fn set(key: TimerKey, slot: &mut Option<Monotonic>, wanted: Option<Monotonic>, env: &mut dyn Env) {
+    if let Some(wanted) = wanted
+        && slot.is_none_or(|armed| wanted < armed)
+    {
+        *slot = Some(wanted);
+        env.arm(key, wanted);
+    }
+}
+
+/// The earlier of two deadlines, where `None` is never.
+pub(crate) fn earliest(a: Option<Monotonic>, b: Option<Monotonic>) -> Option<Monotonic> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, None) => a,
+        (None, b) => b,
+    }
+}
+
+/// Whether the error says that this client's idea of the leader may be wrong.
+pub(crate) fn is_metadata_error(error: ErrorCode) -> bool {
+    matches!(
+        error,
+        ErrorCode::UnknownTopicOrPartition
+            | ErrorCode::LeaderNotAvailable
+            | ErrorCode::NotLeaderOrFollower
+            | ErrorCode::ReplicaNotAvailable
+            | ErrorCode::NetworkException
+            | ErrorCode::NotController
+            | ErrorCode::KafkaStorageError
+            | ErrorCode::FencedLeaderEpoch
+            | ErrorCode::UnknownLeaderEpoch
+            | ErrorCode::UnknownTopicId
+            | ErrorCode::InconsistentTopicId
+            | ErrorCode::RequestTimedOut
+    )
+}
+
+/// Does an answer's topic entry belong to what was asked as `asked`? Versions answer by name or id.
+pub(crate) fn same_topic(asked: &TopicRef, answered: &TopicRef) -> bool {
+    if answered.name.is_empty() { asked.id == answered.id } else { asked.name == answered.name }
+}
