@@ -53,7 +53,8 @@ impl SimDisk {
         }
         if let Some(DiskOp::Append { file, generation, at, bytes }) = rest.front().map(|q| &q.op) {
             let total: u64 = bytes.iter().map(|part| part.len() as u64).sum();
-            let kept = dice.decide(place.with(1), total + 1);
+            let in_part = dice.ratio(place.with(3), 1, 2);
+            let kept = if in_part { dice.decide(place.with(1), total + 1) } else { 0 };
             let bytes = prefix(bytes, kept);
             if kept > 0 {
                 let append =

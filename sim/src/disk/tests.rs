@@ -1,1 +1,514 @@
+//! Each fault of the disk: that it is injected and what it does. The promises that hold without
+//! faults are the conformance suite's.
 
+use super::*;
+use wavetank_core::env::SmallFile;
+use wavetank_core::event::ReadTag;
+
+const DIR: DirId = DirId(2);
+const LOG: FileId = FileId { dir: DIR, kind: FileKind::Log(wavetank_core::types::Offset(0)) };
+
+/// A disk and its time.
+#[derive(Clone)]
+struct Rig {
+    disk: SimDisk,
+    dice: Dice,
+    now: u64,
+    jobs: Vec<Job>,
+    done: Vec<DiskDone>,
+    changes: Vec<DiskChange>,
+}
+
+impl Rig {
+    /// With an empty, durable log open.
+    fn new(seed: u64) -> Rig {
+        let dice = Dice::new(seed);
+        let place = dice.place(crate::decide::Purpose::DiskLatency);
+        let mut disk = SimDisk::new(NodeId(1), place, DiskConfig::default());
+        disk.observe(true);
+        let (jobs, done, changes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rig = Rig { disk, dice, now: 0, jobs, done, changes };
+        rig.open();
+        rig.submit(DiskOp::Create { file: LOG, generation: 0 });
+        rig.sync_dir();
+        rig.run();
+        rig.done.clear();
+        rig.changes.clear();
+        rig
+    }
+
+    fn open(&mut self) {
+        self.submit(DiskOp::OpenDir { dir: DIR, name: "topic-0".into() });
+    }
+
+    fn submit(&mut self, op: DiskOp) {
+        let mut out = Outcome::default();
+        self.disk.submit(self.now, op, &self.dice, &mut out);
+        self.take(out);
+    }
+
+    fn take(&mut self, out: Outcome) {
+        self.jobs.extend(out.jobs);
+        self.done.extend(out.done);
+        self.changes.extend(out.changes);
+    }
+
+    fn append(&mut self, at: u64, bytes: &[u8]) {
+        let bytes = vec![Bytes::copy_from_slice(bytes)];
+        self.submit(DiskOp::Append { file: LOG, generation: 0, at, bytes });
+    }
+
+    fn sync(&mut self) {
+        self.submit(DiskOp::Sync { file: LOG, generation: 0 });
+    }
+
+    fn sync_dir(&mut self) {
+        self.submit(DiskOp::SyncDir { dir: DIR, by: LOG.kind, serial: 1 });
+    }
+
+    fn step(&mut self) -> bool {
+        let Some(next) = (0..self.jobs.len()).min_by_key(|i| self.jobs[*i].at) else {
+            return false;
+        };
+        let job = self.jobs.remove(next);
+        self.now = self.now.max(job.at);
+        let mut out = Outcome::default();
+        self.disk.finish(self.now, job, &self.dice, &mut out);
+        self.take(out);
+        true
+    }
+
+    fn run(&mut self) {
+        while self.step() {}
+    }
+
+    fn crash(&mut self) {
+        let mut out = Outcome::default();
+        self.disk.process_crash(&self.dice, &mut out);
+        self.take(out);
+    }
+
+    fn power_loss(&mut self) {
+        let mut out = Outcome::default();
+        self.disk.power_loss(&self.dice, &mut out);
+        self.take(out);
+    }
+
+    fn seen(&self) -> Vec<u8> {
+        let content = self.disk.visible("topic-0", LOG.kind);
+        content.map(|content| content.to_bytes().to_vec()).unwrap_or_default()
+    }
+
+    fn failures(&self) -> Vec<(DiskOpKind, DiskError)> {
+        let failed = |done: &DiskDone| match done {
+            DiskDone::Failed { op, error, .. } => Some((*op, *error)),
+            _ => None,
+        };
+        self.done.iter().filter_map(failed).collect()
+    }
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i % 251) as u8 + 1).collect()
+}
+
+#[test]
+fn a_process_crash_keeps_what_was_written_and_a_prefix_of_the_rest() {
+    let (mut nothing, mut part, mut all) = (0, 0, 0);
+    for seed in 0..300 {
+        let mut rig = Rig::new(seed);
+        let bytes = pattern(1000);
+        rig.append(0, &bytes[..400]);
+        rig.run();
+        for at in [400, 600, 800] {
+            rig.append(at as u64, &bytes[at..at + 200]);
+        }
+        rig.crash();
+        let seen = rig.seen();
+        assert!(seen.len() >= 400 && seen[..] == bytes[..seen.len()], "seed {seed}: a prefix");
+        match seen.len() {
+            400 => nothing += 1,
+            1000 => all += 1,
+            _ => part += 1,
+        }
+        assert_eq!(rig.disk.clean("topic-0", LOG.kind), Some(0), "nothing of it is durable");
+        rig.run();
+        let written = rig.done.iter().filter(|d| matches!(d, DiskDone::Written { .. })).count();
+        assert_eq!(written, 1, "the old incarnation's completions never come");
+    }
+    assert!(nothing > 30 && part > 30 && all > 30, "{nothing} {part} {all}");
+}
+
+#[test]
+fn power_loss_takes_the_unsynced_but_never_the_synced() {
+    for seed in 0..200 {
+        let mut rig = Rig::new(seed);
+        rig.disk.config.torn = false;
+        let bytes = pattern(3000);
+        rig.append(0, &bytes[..1000]);
+        rig.sync();
+        rig.run();
+        rig.append(1000, &bytes[1000..]);
+        rig.run();
+        assert_eq!(rig.disk.durable("topic-0", LOG.kind).expect("synced").len(), 1000);
+        rig.changes.clear();
+        rig.power_loss();
+        let seen = rig.seen();
+        assert!(seen.len() >= 1000 && seen[..] == bytes[..seen.len()], "an untorn prefix");
+        let after = seen.len() as u64;
+        let lost = Change::Lost { before: 3000, after, zeroed: vec![] };
+        let what: Vec<Change> = rig.changes.iter().map(|change| change.what.clone()).collect();
+        assert_eq!(what, if after < 3000 { vec![lost] } else { vec![] });
+        assert_eq!(rig.disk.clean("topic-0", LOG.kind), Some(after), "what is left is media");
+    }
+}
+
+#[test]
+fn torn_writes_keep_any_subset_of_sectors() {
+    let (mut holes, mut zero_tails, mut nothing) = (0, 0, 0);
+    for seed in 0..300 {
+        let mut rig = Rig::new(seed);
+        let bytes = pattern(5000);
+        rig.append(0, &bytes[..700]);
+        rig.sync();
+        rig.run();
+        rig.append(700, &bytes[700..]);
+        rig.run();
+        rig.power_loss();
+        let seen = rig.seen();
+        assert_eq!(seen[..700], bytes[..700], "synced bytes survive inside a torn sector");
+        let zeroed = match rig.changes.last().map(|change| &change.what) {
+            Some(Change::Lost { before: 5000, after, zeroed }) => {
+                assert_eq!(*after, seen.len() as u64);
+                zeroed.clone()
+            }
+            _ => vec![],
+        };
+        for (i, byte) in seen.iter().enumerate() {
+            let at = i as u64;
+            let is_zeroed = zeroed.iter().any(|(from, to)| (*from..*to).contains(&at));
+            assert_eq!(*byte, if is_zeroed { 0 } else { bytes[i] }, "seed {seed} at {i}");
+        }
+        for (from, to) in &zeroed {
+            assert!(*from == 700 || from % SECTOR == 0, "tears are at sectors");
+            holes += u32::from(*to < seen.len() as u64);
+            zero_tails += u32::from(*to == seen.len() as u64);
+        }
+        nothing += u32::from(seen.len() == 700);
+    }
+    assert!(holes > 30 && zero_tails > 30 && nothing > 30, "{holes} {zero_tails} {nothing}");
+}
+
+#[test]
+fn names_have_a_durability_of_their_own() {
+    let small = SmallFile::QuorumState;
+    let temporary = FileId { dir: DIR, kind: FileKind::Temporary(small) };
+    let (mut old, mut new) = (0, 0);
+    for seed in 0..100 {
+        let mut rig = Rig::new(seed);
+        for (generation, content) in [(1, "old"), (2, "new")] {
+            rig.submit(DiskOp::Create { file: temporary, generation });
+            let bytes = vec![Bytes::from_static(content.as_bytes())];
+            rig.submit(DiskOp::Append { file: temporary, generation, at: 0, bytes });
+            rig.submit(DiskOp::Sync { file: temporary, generation });
+            let (from, to) = (temporary.kind, small.kind());
+            rig.submit(DiskOp::Rename { dir: DIR, from, to });
+            if generation == 1 {
+                rig.sync_dir();
+            }
+        }
+        rig.run();
+        let seen = |rig: &Rig| {
+            let content = rig.disk.visible("topic-0", small.kind()).expect("one or the other");
+            content.to_bytes()
+        };
+        assert_eq!(seen(&rig), "new");
+        assert_eq!(rig.disk.durable("topic-0", small.kind()).expect("synced").to_bytes(), "old");
+        rig.crash();
+        assert_eq!(seen(&rig), "new", "a process crash keeps the rename");
+        rig.power_loss();
+        match &seen(&rig)[..] {
+            b"old" => old += 1,
+            b"new" => new += 1,
+            other => panic!("seed {seed}: never anything between: {other:?}"),
+        }
+    }
+    assert!(old > 20 && new > 20, "{old} {new}");
+}
+
+#[test]
+fn unsynced_creation_and_unlinking_may_be_lost() {
+    let other = FileId { dir: DIR, kind: FileKind::LeaderEpochs };
+    let (mut vanished, mut reappeared) = (0, 0);
+    for seed in 0..100 {
+        let mut rig = Rig::new(seed);
+        rig.append(0, b"abc");
+        rig.sync();
+        rig.submit(DiskOp::Unlink { file: LOG });
+        rig.submit(DiskOp::Create { file: other, generation: 0 });
+        rig.run();
+        assert_eq!(rig.disk.files("topic-0"), [(other.kind, 0)]);
+        rig.changes.clear();
+        rig.power_loss();
+        let names: Vec<_> = rig.disk.files("topic-0").into_iter().map(|(kind, _)| kind).collect();
+        let whats: Vec<_> = rig.changes.iter().map(|c| (c.file, c.what.clone())).collect();
+        if names.contains(&LOG.kind) {
+            assert_eq!(rig.seen(), b"abc");
+            assert!(whats.contains(&(LOG.kind, Change::Reappeared { len: 3 })));
+            assert!(!names.contains(&other.kind), "changes of names are kept in order");
+            reappeared += 1;
+        }
+        if !names.contains(&other.kind) {
+            assert!(whats.contains(&(other.kind, Change::Vanished)));
+            vanished += 1;
+        }
+    }
+    assert!(vanished > 20 && reappeared > 10 && vanished < 100, "{vanished} {reappeared}");
+}
+
+#[test]
+fn an_unsynced_truncation_may_be_lost() {
+    let (mut back, mut cut) = (0, 0);
+    for seed in 0..100 {
+        let mut rig = Rig::new(seed);
+        rig.append(0, &pattern(2000));
+        rig.sync();
+        rig.submit(DiskOp::Truncate { file: LOG, generation: 1, to: 100 });
+        rig.run();
+        assert_eq!(rig.seen().len(), 100);
+        rig.power_loss();
+        match rig.seen().len() {
+            2000 => back += 1,
+            100 => cut += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert!(back > 20 && cut > 20);
+    let mut rig = Rig::new(0);
+    rig.append(0, &pattern(2000));
+    rig.sync();
+    rig.submit(DiskOp::Truncate { file: LOG, generation: 1, to: 100 });
+    rig.submit(DiskOp::Sync { file: LOG, generation: 1 });
+    rig.run();
+    rig.power_loss();
+    assert_eq!(rig.seen(), pattern(100), "but not once it was synced");
+}
+
+#[test]
+fn a_failed_sync_marks_pages_clean_and_a_retry_lies() {
+    for seed in 0..50 {
+        let mut rig = Rig::new(seed);
+        rig.append(0, &pattern(1000));
+        rig.sync();
+        rig.run();
+        rig.append(1000, &pattern(1000));
+        assert!(rig.disk.fail_next_sync(Some(("topic-0", LOG.kind))));
+        rig.sync();
+        rig.run();
+        assert_eq!(rig.failures(), [(DiskOpKind::Sync, DiskError::Io)]);
+        let failed = Change::SyncFailed { from: 1000, to: 2000 };
+        assert!(rig.changes.iter().any(|change| change.what == failed));
+        assert_eq!(rig.seen().len(), 2000, "the bytes can be read");
+        rig.done.clear();
+        rig.append(2000, &pattern(500));
+        rig.sync();
+        rig.run();
+        assert!(rig.failures().is_empty(), "the error is told once");
+        let synced = DiskDone::Synced { file: LOG, generation: 0, upto: 2500 };
+        assert!(rig.done.contains(&synced), "the retry claims everything");
+        rig.power_loss();
+        let mut expected = pattern(1000);
+        expected.extend([0; 1000]);
+        expected.extend(pattern(500));
+        assert_eq!(rig.seen(), expected, "what the failed sync dropped is gone");
+    }
+    assert!(!Rig::new(0).disk.fail_next_sync(Some(("nowhere", LOG.kind))));
+}
+
+#[test]
+fn after_a_failed_sync_alone_the_tail_is_zeros_or_missing() {
+    let (mut zeros, mut missing) = (0, 0);
+    for seed in 0..100 {
+        let mut rig = Rig::new(seed);
+        rig.append(0, &pattern(1000));
+        rig.disk.fail_next_sync(None);
+        rig.sync();
+        rig.run();
+        assert_eq!(rig.failures().len(), 1);
+        rig.power_loss();
+        let seen = rig.seen();
+        assert!(seen.iter().all(|byte| *byte == 0));
+        match seen.len() {
+            0 => missing += 1,
+            1000 => zeros += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert!(zeros > 20 && missing > 20);
+}
+
+#[test]
+fn an_error_that_nobody_saw_is_told_to_the_next_incarnation() {
+    let mut rig = Rig::new(1);
+    rig.append(0, &pattern(1000));
+    rig.run();
+    rig.disk.fail_next_sync(None);
+    rig.sync();
+    rig.crash(); // in the middle of the sync
+    rig.done.clear();
+    rig.open();
+    rig.run();
+    assert_eq!(rig.seen().len(), 1000);
+    rig.sync();
+    rig.run();
+    assert_eq!(rig.failures(), [(DiskOpKind::Sync, DiskError::Io)]);
+    rig.done.clear();
+    rig.sync();
+    rig.run();
+    assert!(rig.failures().is_empty());
+    rig.power_loss();
+    assert!(rig.seen().iter().all(|byte| *byte == 0), "the page cache was all there was");
+}
+
+#[test]
+fn a_lying_sync_is_lost_with_power_and_kept_in_a_crash() {
+    let mut lost = 0;
+    for seed in 0..50 {
+        let mut rig = Rig::new(seed);
+        rig.disk.set_lying(true);
+        rig.append(0, &pattern(1000));
+        rig.sync();
+        rig.run();
+        assert!(rig.done.iter().any(|done| matches!(done, DiskDone::Synced { upto: 1000, .. })));
+        rig.crash();
+        assert_eq!(rig.seen().len(), 1000);
+        rig.power_loss();
+        lost += u32::from(rig.seen() != pattern(1000));
+    }
+    assert!(lost > 25, "{lost}");
+}
+
+#[test]
+fn full_disks_and_failing_writes_refuse_the_whole_append() {
+    let mut rig = Rig::new(1);
+    rig.append(0, b"abc");
+    rig.run();
+    rig.disk.set_full(true);
+    rig.append(3, b"def");
+    rig.append(6, b"ghi"); // already under way when the first failed
+    rig.submit(DiskOp::Create {
+        file: FileId { dir: DIR, kind: FileKind::LeaderEpochs },
+        generation: 0,
+    });
+    rig.run();
+    let full = DiskError::Full;
+    let append = (DiskOpKind::Append, full);
+    assert_eq!(rig.failures(), [append, append, (DiskOpKind::Create, full)]);
+    assert_eq!(rig.seen(), b"abc");
+    rig.disk.set_full(false);
+    rig.crash();
+    rig.done.clear();
+    rig.open();
+    rig.append(3, b"def");
+    rig.run();
+    assert_eq!(rig.seen(), b"abcdef", "the next incarnation has space");
+    rig.disk.fail_next_write();
+    rig.append(6, b"ghi");
+    rig.run();
+    assert_eq!(rig.failures(), [(DiskOpKind::Append, DiskError::Io)]);
+}
+
+#[test]
+fn bits_flip_at_rest_and_stay_flipped() {
+    let mut rig = Rig::new(1);
+    rig.append(0, b"abc");
+    rig.sync();
+    rig.run();
+    let mut out = Outcome::default();
+    assert!(rig.disk.flip("topic-0", LOG.kind, 1, 0x01, &mut out));
+    assert!(!rig.disk.flip("topic-0", LOG.kind, 3, 0x01, &mut out), "there is no such byte");
+    assert_eq!(out.changes[0].what, Change::Corrupted { from: 1, to: 2 });
+    assert_eq!(rig.seen(), b"acc");
+    rig.power_loss();
+    assert_eq!(rig.seen(), b"acc");
+}
+
+#[test]
+fn slow_and_stalled_disks_take_their_time() {
+    let took = |percent, stall| {
+        let mut rig = Rig::new(1);
+        rig.disk.set_slow(percent);
+        let start = rig.now;
+        rig.append(0, b"abc");
+        rig.disk.stall_until(start + stall);
+        rig.sync();
+        rig.run();
+        rig.now - start
+    };
+    assert!(took(10_000, 0) > 50 * took(100, 0));
+    assert!(took(100, 5_000_000_000) >= 5_000_000_000);
+}
+
+#[test]
+fn a_wiped_disk_is_empty() {
+    let mut rig = Rig::new(1);
+    rig.append(0, b"abc");
+    rig.sync();
+    rig.run();
+    rig.crash();
+    rig.disk.wipe();
+    assert!(rig.disk.dir_names().is_empty());
+    assert_eq!(rig.disk.visible("topic-0", LOG.kind), None);
+    rig.open();
+    rig.run();
+    assert!(
+        rig.done
+            .iter()
+            .any(|done| matches!(done, DiskDone::Listed { files, .. } if files.is_empty()))
+    );
+}
+
+#[test]
+fn syncs_asked_for_while_one_runs_become_one() {
+    let mut rig = Rig::new(1);
+    rig.append(0, b"abc");
+    rig.sync();
+    rig.step(); // the append is done, the first sync starts
+    assert!(rig.done.iter().any(|done| matches!(done, DiskDone::Written { upto: 3, .. })));
+    rig.append(3, b"def");
+    for _ in 0..5 {
+        rig.sync();
+    }
+    rig.run();
+    let upto = |done: &DiskDone| match done {
+        DiskDone::Synced { upto, .. } => Some(*upto),
+        _ => None,
+    };
+    assert_eq!(rig.done.iter().filter_map(upto).collect::<Vec<_>>(), [3, 6]);
+    assert!(rig.disk.is_idle());
+}
+
+#[test]
+fn a_draw_is_about_its_operation() {
+    // A read in between moves neither the append nor the sync.
+    let times = |read: bool| {
+        let mut rig = Rig::new(1);
+        let other = DirId(3);
+        rig.submit(DiskOp::OpenDir { dir: other, name: "other-0".into() });
+        rig.run();
+        if read {
+            let file = FileId { dir: other, kind: LOG.kind };
+            rig.submit(DiskOp::Create { file, generation: 0 });
+            rig.submit(DiskOp::Read { tag: ReadTag::Recovery, file, at: 0, len: 10 });
+        }
+        rig.append(0, b"abc");
+        let mut at = Vec::new();
+        for job in rig.jobs.clone() {
+            if job.kind == JobKind::Head(DirSlot(1)) {
+                at.push(job.at);
+            }
+        }
+        at
+    };
+    assert_eq!(times(false), times(true));
+}
