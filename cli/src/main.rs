@@ -1,3 +1,37 @@
-//! The `wavetank` command.
+//! The `wavetank` command: arguments in, a verdict out.
+//!
+//! Here live the flags, the text and JSON that people and scripts read, and the exit codes. What is
+//! run and judged lives in the libraries (`sim`, `scenarios`, `linearizability`, `server`).
 
-fn main() {}
+mod args;
+mod commands;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::output::{Failure, Out, Verdict};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let mut out = Out::standard();
+    let verdict = run(args.command, &mut out).and_then(|verdict| out.flush().map(|()| verdict));
+    match verdict {
+        Ok(Verdict::Held) => ExitCode::SUCCESS,
+        Ok(Verdict::Violated) => ExitCode::from(1),
+        Err(failure) => {
+            if !failure.is_silent() {
+                eprintln!("{failure}");
+            }
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command, out: &mut Out) -> Result<Verdict, Failure> {
+    match command {
+        Command::Report(args) => commands::report::run(&args, out),
+    }
+}

@@ -1,0 +1,3 @@
+//! One module a command: read the arguments, call the library, say what came of it.
+
+pub mod report;

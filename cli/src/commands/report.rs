@@ -1,0 +1,290 @@
+//! `wavetank report`: REPORT.md from saved result files.
+//!
+//! A result file is one JSON object: what was run (`title`, `command`), on what (`commit`,
+//! `machine`), and the command's own JSON under `result`; `ci/record` writes it. Rendering is a pure
+//! function of the files, so that the same results give the same bytes.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::args::ReportArgs;
+use crate::output::{Failure, Out, Style, Verdict, grouped, measured};
+
+/// One saved result.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    kind: Kind,
+    title: String,
+    commit: String,
+    machine: String,
+    command: String,
+    result: Value,
+}
+
+/// What a result is about: its section, in the order of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    /// `wavetank hunt --json`.
+    Hunt,
+    /// `wavetank zoo hunt --json`.
+    Zoo,
+    /// `wavetank check --json`, and the speed of judging.
+    Check,
+    /// Real clients against `wavetank serve`.
+    Clients,
+    /// Measured beside other simulators.
+    Peers,
+    /// Any other figures.
+    Figures,
+}
+
+impl Kind {
+    const ALL: [Kind; 6] =
+        [Kind::Hunt, Kind::Zoo, Kind::Check, Kind::Clients, Kind::Peers, Kind::Figures];
+
+    fn heading(self) -> &'static str {
+        match self {
+            Kind::Hunt => "Storms",
+            Kind::Zoo => "The bug zoo",
+            Kind::Check => "Judging histories",
+            Kind::Clients => "Real clients",
+            Kind::Peers => "Beside other simulators",
+            Kind::Figures => "Other figures",
+        }
+    }
+}
+
+/// Renders and writes, or compares.
+pub fn run(args: &ReportArgs, out: &mut Out) -> Result<Verdict, Failure> {
+    let text = render(&load(&args.results)?);
+    let path = args.output.display();
+    if args.output == Path::new("-") {
+        out.text(&text)?;
+    } else if args.check {
+        let found = std::fs::read_to_string(&args.output).map_err(|error| {
+            Failure::new(format!("read {path}"), error, "Render it first: wavetank report")
+        })?;
+        if found != text {
+            let stale = out.paint(Style::Bad, "stale:");
+            out.line(format_args!(
+                "{stale} {path} is not what {} says; render it again: wavetank report",
+                args.results.display()
+            ))?;
+            return Ok(Verdict::Violated);
+        }
+    } else {
+        std::fs::write(&args.output, text).map_err(|error| {
+            Failure::new(format!("write {path}"), error, "Name another file with --output.")
+        })?;
+        out.line(format_args!("wrote {path}"))?;
+    }
+    Ok(Verdict::Held)
+}
+
+/// Every result in the folder, by file name.
+fn load(folder: &Path) -> Result<Vec<Saved>, Failure> {
+    let fail = |error| {
+        let remedy = "Save results with ci/record, or name their folder with --results.";
+        Failure::new(format!("list {}", folder.display()), error, remedy)
+    };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    paths.iter().map(|path| load_one(path)).collect()
+}
+
+fn load_one(path: &Path) -> Result<Saved, Failure> {
+    let attempted = format!("read {}", path.display());
+    let remedy = "A result file is written by ci/record; record it again.";
+    let text =
+        std::fs::read_to_string(path).map_err(|error| Failure::new(&attempted, error, remedy))?;
+    serde_json::from_str(&text).map_err(|error| Failure::new(&attempted, error, remedy))
+}
+
+fn render(saved: &[Saved]) -> String {
+    let mut text = String::from(
+        "# What was verified\n\n\
+         Rendered by `wavetank report` from the files in `ci/results/`, each saved by `ci/record` \
+         with the commit and the machine that it was measured on. Counts are the same on every \
+         machine for the same commit; seconds are not.\n",
+    );
+    for kind in Kind::ALL {
+        let mut first = true;
+        for one in saved.iter().filter(|one| one.kind == kind) {
+            if std::mem::take(&mut first) {
+                section(&mut text, format_args!("## {}", kind.heading()));
+            }
+            section(&mut text, format_args!("### {}", one.title));
+            section(&mut text, format_args!("    {}", one.command));
+            section(&mut text, format_args!("Commit {}; {}.", one.commit, one.machine));
+            match kind {
+                Kind::Hunt => hunt(&mut text, &one.result),
+                Kind::Zoo | Kind::Check | Kind::Clients | Kind::Peers | Kind::Figures => {
+                    table(&mut text, &one.result);
+                }
+            }
+        }
+    }
+    text
+}
+
+/// A paragraph of its own.
+fn section(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "\n{line}").expect("writing to a String cannot fail");
+}
+
+/// A hunt's object, with the rates that follow from it.
+fn hunt(text: &mut String, result: &Value) {
+    let number = |name: &str| result[name].as_f64().unwrap_or(f64::NAN);
+    let violations = result["violations"].as_array().map_or(0, Vec::len);
+    let share = 100.0 * number("weak_seeds") / number("seeds");
+    let cpu = number("cpu_seconds");
+    let rows = [
+        ("seeds", cell(&result["seeds"])),
+        ("violations", violations.to_string()),
+        ("weak seeds", format!("{} ({share:.1} %)", cell(&result["weak_seeds"]))),
+        ("virtual seconds", measured(number("virtual_seconds"))),
+        ("virtual seconds per wall second", ratio(result, "virtual_seconds", "wall_seconds")),
+        ("seeds per wall second", ratio(result, "seeds", "wall_seconds")),
+        ("events", cell(&result["events"])),
+        ("events per CPU second", ratio(result, "events", "cpu_seconds")),
+        ("operations", cell(&result["operations"])),
+        ("operations per CPU second", ratio(result, "operations", "cpu_seconds")),
+        ("CPU seconds", measured(cpu)),
+    ];
+    text.push_str("\n| | |\n|---|---:|\n");
+    for (name, value) in rows {
+        writeln!(text, "| {name} | {value} |").expect("writing to a String cannot fail");
+    }
+    for (title, name) in [("Faults injected", "faults"), ("Marks reached", "marks")] {
+        let Some(counts) = result[name].as_object().filter(|counts| !counts.is_empty()) else {
+            continue;
+        };
+        let counts: Vec<String> =
+            counts.iter().map(|(name, count)| format!("{name} {}", cell(count))).collect();
+        section(text, format_args!("{title}: {}.", counts.join(", ")));
+    }
+    for violation in result["violations"].as_array().into_iter().flatten() {
+        let field = |name: &str| cell(&violation[name]);
+        section(
+            text,
+            format_args!(
+                "Seed {} broke {}: {} (`{}`)",
+                field("seed"),
+                field("invariant"),
+                field("message"),
+                field("replay")
+            ),
+        );
+    }
+}
+
+fn ratio(result: &Value, above: &str, below: &str) -> String {
+    let number = |name: &str| result[name].as_f64().unwrap_or(f64::NAN);
+    measured(number(above) / number(below))
+}
+
+/// An object as two columns, a list of objects as a table whose columns are the fields of the first.
+fn table(text: &mut String, result: &Value) {
+    let mut rows = Vec::new();
+    match result {
+        Value::Object(fields) => {
+            text.push_str("\n| | |\n|---|---:|\n");
+            rows.extend(fields.iter().map(|(name, value)| vec![name.clone(), cell(value)]));
+        }
+        Value::Array(entries) => {
+            let columns: Vec<&String> = entries
+                .first()
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+                .map(|f| f.0)
+                .collect();
+            let names: Vec<&str> = columns.iter().map(|name| name.as_str()).collect();
+            writeln!(text, "\n| {} |\n|{}", names.join(" | "), "---|".repeat(names.len()))
+                .expect("writing to a String cannot fail");
+            rows.extend(
+                entries
+                    .iter()
+                    .map(|entry| columns.iter().map(|name| cell(&entry[*name])).collect()),
+            );
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            section(text, format_args!("{}", cell(result)));
+        }
+    }
+    for row in rows {
+        writeln!(text, "| {} |", row.join(" | ")).expect("writing to a String cannot fail");
+    }
+}
+
+fn cell(value: &Value) -> String {
+    let text = match value {
+        Value::Null => "-".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Number(number) => match (number.as_u64(), number.as_f64()) {
+            (Some(whole), _) => grouped(whole),
+            (None, Some(number)) => measured(number),
+            (None, None) => number.to_string(),
+        },
+        Value::String(text) => text.clone(),
+        Value::Array(entries) => entries.iter().map(cell).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| format!("{name} {}", cell(value)));
+            fields.collect::<Vec<_>>().join(", ")
+        }
+    };
+    text.replace('|', "\\|").replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saved(kind: &str, result: Value) -> Saved {
+        serde_json::from_value(serde_json::json!({
+            "kind": kind, "title": format!("The {kind} result"), "commit": "0123456",
+            "machine": "2 cores", "command": format!("wavetank {kind}"), "result": result,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_report_has_a_section_for_each_kind_and_the_rates_that_follow() {
+        let hunt = serde_json::json!({
+            "seeds": 2000, "weak_seeds": 30, "virtual_seconds": 90000.0, "wall_seconds": 20.0,
+            "cpu_seconds": 40.0, "events": 8_000_000, "operations": 400_000,
+            "faults": {"crash": 4100, "pause": 12}, "marks": {"truncated": 700},
+            "violations": [{"seed": 7, "invariant": "lost_write", "message": "a | b",
+                            "replay": "wavetank replay 7"}],
+        });
+        let zoo = serde_json::json!([
+            {"flaw": "ack-before-flush", "found": true, "seed": 3, "cpu_seconds": 0.25},
+            {"flaw": "early-isr-join", "found": false, "seed": null, "cpu_seconds": 61.0},
+        ]);
+        let figures = serde_json::json!({"records": 1_000_000, "seconds": 0.31});
+        insta::assert_snapshot!(render(&[
+            saved("figures", figures),
+            saved("zoo", zoo),
+            saved("hunt", hunt),
+        ]));
+    }
+
+    #[test]
+    fn an_unknown_field_or_kind_is_refused() {
+        let with = |text: &str| serde_json::from_str::<Saved>(text).unwrap_err().to_string();
+        assert!(with(r#"{"kind":"gossip"}"#).contains("unknown variant `gossip`"));
+        assert!(with(r#"{"kind":"hunt","colour":1}"#).contains("unknown field `colour`"));
+    }
+}

@@ -1,0 +1,179 @@
+//! What a command says and how it ends: standard output, failures, colours, numbers.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+/// How a command ended when nothing hindered it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All held: exit code 0.
+    Held,
+    /// A violation was found: exit code 1.
+    Violated,
+}
+
+/// A command could not do what was asked: exit code 2.
+#[derive(Debug)]
+pub struct Failure {
+    attempted: String,
+    why: String,
+    remedy: String,
+    silent: bool,
+}
+
+impl Failure {
+    /// `attempted` completes "cannot ...", `why` is the cause, `remedy` says what to do.
+    pub fn new(
+        attempted: impl Into<String>,
+        why: impl fmt::Display,
+        remedy: impl Into<String>,
+    ) -> Failure {
+        Failure {
+            attempted: attempted.into(),
+            why: why.to_string(),
+            remedy: remedy.into(),
+            silent: false,
+        }
+    }
+
+    /// Whoever read our output has gone: there is nobody to tell.
+    pub fn is_silent(&self) -> bool {
+        self.silent
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = Style::Bad.paint("error:", colour_allowed(io::stderr().is_terminal()));
+        write!(f, "{error} cannot {}: {}", self.attempted, self.why)?;
+        if !self.remedy.is_empty() {
+            write!(f, "\n  {}", self.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// An error of standard output; files name themselves with [`Failure::new`].
+    fn from(error: io::Error) -> Failure {
+        let silent = error.kind() == io::ErrorKind::BrokenPipe;
+        let remedy = "Check where the output goes.";
+        Failure { silent, ..Failure::new("write to standard output", error, remedy) }
+    }
+}
+
+/// Standard output, buffered; ends quietly when the reader has gone.
+pub struct Out {
+    writer: Box<dyn Write>,
+    colour: bool,
+}
+
+impl Out {
+    /// The process's.
+    pub fn standard() -> Out {
+        let stdout = io::stdout();
+        let colour = colour_allowed(stdout.is_terminal());
+        Out { writer: Box::new(io::BufWriter::new(stdout)), colour }
+    }
+
+    /// One line.
+    pub fn line(&mut self, text: impl fmt::Display) -> Result<(), Failure> {
+        Ok(writeln!(self.writer, "{text}")?)
+    }
+
+    /// Text as it is.
+    pub fn text(&mut self, text: &str) -> Result<(), Failure> {
+        Ok(self.writer.write_all(text.as_bytes())?)
+    }
+
+    /// Everything out of the buffer.
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        Ok(self.writer.flush()?)
+    }
+
+    /// `text` in that style, if this output may be coloured.
+    pub fn paint(&self, style: Style, text: &str) -> String {
+        style.paint(text, self.colour)
+    }
+}
+
+/// What a colour means here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// A violation, an error.
+    Bad,
+}
+
+impl Style {
+    fn paint(self, text: &str, colour: bool) -> String {
+        if !colour {
+            return text.to_owned();
+        }
+        let code = match self {
+            Style::Bad => "1;31",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}
+
+/// <https://no-color.org>: any value but the empty one switches colours off.
+fn colour_allowed(terminal: bool) -> bool {
+    terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A whole number with thousands apart: `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A measured number as people read it: three significant places, thousands apart.
+pub fn measured(number: f64) -> String {
+    if !number.is_finite() {
+        "-".to_owned()
+    } else if number.abs() >= 100.0 {
+        grouped(number.round().max(0.0) as u64)
+    } else if number.abs() >= 10.0 {
+        format!("{number:.1}")
+    } else {
+        format!("{number:.2}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1000), "1,000");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(measured(1234.5), "1,235");
+        assert_eq!(measured(12.345), "12.3");
+        assert_eq!(measured(0.5), "0.50");
+        assert_eq!(measured(f64::NAN), "-");
+    }
+
+    #[test]
+    fn a_failure_says_what_why_and_what_to_do() {
+        let failure = Failure::new("read plan.json", "no such file", "Check the path.");
+        let text = failure.to_string();
+        assert!(text.contains("cannot read plan.json: no such file\n  Check the path."), "{text}");
+    }
+
+    #[test]
+    fn no_colour_where_none_is_allowed() {
+        assert_eq!(Style::Bad.paint("x", false), "x");
+        assert_eq!(Style::Bad.paint("x", true), "\x1b[1;31mx\x1b[0m");
+        assert!(!colour_allowed(false));
+    }
+}
