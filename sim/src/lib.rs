@@ -5,6 +5,7 @@
 //! and disks) and [`disk`] (what survives a crash and what does not). [`conformance`] holds the
 //! cases that say what the seam promises, for the tank's world and the real one alike.
 
+pub mod conformance;
 pub mod decide;
 pub mod digest;
 pub mod disk;
