@@ -260,6 +260,17 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
+    /// A whole batch's.
+    pub fn of(batch: &Batch) -> BatchHeader {
+        BatchHeader {
+            base_offset: batch.base_offset,
+            last_offset: batch.last_offset(),
+            leader_epoch: batch.leader_epoch,
+            size: batch.size_in_bytes(),
+            max_timestamp: batch.max_timestamp(),
+        }
+    }
+
     /// Reads the header at the front of `bytes`; the records need not be there.
     ///
     /// # Errors

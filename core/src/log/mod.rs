@@ -1,1 +1,447 @@
-//! The partition log in Kafka's on-disk format.
+//! The partition log in Kafka's on-disk format: segments, their indexes, leader epochs, recovery.
+//!
+//! A log is opened by name, recovers itself, and from then on appends, reads and cuts. Everything
+//! that it asks of the disk is a submission; completions come back through
+//! [`PartitionLog::on_disk`] as watermarks in bytes, which it translates to offsets:
+//!
+//! `log_start <= synced_end <= written_end <= log_end`
+//!
+//! `log_end` is what has been submitted, `written_end` what is in the page cache, `synced_end` what
+//! is durable, its directory entries included. Nothing is served beyond `written_end`.
+//!
+//! Who reads, who leads, what is committed and when to acknowledge is not known here
+//! ([`crate::replica`], [`crate::quorum`]); retention, compaction and producer state are not built
+//! yet. Parts: `segment` (one file and its indexes), `epochs` (KIP-101), `tail` (what is kept in
+//! memory of the newest batches), `append`, `read`, `lookup`, `truncate`, `recovery`.
+
+mod append;
+mod epochs;
+mod lookup;
+mod read;
+mod recovery;
+mod segment;
+mod tail;
+mod truncate;
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+pub use append::{AppendError, Appended};
+pub use epochs::LeaderEpochs;
+pub use lookup::{FinishedLookup, LookupPlan, TimestampHit, TimestampQuery};
+pub use read::{DiskRead, FinishedRead, OutOfRange, ReadPlan};
+pub use segment::SegmentView;
+
+use crate::checkpoint::{AtomicFile, AtomicFileEvent, format_leader_epochs};
+use crate::config::TopicConfig;
+use crate::env::{Disk, FileId, FileKind, SmallFile, Storage};
+use crate::event::{DiskDone, DiskError, DiskOpKind, ReadTag};
+use crate::flaw::{Flaw, FlawSet};
+use crate::types::{DirId, LeaderEpoch, Offset, TopicPartition};
+use recovery::Recovery;
+use segment::{Entry, Segment};
+use tail::Tail;
+use truncate::Truncation;
+
+/// What a log needs to know of its topic's and node's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LogConfig {
+    /// A segment that would grow beyond this many bytes is followed by a new one.
+    pub segment_bytes: u32,
+    /// An index entry is written after this many bytes of batches.
+    pub index_interval_bytes: u32,
+    /// Every append is followed by a sync, and only what is durable is counted.
+    pub flush_each_batch: bool,
+    /// Bytes of the newest batches kept in memory.
+    pub tail_cache_bytes: u32,
+    /// Rules left out.
+    pub flaws: FlawSet,
+}
+
+impl LogConfig {
+    /// A topic's log on a node.
+    pub fn of(topic: &TopicConfig, tail_cache_bytes: u32, flaws: FlawSet) -> LogConfig {
+        LogConfig {
+            segment_bytes: topic.segment_bytes,
+            index_interval_bytes: topic.index_interval_bytes,
+            flush_each_batch: topic.flush_each_batch,
+            tail_cache_bytes,
+            flaws,
+        }
+    }
+}
+
+/// What the checkpoints say of a log that is about to be opened.
+///
+/// Both must be true of this very log (the same topic id), or be `false` and 0: damage that is
+/// found below them is reported as [`LogEvent::Corrupt`] and nothing is cut, because it cannot be
+/// the tail that a power loss tore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RecoveryHint {
+    /// The last shutdown was clean: everything was synced.
+    pub clean: bool,
+    /// Everything below was durable, and below the high watermark so that no truncation took it
+    /// back: what [`PartitionLog::recovery_point`] gave some time ago.
+    pub recovery_point: Offset,
+}
+
+impl RecoveryHint {
+    /// Nothing is known: everything is re-read.
+    pub const NONE: RecoveryHint = RecoveryHint { clean: false, recovery_point: Offset::ZERO };
+}
+
+/// What a completion meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LogEvent {
+    /// Nothing that matters outside.
+    None,
+    /// The log is recovered and ready.
+    Recovered,
+    /// `written_end` or `synced_end` moved.
+    Progress,
+    /// A truncation that had to read is complete; the log is ready again.
+    Truncated,
+    /// What is on disk cannot be trusted and must not be cut: for people. The log is unusable.
+    Corrupt(&'static str),
+    /// An operation failed. It is not retried, and the log is unusable.
+    Failed(DiskOpKind, DiskError),
+}
+
+/// One partition's log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PartitionLog {
+    dir: DirId,
+    partition: TopicPartition,
+    config: LogConfig,
+    phase: Phase,
+    /// Ascending by base offset; the last is the active one. Empty only before recovery.
+    segments: Vec<Segment>,
+    epochs: LeaderEpochs,
+    epoch_file: AtomicFile,
+    /// Versions of the checkpoint that are not durable, each with the first offset that it changed.
+    epoch_changes: VecDeque<(u64, Offset)>,
+    /// The last generation given to a file, or serial to a directory sync.
+    generation: u32,
+    log_end: Offset,
+    written_end: Offset,
+    synced_end: Offset,
+    /// Ends of appends that are not known to be written, in order.
+    unwritten: VecDeque<Mark>,
+    /// Ends that syncs were submitted for and not known to be durable, in order.
+    unsynced: VecDeque<Mark>,
+    tail: Tail,
+}
+
+/// An end that a completion will reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Mark {
+    segment: Offset,
+    upto: u64,
+    next: Offset,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    Opening(RecoveryHint),
+    Recovering(Box<Recovery>),
+    Ready,
+    Truncating(Truncation),
+    /// Failed or corrupt.
+    Unusable,
+}
+
+impl PartitionLog {
+    /// Opens the log in the directory `name` (created where missing); [`LogEvent::Recovered`]
+    /// follows, or why not.
+    pub fn open(
+        dir: DirId,
+        name: &str,
+        partition: TopicPartition,
+        config: LogConfig,
+        recovery: RecoveryHint,
+        disk: &mut dyn Disk,
+    ) -> PartitionLog {
+        disk.open_dir(dir, name);
+        let tail = Tail::new(config.tail_cache_bytes);
+        let epochs = LeaderEpochs::new(config.flaws);
+        PartitionLog {
+            dir,
+            partition,
+            config,
+            phase: Phase::Opening(recovery),
+            segments: Vec::new(),
+            epochs,
+            epoch_file: AtomicFile::new(dir, SmallFile::LeaderEpochs),
+            epoch_changes: VecDeque::new(),
+            generation: 0,
+            log_end: Offset::ZERO,
+            written_end: Offset::ZERO,
+            synced_end: Offset::ZERO,
+            unwritten: VecDeque::new(),
+            unsynced: VecDeque::new(),
+            tail,
+        }
+    }
+
+    /// Recovered, and no truncation pending: may be appended to and truncated.
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready
+    }
+
+    /// Which partition's log it is.
+    pub fn partition(&self) -> TopicPartition {
+        self.partition
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &LogConfig {
+        &self.config
+    }
+
+    /// The first offset.
+    pub fn log_start(&self) -> Offset {
+        self.segments.first().map_or(Offset::ZERO, |segment| segment.base)
+    }
+
+    /// The offset that the next batch gets.
+    pub fn log_end(&self) -> Offset {
+        self.log_end
+    }
+
+    /// What is below is in the page cache.
+    pub fn written_end(&self) -> Offset {
+        self.written_end
+    }
+
+    /// What is below is durable.
+    pub fn synced_end(&self) -> Offset {
+        self.synced_end
+    }
+
+    /// What this replica may count as its own: in acknowledgements, high watermarks and the fetch
+    /// offsets that it sends.
+    pub fn counted_end(&self) -> Offset {
+        let flushes = self.config.flush_each_batch && !self.config.flaws.has(Flaw::AckBeforeFlush);
+        if flushes { self.synced_end } else { self.written_end }
+    }
+
+    /// What to checkpoint as the recovery point: durable together with its leader epochs, and below
+    /// the high watermark, since what is above may be cut and written anew before the checkpoint is
+    /// replaced.
+    pub fn recovery_point(&self, high_watermark: Offset) -> Offset {
+        let epochs_durable = self.epoch_changes.iter().map(|(_, start)| *start).min();
+        let durable = epochs_durable.map_or(self.synced_end, |start| start.min(self.synced_end));
+        durable.min(high_watermark).max(self.log_start())
+    }
+
+    /// Is everything durable, epochs included? Then a shutdown is clean.
+    pub fn is_flushed(&self) -> bool {
+        self.synced_end == self.log_end && self.epoch_changes.is_empty()
+    }
+
+    /// Where each leader epoch starts.
+    pub fn epochs(&self) -> &LeaderEpochs {
+        &self.epochs
+    }
+
+    /// The last leader epoch, or -1.
+    pub fn last_epoch(&self) -> LeaderEpoch {
+        self.epochs.latest().unwrap_or(LeaderEpoch::NONE)
+    }
+
+    /// The largest record timestamp in ms since 1970, or -1.
+    pub fn max_timestamp(&self) -> i64 {
+        self.segments.iter().map(|segment| segment.index.max_timestamp).max().unwrap_or(-1)
+    }
+
+    /// Its segments, oldest first, for inspection.
+    pub fn segments(&self) -> impl Iterator<Item = SegmentView> + '_ {
+        self.segments.iter().map(|segment| segment.view(self.dir))
+    }
+
+    /// The files of its segments, for inspection.
+    pub fn files(&self) -> Vec<FileId> {
+        let kinds = self.segments.iter().flat_map(|segment| segment_files(segment.base));
+        kinds.map(|kind| FileId { dir: self.dir, kind }).collect()
+    }
+
+    /// A leader's epoch begins at the present end (KIP-101; recorded on becoming leader and not at
+    /// the first append, KAFKA-7415).
+    pub fn assign_epoch_start(&mut self, epoch: LeaderEpoch, disk: &mut dyn Disk) {
+        if self.epochs.assign(epoch, self.log_end) {
+            self.write_epochs(self.log_end, disk);
+        }
+    }
+
+    /// Handles a completion in this log's directory. Those of other files there are ignored, and so
+    /// are reads of fetches and look-ups.
+    pub fn on_disk(&mut self, done: &DiskDone, storage: &mut dyn Storage) -> LogEvent {
+        if done.dir() != self.dir || self.phase == Phase::Unusable {
+            return LogEvent::None;
+        }
+        match self.epoch_file.on_disk(done, storage) {
+            Some(AtomicFileEvent::Loaded(bytes)) => return self.on_epochs_loaded(&bytes, storage),
+            Some(AtomicFileEvent::Durable(version)) => {
+                self.epoch_changes.retain(|(change, _)| *change > version);
+            }
+            None => {}
+        }
+        match done {
+            DiskDone::Listed { files, .. } => self.on_listed(files, storage),
+            DiskDone::Written { file, generation, upto } => {
+                self.on_written(file.kind, *generation, *upto)
+            }
+            DiskDone::Synced { file, generation, upto } => {
+                self.on_synced(file.kind, *generation, *upto)
+            }
+            DiskDone::DirSynced { by, serial, .. } => self.on_dir_synced(*by, *serial),
+            DiskDone::Read { tag: ReadTag::Recovery, file, at, bytes } => {
+                self.on_recovery_read(file.kind, *at, bytes, storage)
+            }
+            DiskDone::Read { tag: ReadTag::Truncation, file, at, bytes } => {
+                self.on_truncation_read(file.kind, *at, bytes, storage)
+            }
+            DiskDone::Read { .. } => LogEvent::None,
+            DiskDone::Failed { file, op, error } => self.on_failed(*file, *op, *error, storage),
+        }
+    }
+
+    fn on_failed(
+        &mut self,
+        file: FileId,
+        op: DiskOpKind,
+        error: DiskError,
+        disk: &mut dyn Storage,
+    ) -> LogEvent {
+        // After a failed sync the kernel may have marked the pages clean: a second one would say
+        // that all is well with what is nowhere on disk (fsyncgate).
+        let retries = op == DiskOpKind::Sync && self.config.flaws.has(Flaw::FailedSyncRetried);
+        if let (true, FileKind::Log(base)) = (retries, file.kind)
+            && let Some(segment) = self.segment(base)
+        {
+            disk.sync(file, segment.generation);
+            return LogEvent::None;
+        }
+        self.phase = Phase::Unusable;
+        LogEvent::Failed(op, error)
+    }
+
+    fn on_written(&mut self, kind: FileKind, generation: u32, upto: u64) -> LogEvent {
+        let FileKind::Log(base) = kind else { return LogEvent::None };
+        match self.segment_mut(base) {
+            Some(segment) if segment.generation == generation => {
+                segment.written = segment.written.max(upto.min(segment.size));
+                self.advance()
+            }
+            Some(_) | None => LogEvent::None,
+        }
+    }
+
+    fn on_synced(&mut self, kind: FileKind, generation: u32, upto: u64) -> LogEvent {
+        let FileKind::Log(base) = kind else { return LogEvent::None };
+        match self.segment_mut(base) {
+            Some(segment) if segment.generation == generation => {
+                segment.synced = segment.synced.max(upto.min(segment.size));
+                segment.written = segment.written.max(segment.synced);
+                self.advance()
+            }
+            Some(_) | None => LogEvent::None,
+        }
+    }
+
+    fn on_dir_synced(&mut self, by: FileKind, serial: u32) -> LogEvent {
+        let FileKind::Log(base) = by else { return LogEvent::None };
+        match self.segment_mut(base) {
+            Some(segment) if segment.entry == Entry::Pending(serial) => {
+                segment.entry = Entry::Durable;
+                self.advance()
+            }
+            Some(_) | None => LogEvent::None,
+        }
+    }
+
+    /// Moves the ends over every mark that its segment has passed, in order: neither passes an
+    /// earlier segment that is behind.
+    fn advance(&mut self) -> LogEvent {
+        let before = (self.written_end, self.synced_end);
+        while let Some(mark) = self.unwritten.front().copied() {
+            if self.segment(mark.segment).is_none_or(|segment| segment.written < mark.upto) {
+                break;
+            }
+            self.written_end = self.written_end.max(mark.next);
+            self.unwritten.pop_front();
+        }
+        while let Some(mark) = self.unsynced.front().copied() {
+            // A file's content is not durable before its entry in the directory is.
+            let durable =
+                |segment: &Segment| segment.synced >= mark.upto && segment.entry == Entry::Durable;
+            if !self.segment(mark.segment).is_some_and(durable) {
+                break;
+            }
+            self.synced_end = self.synced_end.max(mark.next);
+            self.unsynced.pop_front();
+        }
+        assert!(
+            self.synced_end <= self.written_end && self.written_end <= self.log_end,
+            "watermarks of {}: synced {} written {} end {}",
+            self.partition,
+            self.synced_end,
+            self.written_end,
+            self.log_end
+        );
+        if before == (self.written_end, self.synced_end) {
+            LogEvent::None
+        } else {
+            LogEvent::Progress
+        }
+    }
+
+    fn segment_at(&self, base: Offset) -> Option<usize> {
+        self.segments.binary_search_by_key(&base, |segment| segment.base).ok()
+    }
+
+    fn segment(&self, base: Offset) -> Option<&Segment> {
+        self.segment_at(base).map(|at| &self.segments[at])
+    }
+
+    fn segment_mut(&mut self, base: Offset) -> Option<&mut Segment> {
+        self.segment_at(base).map(|at| &mut self.segments[at])
+    }
+
+    fn active(&self) -> &Segment {
+        self.segments.last().expect("a recovered log has a segment")
+    }
+
+    fn file(&self, kind: FileKind) -> FileId {
+        FileId { dir: self.dir, kind }
+    }
+
+    fn next_generation(&mut self) -> u32 {
+        self.generation += 1;
+        self.generation
+    }
+
+    /// Replaces the leader-epoch checkpoint; `from` is the first offset whose epoch changed.
+    fn write_epochs(&mut self, from: Offset, disk: &mut dyn Disk) {
+        let content = format_leader_epochs(self.epochs.iter());
+        let version = self.epoch_file.write(content, disk);
+        self.epoch_changes.push_back((version, from));
+    }
+
+    /// The active segment from now on: empty files, whose entries are durable when `DirSynced`
+    /// comes.
+    fn create_segment(&mut self, base: Offset, disk: &mut dyn Disk) {
+        let generation = self.next_generation();
+        for kind in segment_files(base) {
+            disk.create(self.file(kind), generation);
+        }
+        disk.sync_dir(self.dir, FileKind::Log(base), generation);
+        self.segments.push(Segment::created(base, generation));
+    }
+}
+
+/// The files of the segment that starts at `base`.
+fn segment_files(base: Offset) -> [FileKind; 3] {
+    [FileKind::Log(base), FileKind::OffsetIndex(base), FileKind::TimeIndex(base)]
+}

@@ -1,0 +1,287 @@
+//! Reading: a plan that is answered from memory or names one disk read, and what the read's bytes
+//! make of it.
+//!
+//! Reads change nothing, so any number may be under way; a truncation makes those of the cut file
+//! stale by its generation.
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use super::PartitionLog;
+use super::segment::Segment;
+use crate::batch::{Batch, BatchHeader};
+use crate::codec::DecodeError;
+use crate::env::{Disk, FileId, FileKind};
+use crate::event::ReadTag;
+use crate::types::Offset;
+
+/// Bytes read at least where the batches' sizes are not known.
+const MIN_CHUNK: u32 = 4096;
+
+/// A read of one segment's file, to be submitted with [`DiskRead::submit`] and finished with
+/// [`PartitionLog::finish_read`] or [`PartitionLog::finish_lookup`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DiskRead {
+    /// The file.
+    pub file: FileId,
+    /// First byte.
+    pub at: u64,
+    /// Bytes; all of them are there, unless the file was cut since.
+    pub len: u32,
+    /// The file's generation when it was planned.
+    pub generation: u32,
+}
+
+impl DiskRead {
+    /// Submits it.
+    pub fn submit(&self, tag: ReadTag, disk: &mut dyn Disk) {
+        disk.read(tag, self.file, self.at, self.len);
+    }
+}
+
+/// The offset is before the log's start or beyond its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OutOfRange;
+
+/// How a read goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ReadPlan {
+    /// There is nothing to read below the limit.
+    Empty,
+    /// It was all in memory.
+    Cached(Vec<Batch>),
+    /// The disk has to be read.
+    Disk(DiskRead),
+}
+
+/// What a disk read gave.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum FinishedRead {
+    /// Whole batches; none if the first does not end below the limit.
+    Batches(Vec<Batch>),
+    /// The batch was not there yet: read this.
+    More(DiskRead),
+    /// The file was cut or dropped since: plan again.
+    Stale,
+    /// What was read is not what was written.
+    Corrupt,
+}
+
+impl PartitionLog {
+    /// Plans to read whole batches from the one that contains `from`, at least one even if it is
+    /// larger than `max_bytes` (KIP-74), none that ends beyond `limit` (exclusive) or beyond what is
+    /// written.
+    ///
+    /// # Errors
+    /// If `from` is not within the log.
+    pub fn read(
+        &self,
+        from: Offset,
+        limit: Offset,
+        max_bytes: u32,
+    ) -> Result<ReadPlan, OutOfRange> {
+        if from < self.log_start() || from > self.log_end() {
+            return Err(OutOfRange);
+        }
+        let end = limit.min(self.written_end);
+        if self.segments.is_empty() || from >= end {
+            return Ok(ReadPlan::Empty);
+        }
+        Ok(self.read_tail(from, end, max_bytes).unwrap_or_else(|| {
+            let at = self.segments.partition_point(|segment| segment.base <= from) - 1;
+            let segment = &self.segments[at];
+            let position = segment.index.before(from).map_or(0, |entry| entry.position);
+            // Where the batch begins is not known; it is likely within an index interval.
+            let len = max_bytes.max(MIN_CHUNK).saturating_add(self.config.index_interval_bytes);
+            ReadPlan::Disk(self.plan(segment, position, len))
+        }))
+    }
+
+    /// From the tail: its batches, or exactly where they lie. `None` if it starts later.
+    fn read_tail(&self, from: Offset, end: Offset, max_bytes: u32) -> Option<ReadPlan> {
+        let mut entries = self.tail.from(from)?;
+        let first = entries.next()?;
+        if first.next > end {
+            return Some(ReadPlan::Empty);
+        }
+        let mut bytes = first.size;
+        let max_bytes = max_bytes as usize;
+        let fits = |size: usize, bytes: &mut usize| {
+            *bytes = bytes.saturating_add(size);
+            *bytes <= max_bytes
+        };
+        if let Some(batch) = first.batch() {
+            let mut batches = alloc::vec![batch.clone()];
+            for entry in entries.take_while(|entry| entry.next <= end) {
+                let Some(batch) = entry.batch().filter(|_| fits(entry.size, &mut bytes)) else {
+                    break;
+                };
+                batches.push(batch.clone());
+            }
+            return Some(ReadPlan::Cached(batches));
+        }
+        let mut len = first.size;
+        for entry in entries.take_while(|entry| entry.next <= end) {
+            if entry.segment != first.segment || !fits(entry.size, &mut bytes) {
+                break;
+            }
+            len = bytes;
+        }
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        Some(ReadPlan::Disk(self.plan(self.segment(first.segment)?, first.position, len)))
+    }
+
+    /// A read of at most `len` bytes of what is written of the segment.
+    pub(super) fn plan(&self, segment: &Segment, at: u64, len: u32) -> DiskRead {
+        let left = segment.written.saturating_sub(at);
+        DiskRead {
+            file: self.file(FileKind::Log(segment.base)),
+            at,
+            len: u32::try_from(left).unwrap_or(u32::MAX).min(len),
+            generation: segment.generation,
+        }
+    }
+
+    /// The segment that a read was planned in, if it has not been cut or dropped since.
+    pub(super) fn planned_in(&self, plan: &DiskRead) -> Option<&Segment> {
+        let FileKind::Log(base) = plan.file.kind else { return None };
+        self.segment(base).filter(|segment| segment.generation == plan.generation)
+    }
+
+    /// What the bytes of a planned read give; the other arguments as in [`PartitionLog::read`].
+    /// Every CRC is checked.
+    pub fn finish_read(
+        &self,
+        from: Offset,
+        limit: Offset,
+        max_bytes: u32,
+        plan: &DiskRead,
+        bytes: Bytes,
+    ) -> FinishedRead {
+        let Some(segment) = self.planned_in(plan) else { return FinishedRead::Stale };
+        let end = limit.min(self.written_end);
+        let mut walk = Walk::new(segment.base, *plan, bytes);
+        let (mut batches, mut total) = (Vec::new(), 0usize);
+        loop {
+            match walk.next() {
+                Found::Header(header) if header.last_offset < from => walk.skip(&header),
+                Found::Header(header) if header.base_offset > from && batches.is_empty() => {
+                    return FinishedRead::Corrupt;
+                }
+                Found::Header(header) if header.last_offset >= end => break,
+                Found::Header(header) => {
+                    total = total.saturating_add(header.size);
+                    if !batches.is_empty() && total > max_bytes as usize {
+                        break;
+                    }
+                    match walk.batch(&header) {
+                        Some(Ok(batch)) => batches.push(batch),
+                        Some(Err(_)) => return FinishedRead::Corrupt,
+                        None if batches.is_empty() => {
+                            return self.more(segment, &walk, header.size);
+                        }
+                        None => break,
+                    }
+                }
+                Found::Cut if batches.is_empty() => {
+                    let len = max_bytes.max(MIN_CHUNK) as usize;
+                    return self.more(segment, &walk, len);
+                }
+                Found::Cut => break,
+                Found::Nonsense => return FinishedRead::Corrupt,
+            }
+        }
+        FinishedRead::Batches(batches)
+    }
+
+    fn more(&self, segment: &Segment, walk: &Walk, len: usize) -> FinishedRead {
+        match self.read_on_from(segment, walk, len) {
+            Some(more) => FinishedRead::More(more),
+            None => FinishedRead::Corrupt,
+        }
+    }
+
+    /// The read that follows a walk; `None` if it would bring nothing new, so that the file is not
+    /// what was written.
+    pub(super) fn read_on_from(
+        &self,
+        segment: &Segment,
+        walk: &Walk,
+        len: usize,
+    ) -> Option<DiskRead> {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let more = self.plan(segment, walk.position(), len);
+        let asks_for_new = more.at > walk.plan.at || more.len > walk.plan.len;
+        (walk.is_complete() && more.len > 0 && asks_for_new).then_some(more)
+    }
+}
+
+/// A walk over the batches in a read's bytes.
+pub(super) struct Walk {
+    plan: DiskRead,
+    segment: Offset,
+    bytes: Bytes,
+    at: usize,
+    expected: Option<Offset>,
+}
+
+pub(super) enum Found {
+    /// A batch begins here; perhaps not all of it is there.
+    Header(BatchHeader),
+    /// The bytes end before or within a header.
+    Cut,
+    /// No batch of this log begins here.
+    Nonsense,
+}
+
+impl Walk {
+    pub(super) fn new(segment: Offset, plan: DiskRead, bytes: Bytes) -> Walk {
+        Walk { plan, segment, bytes, at: 0, expected: None }
+    }
+
+    /// Were all the bytes there that were asked for?
+    pub(super) fn is_complete(&self) -> bool {
+        self.bytes.len() >= self.plan.len as usize
+    }
+
+    /// Where in the file it stands.
+    pub(super) fn position(&self) -> u64 {
+        self.plan.at + self.at as u64
+    }
+
+    fn rest(&self) -> Bytes {
+        self.bytes.slice(self.at.min(self.bytes.len())..)
+    }
+
+    pub(super) fn next(&self) -> Found {
+        match BatchHeader::parse(&self.rest()) {
+            Ok(header) => {
+                let in_place = self.expected.is_none_or(|offset| offset == header.base_offset);
+                if in_place && header.base_offset >= self.segment {
+                    Found::Header(header)
+                } else {
+                    Found::Nonsense
+                }
+            }
+            Err(DecodeError::Truncated(_)) => Found::Cut,
+            Err(DecodeError::Invalid(_) | DecodeError::Trailing(_)) => Found::Nonsense,
+        }
+    }
+
+    pub(super) fn skip(&mut self, header: &BatchHeader) {
+        self.at += header.size;
+        self.expected = Some(header.last_offset.next());
+    }
+
+    /// The batch that begins here, if all of it is there; an error if its CRC is wrong.
+    pub(super) fn batch(&mut self, header: &BatchHeader) -> Option<Result<Batch, DecodeError>> {
+        let rest = self.rest();
+        if rest.len() < header.size {
+            return None;
+        }
+        self.skip(header);
+        Some(Batch::parse(&rest).and_then(|batch| {
+            if batch.verify_crc() { Ok(batch) } else { Err(DecodeError::Invalid("a CRC")) }
+        }))
+    }
+}
