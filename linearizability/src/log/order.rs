@@ -1,0 +1,216 @@
+//! What became of sends: where their values lie, whether acknowledged ones are there, and in which
+//! order.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::lineage::Lineages;
+use super::{Judge, Send};
+use crate::{Acks, OpId, Outcome, Partition};
+
+/// The furthest offsets of some records, kept apart by what losses could excuse: two records in one
+/// cell are excused by the same losses.
+#[derive(Default)]
+struct Furthest {
+    /// By (losses that begin at or before the offset, the epoch's lineage).
+    cells: BTreeMap<(usize, usize), (i64, i32, OpId)>,
+}
+
+impl Furthest {
+    fn add(&mut self, lineages: &Lineages, offset: i64, epoch: i32, op: OpId) {
+        let cell = if lineages.is_empty() {
+            (0, 0)
+        } else {
+            let begun = lineages.iter().filter(|loss| loss.offset <= offset).count();
+            let lineage = lineages.iter().filter(|loss| loss.epoch <= epoch).count();
+            (begun, if epoch < 0 { usize::MAX } else { lineage })
+        };
+        let furthest = self.cells.entry(cell).or_insert((offset, epoch, op));
+        if furthest.0 < offset {
+            *furthest = (offset, epoch, op);
+        }
+    }
+
+    /// One that lies at or behind a place that it should lie before.
+    fn behind(&self, lineages: &Lineages, offset: i64, epoch: i32) -> Option<(i64, OpId)> {
+        self.cells
+            .values()
+            .filter(|(far, far_epoch, _)| {
+                *far >= offset
+                    && (lineages.is_empty() || !lineages.lost_before(*far, *far_epoch, epoch))
+            })
+            .map(|(far, _, op)| (*far, *op))
+            .max()
+    }
+}
+
+impl Judge<'_> {
+    /// Each offset: is it one record? And each value: where is it?
+    pub(super) fn judge_offsets(&mut self) {
+        for (index, part) in (0..).zip(&self.parts) {
+            let partition = Partition(index);
+            for (slot, first) in part.first.iter().enumerate() {
+                let Some(first) = first else { continue };
+                let offset = part.slots.offset(slot);
+                let more = if part.more.is_empty() { None } else { part.more.get(&slot) };
+                let more = more.map_or(&[][..], Vec::as_slice);
+                let all = || std::iter::once(first).chain(more);
+                for evidence in all() {
+                    let Some(send) = part.sends.get(evidence.value) else { continue };
+                    let place = (offset, evidence.epoch, evidence.op);
+                    let known = &mut self.sends[send as usize];
+                    if known.first < 0 {
+                        (known.first, known.first_epoch) = (offset, evidence.epoch);
+                        continue;
+                    }
+                    let places = self.places.entry(send).or_default();
+                    if places.is_empty() {
+                        let op = part
+                            .at(known.first)
+                            .find(|e| e.value == evidence.value)
+                            .map_or(known.op, |e| e.op);
+                        places.push((known.first, known.first_epoch, op));
+                    }
+                    places.push(place);
+                }
+                let pairs =
+                    all().enumerate().flat_map(|(i, a)| all().skip(i + 1).map(move |b| (a, b)));
+                let clash = pairs
+                    .into_iter()
+                    .find(|(a, b)| !part.lineages.separate(offset, a.epoch, b.epoch));
+                if let Some((a, b)) = clash {
+                    self.report.inconsistent(self.history, partition, offset, *a, *b);
+                }
+            }
+        }
+        let mut places: Vec<(&u32, &Vec<(i64, i32, OpId)>)> = self.places.iter().collect();
+        places.sort_unstable();
+        for (send, places) in places {
+            let send = &self.sends[*send as usize];
+            let lineages = &self.parts[send.partition as usize].lineages;
+            let twice = places.iter().enumerate().find_map(|(i, a)| {
+                let b = places[i + 1..].iter().find(|b| {
+                    // An unknown epoch counts as the older one.
+                    let (low, high) = if a.1 <= b.1 { (a, *b) } else { (*b, a) };
+                    a.0 != b.0 && !lineages.lost_before(low.0, low.1, high.1)
+                })?;
+                Some((a, b))
+            });
+            if let Some((a, b)) = twice {
+                self.report.duplicate(self.history, send.op, (a.0, a.2), (b.0, b.2));
+            }
+        }
+    }
+
+    /// Acknowledged records that are not there, and the order of each process' sends.
+    pub(super) fn judge_sends(&mut self) {
+        let scanned: Vec<Vec<bool>> = self
+            .parts
+            .iter()
+            .map(|part| {
+                let counts = part.scans.iter().scan(0, |open, change| {
+                    *open += change;
+                    Some(*open > 0)
+                });
+                counts.collect()
+            })
+            .collect();
+        let mut produced: HashMap<(u32, u32), Furthest> = HashMap::new();
+        for (index, send) in (0..).zip(&self.sends) {
+            let part = &self.parts[send.partition as usize];
+            if send.first >= 0 {
+                let process = self.history.operation(send.op).process;
+                let before = produced.entry((process, send.partition)).or_default();
+                let (lineages, first) = (&part.lineages, send.first);
+                if let Some(earlier) = before.behind(lineages, first, send.first_epoch) {
+                    self.report.reordered(self.history, send.op, first, earlier);
+                }
+                before.add(lineages, first, send.first_epoch, send.op);
+            }
+            if send.outcome != Outcome::Ok || send.acks == Acks::None {
+                continue;
+            }
+            if self.read_where_acked(index, send) {
+                continue;
+            }
+            let slot = part.slots.get(send.acked).filter(|_| send.acked >= 0);
+            let passed = slot.is_some_and(|slot| scanned[send.partition as usize][slot]);
+            // Without an offset nobody can say on which side of a loss it was.
+            let excused = part.lineages.lost(send.acked, send.acked_epoch)
+                || send.acked < 0 && !part.lineages.is_empty();
+            match (send.acks, passed) {
+                (Acks::Leader, true) => self.report.count("lost-acks-1"),
+                (Acks::All, true) if excused => self.report.count("excused-loss"),
+                (Acks::All, true) => self.report.lost(self.history, send.op),
+                (Acks::All, false) if excused && self.options.complete => {
+                    self.report.count("excused-loss");
+                }
+                (Acks::All, false) => self.report.unseen(self.history, send.op),
+                (Acks::Leader, false) | (Acks::None, _) => self.report.count("unread"),
+            }
+        }
+    }
+
+    /// Was an acknowledged record read where it was acknowledged (or anywhere, if that was not
+    /// said)?
+    fn read_where_acked(&self, index: u32, send: &Send) -> bool {
+        if send.acked < 0 {
+            return send.first >= 0;
+        }
+        let part = &self.parts[send.partition as usize];
+        let (acked, epoch) = (send.acked, send.acked_epoch);
+        part.at(acked).any(|e| {
+            e.read
+                && (epoch < 0 || e.epoch < 0 || e.epoch == epoch)
+                && part.sends.get(e.value) == Some(index)
+        })
+    }
+
+    /// Acknowledged by all before another began: then it lies before that one (A14).
+    pub(super) fn judge_real_time(&mut self) {
+        let mut acknowledged: Vec<(u64, u32)> = Vec::new();
+        for (index, send) in (0..).zip(&self.sends) {
+            if send.acks == Acks::All
+                && send.acked >= 0
+                && let Some(completed) = self.history.operation(send.op).completed
+            {
+                acknowledged.push((completed.seq, index));
+            }
+        }
+        acknowledged.sort_unstable();
+        let mut acknowledged = acknowledged.into_iter().peekable();
+        let mut furthest: Vec<Furthest> = self.parts.iter().map(|_| Furthest::default()).collect();
+        for (index, send) in (0..).zip(&self.sends) {
+            while let Some((_, done)) = acknowledged.next_if(|(seq, _)| *seq < send.invoked) {
+                let done = &self.sends[done as usize];
+                let part = &self.parts[done.partition as usize];
+                let epoch = self.acked_epoch(done);
+                furthest[done.partition as usize].add(&part.lineages, done.acked, epoch, done.op);
+            }
+            if send.first < 0 {
+                continue;
+            }
+            let lineages = &self.parts[send.partition as usize].lineages;
+            let before = &furthest[send.partition as usize];
+            let first = [(send.first, send.first_epoch, send.op)];
+            let places = self.places.get(&index).map_or(&first[..], Vec::as_slice);
+            let wrong = places.iter().find_map(|(offset, epoch, _)| {
+                Some((*offset, before.behind(lineages, *offset, *epoch)?))
+            });
+            if let Some((offset, earlier)) = wrong {
+                self.report.out_of_order(self.history, send.op, offset, earlier);
+            }
+        }
+    }
+
+    /// The epoch in which a record was acknowledged, if the acknowledgement or a reader said.
+    fn acked_epoch(&self, send: &Send) -> i32 {
+        let part = &self.parts[send.partition as usize];
+        if send.acked_epoch >= 0 || part.lineages.is_empty() {
+            return send.acked_epoch;
+        }
+        let value = part.at(send.acked).find(|e| {
+            part.sends.get(e.value).is_some_and(|index| self.sends[index as usize].op == send.op)
+        });
+        value.map_or(-1, |evidence| evidence.epoch)
+    }
+}
