@@ -38,10 +38,9 @@ impl Inner {
         host.timers.clear();
         host.dying.clear();
         let inbox = std::mem::take(&mut host.inbox);
-        for delivery in inbox {
-            let sync = DiskOpKind::Sync;
-            if let Event::Disk(DiskDone::Failed { file, op, .. }) = delivery.event
-                && op == sync
+        for (delivery, _) in inbox {
+            if let Event::Disk(DiskDone::Failed { file, op: DiskOpKind::Sync, .. }) =
+                delivery.event()
             {
                 host.disk.error_unseen(file);
             }

@@ -24,8 +24,8 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use wavetank_core::broker::{Broker, Status};
 use wavetank_core::env::{Channel, Env};
-use wavetank_core::event::{Event, TimerKey};
-use wavetank_core::msg::ApiKey;
+use wavetank_core::event::{Event, ReplyTo, TimerKey};
+use wavetank_core::msg::{ApiKey, Request, Response};
 use wavetank_core::note::Note;
 use wavetank_core::types::{Monotonic, NodeId};
 
@@ -130,10 +130,35 @@ impl Default for HostConfig {
     }
 }
 
+/// An event on its way, small enough to be moved about: what is large is boxed.
 #[derive(Clone, Debug)]
-struct Delivery {
-    event: Event,
-    digest: u64,
+enum Delivery {
+    Request { from: ReplyTo, version: i16, request: Box<Request> },
+    Response { peer: NodeId, channel: Channel, response: Box<Response> },
+    Timer { key: TimerKey, deadline: Monotonic },
+    Other(Box<Event>),
+}
+
+impl Delivery {
+    fn of(event: Event) -> Delivery {
+        match event {
+            Event::Timer { key, deadline } => Delivery::Timer { key, deadline },
+            other => Delivery::Other(Box::new(other)),
+        }
+    }
+
+    fn event(self) -> Event {
+        match self {
+            Delivery::Request { from, version, request } => {
+                Event::Request { from, version, request: *request }
+            }
+            Delivery::Response { peer, channel, response } => {
+                Event::Rpc { peer, channel, outcome: Ok(*response) }
+            }
+            Delivery::Timer { key, deadline } => Event::Timer { key, deadline },
+            Delivery::Other(event) => *event,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -154,7 +179,8 @@ struct Host {
     paused: bool,
     throttle_percent: u64,
     busy_until: u64,
-    inbox: VecDeque<Delivery>,
+    /// With the digest of each event's content.
+    inbox: VecDeque<(Delivery, u64)>,
     /// In `ready`, or a wake is scheduled.
     queued: bool,
     timers: BTreeMap<TimerKey, TimerSlot>,
@@ -341,7 +367,8 @@ impl<M: Machine> World<M> {
             inner.wake_when_free(h);
             return None;
         }
-        let Delivery { event, digest } = host.inbox.pop_front()?;
+        let (delivery, digest) = host.inbox.pop_front()?;
+        let event = delivery.event();
         let machine = self.machines[h as usize].as_mut().expect("a running process has a machine");
         let node = host.node;
         let kind = StepKind::of(&event);
@@ -423,13 +450,13 @@ impl Inner {
     /// Puts an event in a host's inbox; whoever gets there first serves it.
     fn deliver(&mut self, host: u32, event: Event) {
         let digest = digest_of(&event);
-        self.deliver_as(host, event, digest);
+        self.deliver_as(host, Delivery::of(event), digest);
     }
 
     /// The same, where the content's digest is known.
-    fn deliver_as(&mut self, h: u32, event: Event, digest: u64) {
+    fn deliver_as(&mut self, h: u32, delivery: Delivery, digest: u64) {
         let host = &mut self.hosts[h as usize];
-        host.inbox.push_back(Delivery { event, digest });
+        host.inbox.push_back((delivery, digest));
         if !host.queued && !host.paused {
             if host.busy_until <= self.now {
                 host.queued = true;

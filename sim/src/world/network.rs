@@ -16,7 +16,7 @@ use wavetank_core::msg::{ApiKey, ProduceResponse, Request, Response};
 use wavetank_core::types::NodeId;
 
 use super::queue::Payload;
-use super::{Inner, NO_CONN};
+use super::{Delivery, Inner, NO_CONN};
 use crate::decide::{Dice, Place, Purpose};
 use crate::digest::digest_of;
 
@@ -108,18 +108,8 @@ impl Link {
 pub(super) enum Frame {
     Syn,
     SynAck,
-    Request {
-        correlation: i32,
-        version: i16,
-        digest: u64,
-        request: Request,
-    },
-    Response {
-        correlation: i32,
-        digest: u64,
-        response: Response,
-    },
-    /// An acknowledged one-way request: frees the sender's slot, carries nothing.
+    Request { correlation: i32, version: i16, digest: u64, request: Box<Request> },
+    Response { correlation: i32, digest: u64, response: Box<Response> },
     Fin,
     Rst,
 }
@@ -187,12 +177,12 @@ pub(super) struct Conn {
     client_alive: bool,
     opened: bool,
     pending: VecDeque<Pending>,
-    unsent: VecDeque<(i32, i16, u64, Request)>,
+    unsent: VecDeque<(i32, i16, u64, Box<Request>)>,
     next_correlation: i32,
     timeout_at: u64,
     server_alive: bool,
     id: ConnectionId,
-    queue: VecDeque<(i32, i16, u64, Request)>,
+    queue: VecDeque<(i32, i16, u64, Box<Request>)>,
     serving: Option<Serving>,
     fin_waits: bool,
     pipes: [Pipe; 2],
@@ -245,6 +235,7 @@ impl Inner {
         let immediate = matches!(&request, Request::Produce(produce) if produce.acks == 0);
         let digest = digest_of(&request);
         self.digest.word(digest);
+        let request = Box::new(request);
         let conn = self.conns[c as usize].as_mut().expect("just looked up");
         let correlation = conn.next_correlation;
         conn.next_correlation += 1;
@@ -281,6 +272,7 @@ impl Inner {
                     panic!("a {:?} response does not survive its encoding: {e}", serving.api)
                 }),
         };
+        let response = Box::new(response);
         let frame = Frame::Response { correlation: serving.correlation, digest, response };
         self.send(c, false, frame, at, Some(host));
         self.serve_next(c);
@@ -553,8 +545,7 @@ impl Inner {
                 assert_eq!(head.correlation, correlation, "answers come in the order of asking");
                 let (client, channel) = (conn.client, conn.channel);
                 let peer = self.hosts[conn.server as usize].node;
-                let event = Event::Rpc { peer, channel, outcome: Ok(response) };
-                self.deliver_as(client, event, digest);
+                self.deliver_as(client, Delivery::Response { peer, channel, response }, digest);
                 self.settle(c);
             }
             Frame::Fin | Frame::Rst => self.break_client(c, RpcError::Disconnected, None),
@@ -577,18 +568,27 @@ impl Inner {
         }
     }
 
-    fn serve(&mut self, c: u32, correlation: i32, version: i16, digest: u64, request: Request) {
+    fn serve(
+        &mut self,
+        c: u32,
+        correlation: i32,
+        version: i16,
+        digest: u64,
+        request: Box<Request>,
+    ) {
         let conn = self.conns[c as usize].as_mut().expect("served while alive");
         let api = request.api();
         conn.serving = Some(Serving { correlation, version, api });
         let (server, from) = (conn.server, ReplyTo { connection: conn.id, correlation });
         let request = match self.transcode {
             None => request,
-            Some(transcode) => (transcode.request)(request, version).unwrap_or_else(|e| {
-                panic!("a {api:?} request v{version} does not survive its encoding: {e}")
-            }),
+            Some(transcode) => {
+                Box::new((transcode.request)(*request, version).unwrap_or_else(|e| {
+                    panic!("a {api:?} request v{version} does not survive its encoding: {e}")
+                }))
+            }
         };
-        self.deliver_as(server, Event::Request { from, version, request }, digest);
+        self.deliver_as(server, Delivery::Request { from, version, request }, digest);
     }
 
     fn serve_next(&mut self, c: u32) {

@@ -2,8 +2,8 @@
 
 use super::*;
 use std::time::Duration;
-use wavetank_core::event::{ReplyTo, RpcError};
-use wavetank_core::msg::{ApiVersionsRequest, ApiVersionsResponse, Request, Response};
+use wavetank_core::event::RpcError;
+use wavetank_core::msg::{ApiVersionsRequest, ApiVersionsResponse};
 
 const A: NodeId = NodeId(0);
 const B: NodeId = NodeId(1);
