@@ -6,6 +6,10 @@
 //! dies by itself: a frame for a dead end draws a reset where the host is up, and nothing where it
 //! is not, so half-open connections come by themselves.
 
+mod cuts;
+
+pub(super) use cuts::Departure;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -691,124 +695,5 @@ impl Inner {
             self.server_gone(c);
         }
         self.release_conn(c);
-    }
-}
-
-/// How a process leaves its connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Departure {
-    /// The kernel closes them.
-    Closed,
-    /// The kernel went with it: nobody is told.
-    Silent,
-}
-
-// What the driver does to connections.
-impl Inner {
-    /// Drops a drawn suffix of what the step that is being cut short has sent.
-    pub(super) fn cut_dying_step(&mut self, host: u32) {
-        let sends = std::mem::take(&mut self.hosts[host as usize].dying);
-        if self.now > self.hosts[host as usize].busy_until || sends.is_empty() {
-            return;
-        }
-        let place = self.dice.place(Purpose::DyingStep).with(u64::from(host)).with(self.now);
-        let kept = self.dice.decide(place, sends.len() as u64 + 1) as usize;
-        for (c, serial, up, number) in sends.into_iter().skip(kept) {
-            if let Some(conn) = self.conns[c as usize].as_mut()
-                && conn.serial == serial
-            {
-                conn.pipe(up).cut_from(number);
-            }
-        }
-    }
-
-    /// A host's process is gone, and its ends of all connections with it.
-    pub(super) fn leave_connections(&mut self, host: u32, departure: Departure) {
-        for c in 0..self.conns.len() as u32 {
-            let Some(conn) = self.conns[c as usize].as_mut() else { continue };
-            let serial = conn.serial;
-            if conn.client == host && conn.client_alive {
-                conn.client_alive = false;
-                conn.unsent.clear();
-                conn.pending.clear();
-                let index = conn.server as usize * CHANNELS + conn.channel as usize;
-                self.hosts[host as usize].channels[index].conn = NO_CONN;
-                self.leave_end(c, true, departure);
-            }
-            let Some(conn) = self.conns[c as usize].as_ref() else { continue };
-            if conn.serial == serial && conn.server == host && conn.server_alive {
-                self.close_server(c);
-                self.leave_end(c, false, departure);
-            }
-            self.release_conn(c);
-        }
-        self.hosts[host as usize].accepted.clear();
-    }
-
-    fn leave_end(&mut self, c: u32, up: bool, departure: Departure) {
-        match departure {
-            Departure::Closed => {
-                let frame = self.closing_frame(c, up);
-                self.send(c, up, frame, self.now, None);
-            }
-            Departure::Silent => self.expect_keepalive(c),
-        }
-    }
-
-    fn expect_keepalive(&mut self, c: u32) {
-        let conn = self.conns[c as usize].as_mut().expect("half of it is alive");
-        conn.events += 1;
-        let key = conn.pipes[UP].key.with(Purpose::Keepalive as u64);
-        let longest = self.config.keepalive.max(2);
-        let wait = self.dice.range(key, longest / 2, longest);
-        self.queue.push(self.now + wait, Payload::Keepalive { conn: c });
-    }
-
-    /// The connections between two hosts, whoever opened them.
-    fn between(&self, a: u32, b: u32, channel: Option<Channel>) -> Vec<u32> {
-        let matches = |conn: &Conn| {
-            let ends = (conn.client, conn.server);
-            (ends == (a, b) || ends == (b, a))
-                && channel.is_none_or(|channel| channel == conn.channel)
-                && (conn.client_alive || conn.server_alive)
-                && !conn.severed
-        };
-        let conns = self.conns.iter().enumerate();
-        conns.filter(|(_, c)| c.as_ref().is_some_and(matches)).map(|(i, _)| i as u32).collect()
-    }
-
-    /// Resets connections: of what is under way a drawn prefix still arrives in each direction, then
-    /// the reset does.
-    pub(super) fn reset(&mut self, a: u32, b: u32, channel: Option<Channel>) -> usize {
-        let conns = self.between(a, b, channel);
-        for &c in &conns {
-            for up in [true, false] {
-                let conn = self.conns[c as usize].as_mut().expect("listed just now");
-                let pipe = conn.pipe(up);
-                let key = pipe.key.with(Purpose::ResetPrefix as u64).with(pipe.sent);
-                let kept = self.dice.decide(key, pipe.sent - pipe.arrived + 1);
-                pipe.cut_from(pipe.arrived + kept);
-                self.send(c, up, Frame::Rst, self.now, None);
-            }
-        }
-        conns.len()
-    }
-
-    /// From now on nothing passes on these connections, and neither end is told: a middlebox forgot
-    /// them. Timeouts and, in the end, keepalive notice.
-    pub(super) fn sever(&mut self, a: u32, b: u32, channel: Option<Channel>) -> usize {
-        let conns = self.between(a, b, channel);
-        for &c in &conns {
-            self.conns[c as usize].as_mut().expect("listed just now").severed = true;
-            self.expect_keepalive(c);
-        }
-        conns.len()
-    }
-
-    /// How many connections exist, and how many frames are stalled.
-    pub(super) fn network_load(&self) -> (usize, usize) {
-        let conns = self.conns.iter().flatten();
-        let stalled = |conn: &Conn| conn.pipes.iter().map(|pipe| pipe.stalled.len()).sum::<usize>();
-        conns.fold((0, 0), |(count, frames), conn| (count + 1, frames + stalled(conn)))
     }
 }
