@@ -2,14 +2,14 @@
 
 use wavetank_core::env::Channel;
 
-use super::super::queue::Payload;
-use super::super::{Inner, NO_CONN};
 use super::{CHANNELS, Conn, Frame, UP};
 use crate::decide::Purpose;
+use crate::world::queue::Payload;
+use crate::world::{Inner, NO_CONN};
 
 /// How a process leaves its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Departure {
+pub(in crate::world) enum Departure {
     /// The kernel closes them.
     Closed,
     /// The kernel went with it: nobody is told.
@@ -19,7 +19,7 @@ pub(super) enum Departure {
 // What the driver does to connections.
 impl Inner {
     /// Drops a drawn suffix of what the step that is being cut short has sent.
-    pub(super) fn cut_dying_step(&mut self, host: u32) {
+    pub(in crate::world) fn cut_dying_step(&mut self, host: u32) {
         let sends = std::mem::take(&mut self.hosts[host as usize].dying);
         if self.now > self.hosts[host as usize].busy_until || sends.is_empty() {
             return;
@@ -36,7 +36,7 @@ impl Inner {
     }
 
     /// A host's process is gone, and its ends of all connections with it.
-    pub(super) fn leave_connections(&mut self, host: u32, departure: Departure) {
+    pub(in crate::world) fn leave_connections(&mut self, host: u32, departure: Departure) {
         for c in 0..self.conns.len() as u32 {
             let Some(conn) = self.conns[c as usize].as_mut() else { continue };
             let serial = conn.serial;
@@ -92,7 +92,7 @@ impl Inner {
 
     /// Resets connections: of what is under way a drawn prefix still arrives in each direction, then
     /// the reset does.
-    pub(super) fn reset(&mut self, a: u32, b: u32, channel: Option<Channel>) -> usize {
+    pub(in crate::world) fn reset(&mut self, a: u32, b: u32, channel: Option<Channel>) -> usize {
         let conns = self.between(a, b, channel);
         for &c in &conns {
             for up in [true, false] {
@@ -109,7 +109,7 @@ impl Inner {
 
     /// From now on nothing passes on these connections, and neither end is told: a middlebox forgot
     /// them. Timeouts and, in the end, keepalive notice.
-    pub(super) fn sever(&mut self, a: u32, b: u32, channel: Option<Channel>) -> usize {
+    pub(in crate::world) fn sever(&mut self, a: u32, b: u32, channel: Option<Channel>) -> usize {
         let conns = self.between(a, b, channel);
         for &c in &conns {
             self.conns[c as usize].as_mut().expect("listed just now").severed = true;
@@ -119,7 +119,7 @@ impl Inner {
     }
 
     /// How many connections exist, and how many frames are stalled.
-    pub(super) fn network_load(&self) -> (usize, usize) {
+    pub(in crate::world) fn network_load(&self) -> (usize, usize) {
         let conns = self.conns.iter().flatten();
         let stalled = |conn: &Conn| conn.pipes.iter().map(|pipe| pipe.stalled.len()).sum::<usize>();
         conns.fold((0, 0), |(count, frames), conn| (count + 1, frames + stalled(conn)))
