@@ -1,1 +1,91 @@
 //! One file for each API: unpack the request, call one component, pack the answer.
+//!
+//! No rule of the protocol lives here, and no message struct gets below here except data. What has
+//! to wait is parked as a value in a purgatory, keyed by what it waits for.
+
+pub mod epochs;
+pub mod fetch;
+pub mod list_offsets;
+pub mod metadata;
+pub mod produce;
+pub mod topics;
+pub mod versions;
+
+use alloc::collections::BTreeMap;
+
+use crate::error_code::ErrorCode;
+use crate::metadata::MetadataImage;
+use crate::replica::Partition;
+use crate::types::{PartitionId, TopicPartition, TopicRef, Uuid};
+
+/// The partitions that a broker hosts, by dense id. Ids are not used again, so a removed
+/// partition leaves a hole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Hosted {
+    /// By id.
+    pub partitions: alloc::vec::Vec<Option<Partition>>,
+    /// By what it is a replica of.
+    pub by_name: BTreeMap<TopicPartition, PartitionId>,
+}
+
+impl Hosted {
+    /// The partition of that id, if it is still hosted.
+    pub fn get(&self, id: PartitionId) -> Option<&Partition> {
+        self.partitions.get(id.0 as usize).and_then(Option::as_ref)
+    }
+
+    /// As [`Hosted::get`].
+    pub fn get_mut(&mut self, id: PartitionId) -> Option<&mut Partition> {
+        self.partitions.get_mut(id.0 as usize).and_then(Option::as_mut)
+    }
+
+    /// All that are hosted.
+    pub fn iter(&self) -> impl Iterator<Item = &Partition> {
+        self.partitions.iter().flatten()
+    }
+
+    /// As [`Hosted::iter`].
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Partition> {
+        self.partitions.iter_mut().flatten()
+    }
+
+    /// The hosted partition that a request names, by topic id or name.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_ID` or `UNKNOWN_TOPIC_OR_PARTITION` if the metadata know no such partition,
+    /// `NOT_LEADER_OR_FOLLOWER` if another broker hosts it.
+    pub fn find(
+        &self,
+        topic: &TopicRef,
+        partition: i32,
+        image: &MetadataImage,
+    ) -> Result<PartitionId, ErrorCode> {
+        let id = if topic.id == Uuid::ZERO {
+            *image.topic_ids.get(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)?
+        } else {
+            topic.id
+        };
+        let key = TopicPartition { topic: id, partition };
+        if let Some(found) = self.by_name.get(&key) {
+            return Ok(*found);
+        }
+        if image.partition(key).is_some() {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        if topic.id != Uuid::ZERO && !image.topics.contains_key(&topic.id) {
+            return Err(ErrorCode::UnknownTopicId);
+        }
+        Err(ErrorCode::UnknownTopicOrPartition)
+    }
+}
+
+/// Both the name and the id of a topic that a request named by either.
+pub fn full_ref(topic: &TopicRef, image: &MetadataImage) -> TopicRef {
+    let mut full = topic.clone();
+    if full.id == Uuid::ZERO {
+        full.id = image.topic_ids.get(&full.name).copied().unwrap_or(Uuid::ZERO);
+    } else if full.name.is_empty() {
+        full.name = image.topics.get(&full.id).map(|t| t.name.clone()).unwrap_or_default();
+    }
+    full
+}

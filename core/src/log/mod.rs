@@ -199,6 +199,11 @@ impl PartitionLog {
         &self.config
     }
 
+    /// Takes another configuration, for what is appended from now on.
+    pub fn set_config(&mut self, config: LogConfig) {
+        self.config = config;
+    }
+
     /// The first offset.
     pub fn log_start(&self) -> Offset {
         self.segments.first().map_or(Offset::ZERO, |segment| segment.base)

@@ -1,1 +1,650 @@
-//! A partition's replica on one broker: leader, follower, in-sync set, high watermark.
+//! A partition's replica on one broker: its log, its high watermark and its role.
+//!
+//! The role follows the registrations that the controller commits: [`Partition::apply`] is the only
+//! way into a new one. What only a leader knows is in [`leader`], the in-sync set in [`isr`], what a
+//! follower does with fetched data in [`follower`], the fetching itself in [`fetcher`]. Requests are
+//! unpacked in [`crate::api`]; no message of the wire protocol but fetched data gets here.
+
+pub mod fetcher;
+pub mod follower;
+pub mod isr;
+pub mod leader;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::batch::VerifiedBatch;
+use crate::config::{NodeConfig, TopicConfig};
+use crate::env::{Disk, Env};
+use crate::error_code::ErrorCode;
+use crate::event::{DiskDone, DiskError, DiskOpKind, ReplyTo, TimerKey};
+use crate::flaw::{Flaw, FlawSet};
+use crate::log::{Appended, LogConfig, LogEvent, PartitionLog, RecoveryHint};
+use crate::metadata::{MetadataImage, PartitionRegistration};
+use crate::note::{Note, TruncationReason};
+use crate::types::{
+    DirId, LeaderEpoch, Monotonic, NodeId, Offset, PartitionEpoch, PartitionId, TopicPartition,
+};
+
+use isr::IsrState;
+use leader::{LeaderRules, LeaderState};
+
+/// What one component has to tell the others; the router hands it on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Fact {
+    /// The log has been opened and checked.
+    Recovered(PartitionId),
+    /// More can be read by followers, or the follower may fetch on.
+    LogEndAdvanced(PartitionId),
+    /// More can be read by consumers.
+    HighWatermarkAdvanced(PartitionId),
+    /// A parked produce has what it waited for (or an error).
+    ProduceReached(PartitionId, ReplyTo, Offset, ErrorCode),
+    /// The leader wants another ISR.
+    IsrChangeWanted(PartitionId),
+    /// Another role or epoch: whatever is parked here must look again.
+    RoleChanged(PartitionId),
+    /// A disk operation failed: the log directory goes offline.
+    DiskFailed(DiskOpKind, DiskError),
+    /// What is on disk cannot be trusted.
+    Corrupt(PartitionId, &'static str),
+}
+
+/// The part a replica plays.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// No registration applied yet.
+    None,
+    /// It leads.
+    Leader(LeaderState),
+    /// It follows, or waits for a leader.
+    Follower {
+        /// Whom.
+        leader: Option<NodeId>,
+        /// In which epoch.
+        epoch: LeaderEpoch,
+    },
+}
+
+/// A replica.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Partition {
+    id: PartitionId,
+    topic_partition: TopicPartition,
+    topic: String,
+    me: NodeId,
+    flaws: FlawSet,
+    lag_max: Duration,
+    config: TopicConfig,
+    log: PartitionLog,
+    high_watermark: Offset,
+    role: Role,
+    registration: PartitionRegistration,
+    /// A registration that waits for the log to be ready.
+    target: Option<PartitionRegistration>,
+}
+
+impl Partition {
+    /// Opens the replica's log in `<topic>-<partition>`. `high_watermark` is what the checkpoint
+    /// says, a lower bound.
+    pub fn open(
+        id: PartitionId,
+        topic_partition: TopicPartition,
+        topic: String,
+        topic_config: TopicConfig,
+        node: &NodeConfig,
+        recovery: RecoveryHint,
+        high_watermark: Offset,
+        disk: &mut dyn Disk,
+    ) -> Partition {
+        let dir_name = dir_name(&topic, topic_partition.partition);
+        let log_config = LogConfig::of(&topic_config, node.tail_cache_bytes, node.flaws);
+        let dir = DirId::of_partition(id);
+        let log = PartitionLog::open(dir, &dir_name, topic_partition, log_config, recovery, disk);
+        Partition {
+            id,
+            topic_partition,
+            topic,
+            me: node.node,
+            flaws: node.flaws,
+            lag_max: node.replica_lag_time_max,
+            config: topic_config,
+            log,
+            high_watermark,
+            role: Role::None,
+            registration: PartitionRegistration::default(),
+            target: None,
+        }
+    }
+
+    /// Its id on this node.
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// Which partition of which topic.
+    pub fn topic_partition(&self) -> TopicPartition {
+        self.topic_partition
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The directory of its log.
+    pub fn dir_name(&self) -> String {
+        dir_name(&self.topic, self.topic_partition.partition)
+    }
+
+    /// The topic's configuration.
+    pub fn config(&self) -> &TopicConfig {
+        &self.config
+    }
+
+    /// The log.
+    pub fn log(&self) -> &PartitionLog {
+        &self.log
+    }
+
+    /// The high watermark: below it, records are committed. At most the log end.
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// The role.
+    pub fn role(&self) -> &Role {
+        &self.role
+    }
+
+    /// The leader's state, if it leads.
+    pub fn leader_state(&self) -> Option<&LeaderState> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader),
+            Role::None | Role::Follower { .. } => None,
+        }
+    }
+
+    fn leader_mut(&mut self) -> Option<&mut LeaderState> {
+        match &mut self.role {
+            Role::Leader(leader) => Some(leader),
+            Role::None | Role::Follower { .. } => None,
+        }
+    }
+
+    /// The leader epoch of the applied registration; -1 before the first.
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        match &self.role {
+            Role::None => LeaderEpoch::NONE,
+            Role::Leader(leader) => leader.epoch,
+            Role::Follower { epoch, .. } => *epoch,
+        }
+    }
+
+    /// Who leads as far as this replica knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::None => None,
+            Role::Leader(_) => Some(self.me),
+            Role::Follower { leader, .. } => *leader,
+        }
+    }
+
+    /// The registration that the role is from.
+    pub fn registration(&self) -> &PartitionRegistration {
+        &self.registration
+    }
+
+    fn rules(&self) -> LeaderRules {
+        let min_isr = usize::try_from(self.config.min_insync_replicas).unwrap_or(1);
+        LeaderRules {
+            me: self.me,
+            min_isr: min_isr.min(self.registration.replicas.len()).max(1),
+            lag_max: self.lag_max,
+            flaws: self.flaws,
+        }
+    }
+
+    // ---- registrations -------------------------------------------------------------------------
+
+    /// Follows a committed registration. One that is older than what is applied is ignored; one
+    /// that comes while the log is not ready waits for it.
+    pub fn apply(
+        &mut self,
+        registration: &PartitionRegistration,
+        image: &MetadataImage,
+        env: &mut dyn Env,
+        facts: &mut Vec<Fact>,
+    ) {
+        let known = self.target.as_ref().unwrap_or(&self.registration);
+        if self.role != Role::None && registration.partition_epoch < known.partition_epoch {
+            return;
+        }
+        if !self.log.is_ready() {
+            self.target = Some(registration.clone());
+            return;
+        }
+        self.target = None;
+        let same_epoch = registration.leader_epoch == self.leader_epoch();
+        self.registration = registration.clone();
+        let leads = registration.leader == Some(self.me);
+        match &mut self.role {
+            Role::Leader(leader) if leads && same_epoch => {
+                let epoch = registration.partition_epoch;
+                if epoch > leader.isr.partition_epoch() {
+                    leader.isr.commit(registration.isr.clone(), epoch);
+                    self.note_isr(env);
+                }
+            }
+            Role::Follower { leader, epoch } if !leads && *epoch == registration.leader_epoch => {
+                // The leader of an epoch is fixed, but it may be gone or come to be known.
+                if *leader != registration.leader {
+                    *leader = registration.leader;
+                    facts.push(Fact::RoleChanged(self.id));
+                }
+            }
+            Role::None | Role::Leader(_) | Role::Follower { .. } => {
+                self.leave_role(facts);
+                if leads {
+                    self.become_leader(env);
+                } else {
+                    self.become_follower(env);
+                }
+                facts.push(Fact::RoleChanged(self.id));
+            }
+        }
+        self.refresh_brokers(image);
+        self.advance_high_watermark(env, facts);
+    }
+
+    fn note_isr(&self, env: &mut dyn Env) {
+        if let Role::Leader(leader) = &self.role {
+            env.note(Note::IsrCommitted {
+                partition: self.topic_partition,
+                isr: leader.isr.members().to_vec(),
+                partition_epoch: leader.isr.partition_epoch(),
+            });
+        }
+    }
+
+    /// This broker no longer hosts the partition: whoever waits here is told so.
+    pub fn abandon(&mut self, facts: &mut Vec<Fact>) {
+        self.leave_role(facts);
+    }
+
+    fn leave_role(&mut self, facts: &mut Vec<Fact>) {
+        let id = self.id;
+        if let Some(leader) = self.leader_mut() {
+            let waiting = leader.local_waiters.drain().into_iter();
+            for reply_to in waiting.chain(leader.replicated_waiters.drain()) {
+                // The record stays in our log and may or may not survive under the next leader.
+                let error = ErrorCode::NotLeaderOrFollower;
+                facts.push(Fact::ProduceReached(id, reply_to, Offset(i64::MAX), error));
+            }
+        }
+    }
+
+    fn become_leader(&mut self, env: &mut dyn Env) {
+        let registration = &self.registration;
+        let rules = self.rules();
+        let now = env.now();
+        self.log.assign_epoch_start(registration.leader_epoch, env);
+        let isr = IsrState::committed(registration.isr.clone(), registration.partition_epoch);
+        let mut leader = LeaderState::new(
+            registration.leader_epoch,
+            self.log.log_end(),
+            isr,
+            &registration.replicas,
+            &rules,
+            now,
+        );
+        leader.isr_check = now.after(self.lag_max / 2);
+        env.arm(TimerKey::IsrCheck(self.id), leader.isr_check);
+        env.note(Note::BecameLeader {
+            partition: self.topic_partition,
+            epoch: leader.epoch,
+            start: leader.epoch_start,
+            high_watermark: self.high_watermark,
+            isr: leader.isr.members().to_vec(),
+        });
+        self.role = Role::Leader(leader);
+    }
+
+    fn become_follower(&mut self, env: &mut dyn Env) {
+        let registration = &self.registration;
+        let (leader, epoch) = (registration.leader, registration.leader_epoch);
+        self.role = Role::Follower { leader, epoch };
+        env.note(Note::BecameFollower {
+            partition: self.topic_partition,
+            epoch,
+            leader,
+            log_end: self.log.log_end(),
+            high_watermark: self.high_watermark,
+        });
+        // A follower keeps its log until a leader tells where the two diverge (KIP-101).
+        if self.flaws.has(Flaw::TruncateToHighWatermark) {
+            self.truncate(self.high_watermark, TruncationReason::OwnHighWatermark, env);
+        }
+    }
+
+    /// Takes the topic's configuration, which at start is known only once the metadata are.
+    pub fn set_config(&mut self, config: TopicConfig) {
+        if self.config != config {
+            let tail_cache_bytes = self.log.config().tail_cache_bytes;
+            self.log.set_config(LogConfig::of(&config, tail_cache_bytes, self.flaws));
+            self.config = config;
+        }
+    }
+
+    /// Takes from the metadata which brokers are alive, for who may join the ISR.
+    pub fn refresh_brokers(&mut self, image: &MetadataImage) {
+        if let Role::Leader(leader) = &mut self.role {
+            for (node, progress) in &mut leader.followers {
+                progress.alive_as =
+                    image.brokers.get(node).filter(|b| b.is_active()).map(|b| b.epoch);
+            }
+        }
+    }
+
+    // ---- disk ----------------------------------------------------------------------------------
+
+    /// A completion in this partition's directory (not a fetch's or look-up's read).
+    pub fn on_disk(
+        &mut self,
+        done: &DiskDone,
+        image: &MetadataImage,
+        env: &mut dyn Env,
+        facts: &mut Vec<Fact>,
+    ) {
+        let event = self.log.on_disk(done, env);
+        match event {
+            LogEvent::None => {}
+            LogEvent::Recovered => {
+                self.high_watermark = self.high_watermark.min(self.log.log_end());
+                facts.push(Fact::Recovered(self.id));
+                self.apply_target(image, env, facts);
+            }
+            LogEvent::Truncated => {
+                self.high_watermark = self.high_watermark.min(self.log.log_end());
+                self.apply_target(image, env, facts);
+                facts.push(Fact::LogEndAdvanced(self.id));
+            }
+            LogEvent::Progress => self.on_progress(env, facts),
+            LogEvent::Corrupt(reason) => facts.push(Fact::Corrupt(self.id, reason)),
+            LogEvent::Failed(op, error) => facts.push(Fact::DiskFailed(op, error)),
+        }
+    }
+
+    fn apply_target(&mut self, image: &MetadataImage, env: &mut dyn Env, facts: &mut Vec<Fact>) {
+        if let Some(target) = self.target.take() {
+            self.apply(&target, image, env, facts);
+        }
+    }
+
+    fn on_progress(&mut self, env: &mut dyn Env, facts: &mut Vec<Fact>) {
+        let counted = self.log.counted_end();
+        let id = self.id;
+        if let Some(leader) = self.leader_mut() {
+            while let Some((needs, reply_to)) = leader.local_waiters.pop(counted) {
+                facts.push(Fact::ProduceReached(id, reply_to, needs, ErrorCode::None));
+            }
+        }
+        facts.push(Fact::LogEndAdvanced(self.id));
+        self.advance_high_watermark(env, facts);
+    }
+
+    // ---- leading -------------------------------------------------------------------------------
+
+    /// Recomputes the leader's high watermark; it never goes back.
+    pub fn advance_high_watermark(&mut self, env: &mut dyn Env, facts: &mut Vec<Fact>) {
+        let rules = self.rules();
+        let own_end = self.log.counted_end();
+        let leader_end = self.log.log_end();
+        let (id, from) = (self.id, self.high_watermark);
+        let now = env.now();
+        let Some(leader) = self.leader_mut() else { return };
+        let Some(to) = leader.high_watermark(own_end, leader_end, &rules, now) else { return };
+        if to <= from {
+            return;
+        }
+        // Enough members were in sync when it was appended; if they no longer are, the client
+        // learns that the record is there but not as safe as it asked for.
+        let error = match leader.is_under_min_isr(&rules) {
+            true => ErrorCode::NotEnoughReplicasAfterAppend,
+            false => ErrorCode::None,
+        };
+        while let Some((needs, reply_to)) = leader.replicated_waiters.pop(to) {
+            facts.push(Fact::ProduceReached(id, reply_to, needs, error));
+        }
+        self.high_watermark = to;
+        env.note(Note::HighWatermark { partition: self.topic_partition, leader: true, from, to });
+        facts.push(Fact::HighWatermarkAdvanced(self.id));
+    }
+
+    /// Appends a client's batch.
+    ///
+    /// # Errors
+    /// `NOT_LEADER_OR_FOLLOWER`; with `acks` -1, `NOT_ENOUGH_REPLICAS` if the committed ISR is below
+    /// `min.insync.replicas`. Nothing was appended then.
+    pub fn append_as_leader(
+        &mut self,
+        batch: VerifiedBatch,
+        acks: i16,
+        env: &mut dyn Env,
+    ) -> Result<Appended, ErrorCode> {
+        let rules = self.rules();
+        let Role::Leader(leader) = &self.role else {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        };
+        if acks == -1 && leader.is_under_min_isr(&rules) {
+            return Err(ErrorCode::NotEnoughReplicas);
+        }
+        let epoch = leader.epoch;
+        let wall = env.wall();
+        let appended = self.log.append_as_leader(batch, epoch, wall, env);
+        env.note(Note::LeaderAppended {
+            partition: self.topic_partition,
+            epoch,
+            first: appended.first,
+            end: appended.end,
+        });
+        Ok(appended)
+    }
+
+    /// Parks a produce until `needs` is counted here (acks=1) or committed (acks=all).
+    pub fn wait_for(&mut self, acks: i16, needs: Offset, reply_to: ReplyTo) {
+        // acks=all means every in-sync replica, not only this one.
+        let replicated = acks == -1 && !self.flaws.has(Flaw::AckAtLeaderAppend);
+        if let Some(leader) = self.leader_mut() {
+            if replicated {
+                leader.replicated_waiters.add(needs, reply_to);
+            } else {
+                leader.local_waiters.add(needs, reply_to);
+            }
+        }
+    }
+
+    /// A parked produce gave up.
+    pub fn stop_waiting(&mut self, needs: Offset, reply_to: ReplyTo) {
+        if let Some(leader) = self.leader_mut() {
+            leader.replicated_waiters.remove(needs, reply_to);
+            leader.local_waiters.remove(needs, reply_to);
+        }
+    }
+
+    /// A follower's fetch was read: it holds everything below `offset`.
+    pub fn on_follower_fetch(
+        &mut self,
+        follower: NodeId,
+        broker_epoch: crate::types::BrokerEpoch,
+        offset: Offset,
+        leader_end: Offset,
+        env: &mut dyn Env,
+        facts: &mut Vec<Fact>,
+    ) -> bool {
+        let (rules, high_watermark, now) = (self.rules(), self.high_watermark, env.now());
+        let Some(leader) = self.leader_mut() else { return false };
+        if !leader.on_follower_fetch(follower, broker_epoch, offset, leader_end, now) {
+            return false;
+        }
+        let wanted = leader.expansion(follower, high_watermark, &rules);
+        self.propose(wanted, env, facts);
+        self.advance_high_watermark(env, facts);
+        true
+    }
+
+    /// The timer for followers that fell behind.
+    pub fn on_isr_check(&mut self, deadline: Monotonic, env: &mut dyn Env, facts: &mut Vec<Fact>) {
+        let (rules, leader_end, now) = (self.rules(), self.log.log_end(), env.now());
+        let (id, next) = (self.id, now.after(self.lag_max / 2));
+        let Some(leader) = self.leader_mut() else { return };
+        if leader.isr_check != deadline || now < deadline {
+            return;
+        }
+        leader.isr_check = next;
+        env.arm(TimerKey::IsrCheck(id), next);
+        let wanted = leader.shrink(leader_end, &rules, now);
+        self.propose(wanted, env, facts);
+        // Someone who was waited for because it was caught up may have fallen behind.
+        self.advance_high_watermark(env, facts);
+    }
+
+    fn propose(&mut self, isr: Option<Vec<NodeId>>, env: &mut dyn Env, facts: &mut Vec<Fact>) {
+        let (id, partition) = (self.id, self.topic_partition);
+        if let (Some(isr), Some(leader)) = (isr, self.leader_mut()) {
+            env.note(Note::IsrProposed {
+                partition,
+                from: leader.isr.members().to_vec(),
+                to: isr.clone(),
+                partition_epoch: leader.isr.partition_epoch(),
+            });
+            leader.isr.propose(isr);
+            facts.push(Fact::IsrChangeWanted(id));
+        }
+    }
+
+    /// The proposal for an AlterPartition request, marked as sent: leader epoch, partition epoch,
+    /// members with the broker epochs that their fetches carried (KIP-903).
+    pub fn send_proposal(
+        &mut self,
+        own_epoch: crate::types::BrokerEpoch,
+    ) -> Option<crate::msg::AlterPartitionData> {
+        let me = self.me;
+        let partition = self.topic_partition.partition;
+        let leader = self.leader_mut()?;
+        let isr: Vec<NodeId> = leader.isr.send()?.to_vec();
+        let with_epoch = |node: NodeId| {
+            let follower = || leader.followers.get(&node).map(|f| f.broker_epoch);
+            let epoch = if node == me { Some(own_epoch) } else { follower() };
+            (node, epoch.unwrap_or(crate::types::BrokerEpoch::NONE))
+        };
+        Some(crate::msg::AlterPartitionData {
+            partition,
+            leader_epoch: leader.epoch,
+            new_isr: isr.into_iter().map(with_epoch).collect(),
+            leader_recovery_state: 0,
+            partition_epoch: leader.isr.partition_epoch(),
+        })
+    }
+
+    /// The controller's answer to a proposal, or `None` if the request failed.
+    ///
+    /// Source: Kafka's `Partition.handleAlterPartitionError`: a definite refusal resets to the
+    /// committed ISR, an outdated view keeps the pending state until metadata arrive, anything else
+    /// is sent again.
+    pub fn on_alter_partition(
+        &mut self,
+        result: Option<&crate::msg::AlterPartitionResult>,
+        env: &mut dyn Env,
+        facts: &mut Vec<Fact>,
+    ) {
+        let (id, partition) = (self.id, self.topic_partition);
+        let Some(leader) = self.leader_mut() else { return };
+        let Some(result) = result else {
+            leader.isr.retry();
+            facts.push(Fact::IsrChangeWanted(id));
+            return;
+        };
+        if !result.error.is_ok() {
+            env.note(Note::IsrRefused { partition, error: result.error });
+        }
+        match result.error {
+            ErrorCode::None => {
+                let newer = result.partition_epoch > leader.isr.partition_epoch();
+                if result.leader_epoch == leader.epoch && newer {
+                    leader.isr.commit(result.isr.clone(), result.partition_epoch);
+                    self.registration.isr = result.isr.clone();
+                    self.registration.partition_epoch = result.partition_epoch;
+                    self.note_isr(env);
+                    self.advance_high_watermark(env, facts);
+                } else if result.leader_epoch == leader.epoch
+                    && result.partition_epoch == leader.isr.partition_epoch()
+                {
+                    // Nothing changed: what we asked for is what there is.
+                    leader.isr.refused();
+                }
+            }
+            ErrorCode::IneligibleReplica | ErrorCode::OperationNotAttempted => {
+                leader.isr.refused();
+            }
+            ErrorCode::NewLeaderElected
+            | ErrorCode::FencedLeaderEpoch
+            | ErrorCode::InvalidUpdateVersion
+            | ErrorCode::UnknownTopicOrPartition
+            | ErrorCode::UnknownTopicId
+            | ErrorCode::InvalidRequest => {}
+            _ => {
+                leader.isr.retry();
+                facts.push(Fact::IsrChangeWanted(id));
+            }
+        }
+    }
+
+    /// The registration's partition epoch.
+    pub fn partition_epoch(&self) -> PartitionEpoch {
+        match &self.role {
+            Role::Leader(leader) => leader.isr.partition_epoch(),
+            Role::None | Role::Follower { .. } => self.registration.partition_epoch,
+        }
+    }
+
+    /// Checks the leader epoch that a request carries (KIP-320).
+    ///
+    /// # Errors
+    /// `FENCED_LEADER_EPOCH` for an older one, `UNKNOWN_LEADER_EPOCH` for a newer one.
+    pub fn check_epoch(&self, epoch: LeaderEpoch, env: &mut dyn Env) -> Result<(), ErrorCode> {
+        let ours = self.leader_epoch();
+        let error = if epoch == LeaderEpoch::NONE || epoch == ours {
+            return Ok(());
+        } else if epoch < ours {
+            ErrorCode::FencedLeaderEpoch
+        } else {
+            ErrorCode::UnknownLeaderEpoch
+        };
+        env.note(Note::Fenced { partition: self.topic_partition, error });
+        Err(error)
+    }
+
+    fn truncate(&mut self, to: Offset, reason: TruncationReason, env: &mut dyn Env) {
+        self.log.truncate_to(to, reason, env);
+        self.high_watermark = self.high_watermark.min(self.log.log_end());
+    }
+
+    /// Makes everything durable; for a graceful stop.
+    pub fn flush(&mut self, disk: &mut dyn Disk) {
+        self.log.flush(disk);
+    }
+}
+
+/// The directory of a partition's log.
+pub fn dir_name(topic: &str, partition: i32) -> String {
+    alloc::format!("{topic}-{partition}")
+}
+
+/// Topic and partition of a directory name.
+pub fn parse_dir_name(name: &str) -> Option<(&str, i32)> {
+    let (topic, partition) = name.rsplit_once('-')?;
+    let digits = !partition.is_empty() && partition.bytes().all(|b| b.is_ascii_digit());
+    Some((topic, digits.then(|| partition.parse().ok())??))
+}

@@ -1,0 +1,571 @@
+//! Fetch of partitions, by consumers and by followers: check, wait for data, read, answer.
+//!
+//! A fetch lives in [`Fetches`] until it is answered, in one of two phases: waiting for enough data,
+//! or reading from disk what the tail cache no longer has. Fetches of the metadata log are the
+//! quorum's. Rules about followers live in [`crate::replica`].
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::time::Duration;
+
+use crate::env::Env;
+use crate::error_code::ErrorCode;
+use crate::event::{ConnectionId, ReadTag, ReplyTo, TimerKey};
+use crate::log::{DiskRead, FinishedRead, ReadPlan};
+use crate::metadata::MetadataImage;
+use crate::msg::{
+    FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse,
+    LeaderIdAndEpoch, Records, Response,
+};
+use crate::note::Note;
+use crate::replica::{Fact, Partition};
+use crate::types::{
+    BrokerEpoch, EpochEndOffset, LeaderEpoch, Monotonic, NodeId, Offset, PartitionId, TopicRef,
+};
+
+use super::{Hosted, full_ref};
+
+/// Where one partition of a fetch stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum State {
+    /// No data yet, or not read yet.
+    Waiting,
+    /// The disk was asked.
+    Reading { plan: DiskRead, limit: Offset, max_bytes: u32 },
+    /// Its answer.
+    Done(FetchPartitionResponse),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Entry {
+    topic: usize,
+    partition: Option<PartitionId>,
+    asked: FetchPartition,
+    state: State,
+}
+
+/// A fetch that is not answered yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Parked {
+    replica: Option<NodeId>,
+    replica_epoch: BrokerEpoch,
+    min_bytes: usize,
+    max_bytes: usize,
+    deadline: Option<Monotonic>,
+    topics: Vec<TopicRef>,
+    entries: Vec<Entry>,
+    reading: usize,
+}
+
+/// All fetches of a broker that are not answered yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Fetches {
+    parked: BTreeMap<ReplyTo, Parked>,
+    watchers: BTreeSet<(PartitionId, ReplyTo)>,
+    deadlines: BTreeSet<(Monotonic, ReplyTo)>,
+    armed: Option<Monotonic>,
+}
+
+/// What a look at one partition found.
+enum Look {
+    /// An answer without data: an error or a divergence.
+    Answer(FetchPartitionResponse),
+    /// Readable from the asked offset up to this one (exclusive).
+    Upto(Offset),
+}
+
+impl Fetches {
+    /// A request that is not for the metadata log.
+    pub fn on_request(
+        &mut self,
+        from: ReplyTo,
+        request: FetchRequest,
+        limit: u32,
+        hosted: &mut Hosted,
+        image: &MetadataImage,
+        env: &mut dyn Env,
+        facts: &mut Vec<Fact>,
+    ) {
+        if let Some(error) = session_error(&request) {
+            let response = FetchResponse { error, ..FetchResponse::default() };
+            return env.respond(from, Response::Fetch(response));
+        }
+        let mut parked = unpack(request, limit, hosted, image);
+        if let Some(follower) = parked.replica {
+            claim(&mut parked, follower, hosted, env, facts);
+        }
+        if let Some(wait) = parked.deadline.take() {
+            // `unpack` leaves the wait relative to zero.
+            parked.deadline = Some(env.now().after(Duration::from_nanos(wait.0)));
+        }
+        self.advance(from, parked, hosted, image, env);
+    }
+
+    /// Takes the fetch as far as it gets: answered, reading, or parked.
+    fn advance(
+        &mut self,
+        from: ReplyTo,
+        mut parked: Parked,
+        hosted: &Hosted,
+        image: &MetadataImage,
+        env: &mut dyn Env,
+    ) {
+        if parked.reading == 0 && !is_due(&parked, hosted, env) {
+            return self.park(from, parked, env);
+        }
+        if parked.reading == 0 {
+            start_reads(from, &mut parked, hosted, image, env);
+        }
+        if parked.reading == 0 {
+            return env.respond(from, Response::Fetch(answer(parked, image)));
+        }
+        // While it reads, nothing but the disk can move it.
+        parked.deadline = None;
+        self.parked.insert(from, parked);
+        self.arm(env);
+    }
+
+    fn park(&mut self, from: ReplyTo, parked: Parked, env: &mut dyn Env) {
+        for entry in &parked.entries {
+            if let Some(partition) = entry.partition {
+                self.watchers.insert((partition, from));
+            }
+        }
+        if let Some(deadline) = parked.deadline {
+            self.deadlines.insert((deadline, from));
+        }
+        self.parked.insert(from, parked);
+        self.arm(env);
+    }
+
+    fn unpark(&mut self, from: ReplyTo) -> Option<Parked> {
+        let parked = self.parked.remove(&from)?;
+        for entry in &parked.entries {
+            if let Some(partition) = entry.partition {
+                self.watchers.remove(&(partition, from));
+            }
+        }
+        if let Some(deadline) = parked.deadline {
+            self.deadlines.remove(&(deadline, from));
+        }
+        Some(parked)
+    }
+
+    fn arm(&mut self, env: &mut dyn Env) {
+        let first = self.deadlines.first().map(|(deadline, _)| *deadline);
+        if self.armed != first
+            && let Some(deadline) = first
+        {
+            env.arm(TimerKey::FetchExpiry, deadline);
+        }
+        self.armed = first;
+    }
+
+    /// Something changed at a partition: whoever waits for it looks again.
+    pub fn on_changed(
+        &mut self,
+        partition: PartitionId,
+        hosted: &Hosted,
+        image: &MetadataImage,
+        env: &mut dyn Env,
+    ) {
+        let first = ReplyTo { connection: ConnectionId(0), correlation: i32::MIN };
+        let waiting: Vec<ReplyTo> = self
+            .watchers
+            .range((partition, first)..)
+            .take_while(|(watched, _)| *watched == partition)
+            .map(|(_, from)| *from)
+            .collect();
+        for from in waiting {
+            let ready = self
+                .parked
+                .get(&from)
+                .is_some_and(|parked| parked.reading == 0 && is_due(parked, hosted, env));
+            if ready && let Some(parked) = self.unpark(from) {
+                self.advance(from, parked, hosted, image, env);
+            }
+        }
+    }
+
+    /// Answers those that have waited long enough with what there is.
+    pub fn on_timer(&mut self, hosted: &Hosted, image: &MetadataImage, env: &mut dyn Env) {
+        let now = env.now();
+        while let Some((deadline, from)) = self.deadlines.first().copied() {
+            if deadline > now {
+                break;
+            }
+            if let Some(parked) = self.unpark(from) {
+                self.advance(from, parked, hosted, image, env);
+            }
+        }
+        self.armed = None;
+        self.arm(env);
+    }
+
+    /// The bytes of a read for the fetch `from`.
+    pub fn on_read(
+        &mut self,
+        from: ReplyTo,
+        partition: PartitionId,
+        bytes: Bytes,
+        hosted: &Hosted,
+        image: &MetadataImage,
+        env: &mut dyn Env,
+    ) {
+        let Some(mut parked) = self.unpark(from) else { return };
+        for entry in &mut parked.entries {
+            if entry.partition == Some(partition) && matches!(entry.state, State::Reading { .. }) {
+                finish_read(from, entry, bytes, hosted, parked.replica, env);
+                break;
+            }
+        }
+        let is_reading = |entry: &&Entry| matches!(entry.state, State::Reading { .. });
+        parked.reading = parked.entries.iter().filter(is_reading).count();
+        if parked.reading > 0 {
+            self.parked.insert(from, parked);
+        } else {
+            env.respond(from, Response::Fetch(answer(parked, image)));
+        }
+    }
+
+    /// The connection is gone: nobody waits any more.
+    pub fn on_closed(&mut self, connection: ConnectionId) {
+        let range = ReplyTo { connection, correlation: i32::MIN }..=ReplyTo {
+            connection,
+            correlation: i32::MAX,
+        };
+        let gone: Vec<ReplyTo> = self.parked.range(range).map(|(from, _)| *from).collect();
+        for from in gone {
+            self.unpark(from);
+        }
+    }
+
+    /// How many are not answered yet.
+    pub fn len(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// All are answered.
+    pub fn is_empty(&self) -> bool {
+        self.parked.is_empty()
+    }
+}
+
+/// Sessions are offered (id 0, epoch 0 asks for one) and always declined by answering without one,
+/// as a broker does whose session cache is full (KIP-227); continuing one is therefore an error.
+fn session_error(request: &FetchRequest) -> Option<ErrorCode> {
+    if request.session_id != 0 {
+        Some(ErrorCode::FetchSessionIdNotFound)
+    } else if request.session_epoch > 0 {
+        Some(ErrorCode::InvalidFetchSessionEpoch)
+    } else {
+        None
+    }
+}
+
+fn unpack(request: FetchRequest, limit: u32, hosted: &Hosted, image: &MetadataImage) -> Parked {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    let mut entries = Vec::new();
+    for topic in request.topics {
+        for asked in topic.partitions {
+            let found = hosted.find(&topic.topic, asked.partition, image);
+            let state = match found {
+                Ok(_) => State::Waiting,
+                Err(error) => State::Done(FetchPartitionResponse::failed(asked.partition, error)),
+            };
+            entries.push(Entry { topic: topics.len(), partition: found.ok(), asked, state });
+        }
+        topics.push(full_ref(&topic.topic, image));
+    }
+    let wait_nanos = u64::try_from(request.max_wait_ms).unwrap_or(0) * 1_000_000;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    Parked {
+        replica: request.replica.known(),
+        replica_epoch: request.replica_epoch,
+        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
+        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(limit),
+        deadline: (wait_nanos > 0).then_some(Monotonic(wait_nanos)),
+        topics,
+        entries,
+        reading: 0,
+    }
+}
+
+/// Tells each partition what the follower's fetch offset claims. Only once, when it arrives, and
+/// not where the logs diverge (KAFKA-13141).
+fn claim(
+    parked: &mut Parked,
+    follower: NodeId,
+    hosted: &mut Hosted,
+    env: &mut dyn Env,
+    facts: &mut Vec<Fact>,
+) {
+    for entry in &mut parked.entries {
+        let Some(partition) = entry.partition.and_then(|id| hosted.get_mut(id)) else { continue };
+        match look(partition, &entry.asked, Some(follower), env) {
+            Look::Answer(answer) => {
+                if let Some(diverging) = answer.diverging_epoch {
+                    env.note(Note::DivergingEpoch {
+                        partition: partition.topic_partition(),
+                        follower,
+                        asked: entry.asked.last_fetched_epoch,
+                        epoch: diverging.epoch,
+                        end_offset: diverging.end_offset,
+                    });
+                }
+                entry.state = State::Done(answer);
+            }
+            Look::Upto(_) => {
+                let leader_end = partition.log().log_end();
+                let (epoch, offset) = (parked.replica_epoch, entry.asked.fetch_offset);
+                let taken =
+                    partition.on_follower_fetch(follower, epoch, offset, leader_end, env, facts);
+                if !taken {
+                    let error = ErrorCode::NotLeaderOrFollower;
+                    entry.state = State::Done(failed(partition, entry.asked.partition, error));
+                }
+            }
+        }
+    }
+}
+
+fn failed(partition: &Partition, index: i32, error: ErrorCode) -> FetchPartitionResponse {
+    FetchPartitionResponse {
+        current_leader: partition
+            .leader()
+            .map(|leader| LeaderIdAndEpoch { leader, epoch: partition.leader_epoch() }),
+        ..FetchPartitionResponse::failed(index, error)
+    }
+}
+
+/// Checks a partition's part of a fetch against the partition as it is now.
+fn look(
+    partition: &Partition,
+    asked: &FetchPartition,
+    replica: Option<NodeId>,
+    env: &mut dyn Env,
+) -> Look {
+    let refuse = |error| Look::Answer(failed(partition, asked.partition, error));
+    if let Err(error) = partition.check_epoch(asked.current_leader_epoch, env) {
+        return refuse(error);
+    }
+    let Some(leader) = partition.leader_state() else {
+        return refuse(ErrorCode::NotLeaderOrFollower);
+    };
+    let log = partition.log();
+    if !log.is_ready() {
+        return refuse(ErrorCode::NotLeaderOrFollower);
+    }
+    if replica.is_some_and(|replica| !leader.followers.contains_key(&replica)) {
+        return refuse(ErrorCode::UnknownTopicOrPartition);
+    }
+    if asked.last_fetched_epoch != LeaderEpoch::NONE {
+        match log.epochs().end_offset_for(asked.last_fetched_epoch, log.log_end()) {
+            None => return refuse(ErrorCode::OffsetOutOfRange),
+            Some(end)
+                if end.epoch < asked.last_fetched_epoch || end.end_offset < asked.fetch_offset =>
+            {
+                return Look::Answer(diverging(partition, asked.partition, end));
+            }
+            Some(_) => {}
+        }
+    }
+    if asked.fetch_offset < log.log_start() || asked.fetch_offset > log.log_end() {
+        let mut answer = failed(partition, asked.partition, ErrorCode::OffsetOutOfRange);
+        answer.log_start_offset = log.log_start();
+        return Look::Answer(answer);
+    }
+    Look::Upto(readable(partition, replica))
+}
+
+/// A follower reads what is written here, a consumer what is committed (KAFKA.md 19; nothing is
+/// served before it is in the page cache).
+fn readable(partition: &Partition, replica: Option<NodeId>) -> Offset {
+    let written = partition.log().written_end();
+    match replica {
+        Some(_) => written,
+        None => partition.high_watermark().min(written),
+    }
+}
+
+fn diverging(partition: &Partition, index: i32, end: EpochEndOffset) -> FetchPartitionResponse {
+    let mut answer = success(partition, index, Vec::new());
+    answer.diverging_epoch = Some(end);
+    answer
+}
+
+fn success(partition: &Partition, index: i32, records: Records) -> FetchPartitionResponse {
+    FetchPartitionResponse {
+        partition: index,
+        error: ErrorCode::None,
+        high_watermark: partition.high_watermark(),
+        last_stable_offset: partition.high_watermark(),
+        log_start_offset: partition.log().log_start(),
+        diverging_epoch: None,
+        current_leader: None,
+        aborted: None,
+        preferred_read_replica: NodeId::NONE,
+        records,
+    }
+}
+
+/// Whether to answer now: no waiting was asked for or it is over, something went wrong somewhere,
+/// or there are enough bytes.
+fn is_due(parked: &Parked, hosted: &Hosted, env: &mut dyn Env) -> bool {
+    if parked.deadline.is_none_or(|deadline| deadline <= env.now()) || parked.min_bytes == 0 {
+        return true;
+    }
+    let mut bytes = 0;
+    for entry in &parked.entries {
+        if let State::Done(_) = entry.state {
+            return true;
+        }
+        let Some(partition) = entry.partition.and_then(|id| hosted.get(id)) else { return true };
+        match look(partition, &entry.asked, parked.replica, env) {
+            Look::Answer(_) => return true,
+            Look::Upto(limit) if limit > entry.asked.fetch_offset => {
+                if parked.min_bytes <= 1 {
+                    return true;
+                }
+                let max = u32::try_from(entry.asked.max_bytes).unwrap_or(0);
+                bytes += match partition.log().read(entry.asked.fetch_offset, limit, max) {
+                    Ok(ReadPlan::Empty) => 0,
+                    Ok(ReadPlan::Cached(batches)) => {
+                        batches.iter().map(crate::batch::Batch::size_in_bytes).sum()
+                    }
+                    Ok(ReadPlan::Disk(plan)) => plan.len as usize,
+                    Err(_) => return true,
+                };
+            }
+            Look::Upto(_) => {}
+        }
+    }
+    bytes >= parked.min_bytes
+}
+
+/// Reads everything within the limits; what is not in memory is asked of the disk.
+fn start_reads(
+    from: ReplyTo,
+    parked: &mut Parked,
+    hosted: &Hosted,
+    image: &MetadataImage,
+    env: &mut dyn Env,
+) {
+    let mut left = parked.max_bytes;
+    let mut any = false;
+    for entry in &mut parked.entries {
+        if let State::Done(_) = entry.state {
+            continue;
+        }
+        let Some(partition) = entry.partition.and_then(|id| hosted.get(id)) else {
+            let known = hosted.find(&parked.topics[entry.topic], entry.asked.partition, image);
+            let error = known.err().unwrap_or(ErrorCode::UnknownTopicOrPartition);
+            entry.state = State::Done(FetchPartitionResponse::failed(entry.asked.partition, error));
+            continue;
+        };
+        let index = entry.asked.partition;
+        let limit = match look(partition, &entry.asked, parked.replica, env) {
+            Look::Answer(answer) => {
+                entry.state = State::Done(answer);
+                continue;
+            }
+            Look::Upto(limit) => limit,
+        };
+        // The first batch of the first partition with data may exceed every limit (KIP-74); after
+        // that, a partition gets what is left and nothing if that is nothing.
+        let max = usize::try_from(entry.asked.max_bytes).unwrap_or(0).min(left);
+        if any && max == 0 {
+            entry.state = State::Done(success(partition, index, Vec::new()));
+            continue;
+        }
+        let max_bytes = u32::try_from(max).unwrap_or(u32::MAX);
+        entry.state = match partition.log().read(entry.asked.fetch_offset, limit, max_bytes) {
+            Err(_) => {
+                let mut answer = failed(partition, index, ErrorCode::OffsetOutOfRange);
+                answer.log_start_offset = partition.log().log_start();
+                State::Done(answer)
+            }
+            Ok(ReadPlan::Empty) => State::Done(success(partition, index, Vec::new())),
+            Ok(ReadPlan::Cached(batches)) => {
+                let batches = within(batches, max, any);
+                let size: usize = batches.iter().map(crate::batch::Batch::size_in_bytes).sum();
+                left = left.saturating_sub(size);
+                any |= !batches.is_empty();
+                State::Done(success(partition, index, batches))
+            }
+            Ok(ReadPlan::Disk(plan)) => {
+                env.read(ReadTag::Fetch(from), plan.file, plan.at, plan.len);
+                left = left.saturating_sub(plan.len as usize);
+                any = true;
+                parked.reading += 1;
+                State::Reading { plan, limit, max_bytes }
+            }
+        };
+    }
+}
+
+/// The log gives at least one batch; a partition that is not the first with data gets it only if it
+/// fits.
+fn within(mut batches: Records, max: usize, any: bool) -> Records {
+    if any && batches.first().is_some_and(|batch| batch.size_in_bytes() > max) {
+        batches.clear();
+    }
+    batches
+}
+
+fn finish_read(
+    from: ReplyTo,
+    entry: &mut Entry,
+    bytes: Bytes,
+    hosted: &Hosted,
+    replica: Option<NodeId>,
+    env: &mut dyn Env,
+) {
+    let State::Reading { plan, limit, max_bytes } = &entry.state else { return };
+    let index = entry.asked.partition;
+    let Some(partition) = entry.partition.and_then(|id| hosted.get(id)) else {
+        let error = ErrorCode::UnknownTopicOrPartition;
+        entry.state = State::Done(FetchPartitionResponse::failed(index, error));
+        return;
+    };
+    // The partition may have been truncated or led by another meanwhile.
+    let limit = match look(partition, &entry.asked, replica, env) {
+        Look::Answer(answer) => {
+            entry.state = State::Done(answer);
+            return;
+        }
+        Look::Upto(now) => now.min(*limit),
+    };
+    let offset = entry.asked.fetch_offset;
+    let max_bytes = *max_bytes;
+    entry.state = match partition.log().finish_read(offset, limit, max_bytes, plan, bytes) {
+        FinishedRead::Batches(batches) => State::Done(success(partition, index, batches)),
+        FinishedRead::More(plan) => {
+            env.read(ReadTag::Fetch(from), plan.file, plan.at, plan.len);
+            State::Reading { plan, limit, max_bytes }
+        }
+        // The client asks again and meets the log as it is then.
+        FinishedRead::Stale => State::Done(success(partition, index, Vec::new())),
+        FinishedRead::Corrupt => State::Done(failed(partition, index, ErrorCode::CorruptMessage)),
+    };
+}
+
+fn answer(parked: Parked, image: &MetadataImage) -> FetchResponse {
+    let mut topics: Vec<FetchTopicResponse> = parked
+        .topics
+        .into_iter()
+        .map(|topic| FetchTopicResponse { topic, partitions: Vec::new() })
+        .collect();
+    let mut leaders = BTreeSet::new();
+    for entry in parked.entries {
+        let State::Done(answer) = entry.state else {
+            unreachable!("a fetch is answered when all its partitions are")
+        };
+        leaders.extend(answer.current_leader.map(|current| current.leader));
+        topics[entry.topic].partitions.push(answer);
+    }
+    let node_endpoints =
+        leaders.into_iter().filter_map(|node| super::metadata::endpoint(node, image)).collect();
+    FetchResponse { topics, node_endpoints, ..FetchResponse::default() }
+}

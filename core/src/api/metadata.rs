@@ -1,0 +1,114 @@
+//! Metadata: brokers, topics and leaders, from the image alone.
+//!
+//! Topics that a client names and that do not exist are handed back to the router, which has them
+//! created where that is allowed.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::config::NodeConfig;
+use crate::error_code::ErrorCode;
+use crate::metadata::MetadataImage;
+use crate::msg::{
+    MetadataPartition, MetadataRequest, MetadataResponse, MetadataTopic, NodeEndpoint,
+};
+use crate::types::{NodeId, TopicId, TopicRef, Uuid};
+
+/// Where a live broker listens.
+pub fn endpoint(node: NodeId, image: &MetadataImage) -> Option<NodeEndpoint> {
+    let broker = image.brokers.get(&node).filter(|broker| !broker.fenced)?;
+    let endpoint = broker.endpoint()?.clone();
+    Some(NodeEndpoint { node, endpoint, rack: broker.rack.clone() })
+}
+
+/// Answers, and names the topics that should be created.
+pub fn answer(
+    request: &MetadataRequest,
+    config: &NodeConfig,
+    image: &MetadataImage,
+) -> (MetadataResponse, Vec<String>) {
+    let mut wanted = Vec::new();
+    let topics = match &request.topics {
+        None => {
+            let all = image.topic_ids.iter();
+            all.map(|(name, id)| known(name, *id, image)).collect()
+        }
+        Some(topics) => {
+            let create = request.allow_auto_topic_creation && config.auto_create_topics;
+            topics.iter().map(|topic| one(topic, create, image, &mut wanted)).collect()
+        }
+    };
+    let brokers: Vec<NodeEndpoint> =
+        image.brokers.keys().filter_map(|node| endpoint(*node, image)).collect();
+    // In a quorum of its own the controller is not for clients: any live broker forwards.
+    let controller = brokers
+        .iter()
+        .map(|broker| broker.node)
+        .find(|node| *node == config.node)
+        .or_else(|| brokers.first().map(|broker| broker.node));
+    let response = MetadataResponse {
+        throttle_time_ms: 0,
+        brokers,
+        cluster_id: Some(config.cluster_id.clone()),
+        controller: controller.unwrap_or(NodeId::NONE),
+        topics,
+        error: ErrorCode::None,
+    };
+    (response, wanted)
+}
+
+fn one(
+    topic: &TopicRef,
+    create: bool,
+    image: &MetadataImage,
+    wanted: &mut Vec<String>,
+) -> MetadataTopic {
+    let failed = |error, name: Option<String>| MetadataTopic {
+        error,
+        name,
+        id: topic.id,
+        is_internal: false,
+        partitions: Vec::new(),
+    };
+    if topic.id != Uuid::ZERO {
+        return match image.topics.get(&topic.id) {
+            Some(found) => known(&found.name, topic.id, image),
+            None => failed(ErrorCode::UnknownTopicId, None),
+        };
+    }
+    if let Some(id) = image.topic_ids.get(&topic.name) {
+        return known(&topic.name, *id, image);
+    }
+    let name = Some(topic.name.clone());
+    if crate::controller::validate_topic_name(&topic.name).is_err() {
+        return failed(ErrorCode::InvalidTopic, name);
+    }
+    if create {
+        wanted.push(topic.name.clone());
+    }
+    failed(ErrorCode::UnknownTopicOrPartition, name)
+}
+
+fn known(name: &str, id: TopicId, image: &MetadataImage) -> MetadataTopic {
+    let is_offline = |node: &NodeId| image.brokers.get(node).is_none_or(|broker| broker.fenced);
+    let partitions = image.topics.get(&id).into_iter().flat_map(|topic| &topic.partitions);
+    let partitions = partitions.map(|(index, registration)| MetadataPartition {
+        error: match registration.leader {
+            Some(leader) if !is_offline(&leader) => ErrorCode::None,
+            Some(_) | None => ErrorCode::LeaderNotAvailable,
+        },
+        partition: *index,
+        leader: registration.leader.unwrap_or(NodeId::NONE),
+        leader_epoch: registration.leader_epoch,
+        replicas: registration.replicas.clone(),
+        isr: registration.isr.clone(),
+        offline_replicas: registration.replicas.iter().copied().filter(is_offline).collect(),
+    });
+    MetadataTopic {
+        error: ErrorCode::None,
+        name: Some(name.into()),
+        id,
+        is_internal: false,
+        partitions: partitions.collect(),
+    }
+}

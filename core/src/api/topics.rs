@@ -1,0 +1,113 @@
+//! CreateTopics and DeleteTopics: brokers hand them to the active controller (KIP-590) and pass its
+//! answer on. What they do lives in [`crate::controller`].
+
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::config::NodeConfig;
+use crate::error_code::ErrorCode;
+use crate::event::ReplyTo;
+use crate::msg::{
+    CreatableTopic, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
+    DeleteTopicsResponse, EnvelopeRequest, EnvelopeResponse, Request, Response,
+};
+use crate::types::Uuid;
+
+/// What an envelope on its way to the controller was for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Forwarded {
+    /// A client waits for the answer.
+    Client {
+        /// Which.
+        from: ReplyTo,
+        /// The version that it used.
+        version: i16,
+        /// What it asked.
+        request: Request,
+    },
+    /// This broker wants a topic that a client named.
+    AutoCreate {
+        /// The topic.
+        topic: String,
+    },
+}
+
+/// The envelope that carries a client's request.
+pub fn envelope(version: i16, request: Request) -> Request {
+    Request::Envelope(EnvelopeRequest { version, request: alloc::boxed::Box::new(request) })
+}
+
+/// A request that creates a topic with this broker's defaults.
+pub fn auto_create(topic: &str, config: &NodeConfig) -> Request {
+    Request::CreateTopics(CreateTopicsRequest {
+        topics: Vec::from([CreatableTopic {
+            name: topic.into(),
+            num_partitions: config.num_partitions,
+            replication_factor: config.default_replication_factor,
+            assignments: Vec::new(),
+            configs: Vec::new(),
+        }]),
+        timeout_ms: i32::try_from(config.request_timeout.as_millis()).unwrap_or(i32::MAX),
+        validate_only: false,
+    })
+}
+
+/// The client's answer from the controller's, or from there being none.
+pub fn client_response(request: &Request, outcome: Result<Response, ErrorCode>) -> Response {
+    let error = match outcome {
+        Ok(Response::Envelope(EnvelopeResponse { error, response, .. })) => match response {
+            Some(response) if error.is_ok() && response.api() == request.api() => {
+                return *response;
+            }
+            Some(_) | None if error.is_ok() => ErrorCode::UnknownServerError,
+            Some(_) | None => error,
+        },
+        Ok(_) => ErrorCode::UnknownServerError,
+        Err(error) => error,
+    };
+    refusal(request, error)
+}
+
+/// The answer that gives every topic of the request the same error.
+pub fn refusal(request: &Request, error: ErrorCode) -> Response {
+    if let Request::DeleteTopics(request) = request {
+        let topics = request.topics.iter().map(|topic| (topic.clone(), error, None));
+        return Response::DeleteTopics(DeleteTopicsResponse {
+            throttle_time_ms: 0,
+            topics: topics.collect(),
+        });
+    }
+    let topics = match request {
+        Request::CreateTopics(request) => request.topics.iter(),
+        _ => unreachable!("only CreateTopics and DeleteTopics are forwarded"),
+    };
+    let topics = topics.map(|topic| CreatableTopicResult {
+        name: topic.name.clone(),
+        id: Uuid::ZERO,
+        error,
+        error_message: None,
+        num_partitions: -1,
+        replication_factor: -1,
+        configs: Vec::new(),
+    });
+    Response::CreateTopics(CreateTopicsResponse { throttle_time_ms: 0, topics: topics.collect() })
+}
+
+/// Topics whose creation is on its way, so that it is asked for once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AutoCreation {
+    pending: BTreeSet<String>,
+}
+
+impl AutoCreation {
+    /// Whether to ask now; false if it is being asked already.
+    pub fn begin(&mut self, topic: &str) -> bool {
+        self.pending.insert(topic.into())
+    }
+
+    /// It was answered, or there was no answer.
+    pub fn end(&mut self, topic: &str) {
+        self.pending.remove(topic);
+    }
+}

@@ -1,0 +1,65 @@
+//! ApiVersions: what this broker serves, and the features in force.
+//!
+//! The range of versions of each API is the wire codec's knowledge; the driver fills
+//! [`ApiVersionsResponse::apis`] from its table before it encodes the answer.
+
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::error_code::ErrorCode;
+use crate::metadata::{
+    METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_MIN, MetadataImage,
+};
+use crate::msg::{ApiVersionsRequest, ApiVersionsResponse};
+use crate::types::Offset;
+
+/// Answers at once.
+pub fn answer(
+    version: i16,
+    request: &ApiVersionsRequest,
+    image: &MetadataImage,
+) -> ApiVersionsResponse {
+    let named = is_name(&request.client_software_name) && is_name(&request.client_software_version);
+    let error = match version >= 3 && !named {
+        true => ErrorCode::InvalidRequest,
+        false => ErrorCode::None,
+    };
+    let finalized: Vec<(String, i16, i16)> =
+        image.features.iter().map(|(name, level)| (name.clone(), *level, *level)).collect();
+    // Below v4 a feature whose minimum is 0 is left out; none of ours has that.
+    let name = String::from(METADATA_VERSION);
+    let supported = vec![(name, METADATA_VERSION_MIN, METADATA_VERSION_LEVEL)];
+    ApiVersionsResponse {
+        error,
+        apis: Vec::new(),
+        throttle_time_ms: 0,
+        supported_features: supported,
+        finalized_features_epoch: image.applied.max(Offset(-1)).0,
+        finalized_features: finalized,
+    }
+}
+
+/// `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?` (KIP-511).
+fn is_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let inner = |b: &u8| b.is_ascii_alphanumeric() || *b == b'-' || *b == b'.';
+    matches!((bytes.first(), bytes.last()), (Some(first), Some(last))
+        if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric())
+        && bytes.iter().all(inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_name;
+
+    #[test]
+    fn software_names_follow_kip_511() {
+        for good in ["a", "rdkafka", "apache-kafka-java", "1.2.3"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", ".", "a b", "a\n", "ä"] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+}

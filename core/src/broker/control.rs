@@ -1,0 +1,288 @@
+//! What a broker asks of the active controller: registration, ISR changes, clients' requests.
+//!
+//! Requests to one controller are answered in order, so the queue of calls in flight is the whole
+//! bookkeeping. What the controller does with them lives in [`crate::controller`].
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use crate::api::Hosted;
+use crate::api::topics::{self, AutoCreation, Forwarded};
+use crate::config::NodeConfig;
+use crate::env::{Channel, Env};
+use crate::error_code::ErrorCode;
+use crate::event::{ConnectionId, ReplyTo, RpcError, TimerKey};
+use crate::msg::{
+    AlterPartitionRequest, AlterPartitionResponse, AlterPartitionTopic, BrokerRegistrationRequest,
+    Request, Response,
+};
+use crate::replica::Fact;
+use crate::types::{Monotonic, NodeId, PartitionId};
+
+use super::lifecycle::Lifecycle;
+
+/// A call in flight.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// BrokerRegistration.
+    Registration,
+    /// AlterPartition for these partitions.
+    AlterPartition(Vec<PartitionId>),
+    /// Someone's CreateTopics or DeleteTopics.
+    Forward(Forwarded),
+}
+
+/// The calls of a broker to whoever is the active controller.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Control {
+    in_flight: BTreeMap<NodeId, VecDeque<Call>>,
+    /// Partitions whose leader wants another ISR.
+    isr_changes: BTreeSet<PartitionId>,
+    /// One AlterPartition request at a time, so that none overtakes another.
+    altering: Option<NodeId>,
+    /// After a failure, not before then.
+    retry_at: Option<Monotonic>,
+    registration: Option<BrokerRegistrationRequest>,
+    /// Waiting for there to be a controller, and until when.
+    forwards: VecDeque<(Monotonic, Forwarded)>,
+    auto_creation: AutoCreation,
+}
+
+/// Clients' requests that may wait for a controller; more are refused at once.
+const MAX_FORWARDS: usize = 1000;
+
+impl Control {
+    /// A leader wants another ISR.
+    pub fn want_isr_change(&mut self, partition: PartitionId) {
+        self.isr_changes.insert(partition);
+    }
+
+    /// Register, as soon as there is a controller.
+    pub fn register(&mut self, request: BrokerRegistrationRequest) {
+        self.registration = Some(request);
+    }
+
+    /// A client's request for the controller.
+    pub fn forward(
+        &mut self,
+        from: ReplyTo,
+        version: i16,
+        request: Request,
+        config: &NodeConfig,
+        env: &mut dyn Env,
+    ) {
+        if self.forwards.len() >= MAX_FORWARDS {
+            return env.respond(from, topics::refusal(&request, ErrorCode::RequestTimedOut));
+        }
+        let forwarded = Forwarded::Client { from, version, request };
+        self.wait_for_controller(forwarded, config, env);
+    }
+
+    fn wait_for_controller(
+        &mut self,
+        forwarded: Forwarded,
+        config: &NodeConfig,
+        env: &mut dyn Env,
+    ) {
+        let deadline = env.now().after(config.request_timeout);
+        if self.forwards.is_empty() {
+            env.arm(TimerKey::ForwardExpiry, deadline);
+        }
+        self.forwards.push_back((deadline, forwarded));
+    }
+
+    /// A topic that a client named and that does not exist.
+    pub fn auto_create(&mut self, topic: &str, config: &NodeConfig, env: &mut dyn Env) {
+        if self.forwards.len() < MAX_FORWARDS && self.auto_creation.begin(topic) {
+            let forwarded = Forwarded::AutoCreate { topic: topic.into() };
+            self.wait_for_controller(forwarded, config, env);
+        }
+    }
+
+    /// Gives up on what has waited for a controller for too long. A firing that is early or stale
+    /// finds nothing due.
+    pub fn on_forward_expiry(&mut self, env: &mut dyn Env) {
+        let now = env.now();
+        while self.forwards.front().is_some_and(|(deadline, _)| *deadline <= now) {
+            if let Some((_, forwarded)) = self.forwards.pop_front() {
+                self.refuse(forwarded, env);
+            }
+        }
+        if let Some((deadline, _)) = self.forwards.front() {
+            env.arm(TimerKey::ForwardExpiry, *deadline);
+        }
+    }
+
+    /// The connection is gone: nobody waits for these answers any more.
+    pub fn on_closed(&mut self, connection: ConnectionId) {
+        self.forwards.retain(|(_, forwarded)| match forwarded {
+            Forwarded::Client { from, .. } => from.connection != connection,
+            Forwarded::AutoCreate { .. } => true,
+        });
+    }
+
+    /// See [`AutoCreation::end`].
+    pub fn auto_create_ended(&mut self, topic: &str) {
+        self.auto_creation.end(topic);
+    }
+
+    /// The call that an outcome from `peer` is for.
+    pub fn take(&mut self, peer: NodeId) -> Option<Call> {
+        self.in_flight.get_mut(&peer)?.pop_front()
+    }
+
+    fn send(
+        &mut self,
+        peer: NodeId,
+        call: Call,
+        request: Request,
+        config: &NodeConfig,
+        env: &mut dyn Env,
+    ) {
+        self.in_flight.entry(peer).or_default().push_back(call);
+        env.request(peer, Channel::Controller, config.request_timeout, request);
+    }
+
+    /// Sends what can be sent. Called after every step.
+    pub fn run(
+        &mut self,
+        hosted: &mut Hosted,
+        controller: Option<NodeId>,
+        lifecycle: &Lifecycle,
+        config: &NodeConfig,
+        env: &mut dyn Env,
+    ) {
+        let Some(controller) = controller else { return };
+        if let Some(request) = self.registration.take() {
+            let request = Request::BrokerRegistration(request);
+            self.send(controller, Call::Registration, request, config, env);
+        }
+        while let Some((_, forwarded)) = self.forwards.pop_front() {
+            let request = match &forwarded {
+                Forwarded::Client { version, request, .. } => {
+                    topics::envelope(*version, request.clone())
+                }
+                Forwarded::AutoCreate { topic } => {
+                    topics::envelope(7, topics::auto_create(topic, config))
+                }
+            };
+            self.send(controller, Call::Forward(forwarded), request, config, env);
+        }
+        if lifecycle.is_published() && self.altering.is_none() && self.retry_at.is_none() {
+            self.send_isr_changes(hosted, controller, lifecycle, config, env);
+        }
+    }
+
+    fn refuse(&mut self, forwarded: Forwarded, env: &mut dyn Env) {
+        match forwarded {
+            Forwarded::Client { from, request, .. } => {
+                env.respond(from, topics::refusal(&request, ErrorCode::RequestTimedOut));
+            }
+            Forwarded::AutoCreate { topic } => self.auto_creation.end(&topic),
+        }
+    }
+
+    fn send_isr_changes(
+        &mut self,
+        hosted: &mut Hosted,
+        controller: NodeId,
+        lifecycle: &Lifecycle,
+        config: &NodeConfig,
+        env: &mut dyn Env,
+    ) {
+        if self.isr_changes.is_empty() {
+            return;
+        }
+        let mut ids = Vec::new();
+        let mut topics: Vec<AlterPartitionTopic> = Vec::new();
+        for id in core::mem::take(&mut self.isr_changes) {
+            let Some(partition) = hosted.get_mut(id) else { continue };
+            let topic = partition.topic_partition().topic;
+            let Some(data) = partition.send_proposal(lifecycle.broker_epoch()) else { continue };
+            ids.push(id);
+            match topics.iter_mut().find(|one| one.id == topic) {
+                Some(one) => one.partitions.push(data),
+                None => topics.push(AlterPartitionTopic { id: topic, partitions: [data].into() }),
+            }
+        }
+        if ids.is_empty() {
+            return;
+        }
+        let request = Request::AlterPartition(AlterPartitionRequest {
+            broker: config.node,
+            broker_epoch: lifecycle.broker_epoch(),
+            topics,
+        });
+        self.altering = Some(controller);
+        self.send(controller, Call::AlterPartition(ids), request, config, env);
+    }
+
+    /// The outcome of an AlterPartition request.
+    pub fn on_alter_partition(
+        &mut self,
+        peer: NodeId,
+        ids: &[PartitionId],
+        outcome: Result<Response, RpcError>,
+        hosted: &mut Hosted,
+        config: &NodeConfig,
+        env: &mut dyn Env,
+        facts: &mut Vec<Fact>,
+    ) {
+        if self.altering == Some(peer) {
+            self.altering = None;
+        }
+        let response = match outcome {
+            Ok(Response::AlterPartition(response)) if response.error.is_ok() => response,
+            Ok(_) | Err(_) => AlterPartitionResponse::default(),
+        };
+        let mut again = false;
+        for id in ids {
+            let Some(partition) = hosted.get_mut(*id) else { continue };
+            let key = partition.topic_partition();
+            let result = response
+                .topics
+                .iter()
+                .filter(|(topic, _)| *topic == key.topic)
+                .flat_map(|(_, results)| results)
+                .find(|result| result.partition == key.partition);
+            partition.on_alter_partition(result, env, facts);
+            let proposal = partition.leader_state().and_then(|leader| leader.isr.proposal());
+            again |= proposal.is_some_and(|proposal| !proposal.sent);
+        }
+        if again {
+            let deadline = env.now().after(config.quorum.retry_backoff);
+            self.retry_at = Some(deadline);
+            env.arm(TimerKey::AlterPartition, deadline);
+        }
+    }
+
+    /// Another controller: what waits for the old one's answer is asked again.
+    pub fn on_controller_changed(
+        &mut self,
+        controller: Option<NodeId>,
+        hosted: &mut Hosted,
+        env: &mut dyn Env,
+        facts: &mut Vec<Fact>,
+    ) {
+        if self.altering.is_none() || self.altering == controller {
+            return;
+        }
+        self.altering = None;
+        for call in self.in_flight.values().flatten() {
+            if let Call::AlterPartition(ids) = call {
+                for id in ids {
+                    if let Some(partition) = hosted.get_mut(*id) {
+                        partition.on_alter_partition(None, env, facts);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The retry timer; a stale firing is a no-op.
+    pub fn on_retry(&mut self, deadline: Monotonic) {
+        if self.retry_at == Some(deadline) {
+            self.retry_at = None;
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! One incarnation's life towards the controller: registering, heartbeats, stopping gracefully.
+//!
+//! Source: KIP-631, Kafka's `BrokerLifecycleManager`. What the controller makes of it lives in
+//! [`crate::controller`]; opening the logs before all this in [`super::boot`].
+
+use alloc::string::String;
+use alloc::vec;
+use core::time::Duration;
+
+use crate::env::{Channel, Env};
+use crate::error_code::ErrorCode;
+use crate::event::{RpcError, TimerKey};
+use crate::metadata::{METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_MIN};
+use crate::msg::{
+    BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, Request, Response,
+};
+use crate::note::Note;
+use crate::types::{BrokerEpoch, Monotonic, NodeId, Offset, Uuid};
+
+use super::{Broker, Status};
+
+/// Towards the controller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Registration {
+    /// Not asked for.
+    #[default]
+    None,
+    /// Asked this controller (or whoever comes to be it).
+    Asked(Option<NodeId>),
+    /// This incarnation is registered. `published`: the metadata up to the registration have
+    /// been applied, so that roles follow them from then on.
+    Done { epoch: BrokerEpoch, published: bool },
+}
+
+/// Stopping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Stop {
+    /// Not asked for.
+    #[default]
+    No,
+    /// Waits for the controller to move leaderships away, until then.
+    HandingOver(Monotonic),
+    /// Logs and checkpoints are being made durable, and the quorum's voters told; the latter
+    /// until then at most.
+    Flushing(Monotonic),
+    /// The clean-shutdown mark is being written.
+    Marking,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Lifecycle {
+    incarnation: Uuid,
+    registration: Registration,
+    registration_retry: Option<Monotonic>,
+    heartbeat: Option<Monotonic>,
+    heartbeat_to: Option<NodeId>,
+    fenced: bool,
+    announced: bool,
+    stop: Stop,
+}
+
+/// How long a graceful stop waits for the controller before it flushes and goes anyway.
+const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+
+/// How long it waits for the quorum's voters to hear that their leader goes.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
+impl Lifecycle {
+    pub(super) fn set_incarnation(&mut self, incarnation: Uuid) {
+        self.incarnation = incarnation;
+    }
+
+    /// Does this incarnation have a broker epoch?
+    pub fn is_registered(&self) -> bool {
+        matches!(self.registration, Registration::Done { .. })
+    }
+
+    /// Have the metadata up to the registration been applied?
+    pub fn is_published(&self) -> bool {
+        matches!(self.registration, Registration::Done { published: true, .. })
+    }
+
+    /// The broker epoch, or [`BrokerEpoch::NONE`].
+    pub fn broker_epoch(&self) -> BrokerEpoch {
+        match self.registration {
+            Registration::Done { epoch, .. } => epoch,
+            Registration::None | Registration::Asked(_) => BrokerEpoch::NONE,
+        }
+    }
+
+    pub(super) fn published(&mut self) {
+        if let Registration::Done { published, .. } = &mut self.registration {
+            *published = true;
+        }
+    }
+}
+
+impl Broker {
+    /// This incarnation's life towards the controller.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+
+    // ---- registration --------------------------------------------------------------------------
+
+    pub(super) fn begin_registration(&mut self, env: &mut dyn Env) {
+        if !self.config.is_broker {
+            return;
+        }
+        self.lifecycle.registration = Registration::Asked(self.quorum.leader());
+        let listener = (String::from("PLAINTEXT"), self.config.endpoint.clone());
+        let feature = String::from(METADATA_VERSION);
+        self.control.register(BrokerRegistrationRequest {
+            broker: self.config.node,
+            cluster_id: self.config.cluster_id.clone(),
+            incarnation: self.lifecycle.incarnation,
+            listeners: vec![listener],
+            features: vec![(feature, METADATA_VERSION_MIN, METADATA_VERSION_LEVEL)],
+            rack: self.config.rack.clone(),
+            log_dirs: vec![self.boot.directory_id()],
+            previous_broker_epoch: self.boot.previous_broker_epoch(),
+        });
+        // A request to a controller that is cut off would hold the registration up for as long as
+        // the request's timeout; a new leader is asked at once (`on_controller_changed`), and this
+        // timer covers the case that there is none yet.
+        self.arm_registration_retry(env);
+    }
+
+    fn arm_registration_retry(&mut self, env: &mut dyn Env) {
+        let deadline = env.now().after(self.config.heartbeat_interval);
+        self.lifecycle.registration_retry = Some(deadline);
+        env.arm(TimerKey::RegistrationRetry, deadline);
+    }
+
+    pub(super) fn on_registration_retry(&mut self, deadline: Monotonic, env: &mut dyn Env) {
+        if self.lifecycle.registration_retry != Some(deadline) || env.now() < deadline {
+            return;
+        }
+        self.lifecycle.registration_retry = None;
+        match self.lifecycle.registration {
+            Registration::None => self.begin_registration(env),
+            Registration::Asked(None) => self.begin_registration(env),
+            Registration::Asked(Some(_)) | Registration::Done { .. } => {}
+        }
+    }
+
+    pub(super) fn on_registration_outcome(
+        &mut self,
+        outcome: Result<Response, RpcError>,
+        env: &mut dyn Env,
+    ) {
+        let epoch = match outcome {
+            Ok(Response::BrokerRegistration(response)) if response.error.is_ok() => {
+                response.broker_epoch
+            }
+            Ok(_) | Err(_) => {
+                if !self.lifecycle.is_registered() {
+                    self.lifecycle.registration = Registration::None;
+                    self.arm_registration_retry(env);
+                }
+                return;
+            }
+        };
+        if epoch <= self.lifecycle.broker_epoch() {
+            return;
+        }
+        // Registered again (the controller did not know us): what was published stays so.
+        let published = self.lifecycle.is_published();
+        self.lifecycle.registration = Registration::Done { epoch, published };
+        self.lifecycle.fenced = true;
+        self.publish_if_caught_up(env);
+        self.send_heartbeat(env);
+    }
+
+    pub(super) fn on_controller_changed(&mut self, env: &mut dyn Env) {
+        let leader = self.quorum.leader();
+        match self.lifecycle.registration {
+            Registration::Asked(asked) if asked != leader && leader.is_some() => {
+                self.begin_registration(env);
+            }
+            Registration::Done { .. } if leader.is_some() => {
+                if self.lifecycle.heartbeat_to != leader {
+                    self.lifecycle.heartbeat_to = None;
+                    self.send_heartbeat(env);
+                }
+            }
+            Registration::None | Registration::Asked(_) | Registration::Done { .. } => {}
+        }
+        self.control.on_controller_changed(leader, &mut self.hosted, env, &mut self.facts);
+    }
+
+    // ---- heartbeats ----------------------------------------------------------------------------
+
+    pub(super) fn send_heartbeat(&mut self, env: &mut dyn Env) {
+        let Registration::Done { epoch, published } = self.lifecycle.registration else { return };
+        let deadline = env.now().after(self.config.heartbeat_interval);
+        self.lifecycle.heartbeat = Some(deadline);
+        env.arm(TimerKey::Heartbeat, deadline);
+        let Some(controller) = self.quorum.leader() else { return };
+        if self.lifecycle.heartbeat_to == Some(controller) {
+            return;
+        }
+        self.lifecycle.heartbeat_to = Some(controller);
+        let request = BrokerHeartbeatRequest {
+            broker: self.config.node,
+            broker_epoch: epoch,
+            current_metadata_offset: self.image.applied,
+            want_fence: !published,
+            want_shut_down: self.lifecycle.stop != Stop::No,
+            offline_log_dirs: vec![],
+        };
+        let timeout = self.config.session_timeout.min(self.config.request_timeout);
+        let request = Request::BrokerHeartbeat(request);
+        env.request(controller, Channel::Heartbeat, timeout, request);
+    }
+
+    pub(super) fn on_heartbeat_timer(&mut self, deadline: Monotonic, env: &mut dyn Env) {
+        if self.lifecycle.heartbeat == Some(deadline) && env.now() >= deadline {
+            self.send_heartbeat(env);
+        }
+    }
+
+    pub(super) fn on_heartbeat_outcome(
+        &mut self,
+        peer: NodeId,
+        outcome: Result<Response, RpcError>,
+        env: &mut dyn Env,
+    ) {
+        if self.lifecycle.heartbeat_to == Some(peer) {
+            self.lifecycle.heartbeat_to = None;
+        }
+        // Without an answer the timer that is armed tries again.
+        let Ok(Response::BrokerHeartbeat(response)) = outcome else { return };
+        match response.error {
+            ErrorCode::None => self.on_heartbeat(&response, env),
+            // The controller does not know this incarnation.
+            ErrorCode::StaleBrokerEpoch | ErrorCode::BrokerIdNotRegistered
+                if self.lifecycle.registration_retry.is_none() =>
+            {
+                self.arm_registration_retry(env);
+                self.lifecycle.registration = Registration::None;
+            }
+            _ => {}
+        }
+    }
+
+    fn on_heartbeat(&mut self, response: &BrokerHeartbeatResponse, env: &mut dyn Env) {
+        let was_fenced = self.lifecycle.fenced;
+        self.lifecycle.fenced = response.is_fenced;
+        if !response.is_fenced && (was_fenced || !self.lifecycle.announced) {
+            self.lifecycle.announced = true;
+            env.note(Note::BrokerRunning { epoch: self.lifecycle.broker_epoch() });
+        }
+        if let Stop::HandingOver(_) = self.lifecycle.stop
+            && response.should_shut_down
+        {
+            self.flush_for_stop(env);
+        }
+    }
+
+    // ---- stopping ------------------------------------------------------------------------------
+
+    pub(super) fn shut_down(&mut self, env: &mut dyn Env) {
+        if self.lifecycle.stop != Stop::No {
+            return;
+        }
+        if !self.is_booted() {
+            // Nothing was promised yet; the next start recovers.
+            self.status = Status::Stopped;
+            env.note(Note::ShutDown);
+            return;
+        }
+        if self.lifecycle.is_published() && self.quorum.leader().is_some() {
+            let deadline = env.now().after(HAND_OVER_MAX);
+            self.lifecycle.stop = Stop::HandingOver(deadline);
+            env.arm(TimerKey::ControlledShutdown, deadline);
+            self.lifecycle.heartbeat_to = None;
+            self.send_heartbeat(env);
+        } else {
+            self.flush_for_stop(env);
+        }
+    }
+
+    pub(super) fn on_shutdown_deadline(&mut self, deadline: Monotonic, env: &mut dyn Env) {
+        if env.now() < deadline {
+            return;
+        }
+        if self.lifecycle.stop == Stop::HandingOver(deadline) {
+            self.flush_for_stop(env);
+        }
+        // In `Flushing` every step looks whether it can go on, this one too.
+    }
+
+    fn flush_for_stop(&mut self, env: &mut dyn Env) {
+        let deadline = env.now().after(FAREWELL_MAX);
+        self.lifecycle.stop = Stop::Flushing(deadline);
+        env.arm(TimerKey::ControlledShutdown, deadline);
+        self.quorum.shutdown(env, &mut self.quorum_facts);
+        for partition in self.hosted.iter_mut() {
+            partition.flush(env);
+        }
+        self.advance_shutdown(env);
+    }
+
+    /// Goes on with a stop when what it waits for is durable.
+    pub(super) fn advance_shutdown(&mut self, env: &mut dyn Env) {
+        let Stop::Flushing(deadline) = self.lifecycle.stop else { return };
+        let durable = self.hosted.iter().all(|partition| partition.log().is_flushed());
+        if !durable {
+            // Something may have been appended since the last flush.
+            for partition in self.hosted.iter_mut() {
+                partition.flush(env);
+            }
+            return;
+        }
+        self.write_checkpoints(env);
+        let told = self.quorum.can_stop() || env.now() >= deadline;
+        if told && self.checkpoints_idle() {
+            self.lifecycle.stop = Stop::Marking;
+            let epoch = self.lifecycle.broker_epoch();
+            self.mark_clean(epoch, env);
+        }
+    }
+
+    pub(super) fn on_clean_mark_durable(&mut self, env: &mut dyn Env) {
+        assert!(self.lifecycle.stop == Stop::Marking, "only a stop writes the clean mark");
+        self.status = Status::Stopped;
+        env.note(Note::ShutDown);
+    }
+
+    /// The last metadata offset that was applied.
+    pub fn metadata_offset(&self) -> Offset {
+        self.image.applied
+    }
+}

@@ -1,0 +1,441 @@
+//! The router: one event in, handed to the component that it is for; what a component has to tell
+//! the others ([`Fact`], [`QuorumFact`]) is handed on until nothing is left. Holds no protocol rule.
+//!
+//! Opening the log directory lives in [`boot`], registration, heartbeats and stopping in
+//! [`lifecycle`], what is asked of the active controller in [`control`], following the metadata in
+//! [`topology`].
+
+pub mod boot;
+pub mod control;
+pub mod lifecycle;
+pub mod topology;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::api::fetch::Fetches;
+use crate::api::list_offsets::Lookups;
+use crate::api::produce::Produces;
+use crate::api::{Hosted, epochs, metadata, topics, versions};
+use crate::config::NodeConfig;
+use crate::controller::Controller;
+use crate::env::{Channel, Env};
+use crate::error_code::ErrorCode;
+use crate::event::{DiskDone, DiskError, DiskOpKind, Event, ReadTag, ReplyTo, RpcError, TimerKey};
+use crate::metadata::MetadataImage;
+use crate::msg::{FetchRequest, Request, Response};
+use crate::note::Note;
+use crate::quorum::{Quorum, QuorumFact};
+use crate::replica::fetcher::Fetchers;
+use crate::replica::{Fact, Partition};
+use crate::types::{DirId, METADATA_TOPIC, METADATA_TOPIC_ID, Monotonic, NodeId, TopicRef};
+
+use boot::Boot;
+use control::Control;
+use lifecycle::Lifecycle;
+
+/// Whether the process should go on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Opening files and recovering logs.
+    Starting,
+    /// Taking part (perhaps still fenced).
+    Running,
+    /// A graceful stop has finished: the driver ends the process.
+    Stopped,
+    /// The log directory failed: the driver ends the process with an error.
+    Failed(DiskOpKind, DiskError),
+    /// What is on disk is not this node's or cannot be trusted: the driver ends the process. Says
+    /// what, where, and what to do.
+    Refused(String),
+}
+
+/// A node: broker, controller or both, as one state machine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Broker {
+    config: NodeConfig,
+    status: Status,
+    boot: Boot,
+    quorum: Quorum,
+    controller: Controller,
+    image: MetadataImage,
+    lifecycle: Lifecycle,
+    control: Control,
+    hosted: Hosted,
+    fetchers: Fetchers,
+    produces: Produces,
+    fetches: Fetches,
+    lookups: Lookups,
+    /// Something changed that may let a fetcher go on.
+    fetch_wanted: bool,
+    facts: Vec<Fact>,
+    quorum_facts: Vec<QuorumFact>,
+}
+
+/// Far more than any step needs; reaching it means that facts beget facts.
+const MAX_FACTS_A_STEP: usize = 1_000_000;
+
+impl Broker {
+    /// A node that has not started; [`Event::Start`] starts it.
+    pub fn new(config: NodeConfig) -> Broker {
+        Broker {
+            status: Status::Starting,
+            boot: Boot::default(),
+            quorum: Quorum::new(&config),
+            controller: Controller::new(&config),
+            image: MetadataImage::new(),
+            lifecycle: Lifecycle::default(),
+            control: Control::default(),
+            hosted: Hosted::default(),
+            fetchers: Fetchers::default(),
+            produces: Produces::default(),
+            fetches: Fetches::default(),
+            lookups: Lookups::default(),
+            fetch_wanted: false,
+            facts: Vec::new(),
+            quorum_facts: Vec::new(),
+            config,
+        }
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &NodeConfig {
+        &self.config
+    }
+
+    /// Whether the process should go on. The driver looks after each step.
+    pub fn status(&self) -> Status {
+        self.status.clone()
+    }
+
+    /// The metadata quorum's part.
+    pub fn quorum(&self) -> &Quorum {
+        &self.quorum
+    }
+
+    /// The controller's part.
+    pub fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    /// The committed metadata as applied here.
+    pub fn image(&self) -> &MetadataImage {
+        &self.image
+    }
+
+    /// The partitions hosted here.
+    pub fn hosted(&self) -> &Hosted {
+        &self.hosted
+    }
+
+    /// Requests that are parked: produces, fetches.
+    pub fn parked(&self) -> (usize, usize) {
+        (self.produces.len(), self.fetches.len())
+    }
+
+    /// One event. After the node has ended ([`Broker::status`]) events have no effect.
+    pub fn step(&mut self, event: Event, env: &mut dyn Env) {
+        match self.status {
+            Status::Starting | Status::Running => {}
+            Status::Stopped | Status::Failed(..) | Status::Refused(_) => return,
+        }
+        match event {
+            Event::Start => self.start(env),
+            Event::Shutdown => self.shut_down(env),
+            Event::Timer { key, deadline } => self.on_timer(key, deadline, env),
+            Event::Disk(done) => self.on_disk(done, env),
+            Event::Request { from, version, request } => {
+                self.on_request(from, version, request, env);
+            }
+            Event::ConnectionClosed { connection } => {
+                self.fetches.on_closed(connection);
+                self.lookups.on_closed(connection);
+                self.control.on_closed(connection);
+                self.quorum.on_connection_closed(connection, env);
+                self.controller.on_connection_closed(connection);
+            }
+            Event::Rpc { peer, channel, outcome } => self.on_rpc(peer, channel, outcome, env),
+        }
+        self.settle(env);
+    }
+
+    /// Hands facts on until there are none.
+    fn settle(&mut self, env: &mut dyn Env) {
+        let mut handled = 0;
+        while !(self.facts.is_empty() && self.quorum_facts.is_empty()) {
+            for fact in core::mem::take(&mut self.quorum_facts) {
+                self.on_quorum_fact(fact, env);
+            }
+            for fact in core::mem::take(&mut self.facts) {
+                self.on_fact(fact, env);
+            }
+            handled += 1;
+            assert!(handled < MAX_FACTS_A_STEP, "facts must come to an end");
+        }
+        self.control.run(
+            &mut self.hosted,
+            self.quorum.leader(),
+            &self.lifecycle,
+            &self.config,
+            env,
+        );
+        if core::mem::take(&mut self.fetch_wanted) && self.lifecycle.is_registered() {
+            let epoch = self.lifecycle.broker_epoch();
+            self.fetchers.run(&self.hosted.partitions, epoch, &self.config, env);
+        }
+        self.advance_shutdown(env);
+    }
+
+    fn on_fact(&mut self, fact: Fact, env: &mut dyn Env) {
+        match fact {
+            Fact::Recovered(id) => {
+                self.on_log_recovered(env);
+                if let Some(key) = self.hosted.get(id).map(Partition::topic_partition) {
+                    self.on_partition_hosted(key, env);
+                }
+            }
+            Fact::LogEndAdvanced(id) => {
+                self.fetch_wanted = true;
+                self.fetches.on_changed(id, &self.hosted, &self.image, env);
+            }
+            Fact::HighWatermarkAdvanced(id) => {
+                self.fetches.on_changed(id, &self.hosted, &self.image, env);
+            }
+            Fact::ProduceReached(id, from, upto, error) => {
+                let (hosted, image) = (&self.hosted, &self.image);
+                self.produces.on_reached(from, id, upto, error, hosted, image, env);
+            }
+            Fact::IsrChangeWanted(id) => self.control.want_isr_change(id),
+            Fact::RoleChanged(id) => {
+                self.fetch_wanted = true;
+                self.fetchers.on_role_changed(id);
+                self.fetches.on_changed(id, &self.hosted, &self.image, env);
+            }
+            Fact::DiskFailed(op, error) => self.fail(op, error, env),
+            Fact::Corrupt(id, reason) => {
+                let dir = self.hosted.get(id).map(Partition::dir_name).unwrap_or_default();
+                self.refuse(format!("{dir}: {reason}"));
+            }
+        }
+    }
+
+    fn on_quorum_fact(&mut self, fact: QuorumFact, env: &mut dyn Env) {
+        match fact {
+            QuorumFact::Ready => self.on_quorum_ready(env),
+            QuorumFact::Committed { records, upto, epoch } => {
+                self.on_committed(&records, upto, epoch, env);
+            }
+            QuorumFact::BecameLeader { epoch } => {
+                let image = self.image.clone();
+                self.controller.on_became_leader(epoch, image, &mut self.quorum, env);
+            }
+            QuorumFact::LostLeadership => self.controller.on_lost_leadership(env),
+            QuorumFact::LeaderChanged { .. } => self.on_controller_changed(env),
+            QuorumFact::Failed(op, error) => self.fail(op, error, env),
+            QuorumFact::Refused(reason) => self.refuse(reason.into()),
+        }
+    }
+
+    fn refuse(&mut self, why: String) {
+        self.status = Status::Refused(why);
+    }
+
+    fn fail(&mut self, op: DiskOpKind, error: DiskError, env: &mut dyn Env) {
+        env.note(Note::LogDirOffline { op });
+        self.status = Status::Failed(op, error);
+    }
+
+    fn on_timer(&mut self, key: TimerKey, deadline: Monotonic, env: &mut dyn Env) {
+        match key {
+            TimerKey::Election
+            | TimerKey::QuorumFetchBackoff
+            | TimerKey::CheckQuorum
+            | TimerKey::BeginEpochRetry(_)
+            | TimerKey::QuorumFetchExpiry => {
+                self.quorum.on_timer(key, deadline, env, &mut self.quorum_facts);
+            }
+            TimerKey::BrokerSession(_) | TimerKey::ControllerExpiry => {
+                self.controller.on_timer(key, deadline, &mut self.quorum, env);
+            }
+            TimerKey::RegistrationRetry => self.on_registration_retry(deadline, env),
+            TimerKey::Heartbeat => self.on_heartbeat_timer(deadline, env),
+            TimerKey::ControlledShutdown => self.on_shutdown_deadline(deadline, env),
+            TimerKey::AlterPartition => self.control.on_retry(deadline),
+            TimerKey::ForwardExpiry => self.control.on_forward_expiry(env),
+            TimerKey::Checkpoint => self.on_checkpoint_timer(deadline, env),
+            TimerKey::ProduceExpiry => {
+                self.produces.on_timer(&mut self.hosted, &self.image, env);
+            }
+            TimerKey::FetchExpiry => self.fetches.on_timer(&self.hosted, &self.image, env),
+            TimerKey::IsrCheck(id) => {
+                if let Some(partition) = self.hosted.get_mut(id) {
+                    partition.on_isr_check(deadline, env, &mut self.facts);
+                }
+            }
+            TimerKey::ReplicaFetchBackoff(_) => {
+                self.fetchers.on_timer(env.now());
+                self.fetch_wanted = true;
+            }
+            // Timers of clients; a broker arms none of them.
+            TimerKey::Producer
+            | TimerKey::Consumer
+            | TimerKey::ClientMetadata
+            | TimerKey::Workload(_) => {}
+        }
+    }
+
+    fn on_disk(&mut self, done: DiskDone, env: &mut dyn Env) {
+        let dir = done.dir();
+        if dir == DirId::METADATA {
+            return self.quorum.on_disk(&done, env, &mut self.quorum_facts);
+        }
+        let Some(id) = dir.partition() else {
+            return self.on_root_disk(&done, env);
+        };
+        match done {
+            DiskDone::Read { tag: ReadTag::Fetch(from), bytes, .. } => {
+                self.fetches.on_read(from, id, bytes, &self.hosted, &self.image, env);
+            }
+            DiskDone::Read { tag: ReadTag::Lookup(from), bytes, .. } => {
+                self.lookups.on_read(from, id, bytes, &self.hosted, env);
+            }
+            DiskDone::Listed { .. }
+            | DiskDone::Written { .. }
+            | DiskDone::Synced { .. }
+            | DiskDone::DirSynced { .. }
+            | DiskDone::Read { .. }
+            | DiskDone::Failed { .. } => match self.hosted.get_mut(id) {
+                Some(partition) => {
+                    partition.on_disk(&done, &self.image, env, &mut self.facts);
+                }
+                None => self.on_opening_disk(id, &done, env),
+            },
+        }
+    }
+
+    fn on_request(&mut self, from: ReplyTo, version: i16, request: Request, env: &mut dyn Env) {
+        match request {
+            Request::ApiVersions(request) => {
+                let response = versions::answer(version, &request, &self.image);
+                env.respond(from, Response::ApiVersions(response));
+            }
+            Request::Metadata(request) => self.on_metadata_request(from, &request, env),
+            Request::Produce(request) => {
+                let (hosted, image) = (&mut self.hosted, &self.image);
+                let facts = &mut self.facts;
+                self.produces.on_request(from, version, request, hosted, image, env, facts);
+            }
+            Request::Fetch(request) if is_metadata_fetch(&request) => {
+                let request = Request::Fetch(request);
+                self.quorum.on_request(from, request, env, &mut self.quorum_facts);
+            }
+            Request::Fetch(request) => {
+                let limit = self.config.fetch_max_bytes;
+                let (hosted, image) = (&mut self.hosted, &self.image);
+                let facts = &mut self.facts;
+                self.fetches.on_request(from, request, limit, hosted, image, env, facts);
+            }
+            Request::ListOffsets(request) => {
+                let (hosted, image) = (&self.hosted, &self.image);
+                self.lookups.on_request(from, version, request, hosted, image, env);
+            }
+            Request::OffsetForLeaderEpoch(request) => {
+                let response = epochs::answer(request, &self.hosted, &self.image, env);
+                env.respond(from, Response::OffsetForLeaderEpoch(response));
+            }
+            Request::CreateTopics(_) | Request::DeleteTopics(_) => {
+                if self.controller.is_active() {
+                    self.ask_controller(from, request, env);
+                } else {
+                    self.control.forward(from, version, request, &self.config, env);
+                }
+            }
+            Request::Vote(_) | Request::BeginQuorumEpoch(_) | Request::EndQuorumEpoch(_) => {
+                self.quorum.on_request(from, request, env, &mut self.quorum_facts);
+            }
+            Request::AlterPartition(_)
+            | Request::Envelope(_)
+            | Request::BrokerRegistration(_)
+            | Request::BrokerHeartbeat(_) => self.ask_controller(from, request, env),
+        }
+    }
+
+    fn ask_controller(&mut self, from: ReplyTo, request: Request, env: &mut dyn Env) {
+        self.controller.on_request(from, request, &mut self.quorum, env);
+    }
+
+    fn on_metadata_request(
+        &mut self,
+        from: ReplyTo,
+        request: &crate::msg::MetadataRequest,
+        env: &mut dyn Env,
+    ) {
+        let (response, wanted) = metadata::answer(request, &self.config, &self.image);
+        for topic in wanted {
+            self.control.auto_create(&topic, &self.config, env);
+        }
+        env.respond(from, Response::Metadata(response));
+    }
+
+    fn on_rpc(
+        &mut self,
+        peer: NodeId,
+        channel: Channel,
+        outcome: Result<Response, RpcError>,
+        env: &mut dyn Env,
+    ) {
+        match channel {
+            Channel::Quorum | Channel::QuorumFetch => {
+                self.quorum.on_rpc(peer, channel, outcome, env, &mut self.quorum_facts);
+            }
+            Channel::Controller => self.on_control_outcome(peer, outcome, env),
+            Channel::Heartbeat => self.on_heartbeat_outcome(peer, outcome, env),
+            Channel::ReplicaFetch => {
+                self.fetch_wanted = true;
+                let partitions = &mut self.hosted.partitions;
+                let facts = &mut self.facts;
+                self.fetchers.on_outcome(peer, outcome, partitions, &self.config, env, facts);
+            }
+            // A broker sends nothing on these.
+            Channel::ReplicaEpochs | Channel::Produce | Channel::Fetch | Channel::Admin => {}
+        }
+    }
+
+    fn on_control_outcome(
+        &mut self,
+        peer: NodeId,
+        outcome: Result<Response, RpcError>,
+        env: &mut dyn Env,
+    ) {
+        let Some(call) = self.control.take(peer) else { return };
+        match call {
+            control::Call::Registration => self.on_registration_outcome(outcome, env),
+            control::Call::AlterPartition(ids) => {
+                let (hosted, facts) = (&mut self.hosted, &mut self.facts);
+                self.control.on_alter_partition(
+                    peer,
+                    &ids,
+                    outcome,
+                    hosted,
+                    &self.config,
+                    env,
+                    facts,
+                );
+            }
+            control::Call::Forward(topics::Forwarded::Client { from, request, .. }) => {
+                let outcome = outcome.map_err(|_| ErrorCode::RequestTimedOut);
+                env.respond(from, topics::client_response(&request, outcome));
+            }
+            control::Call::Forward(topics::Forwarded::AutoCreate { topic }) => {
+                self.control.auto_create_ended(&topic);
+            }
+        }
+    }
+}
+
+fn is_metadata_fetch(request: &FetchRequest) -> bool {
+    let is_metadata =
+        |topic: &TopicRef| topic.id == METADATA_TOPIC_ID || topic.name == METADATA_TOPIC;
+    matches!(request.topics.as_slice(), [only] if is_metadata(&only.topic))
+}

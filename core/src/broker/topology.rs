@@ -1,0 +1,180 @@
+//! Following the metadata: committed records become the image, the image's changes become roles.
+//!
+//! Nothing is acted upon before the image has reached this incarnation's own registration: what was
+//! true of the incarnation before must not make this one a leader.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use crate::config::TopicConfig;
+use crate::env::Env;
+use crate::metadata::{MetadataRecord, ReplayError};
+use crate::types::{DirId, LeaderEpoch, Offset, PartitionId, TopicPartition};
+
+use super::Broker;
+
+/// What a run of records touched.
+#[derive(Debug, Default)]
+struct Touched {
+    partitions: BTreeSet<TopicPartition>,
+    topics_removed: bool,
+    brokers: bool,
+}
+
+impl Touched {
+    fn by(&mut self, record: &MetadataRecord) {
+        match record {
+            MetadataRecord::Partition(record) => {
+                self.partitions.insert(record.partition);
+            }
+            MetadataRecord::PartitionChange(record) => {
+                self.partitions.insert(record.partition);
+            }
+            MetadataRecord::RemoveTopic(_) => self.topics_removed = true,
+            MetadataRecord::RegisterBroker(_)
+            | MetadataRecord::UnregisterBroker(_)
+            | MetadataRecord::BrokerRegistrationChange(_) => self.brokers = true,
+            MetadataRecord::Topic(_)
+            | MetadataRecord::Config(_)
+            | MetadataRecord::FeatureLevel(_)
+            | MetadataRecord::NoOp => {}
+        }
+    }
+}
+
+impl Broker {
+    /// Records of the metadata log below `upto` are committed.
+    pub(super) fn on_committed(
+        &mut self,
+        records: &[(Offset, LeaderEpoch, MetadataRecord)],
+        upto: Offset,
+        epoch: LeaderEpoch,
+        env: &mut dyn Env,
+    ) {
+        let mut touched = Touched::default();
+        for (offset, written, record) in records {
+            if let Err(error) = self.image.replay(*offset, *written, record) {
+                return self.refuse_record(&error);
+            }
+            touched.by(record);
+        }
+        self.image.skip(Offset(upto.0 - 1), epoch);
+        self.controller.on_committed(upto, env);
+        if touched.brokers {
+            self.learn_peers(env);
+        }
+        if self.lifecycle.is_published() {
+            self.follow(&touched, env);
+        } else {
+            self.publish_if_caught_up(env);
+        }
+    }
+
+    fn refuse_record(&mut self, error: &ReplayError) {
+        self.refuse(alloc::format!(
+            "{error}: upgrade this node, or restore its metadata directory from another node"
+        ));
+    }
+
+    /// The first time that the image reaches our registration: all of it becomes roles.
+    pub(super) fn publish_if_caught_up(&mut self, env: &mut dyn Env) {
+        let registered = self.lifecycle.is_registered()
+            && self.image.applied.0 >= self.lifecycle.broker_epoch().0;
+        if !registered || self.lifecycle.is_published() {
+            return;
+        }
+        self.lifecycle.published();
+        let partitions = self.image.partitions().map(|(partition, _)| partition).collect();
+        let touched = Touched { partitions, topics_removed: true, brokers: true };
+        self.follow(&touched, env);
+        self.send_heartbeat(env);
+    }
+
+    fn follow(&mut self, touched: &Touched, env: &mut dyn Env) {
+        if touched.topics_removed {
+            self.remove_strays(env);
+        }
+        for key in &touched.partitions {
+            self.follow_partition(*key, env);
+        }
+        if touched.brokers {
+            for partition in self.hosted.partitions.iter_mut().flatten() {
+                partition.refresh_brokers(&self.image);
+                partition.advance_high_watermark(env, &mut self.facts);
+            }
+        }
+    }
+
+    fn follow_partition(&mut self, key: TopicPartition, env: &mut dyn Env) {
+        let Some(registration) = self.image.partition(key) else { return };
+        let mine = registration.replicas.contains(&self.config.node);
+        if let Some(id) = self.hosted.by_name.get(&key).copied() {
+            if mine {
+                let config = self.topic_config(&self.image.topics[&key.topic].name);
+                let partition = self.hosted.partitions[id.0 as usize].as_mut();
+                let partition = partition.expect("a hosted partition is there");
+                partition.set_config(config);
+                partition.apply(registration, &self.image, env, &mut self.facts);
+            } else {
+                self.remove_partition(id, env);
+            }
+        } else if mine && !self.boot.is_opening(key) {
+            let topic = self.image.topics.get(&key.topic).map(|topic| topic.name.clone());
+            let topic = topic.expect("a registered partition has a topic");
+            self.open_partition(topic, key.partition, Some(key.topic), env);
+        }
+    }
+
+    /// A partition that was being created is open: it takes the role it has by now.
+    pub(super) fn on_partition_hosted(&mut self, key: TopicPartition, env: &mut dyn Env) {
+        if !self.lifecycle.is_published() {
+            return;
+        }
+        if self.image.partition(key).is_some() {
+            self.follow_partition(key, env);
+        } else {
+            self.remove_strays(env);
+        }
+    }
+
+    /// Replicas of topics that are gone (deleted, perhaps while this node was down).
+    fn remove_strays(&mut self, env: &mut dyn Env) {
+        let stray: Vec<PartitionId> = self
+            .hosted
+            .by_name
+            .iter()
+            .filter(|(key, _)| self.image.partition(**key).is_none())
+            .map(|(_, id)| *id)
+            .collect();
+        for id in stray {
+            self.remove_partition(id, env);
+        }
+    }
+
+    fn remove_partition(&mut self, id: PartitionId, env: &mut dyn Env) {
+        if let Some(mut partition) = self.hosted.partitions[id.0 as usize].take() {
+            self.hosted.by_name.remove(&partition.topic_partition());
+            partition.abandon(&mut self.facts);
+            self.fetchers.on_role_changed(id);
+            self.facts.push(crate::replica::Fact::RoleChanged(id));
+            env.remove_dir(DirId::of_partition(id));
+        }
+    }
+
+    fn learn_peers(&mut self, env: &mut dyn Env) {
+        for (node, broker) in &self.image.brokers {
+            if let Some(endpoint) = broker.endpoint() {
+                env.learn_peer(*node, endpoint);
+            }
+        }
+    }
+
+    /// The topic's configuration: the node's defaults with the topic's overrides. Overrides were
+    /// checked when the topic was created; one that an older version took and this one does not
+    /// know leaves the defaults.
+    pub(super) fn topic_config(&self, topic: &str) -> TopicConfig {
+        let defaults = &self.config.topic_defaults;
+        let overrides = self.image.topic_configs(topic);
+        defaults.with_overrides(&overrides).unwrap_or_else(|_| defaults.clone())
+    }
+}

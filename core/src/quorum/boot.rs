@@ -1,0 +1,228 @@
+//! Starting from disk: the vote, the log, and replaying it. `Opening -> Replaying -> Running`, the
+//! same for a first start, a restart and a crash.
+
+use alloc::vec::Vec;
+
+use super::replay::decode;
+use super::voting::Ballot;
+use super::{Quorum, QuorumFact};
+use crate::checkpoint::{AtomicFileEvent, parse_quorum_state};
+use crate::env::{Env, FileKind, Site};
+use crate::event::{DiskDone, ReadTag};
+use crate::flaw::FlawSet;
+use crate::log::{FinishedRead, LogConfig, LogEvent, PartitionLog, ReadPlan, RecoveryHint};
+use crate::types::{DirId, Offset, TopicPartition};
+
+/// The directory of the metadata log.
+const DIRECTORY: &str = "__cluster_metadata-0";
+/// Bytes read at a time while the log is replayed.
+const REPLAY_BYTES: u32 = 1 << 20;
+/// Kafka's `metadata.log.segment.bytes`.
+const SEGMENT_BYTES: u32 = 1 << 30;
+/// Kafka's `index.interval.bytes`.
+const INDEX_INTERVAL_BYTES: u32 = 4096;
+
+/// How far the node is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Phase {
+    New,
+    /// Which of the two files is read?
+    Opening {
+        vote: bool,
+        log: bool,
+    },
+    /// Reading the log back from this offset on.
+    Replaying {
+        next: Offset,
+        plan: ReadPlan,
+    },
+    Running,
+    /// Failed or refused.
+    Stopped,
+}
+
+impl Quorum {
+    pub(super) fn open(&mut self, env: &mut dyn Env) {
+        assert!(self.phase == Phase::New, "a quorum starts once");
+        let config = LogConfig {
+            segment_bytes: SEGMENT_BYTES,
+            index_interval_bytes: INDEX_INTERVAL_BYTES,
+            // Every voter counts only what is on its disk, so every append is followed by a sync.
+            flush_each_batch: true,
+            tail_cache_bytes: self.settings.cache_bytes,
+            // The log's own flaws are about partitions; the quorum has its own two.
+            flaws: FlawSet::NONE,
+        };
+        let (dir, partition) = (DirId::METADATA, TopicPartition::METADATA);
+        let hint = RecoveryHint::NONE;
+        self.log = Some(PartitionLog::open(dir, DIRECTORY, partition, config, hint, env));
+        self.phase = Phase::Opening { vote: false, log: false };
+    }
+
+    pub(super) fn disk_done(
+        &mut self,
+        done: &DiskDone,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        if matches!(self.phase, Phase::New | Phase::Stopped) {
+            return;
+        }
+        if let DiskDone::Failed { op, error, .. } = done {
+            self.phase = Phase::Stopped;
+            return facts.push(QuorumFact::Failed(*op, *error));
+        }
+        self.vote_file_done(done, env, facts);
+        let event = self.running_log().on_disk(done, env);
+        match event {
+            LogEvent::None | LogEvent::Truncated => {}
+            LogEvent::Recovered => {
+                if let Phase::Opening { log, .. } = &mut self.phase {
+                    *log = true;
+                }
+            }
+            LogEvent::Progress => {
+                if self.phase == Phase::Running {
+                    self.advance_high_watermark(env, facts);
+                    self.wake_fetches(env);
+                }
+            }
+            LogEvent::Corrupt(why) => return self.refuse(why, facts),
+            LogEvent::Failed(op, error) => {
+                self.phase = Phase::Stopped;
+                return facts.push(QuorumFact::Failed(op, error));
+            }
+        }
+        match done {
+            DiskDone::Read { tag: ReadTag::Fetch(to), .. } => {
+                self.on_fetch_read(*to, done, env, facts);
+            }
+            DiskDone::Read { tag: ReadTag::Replay, bytes, .. } => {
+                self.on_replay_read(bytes.clone(), env, facts);
+            }
+            DiskDone::Read { .. }
+            | DiskDone::Listed { .. }
+            | DiskDone::Written { .. }
+            | DiskDone::Synced { .. }
+            | DiskDone::DirSynced { .. }
+            | DiskDone::Failed { .. } => {}
+        }
+        if self.phase == (Phase::Opening { vote: true, log: true }) {
+            self.replay_from(self.log_start(), env, facts);
+        }
+    }
+
+    fn log_start(&self) -> Offset {
+        self.log.as_ref().map_or(Offset::ZERO, PartitionLog::log_start)
+    }
+
+    fn vote_file_done(&mut self, done: &DiskDone, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
+        if let DiskDone::Listed { files, .. } = done {
+            let there = files.iter().any(|(kind, _)| *kind == FileKind::QuorumState);
+            if there {
+                self.vote_file.read(env);
+            } else if let Phase::Opening { vote, .. } = &mut self.phase {
+                *vote = true;
+            }
+        }
+        match self.vote_file.on_disk(done, env) {
+            None => {}
+            Some(AtomicFileEvent::Durable(version)) => self.on_ballot_durable(version, env, facts),
+            Some(AtomicFileEvent::Loaded(bytes)) => match parse_quorum_state(&bytes) {
+                Ok(state) => {
+                    let (epoch, voted, leader) = (state.epoch, state.voted, state.leader);
+                    self.ballot = Ballot { epoch, voted, leader };
+                    self.durable = self.ballot;
+                    if let Phase::Opening { vote, .. } = &mut self.phase {
+                        *vote = true;
+                    }
+                }
+                // Without it, this node might vote twice in an epoch.
+                Err(_) => self.refuse(
+                    "quorum-state is damaged: restore it, or remove this node's metadata directory \
+                     so that it starts anew from the other voters",
+                    facts,
+                ),
+            },
+        }
+    }
+
+    /// Reads the log back from `next` on.
+    fn replay_from(&mut self, mut next: Offset, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
+        loop {
+            let end = self.log_end();
+            if next >= end {
+                return self.take_part(env, facts);
+            }
+            match self.running_log().read(next, end, REPLAY_BYTES) {
+                Ok(ReadPlan::Cached(batches)) => match self.keep_decoded(&batches) {
+                    Ok(after) => next = after,
+                    Err(why) => return self.refuse(why, facts),
+                },
+                Ok(plan @ ReadPlan::Disk(_)) => {
+                    if let ReadPlan::Disk(read) = &plan {
+                        env.read(ReadTag::Replay, read.file, read.at, read.len);
+                    }
+                    self.phase = Phase::Replaying { next, plan };
+                    return;
+                }
+                Ok(ReadPlan::Empty) | Err(_) => {
+                    return self.refuse("the metadata log has a hole", facts);
+                }
+            }
+        }
+    }
+
+    fn on_replay_read(
+        &mut self,
+        bytes: bytes::Bytes,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        let Phase::Replaying { next, plan: ReadPlan::Disk(read) } = &self.phase else { return };
+        let (next, read) = (*next, *read);
+        let end = self.log_end();
+        match self.running_log().finish_read(next, end, REPLAY_BYTES, &read, bytes) {
+            FinishedRead::Batches(batches) => match self.keep_decoded(&batches) {
+                Ok(after) => self.replay_from(after, env, facts),
+                Err(why) => self.refuse(why, facts),
+            },
+            FinishedRead::More(more) => {
+                env.read(ReadTag::Replay, more.file, more.at, more.len);
+                self.phase = Phase::Replaying { next, plan: ReadPlan::Disk(more) };
+            }
+            FinishedRead::Stale => self.replay_from(next, env, facts),
+            FinishedRead::Corrupt => self.refuse("the metadata log is damaged on disk", facts),
+        }
+    }
+
+    fn keep_decoded(&mut self, batches: &[crate::batch::Batch]) -> Result<Offset, &'static str> {
+        let hole = "the metadata log has a hole";
+        for batch in batches {
+            let expected = self.pending.back().map_or(self.log_start(), |last| last.next);
+            if batch.base_offset != expected {
+                return Err(hole);
+            }
+            self.pending.push_back(decode(batch)?);
+        }
+        self.pending.back().map(|last| last.next).ok_or(hole)
+    }
+
+    /// Everything is read: takes the role that the vote says.
+    fn take_part(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
+        self.phase = Phase::Running;
+        self.ask_next = env.draw(Site::Peer, u64::MAX);
+        let last = self.last_epoch();
+        if self.ballot.epoch < last {
+            // The log has seen later epochs than the vote file.
+            self.set_ballot(last, None, None, env);
+        }
+        self.resume_role(env);
+        facts.push(QuorumFact::Ready);
+        let alone = self.settings.voters.len() == 1 && self.is_voter() && !self.is_leader();
+        if alone {
+            self.election = None;
+            self.election_timeout(env, facts);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What a leader does: begins its epoch, counts its followers, moves the high watermark, and
+//! steps down when it cannot hear a majority.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use super::replay::Decoded;
+use super::roles::Role;
+use super::{Quorum, QuorumFact};
+use crate::batch::{Batch, BatchBuilder};
+use crate::env::Env;
+use crate::event::TimerKey;
+use crate::metadata::{LeaderChangeMessage, MetadataRecord, leader_change_key};
+use crate::note::Note;
+use crate::types::{Monotonic, NodeId, Offset};
+
+/// What a leader keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Leadership {
+    /// The log's end when the epoch began: the offset of its LeaderChange.
+    pub(super) start: Offset,
+    /// The other voters.
+    followers: BTreeMap<NodeId, Progress>,
+    /// Voters that fetched since the CheckQuorum timer was set.
+    fetched: BTreeSet<NodeId>,
+    /// When it steps down unless a majority fetches (none for a single voter).
+    pub(super) check_quorum: Option<Monotonic>,
+    /// Its epoch's first record is committed, and the controller was told.
+    pub(super) active: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Progress {
+    /// It has synced everything below, and agrees with this log there.
+    end: Option<Offset>,
+    /// It knows of this epoch.
+    told: bool,
+}
+
+impl Leadership {
+    pub(super) fn must_be_told(&self, peer: NodeId) -> bool {
+        self.followers.get(&peer).is_some_and(|progress| !progress.told)
+    }
+
+    pub(super) fn told(&mut self, peer: NodeId) {
+        if let Some(progress) = self.followers.get_mut(&peer) {
+            progress.told = true;
+        }
+    }
+}
+
+impl Quorum {
+    pub(super) fn new_leadership(&mut self, start: Offset, env: &mut dyn Env) -> Leadership {
+        let followers: BTreeMap<NodeId, Progress> =
+            self.others().map(|voter| (voter, Progress::default())).collect();
+        let check_quorum = (!followers.is_empty()).then(|| self.arm_check_quorum(env));
+        Leadership { start, followers, fetched: BTreeSet::new(), check_quorum, active: false }
+    }
+
+    /// A majority must fetch within one and a half fetch timeouts (KIP-595): later, the others have
+    /// given this leader up.
+    fn arm_check_quorum(&self, env: &mut dyn Env) -> Monotonic {
+        let timeout = self.settings.timing.fetch_timeout;
+        let deadline = env.now().after(timeout + timeout / 2);
+        env.arm(TimerKey::CheckQuorum, deadline);
+        deadline
+    }
+
+    /// The epoch's first record says who leads. Nothing of earlier epochs is committed before it.
+    pub(super) fn begin_leading(&mut self, granting_voters: Vec<NodeId>, env: &mut dyn Env) {
+        let (epoch, start) = (self.ballot.epoch, self.log_end());
+        let leader = self.settings.node;
+        let voters = self.settings.voters.clone();
+        let message = LeaderChangeMessage { leader, voters, granting_voters };
+        let mut builder = BatchBuilder::new();
+        let (key, value) = (leader_change_key(), message.encode());
+        builder.control().push(env.wall().0, Some(&key), Some(&value), &[]);
+        self.append_batch(builder.build(start, epoch), Vec::new(), env);
+        env.note(Note::QuorumLeader { epoch, start });
+    }
+
+    /// Appends metadata records as one atomic batch; the end offset after them. `None` unless this
+    /// node leads and [`QuorumFact::BecameLeader`] was told. Committed by a later event, never by
+    /// this call.
+    pub fn append(&mut self, records: &[MetadataRecord], env: &mut dyn Env) -> Option<Offset> {
+        let Role::Leader(Leadership { active: true, .. }) = &self.role else { return None };
+        assert!(!records.is_empty(), "an append has records");
+        let base = self.log_end();
+        let now = env.wall().0;
+        let mut builder = BatchBuilder::new();
+        for record in records {
+            builder.push(now, None, Some(&record.encode()), &[]);
+        }
+        let batch = builder.build(base, self.ballot.epoch);
+        let offsets = (base.0..).map(Offset);
+        self.append_batch(batch, offsets.zip(records.iter().cloned()).collect(), env);
+        Some(self.log_end())
+    }
+
+    fn append_batch(
+        &mut self,
+        batch: Batch,
+        records: Vec<(Offset, MetadataRecord)>,
+        env: &mut dyn Env,
+    ) {
+        self.pending.push_back(Decoded {
+            base: batch.base_offset,
+            next: batch.next_offset(),
+            epoch: batch.leader_epoch,
+            records,
+        });
+        let (partition, epoch) = (crate::types::TopicPartition::METADATA, batch.leader_epoch);
+        let (first, end) = (batch.base_offset, batch.next_offset());
+        self.running_log().append_built(batch, env);
+        env.note(Note::LeaderAppended { partition, epoch, first, end });
+    }
+
+    /// A voter's fetch at `end` proves that it has synced everything below (K2). Any fetch in this
+    /// epoch shows that it knows of it.
+    pub(super) fn on_follower_progress(
+        &mut self,
+        voter: NodeId,
+        end: Option<Offset>,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        let majority = self.majority();
+        let Role::Leader(leadership) = &mut self.role else { return };
+        let Some(progress) = leadership.followers.get_mut(&voter) else { return };
+        progress.told = true;
+        if end.is_some() {
+            progress.end = end;
+        }
+        leadership.fetched.insert(voter);
+        // This node is one of the majority.
+        if leadership.fetched.len() + 1 >= majority {
+            leadership.fetched.clear();
+            let deadline = self.arm_check_quorum(env);
+            let Role::Leader(leadership) = &mut self.role else { return };
+            leadership.check_quorum = Some(deadline);
+        }
+        self.advance_high_watermark(env, facts);
+    }
+
+    /// What a majority has synced is committed, once that covers a record of this epoch: a record
+    /// of an earlier epoch on a majority may still be replaced (Raft figure 8, KAFKA-12619).
+    pub(super) fn advance_high_watermark(
+        &mut self,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        let Role::Leader(leadership) = &self.role else { return };
+        let own = self.log.as_ref().map_or(Offset::ZERO, |log| log.synced_end());
+        let others = leadership.followers.values().map(|p| p.end.unwrap_or(Offset::ZERO));
+        let mut ends: Vec<Offset> = others.chain([own]).collect();
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        let agreed = ends[self.majority() - 1];
+        if agreed <= leadership.start || self.high_watermark.is_some_and(|known| agreed <= known) {
+            return;
+        }
+        let activate = !leadership.active;
+        self.commit_upto(agreed, env, facts);
+        if activate {
+            let epoch = self.ballot.epoch;
+            let Role::Leader(leadership) = &mut self.role else { return };
+            leadership.active = true;
+            facts.push(QuorumFact::BecameLeader { epoch });
+        }
+        self.wake_fetches(env);
+    }
+
+    /// The CheckQuorum timer: nobody or too few fetched.
+    pub(super) fn check_quorum(
+        &mut self,
+        deadline: Monotonic,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        match &self.role {
+            Role::Leader(leadership) if leadership.check_quorum == Some(deadline) => {
+                self.become_resigned(true, env, facts);
+            }
+            Role::Leader(_)
+            | Role::Unattached
+            | Role::Voted { .. }
+            | Role::Prospective { .. }
+            | Role::Candidate { .. }
+            | Role::Follower { .. }
+            | Role::Resigned { .. }
+            | Role::Observer { .. } => {}
+        }
+    }
+
+    /// Who should lead next, the furthest first.
+    pub(super) fn successors(&self) -> Vec<NodeId> {
+        let Role::Leader(leadership) = &self.role else { return Vec::new() };
+        let mut successors: Vec<(Option<Offset>, NodeId)> =
+            leadership.followers.iter().map(|(node, progress)| (progress.end, *node)).collect();
+        successors.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+        successors.into_iter().map(|(_, node)| node).collect()
+    }
+}

@@ -1,0 +1,388 @@
+//! The roles of a node in the quorum and every transition between them.
+//!
+//! | from \ to   | Unattached | Voted | Prospective | Candidate | Leader | Follower | Resigned |
+//! |-------------|------------|-------|-------------|-----------|--------|----------|----------|
+//! | Unattached  | >          | =     | =           | one voter |        | = >      |          |
+//! | Voted       | >          |       | =           |           |        | = >      |          |
+//! | Prospective | = >        | =     |             | + 1       |        | = >      |          |
+//! | Candidate   | >          |       | =           |           | =      | = >      |          |
+//! | Leader      | >          |       |             |           |        | >        | =        |
+//! | Follower    | = >        |       | =           |           |        | >        |          |
+//! | Resigned    | >          |       | =           | one voter |        | >        |          |
+//!
+//! `=` in the same epoch, `>` into a later one that was heard of, `+ 1` into the next one, `one
+//! voter` the same where there is nobody to ask. A node that is not a voter is an Observer, with
+//! or without a leader, in epochs that it hears of. (Kafka's `QuorumState`, with KIP-996.)
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+use super::leading::Leadership;
+use super::voting::{Ballot, Peer};
+use super::{Quorum, QuorumFact};
+use crate::env::Env;
+use crate::event::TimerKey;
+use crate::flaw::Flaw;
+use crate::note::Note;
+use crate::types::{LeaderEpoch, NodeId};
+
+/// A role with what it keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Role {
+    /// Knows no leader and has not voted in the epoch.
+    Unattached,
+    /// Knows no leader and has voted.
+    Voted {
+        /// For whom.
+        candidate: NodeId,
+    },
+    /// Asks whether it could win, without raising the epoch (KIP-996).
+    Prospective { granted: BTreeSet<NodeId>, rejected: BTreeSet<NodeId> },
+    /// Stands for the epoch. It counts its own vote, and asks, when that is durable.
+    Candidate { granted: BTreeSet<NodeId>, rejected: BTreeSet<NodeId> },
+    /// Leads.
+    Leader(Leadership),
+    /// Follows.
+    Follower {
+        /// Whom.
+        leader: NodeId,
+        /// Has a fetch succeeded in this epoch?
+        fetched: bool,
+    },
+    /// Led or stood in this epoch and never will again.
+    Resigned {
+        /// Who should stand, best first.
+        successors: Vec<NodeId>,
+        /// Who was not told yet.
+        unacknowledged: BTreeSet<NodeId>,
+    },
+    /// Not a voter.
+    Observer {
+        /// Whom it follows.
+        leader: Option<NodeId>,
+    },
+}
+
+/// A role's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RoleName {
+    /// Knows no leader and has not voted.
+    Unattached,
+    /// Knows no leader and has voted.
+    Voted,
+    /// Asks whether it could win.
+    Prospective,
+    /// Stands.
+    Candidate,
+    /// Leads.
+    Leader,
+    /// Follows.
+    Follower,
+    /// Led in this epoch and does no more.
+    Resigned,
+    /// Not a voter.
+    Observer,
+}
+
+impl Role {
+    pub(super) fn name(&self) -> RoleName {
+        match self {
+            Role::Unattached => RoleName::Unattached,
+            Role::Voted { .. } => RoleName::Voted,
+            Role::Prospective { .. } => RoleName::Prospective,
+            Role::Candidate { .. } => RoleName::Candidate,
+            Role::Leader(_) => RoleName::Leader,
+            Role::Follower { .. } => RoleName::Follower,
+            Role::Resigned { .. } => RoleName::Resigned,
+            Role::Observer { .. } => RoleName::Observer,
+        }
+    }
+}
+
+/// The table above. `epoch` compares the new epoch with the old one.
+pub(super) fn allowed(from: RoleName, to: RoleName, epoch: Ordering, single: bool) -> bool {
+    use Ordering::{Equal, Greater, Less};
+    use RoleName::{
+        Candidate, Follower, Leader, Observer, Prospective, Resigned, Unattached, Voted,
+    };
+    match (from, to, epoch) {
+        (_, _, Less) => false,
+        (Observer, Observer, _) => true,
+        (Observer, _, _) | (_, Observer, _) => false,
+        (_, Unattached | Follower, Greater) => true,
+        (Prospective | Follower, Unattached, Equal) => true,
+        (Unattached | Voted | Prospective | Candidate, Follower, Equal) => true,
+        (Unattached | Prospective, Voted, Equal) => true,
+        (Unattached | Voted | Candidate | Follower | Resigned, Prospective, Equal) => true,
+        (Prospective, Candidate, Greater) => true,
+        (Unattached | Resigned, Candidate, Greater) => single,
+        (Candidate, Leader, Equal) => true,
+        (Leader, Resigned, Equal) => true,
+        (_, Unattached | Voted | Prospective | Candidate | Leader | Follower | Resigned, _) => {
+            false
+        }
+    }
+}
+
+impl Quorum {
+    /// Leaves the present role for another: what belonged to it ends here.
+    fn change_role(
+        &mut self,
+        role: Role,
+        epoch: LeaderEpoch,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        let single = self.settings.voters.len() == 1;
+        let (from, to) = (self.role.name(), role.name());
+        let order = epoch.cmp(&self.ballot.epoch);
+        assert!(allowed(from, to, order, single), "{from:?} to {to:?}, epoch {order:?}");
+        let old = core::mem::replace(&mut self.role, role);
+        for (node, peer) in &mut self.peers {
+            if peer.backoff.take().is_some() {
+                env.disarm(TimerKey::BeginEpochRetry(*node));
+            }
+        }
+        if self.election.take().is_some() {
+            env.disarm(TimerKey::Election);
+        }
+        if self.fetch_backoff.take().is_some() {
+            env.disarm(TimerKey::QuorumFetchBackoff);
+        }
+        self.fetch_failures = 0;
+        if let Role::Leader(leadership) = old {
+            if leadership.check_quorum.is_some() {
+                env.disarm(TimerKey::CheckQuorum);
+            }
+            if leadership.active {
+                facts.push(QuorumFact::LostLeadership);
+            }
+        }
+    }
+
+    /// What a leader that leaves owes: everybody who waits learns that it leads no more. After the
+    /// ballot changed, so that the answers carry the new epoch.
+    fn dismiss_fetchers(&mut self, was_leader: bool, env: &mut dyn Env) {
+        if was_leader {
+            self.refuse_waiting_fetches(env);
+        }
+    }
+
+    /// Into a later epoch without a leader (or out of Prospective and Follower in this one).
+    pub(super) fn become_unattached(
+        &mut self,
+        epoch: LeaderEpoch,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        // A candidate that keeps raising epochs must not keep this node from standing: who had no
+        // leader anyway keeps its deadline.
+        let leaderless = matches!(self.role, Role::Unattached | Role::Voted { .. });
+        let kept = self.election.filter(|_| leaderless);
+        let was_leader = self.is_leader();
+        let role = match self.role {
+            Role::Observer { .. } => Role::Observer { leader: None },
+            _ => Role::Unattached,
+        };
+        self.change_role(role, epoch, env, facts);
+        if epoch > self.ballot.epoch {
+            self.set_ballot(epoch, None, None, env);
+        }
+        self.dismiss_fetchers(was_leader, env);
+        match kept {
+            _ if !self.is_voter() => {}
+            Some(deadline) => self.arm_election(deadline, env),
+            None => self.arm_election_timeout(env),
+        }
+    }
+
+    /// Votes for a candidate of this epoch. The answer waits until that is durable.
+    pub(super) fn become_voted(
+        &mut self,
+        candidate: NodeId,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        let epoch = self.ballot.epoch;
+        self.change_role(Role::Voted { candidate }, epoch, env, facts);
+        self.set_ballot(epoch, Some(candidate), None, env);
+        env.note(Note::QuorumVoted { epoch, candidate });
+        self.arm_election_timeout(env);
+    }
+
+    /// Asks the others whether it could win (KIP-996).
+    pub(super) fn become_prospective(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
+        let epoch = self.ballot.epoch;
+        let granted = BTreeSet::from([self.settings.node]);
+        let role = Role::Prospective { granted, rejected: BTreeSet::new() };
+        self.change_role(role, epoch, env, facts);
+        env.note(Note::QuorumCandidate { epoch, pre_vote: true });
+        self.arm_election_timeout(env);
+    }
+
+    /// Prospective without success: back to what it knew of the epoch before.
+    pub(super) fn give_up_prospect(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
+        let Ballot { epoch, voted, leader } = self.ballot;
+        let leader =
+            leader.filter(|leader| *leader != self.settings.node && self.ended != Some(epoch));
+        if let Some(leader) = leader {
+            return self.become_follower(epoch, leader, env, facts);
+        }
+        self.retries = self.retries.saturating_add(1);
+        let role = match voted {
+            Some(candidate) => Role::Voted { candidate },
+            None => Role::Unattached,
+        };
+        self.change_role(role, epoch, env, facts);
+        self.arm_election_backoff(env);
+    }
+
+    /// Stands for the next epoch.
+    pub(super) fn become_candidate(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
+        if self.ballot.epoch.0 == i32::MAX {
+            return self.refuse("the quorum's epochs are used up", facts);
+        }
+        let epoch = self.ballot.epoch.next();
+        let role = Role::Candidate { granted: BTreeSet::new(), rejected: BTreeSet::new() };
+        self.change_role(role, epoch, env, facts);
+        self.set_ballot(epoch, Some(self.settings.node), None, env);
+        env.note(Note::QuorumCandidate { epoch, pre_vote: false });
+        self.arm_election_timeout(env);
+        self.count_own_vote(env, facts);
+    }
+
+    /// Won.
+    pub(super) fn become_leader(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
+        let Role::Candidate { granted, .. } = &self.role else {
+            panic!("only a candidate wins");
+        };
+        let granted: Vec<NodeId> = granted.iter().copied().collect();
+        let (epoch, start) = (self.ballot.epoch, self.log_end());
+        let leadership = self.new_leadership(start, env);
+        self.change_role(Role::Leader(leadership), epoch, env, facts);
+        self.retries = 0;
+        self.set_ballot(epoch, Some(self.settings.node), Some(self.settings.node), env);
+        self.begin_leading(granted, env);
+    }
+
+    /// Only under a flaw: leads on in the epoch that it led before the restart.
+    pub(super) fn resume_leading(&mut self, env: &mut dyn Env) {
+        let leadership = self.new_leadership(self.log_end(), env);
+        self.role = Role::Leader(leadership);
+        self.begin_leading(self.settings.voters.clone(), env);
+    }
+
+    /// Heard of a leader.
+    pub(super) fn become_follower(
+        &mut self,
+        epoch: LeaderEpoch,
+        leader: NodeId,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        let was_leader = self.is_leader();
+        let role = match self.role {
+            Role::Observer { .. } => Role::Observer { leader: Some(leader) },
+            _ => Role::Follower { leader, fetched: false },
+        };
+        self.change_role(role, epoch, env, facts);
+        let voted = self.ballot.voted.filter(|_| epoch == self.ballot.epoch);
+        self.retries = 0;
+        self.set_ballot(epoch, voted, Some(leader), env);
+        self.dismiss_fetchers(was_leader, env);
+        env.note(Note::QuorumFollower { epoch, leader });
+        if self.is_voter() {
+            let deadline = env.now().after(self.settings.timing.fetch_timeout);
+            self.arm_election(deadline, env);
+        }
+    }
+
+    /// Leads no more, in the epoch that it leads.
+    pub(super) fn become_resigned(
+        &mut self,
+        check_quorum: bool,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        let epoch = self.ballot.epoch;
+        let others: BTreeSet<NodeId> = self.others().collect();
+        let role = Role::Resigned { successors: self.successors(), unacknowledged: others };
+        self.change_role(role, epoch, env, facts);
+        self.dismiss_fetchers(true, env);
+        env.note(Note::QuorumResigned { epoch, check_quorum });
+        self.arm_election_timeout(env);
+    }
+
+    /// The role that a restarted voter has in the epoch of its ballot. Who led in it or stood for
+    /// it never leads in it (again): records that it wrote there may be lost, and the same offset
+    /// and epoch would name others (KAFKA-10527, K3).
+    pub(super) fn resume_role(&mut self, env: &mut dyn Env) {
+        let node = self.settings.node;
+        let Ballot { epoch, voted, leader } = self.ballot;
+        match (leader, voted) {
+            _ if !self.is_voter() => self.role = Role::Observer { leader },
+            (Some(leader), _) if leader != node => {
+                self.role = Role::Follower { leader, fetched: false };
+                env.note(Note::QuorumFollower { epoch, leader });
+            }
+            (Some(_), _) if self.settings.flaws.has(Flaw::LeaderResumesEpoch) => {
+                return self.resume_leading(env);
+            }
+            (Some(_), _) => {
+                let (successors, unacknowledged) = (Vec::new(), BTreeSet::new());
+                self.role = Role::Resigned { successors, unacknowledged };
+            }
+            (None, Some(candidate)) => self.role = Role::Voted { candidate },
+            (None, None) => self.role = Role::Unattached,
+        }
+        if self.is_voter() {
+            self.arm_election_timeout(env);
+        }
+    }
+
+    /// What a message said of epoch and leader, if it is news.
+    pub(super) fn learn(
+        &mut self,
+        epoch: LeaderEpoch,
+        leader: Option<NodeId>,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        let voters = &self.settings.voters;
+        let leader = leader.filter(|l| *l != self.settings.node && voters.contains(l));
+        match (epoch.cmp(&self.ballot.epoch), leader) {
+            (Ordering::Less, _) | (Ordering::Equal, None) => {}
+            (Ordering::Greater, Some(leader)) => self.become_follower(epoch, leader, env, facts),
+            (Ordering::Greater, None) => self.become_unattached(epoch, env, facts),
+            (Ordering::Equal, Some(leader)) => {
+                let from = self.role.name();
+                let open = self.leader().is_none() && self.ended != Some(epoch);
+                let to = if from == RoleName::Observer { from } else { RoleName::Follower };
+                if open && allowed(from, to, Ordering::Equal, false) {
+                    self.become_follower(epoch, leader, env, facts);
+                }
+            }
+        }
+    }
+
+    /// The other voters.
+    pub(super) fn others(&self) -> impl Iterator<Item = NodeId> {
+        let node = self.settings.node;
+        self.settings.voters.iter().copied().filter(move |voter| *voter != node)
+    }
+
+    /// How many voters are a majority.
+    pub(super) fn majority(&self) -> usize {
+        self.settings.voters.len() / 2 + 1
+    }
+
+    /// Every voter's request slot, made on first use.
+    pub(super) fn slots(&mut self) -> &mut BTreeMap<NodeId, Peer> {
+        if self.peers.is_empty() {
+            let others: Vec<NodeId> = self.others().collect();
+            self.peers.extend(others.into_iter().map(|voter| (voter, Peer::default())));
+        }
+        &mut self.peers
+    }
+}

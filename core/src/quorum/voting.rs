@@ -1,0 +1,532 @@
+//! Elections: the ballot on disk, votes and pre-votes, and the requests among voters.
+
+use alloc::vec::Vec;
+
+use super::roles::Role;
+use super::{Quorum, QuorumFact};
+use crate::checkpoint::{QuorumState, format_quorum_state};
+use crate::env::{Channel, Env, Site};
+use crate::error_code::ErrorCode;
+use crate::event::{ReplyTo, RpcError, TimerKey};
+use crate::flaw::Flaw;
+use crate::msg::{
+    BeginQuorumEpochRequest, BeginQuorumEpochResponse, EndQuorumEpochRequest,
+    EndQuorumEpochResponse, Request, Response, VoteRequest, VoteResponse,
+};
+use crate::note::Note;
+use crate::types::{LeaderEpoch, Monotonic, NodeId, Uuid};
+
+/// Kafka's code for a request that is meant for another voter (INVALID_VOTER_KEY).
+const INVALID_VOTER_KEY: ErrorCode = ErrorCode::Other(125);
+
+/// What `quorum-state` holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Ballot {
+    pub(super) epoch: LeaderEpoch,
+    pub(super) voted: Option<NodeId>,
+    pub(super) leader: Option<NodeId>,
+}
+
+/// The request slot of a voter: one in flight, and a pause after a failure.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Peer {
+    pub(super) in_flight: Option<Sent>,
+    pub(super) backoff: Option<Monotonic>,
+}
+
+/// What was sent, to tell an answer that still matters from one that does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Sent {
+    Vote { epoch: LeaderEpoch, pre_vote: bool },
+    Begin { epoch: LeaderEpoch },
+    End { epoch: LeaderEpoch },
+}
+
+/// A vote that was given and waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ParkedVote {
+    epoch: LeaderEpoch,
+    candidate: NodeId,
+}
+
+impl Quorum {
+    /// Takes note of epoch, vote and leader, here and on disk.
+    pub(super) fn set_ballot(
+        &mut self,
+        epoch: LeaderEpoch,
+        voted: Option<NodeId>,
+        leader: Option<NodeId>,
+        env: &mut dyn Env,
+    ) {
+        assert!(epoch >= self.ballot.epoch, "epochs only grow");
+        assert!(
+            epoch > self.ballot.epoch || self.ballot.voted.is_none() || voted == self.ballot.voted,
+            "one vote per epoch"
+        );
+        let ballot = Ballot { epoch, voted, leader };
+        if ballot == self.ballot {
+            return;
+        }
+        self.ballot = ballot;
+        let state = QuorumState { leader, epoch, voted, voted_directory: None, voters: None };
+        let version = self.vote_file.write(format_quorum_state(&state), env);
+        self.writing.push_back((version, ballot));
+    }
+
+    /// The file's content up to this version is durable.
+    pub(super) fn on_ballot_durable(
+        &mut self,
+        version: u64,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        while let Some((written, ballot)) = self.writing.front() {
+            if *written > version {
+                break;
+            }
+            self.durable = *ballot;
+            self.writing.pop_front();
+        }
+        self.answer_votes(env);
+        self.count_own_vote(env, facts);
+    }
+
+    /// May this node's vote in this epoch be acted on, by an answer or by counting its own? Only
+    /// once no restart can make it forget (Raft 3.8).
+    fn vote_counts(&self) -> bool {
+        let held =
+            self.durable.epoch == self.ballot.epoch && self.durable.voted == self.ballot.voted;
+        held || self.settings.flaws.has(Flaw::VoteBeforeDurable)
+    }
+
+    pub(super) fn count_own_vote(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
+        if !self.vote_counts() {
+            return;
+        }
+        let node = self.settings.node;
+        if let Role::Candidate { granted, .. } = &mut self.role {
+            granted.insert(node);
+            self.count_votes(env, facts);
+        }
+    }
+
+    /// Acts on a majority, either way.
+    fn count_votes(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
+        let majority = self.majority();
+        let hopeless = self.settings.voters.len() - majority + 1;
+        match &self.role {
+            Role::Prospective { granted, .. } if granted.len() >= majority => {
+                self.become_candidate(env, facts);
+            }
+            Role::Prospective { rejected, .. } if rejected.len() >= hopeless => {
+                self.give_up_prospect(env, facts);
+            }
+            Role::Candidate { granted, .. } if granted.len() >= majority => {
+                self.become_leader(env, facts);
+            }
+            Role::Candidate { rejected, .. } if rejected.len() == hopeless => {
+                // It waits in its role for a drawn while: then somebody else may have won.
+                self.retries = self.retries.saturating_add(1);
+                self.arm_election_backoff(env);
+            }
+            Role::Prospective { .. }
+            | Role::Candidate { .. }
+            | Role::Unattached
+            | Role::Voted { .. }
+            | Role::Leader(_)
+            | Role::Follower { .. }
+            | Role::Resigned { .. }
+            | Role::Observer { .. } => {}
+        }
+    }
+
+    /// A wait that doubles with each lost election, drawn below that, at most the configured one.
+    pub(super) fn arm_election_backoff(&mut self, env: &mut dyn Env) {
+        let timing = &self.settings.timing;
+        let doubled = timing.retry_backoff.saturating_mul(2 << self.retries.min(16));
+        let most = doubled.min(timing.election_backoff_max).max(timing.retry_backoff);
+        let wait = timing.retry_backoff + self.jitter(most, env);
+        let deadline = env.now().after(wait);
+        self.arm_election(deadline, env);
+    }
+
+    /// No leader was heard from, or the election got nowhere.
+    pub(super) fn election_timeout(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
+        if self.stopping {
+            return;
+        }
+        if !self.log.as_ref().is_some_and(|log| log.is_ready()) {
+            // The log is being cut: its end is not known yet.
+            return self.arm_election_timeout(env);
+        }
+        match &self.role {
+            Role::Unattached | Role::Resigned { .. } if self.settings.voters.len() == 1 => {
+                self.become_candidate(env, facts);
+            }
+            Role::Unattached
+            | Role::Voted { .. }
+            | Role::Follower { .. }
+            | Role::Resigned { .. }
+            | Role::Candidate { .. } => {
+                self.become_prospective(env, facts);
+                self.count_votes(env, facts);
+            }
+            Role::Prospective { .. } => self.give_up_prospect(env, facts),
+            Role::Leader(_) | Role::Observer { .. } => {
+                panic!("neither leaders nor observers have an election timeout")
+            }
+        }
+    }
+
+    /// Sends each voter what the role wants it to have, where nothing is in flight.
+    pub(super) fn ask_peers(&mut self, env: &mut dyn Env) {
+        if !self.is_voter() {
+            return;
+        }
+        let free: Vec<NodeId> = self
+            .slots()
+            .iter()
+            .filter(|(_, peer)| peer.in_flight.is_none() && peer.backoff.is_none())
+            .map(|(node, _)| *node)
+            .collect();
+        for peer in free {
+            let Some((sent, request)) = self.wanted_of(peer) else { continue };
+            let timeout = self.settings.timing.request_timeout;
+            env.request(peer, Channel::Quorum, timeout, request);
+            self.slots().entry(peer).or_default().in_flight = Some(sent);
+        }
+    }
+
+    /// What this voter should be sent now.
+    fn wanted_of(&self, peer: NodeId) -> Option<(Sent, Request)> {
+        let epoch = self.ballot.epoch;
+        match &self.role {
+            Role::Prospective { granted, rejected } => {
+                let open = !granted.contains(&peer) && !rejected.contains(&peer);
+                open.then(|| self.vote_request(peer, true))
+            }
+            Role::Candidate { granted, rejected } => {
+                let open = !granted.contains(&peer) && !rejected.contains(&peer);
+                (open && self.vote_counts()).then(|| self.vote_request(peer, false))
+            }
+            Role::Leader(leadership) => leadership.must_be_told(peer).then(|| {
+                let request = BeginQuorumEpochRequest {
+                    cluster_id: Some(self.settings.cluster_id.clone()),
+                    voter: peer,
+                    voter_directory_id: Uuid::ZERO,
+                    leader: self.settings.node,
+                    leader_epoch: epoch,
+                    leader_endpoints: Vec::new(),
+                };
+                (Sent::Begin { epoch }, Request::BeginQuorumEpoch(request))
+            }),
+            Role::Resigned { successors, unacknowledged } => {
+                unacknowledged.contains(&peer).then(|| {
+                    let request = EndQuorumEpochRequest {
+                        cluster_id: Some(self.settings.cluster_id.clone()),
+                        leader: self.settings.node,
+                        leader_epoch: epoch,
+                        preferred_successors: successors.clone(),
+                    };
+                    (Sent::End { epoch }, Request::EndQuorumEpoch(request))
+                })
+            }
+            Role::Unattached
+            | Role::Voted { .. }
+            | Role::Follower { .. }
+            | Role::Observer { .. } => None,
+        }
+    }
+
+    fn vote_request(&self, voter: NodeId, pre_vote: bool) -> (Sent, Request) {
+        let epoch = self.ballot.epoch;
+        let request = VoteRequest {
+            cluster_id: Some(self.settings.cluster_id.clone()),
+            voter,
+            epoch,
+            candidate: self.settings.node,
+            candidate_directory_id: Uuid::ZERO,
+            voter_directory_id: Uuid::ZERO,
+            last_offset_epoch: self.last_epoch(),
+            last_offset: self.log_end(),
+            pre_vote,
+        };
+        (Sent::Vote { epoch, pre_vote }, Request::Vote(request))
+    }
+
+    /// A voter answered (or did not).
+    pub(super) fn on_peer_answer(
+        &mut self,
+        peer: NodeId,
+        outcome: Result<Response, RpcError>,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        let Some(sent) = self.slots().get_mut(&peer).and_then(|peer| peer.in_flight.take()) else {
+            return;
+        };
+        let (error, epoch, leader, granted) = match outcome {
+            Ok(Response::Vote(r)) => (r.error, r.leader_epoch, r.leader, r.vote_granted),
+            Ok(Response::BeginQuorumEpoch(r)) => (r.error, r.leader_epoch, r.leader, false),
+            Ok(Response::EndQuorumEpoch(r)) => (r.error, r.leader_epoch, r.leader, false),
+            Ok(_) | Err(_) => return self.pause_peer(peer, env),
+        };
+        self.learn(epoch, leader.known(), env, facts);
+        let now = self.ballot.epoch;
+        match (sent, &mut self.role) {
+            (
+                Sent::Vote { epoch, pre_vote: true },
+                Role::Prospective { granted: yes, rejected: no },
+            )
+            | (
+                Sent::Vote { epoch, pre_vote: false },
+                Role::Candidate { granted: yes, rejected: no },
+            ) if epoch == now => {
+                if error.is_ok() {
+                    if granted {
+                        yes.insert(peer)
+                    } else {
+                        no.insert(peer)
+                    };
+                    self.count_votes(env, facts);
+                } else {
+                    self.pause_peer(peer, env);
+                }
+            }
+            (Sent::Begin { epoch }, Role::Leader(leadership)) if epoch == now => {
+                if error.is_ok() {
+                    leadership.told(peer);
+                } else {
+                    self.pause_peer(peer, env);
+                }
+            }
+            (Sent::End { epoch }, Role::Resigned { unacknowledged, .. }) if epoch == now => {
+                // Whatever it answers, it knows.
+                unacknowledged.remove(&peer);
+            }
+            // The role that asked is gone.
+            (Sent::Vote { .. } | Sent::Begin { .. } | Sent::End { .. }, _) => {}
+        }
+    }
+
+    fn pause_peer(&mut self, peer: NodeId, env: &mut dyn Env) {
+        let most = self.settings.timing.retry_backoff;
+        let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let jitter = core::time::Duration::from_nanos(env.draw(Site::Backoff, nanos));
+        let deadline = env.now().after(most).after(jitter);
+        env.arm(TimerKey::BeginEpochRetry(peer), deadline);
+        self.slots().entry(peer).or_default().backoff = Some(deadline);
+    }
+
+    fn same_cluster(&self, cluster_id: Option<&str>) -> bool {
+        cluster_id.is_none_or(|id| id == self.settings.cluster_id)
+    }
+
+    /// Vote: a candidate, or one who thinks of it, asks.
+    pub(super) fn on_vote_request(
+        &mut self,
+        from: ReplyTo,
+        request: &VoteRequest,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        if let Err(error) = self.check_vote_request(request) {
+            return self.answer_vote(from, error, false, env);
+        }
+        if request.epoch > self.ballot.epoch {
+            self.become_unattached(request.epoch, env, facts);
+        }
+        let granted = self.would_vote(request);
+        if !granted || request.pre_vote {
+            return self.answer_vote(from, ErrorCode::None, granted, env);
+        }
+        if self.ballot.voted.is_none() {
+            self.become_voted(request.candidate, env, facts);
+        }
+        let (epoch, candidate) = (request.epoch, request.candidate);
+        self.parked_votes.insert(from, ParkedVote { epoch, candidate });
+        self.answer_votes(env);
+    }
+
+    fn check_vote_request(&self, request: &VoteRequest) -> Result<(), ErrorCode> {
+        if !self.same_cluster(request.cluster_id.as_deref()) {
+            return Err(ErrorCode::InconsistentClusterId);
+        }
+        if request.voter.known().is_some_and(|voter| voter != self.settings.node) {
+            return Err(INVALID_VOTER_KEY);
+        }
+        let newest = if request.pre_vote { request.epoch.0 } else { request.epoch.0 - 1 };
+        let sane = request.epoch.0 >= 0
+            && request.last_offset.0 >= 0
+            && (0..=newest).contains(&request.last_offset_epoch.0);
+        if !sane {
+            return Err(ErrorCode::InvalidRequest);
+        }
+        if !self.is_voter() || !self.settings.voters.contains(&request.candidate) {
+            return Err(ErrorCode::InconsistentVoterSet);
+        }
+        if request.epoch < self.ballot.epoch {
+            return Err(ErrorCode::FencedLeaderEpoch);
+        }
+        // Nobody votes while the end of its own log is in question.
+        if !self.log.as_ref().is_some_and(|log| log.is_ready()) {
+            return Err(ErrorCode::UnknownServerError);
+        }
+        Ok(())
+    }
+
+    /// In the request's epoch: is its log at least as good as ours (Raft 5.4.1), and is our vote,
+    /// or our ear, still free?
+    fn would_vote(&self, request: &VoteRequest) -> bool {
+        let theirs = (request.last_offset_epoch, request.last_offset);
+        if theirs < (self.last_epoch(), self.log_end()) {
+            return false;
+        }
+        let free = self.ballot.voted.is_none_or(|voted| voted == request.candidate);
+        match &self.role {
+            Role::Leader(_) | Role::Observer { .. } => false,
+            // Who hears from a leader helps nobody to disturb it (KIP-996).
+            Role::Follower { fetched, .. } => request.pre_vote && !fetched,
+            Role::Resigned { .. } | Role::Candidate { .. } => request.pre_vote,
+            Role::Unattached | Role::Voted { .. } | Role::Prospective { .. } => {
+                let led = self.ballot.leader.is_some();
+                request.pre_vote || (free && !led)
+            }
+        }
+    }
+
+    /// Answers the votes that are on disk, and those that the epoch has left behind.
+    fn answer_votes(&mut self, env: &mut dyn Env) {
+        let counts = self.vote_counts();
+        let Ballot { epoch, voted, .. } = self.ballot;
+        let ready: Vec<(ReplyTo, ParkedVote)> = self
+            .parked_votes
+            .iter()
+            .filter(|(_, parked)| counts || parked.epoch != epoch)
+            .map(|(to, parked)| (*to, *parked))
+            .collect();
+        for (to, parked) in ready {
+            self.parked_votes.remove(&to);
+            let granted = parked.epoch == epoch && voted == Some(parked.candidate);
+            if granted {
+                let candidate = parked.candidate;
+                env.note(Note::QuorumVoteAnswered { epoch, candidate });
+            }
+            self.answer_vote(to, ErrorCode::None, granted, env);
+        }
+    }
+
+    fn answer_vote(&self, to: ReplyTo, error: ErrorCode, granted: bool, env: &mut dyn Env) {
+        let response = VoteResponse {
+            error,
+            leader: self.leader().unwrap_or(NodeId::NONE),
+            leader_epoch: self.ballot.epoch,
+            vote_granted: granted,
+            node_endpoints: Vec::new(),
+        };
+        env.respond(to, Response::Vote(response));
+    }
+
+    /// BeginQuorumEpoch: a leader announces itself.
+    pub(super) fn on_begin_request(
+        &mut self,
+        from: ReplyTo,
+        request: &BeginQuorumEpochRequest,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        let meant = request.voter.known().is_none_or(|voter| voter == self.settings.node);
+        let (leader, epoch) = (request.leader, request.leader_epoch);
+        let error = if !self.same_cluster(request.cluster_id.as_deref()) {
+            ErrorCode::InconsistentClusterId
+        } else if !meant {
+            INVALID_VOTER_KEY
+        } else if !self.settings.voters.contains(&leader) || leader == self.settings.node {
+            ErrorCode::InconsistentVoterSet
+        } else if epoch < self.ballot.epoch {
+            ErrorCode::FencedLeaderEpoch
+        } else {
+            self.learn(epoch, Some(leader), env, facts);
+            let other = self.leader().is_some_and(|known| known != leader);
+            if other { ErrorCode::InvalidRequest } else { ErrorCode::None }
+        };
+        let response = BeginQuorumEpochResponse {
+            error,
+            leader: self.leader().unwrap_or(NodeId::NONE),
+            leader_epoch: self.ballot.epoch,
+        };
+        env.respond(from, Response::BeginQuorumEpoch(response));
+    }
+
+    /// EndQuorumEpoch: a leader resigns and says who should stand.
+    pub(super) fn on_end_request(
+        &mut self,
+        from: ReplyTo,
+        request: &EndQuorumEpochRequest,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        let (leader, epoch) = (request.leader, request.leader_epoch);
+        let error = if !self.same_cluster(request.cluster_id.as_deref()) {
+            ErrorCode::InconsistentClusterId
+        } else if !self.settings.voters.contains(&leader) || leader == self.settings.node {
+            ErrorCode::InconsistentVoterSet
+        } else if epoch < self.ballot.epoch {
+            ErrorCode::FencedLeaderEpoch
+        } else {
+            self.end_epoch(leader, epoch, &request.preferred_successors, env, facts);
+            ErrorCode::None
+        };
+        let response = EndQuorumEpochResponse {
+            error,
+            leader: self.leader().unwrap_or(NodeId::NONE),
+            leader_epoch: self.ballot.epoch,
+        };
+        env.respond(from, Response::EndQuorumEpoch(response));
+    }
+
+    fn end_epoch(
+        &mut self,
+        leader: NodeId,
+        epoch: LeaderEpoch,
+        successors: &[NodeId],
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        if epoch > self.ballot.epoch {
+            self.become_unattached(epoch, env, facts);
+        }
+        self.ended = Some(epoch);
+        match self.role {
+            Role::Follower { leader: followed, .. } if followed == leader => {
+                self.become_unattached(epoch, env, facts);
+            }
+            Role::Observer { leader: Some(followed) } if followed == leader => {
+                self.become_unattached(epoch, env, facts);
+            }
+            Role::Unattached => {}
+            Role::Voted { .. }
+            | Role::Prospective { .. }
+            | Role::Candidate { .. }
+            | Role::Leader(_)
+            | Role::Follower { .. }
+            | Role::Resigned { .. }
+            | Role::Observer { .. } => return,
+        }
+        let node = self.settings.node;
+        let Some(place) = successors.iter().position(|successor| *successor == node) else {
+            return;
+        };
+        // The best successor stands at once, the others give it time.
+        let wait = if place == 0 {
+            core::time::Duration::ZERO
+        } else {
+            let timing = &self.settings.timing;
+            let doubled = timing.retry_backoff.saturating_mul(4 << place.min(16));
+            let most = doubled.min(timing.election_backoff_max);
+            most + self.jitter(most, env)
+        };
+        let deadline = env.now().after(wait);
+        self.arm_election(deadline, env);
+    }
+}

@@ -1,0 +1,151 @@
+//! When a broker fetches, and from whom: one fetch in flight for each leader, covering all the
+//! partitions that follow it.
+//!
+//! What an answer does to a partition lives in [`super::follower`].
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::config::NodeConfig;
+use crate::env::{Channel, Env};
+use crate::error_code::ErrorCode;
+use crate::event::{RpcError, TimerKey};
+use crate::msg::{FetchRequest, FetchResponse, FetchTopic, Request, Response};
+use crate::types::{BrokerEpoch, LeaderEpoch, Monotonic, NodeId, Offset, PartitionId, TopicRef};
+
+use super::follower::AfterFetch;
+use super::{Fact, Partition};
+
+/// What one fetch asked for: which partition, in which epoch, from where. In the request's order.
+type Asked = Vec<(PartitionId, LeaderEpoch, Offset)>;
+
+/// All fetchers of a broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Fetchers {
+    /// Fetches that wait for their answer.
+    in_flight: BTreeMap<NodeId, Asked>,
+    /// Partitions that wait after an error, and until when.
+    delayed: BTreeMap<PartitionId, Monotonic>,
+}
+
+impl Fetchers {
+    /// Sends what can be sent. Called when a role changed, a log is ready for more, a back-off or
+    /// a fetch ended; `broker_epoch` goes into the request (KIP-903).
+    pub fn run(
+        &mut self,
+        partitions: &[Option<Partition>],
+        broker_epoch: BrokerEpoch,
+        config: &NodeConfig,
+        env: &mut dyn Env,
+    ) {
+        let mut wanted: BTreeMap<NodeId, Vec<&Partition>> = BTreeMap::new();
+        for partition in partitions.iter().flatten() {
+            let Some(leader) = partition.fetches_from() else { continue };
+            if partition.log().is_ready()
+                && !self.in_flight.contains_key(&leader)
+                && !self.delayed.contains_key(&partition.id())
+            {
+                wanted.entry(leader).or_default().push(partition);
+            }
+        }
+        for (leader, partitions) in wanted {
+            // A fetch that leaves a partition out would be parked at the leader for as long as the
+            // others are quiet; so it waits until all have their data where it counts.
+            if !partitions.iter().all(|partition| partition.may_fetch()) {
+                continue;
+            }
+            let request = Self::request(&partitions, broker_epoch, config);
+            let asked =
+                partitions.iter().map(|p| (p.id(), p.leader_epoch(), p.log().log_end())).collect();
+            self.in_flight.insert(leader, asked);
+            let timeout = config.request_timeout + config.replica_fetch_wait_max;
+            env.request(leader, Channel::ReplicaFetch, timeout, Request::Fetch(request));
+        }
+    }
+
+    fn request(
+        partitions: &[&Partition],
+        broker_epoch: BrokerEpoch,
+        config: &NodeConfig,
+    ) -> FetchRequest {
+        let mut topics: Vec<FetchTopic> = Vec::new();
+        for partition in partitions {
+            let id = partition.topic_partition().topic;
+            let part = partition.next_fetch(config.replica_fetch_max_bytes);
+            match topics.iter_mut().find(|topic| topic.topic.id == id) {
+                Some(topic) => topic.partitions.push(part),
+                None => topics.push(FetchTopic {
+                    topic: TopicRef { name: partition.topic().into(), id },
+                    partitions: [part].into(),
+                }),
+            }
+        }
+        FetchRequest {
+            replica: config.node,
+            replica_epoch: broker_epoch,
+            max_wait_ms: i32::try_from(config.replica_fetch_wait_max.as_millis())
+                .unwrap_or(i32::MAX),
+            min_bytes: 1,
+            topics,
+            ..FetchRequest::default()
+        }
+    }
+
+    /// The outcome of the fetch from `leader`.
+    pub fn on_outcome(
+        &mut self,
+        leader: NodeId,
+        outcome: Result<Response, RpcError>,
+        partitions: &mut [Option<Partition>],
+        config: &NodeConfig,
+        env: &mut dyn Env,
+        facts: &mut Vec<Fact>,
+    ) {
+        let Some(asked) = self.in_flight.remove(&leader) else { return };
+        let mut answers = match outcome {
+            Ok(Response::Fetch(response)) if response.error == ErrorCode::None => index(response),
+            // Without an answer every partition waits; so does one that the answer leaves out.
+            Ok(_) | Err(_) => BTreeMap::new(),
+        };
+        for (id, epoch, offset) in asked {
+            let Some(partition) = partitions.get_mut(id.0 as usize).and_then(Option::as_mut) else {
+                continue;
+            };
+            let after = match answers.remove(&partition.topic_partition()) {
+                Some(answer) => partition.on_fetched(epoch, offset, answer, env, facts),
+                None => AfterFetch::BackOff,
+            };
+            if after == AfterFetch::BackOff && partition.fetches_from() == Some(leader) {
+                let deadline = env.now().after(config.replica_fetch_backoff);
+                self.delayed.insert(id, deadline);
+                env.arm(TimerKey::ReplicaFetchBackoff(leader), deadline);
+            }
+        }
+    }
+
+    /// The partition has another role: whatever it waited for is over.
+    pub fn on_role_changed(&mut self, partition: PartitionId) {
+        self.delayed.remove(&partition);
+    }
+
+    /// The end of a back-off. Takes what is due; a stale firing finds nothing.
+    pub fn on_timer(&mut self, now: Monotonic) {
+        self.delayed.retain(|_, deadline| *deadline > now);
+    }
+}
+
+fn index(
+    response: FetchResponse,
+) -> BTreeMap<crate::types::TopicPartition, crate::msg::FetchPartitionResponse> {
+    let mut answers = BTreeMap::new();
+    for topic in response.topics {
+        for partition in topic.partitions {
+            let key = crate::types::TopicPartition {
+                topic: topic.topic.id,
+                partition: partition.partition,
+            };
+            answers.insert(key, partition);
+        }
+    }
+    answers
+}

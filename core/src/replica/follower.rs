@@ -1,0 +1,137 @@
+//! What a follower does with fetched data: append, cut where the leader's log diverges, follow its
+//! high watermark.
+//!
+//! Sources: KIP-101, KIP-279, KIP-320; Kafka's `AbstractFetcherThread`. When to fetch and from whom
+//! lives in [`super::fetcher`].
+
+use alloc::vec::Vec;
+
+use crate::env::Env;
+use crate::error_code::ErrorCode;
+use crate::msg::{FetchPartition, FetchPartitionResponse};
+use crate::note::{Note, TruncationReason};
+use crate::types::{EpochEndOffset, LeaderEpoch, NodeId, Offset, Uuid};
+
+use super::{Fact, Partition, Role};
+
+/// Whether the fetcher may go on with this partition at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AfterFetch {
+    /// Yes.
+    Continue,
+    /// After a back-off.
+    BackOff,
+}
+
+impl Partition {
+    /// Whom this replica fetches from, if it follows someone.
+    pub fn fetches_from(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Follower { leader, .. } => *leader,
+            Role::None | Role::Leader(_) => None,
+        }
+    }
+
+    /// Whether all that was fetched so far counts, so that the next fetch's offset may claim it:
+    /// the fetch offset is the acknowledgement, and under flush-before-ack it must not run ahead
+    /// of the disk.
+    pub fn may_fetch(&self) -> bool {
+        self.log.is_ready() && self.log.counted_end() >= self.log.log_end()
+    }
+
+    /// This partition's part of the next fetch.
+    pub fn next_fetch(&self, max_bytes: u32) -> FetchPartition {
+        FetchPartition {
+            partition: self.topic_partition.partition,
+            current_leader_epoch: self.leader_epoch(),
+            fetch_offset: self.log.log_end(),
+            last_fetched_epoch: self.log.last_epoch(),
+            log_start_offset: self.log.log_start(),
+            max_bytes: i32::try_from(max_bytes).unwrap_or(i32::MAX),
+            replica_directory_id: Uuid::ZERO,
+            high_watermark: Offset(i64::MAX),
+        }
+    }
+
+    /// The leader's answer to a fetch that was sent in `epoch` from `fetch_offset`. One for another
+    /// epoch or position is dropped: the log has moved meanwhile.
+    pub fn on_fetched(
+        &mut self,
+        epoch: LeaderEpoch,
+        fetch_offset: Offset,
+        response: FetchPartitionResponse,
+        env: &mut dyn Env,
+        facts: &mut Vec<Fact>,
+    ) -> AfterFetch {
+        let follows = matches!(&self.role, Role::Follower { epoch: ours, .. } if *ours == epoch);
+        if !follows || !self.log.is_ready() || self.log.log_end() != fetch_offset {
+            return AfterFetch::Continue;
+        }
+        match response.error {
+            ErrorCode::None => {}
+            ErrorCode::OffsetOutOfRange => return self.on_out_of_range(&response, env),
+            _ => return AfterFetch::BackOff,
+        }
+        if let Some(diverging) = response.diverging_epoch {
+            // Neither records nor high watermark of such an answer count (KAFKA-14704).
+            return self.on_diverging(diverging, env);
+        }
+        let first = self.log.log_end();
+        for batch in response.records {
+            if self.log.append_as_follower(batch.detached(), env).is_err() {
+                return AfterFetch::BackOff;
+            }
+        }
+        let end = self.log.log_end();
+        if end > first {
+            env.note(Note::FollowerAppended { partition: self.topic_partition, epoch, first, end });
+        }
+        self.follow_high_watermark(response.high_watermark, env, facts);
+        AfterFetch::Continue
+    }
+
+    fn follow_high_watermark(&mut self, leaders: Offset, env: &mut dyn Env, facts: &mut Vec<Fact>) {
+        let (from, to) = (self.high_watermark, leaders.min(self.log.log_end()));
+        if to > from {
+            self.high_watermark = to;
+            let partition = self.topic_partition;
+            env.note(Note::HighWatermark { partition, leader: false, from, to });
+            facts.push(Fact::HighWatermarkAdvanced(self.id));
+        }
+    }
+
+    /// Cuts to where our log and the leader's part. If we never had the epoch that it names, we
+    /// cut to the end of our largest smaller one and ask again with that (KIP-279).
+    fn on_diverging(&mut self, leaders: EpochEndOffset, env: &mut dyn Env) -> AfterFetch {
+        let log_end = self.log.log_end();
+        let ours = self.log.epochs().end_offset_for(leaders.epoch, log_end);
+        let to = match ours {
+            Some(ours) if ours.epoch == leaders.epoch => ours.end_offset.min(leaders.end_offset),
+            Some(ours) => ours.end_offset,
+            None => leaders.end_offset,
+        };
+        self.truncate(to.min(log_end), TruncationReason::Diverging, env);
+        AfterFetch::Continue
+    }
+
+    fn on_out_of_range(
+        &mut self,
+        response: &FetchPartitionResponse,
+        env: &mut dyn Env,
+    ) -> AfterFetch {
+        if response.log_start_offset > self.log.log_end() {
+            // Everything that we have was deleted at the leader.
+            self.log.truncate_fully_and_start_at(response.log_start_offset, env);
+            self.high_watermark = response.log_start_offset;
+        } else if response.high_watermark >= Offset::ZERO
+            && self.log.last_epoch() == LeaderEpoch::NONE
+            && self.log.log_end() > response.high_watermark
+        {
+            let reason = TruncationReason::LeaderEndsBefore;
+            self.truncate(response.high_watermark, reason, env);
+        } else {
+            return AfterFetch::BackOff;
+        }
+        AfterFetch::Continue
+    }
+}

@@ -1,0 +1,383 @@
+//! What only a partition's leader knows: its followers' progress, the in-sync set, who waits for
+//! the high watermark.
+//!
+//! Sources: Kafka's `Partition.scala` and `Replica.scala`; KIP-101 (epoch start), KIP-497 (maximal
+//! ISR), KIP-841 and KIP-903 (who may join), KIP-966 (no advance below min ISR). The log itself and
+//! the high watermark's value live in [`super::Partition`].
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::event::ReplyTo;
+use crate::flaw::{Flaw, FlawSet};
+use crate::types::{BrokerEpoch, LeaderEpoch, Monotonic, NodeId, Offset};
+
+use super::isr::IsrState;
+
+/// How far a follower has come, as its fetches tell.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FollowerProgress {
+    /// Its log end: the offset of its last fetch. `None` until it fetched in this epoch.
+    pub log_end: Option<Offset>,
+    /// When it was last known to have everything.
+    pub last_caught_up: Monotonic,
+    /// The leader's end at its last fetch, and when that was.
+    last_fetch: Option<(Offset, Monotonic)>,
+    /// The broker epoch in its last fetch; [`BrokerEpoch::NONE`] until then (KIP-903).
+    pub broker_epoch: BrokerEpoch,
+    /// The epoch under which the metadata knows it as alive: neither fenced nor shutting down.
+    pub alive_as: Option<BrokerEpoch>,
+}
+
+/// What waits in a leader, by the offset that it waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Waiters {
+    waiting: BTreeSet<(Offset, ReplyTo)>,
+}
+
+impl Waiters {
+    /// Waits until everything below `needs` is reached.
+    pub fn add(&mut self, needs: Offset, reply_to: ReplyTo) {
+        self.waiting.insert((needs, reply_to));
+    }
+
+    /// Stops waiting.
+    pub fn remove(&mut self, needs: Offset, reply_to: ReplyTo) {
+        self.waiting.remove(&(needs, reply_to));
+    }
+
+    /// The next one that `reached` satisfies, taken out.
+    pub fn pop(&mut self, reached: Offset) -> Option<(Offset, ReplyTo)> {
+        let first = *self.waiting.first().filter(|(needs, _)| *needs <= reached)?;
+        self.waiting.remove(&first);
+        Some(first)
+    }
+
+    /// Everyone, taken out.
+    pub fn drain(&mut self) -> Vec<ReplyTo> {
+        core::mem::take(&mut self.waiting).into_iter().map(|(_, reply_to)| reply_to).collect()
+    }
+
+    /// Nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+/// A leader's state; volatile, built anew with each epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LeaderState {
+    /// The epoch that it leads in.
+    pub epoch: LeaderEpoch,
+    /// The log end when the epoch began.
+    pub epoch_start: Offset,
+    /// The in-sync set.
+    pub isr: IsrState,
+    /// Everyone else in the assignment.
+    pub followers: BTreeMap<NodeId, FollowerProgress>,
+    /// acks=1: waiting for our own log.
+    pub local_waiters: Waiters,
+    /// acks=all: waiting for the high watermark.
+    pub replicated_waiters: Waiters,
+    /// Deadline of the next look for followers that fell behind.
+    pub isr_check: Monotonic,
+}
+
+/// The limits that a leader's rules need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LeaderRules {
+    /// This node.
+    pub me: NodeId,
+    /// `min.insync.replicas`, at most the number of replicas.
+    pub min_isr: usize,
+    /// `replica.lag.time.max.ms`.
+    pub lag_max: Duration,
+    /// Left-out rules.
+    pub flaws: FlawSet,
+}
+
+impl LeaderState {
+    /// A fresh epoch. Followers in the ISR are taken to have been caught up at `now`, so that they
+    /// have `replica.lag.time.max.ms` to fetch for the first time; others are not.
+    pub fn new(
+        epoch: LeaderEpoch,
+        epoch_start: Offset,
+        isr: IsrState,
+        replicas: &[NodeId],
+        rules: &LeaderRules,
+        now: Monotonic,
+    ) -> LeaderState {
+        let followers = replicas
+            .iter()
+            .filter(|node| **node != rules.me)
+            .map(|node| {
+                let in_isr = isr.members().contains(node);
+                let progress = FollowerProgress {
+                    log_end: None,
+                    last_caught_up: if in_isr { now } else { Monotonic(0) },
+                    last_fetch: None,
+                    broker_epoch: BrokerEpoch::NONE,
+                    alive_as: None,
+                };
+                (*node, progress)
+            })
+            .collect();
+        LeaderState {
+            epoch,
+            epoch_start,
+            isr,
+            followers,
+            local_waiters: Waiters::default(),
+            replicated_waiters: Waiters::default(),
+            isr_check: Monotonic(0),
+        }
+    }
+
+    /// Fewer committed members than `min.insync.replicas`?
+    pub fn is_under_min_isr(&self, rules: &LeaderRules) -> bool {
+        self.isr.members().len() < rules.min_isr
+    }
+
+    /// Takes a follower's fetch for what it says: it holds everything below `offset`.
+    /// `leader_end` is our log end from before the fetch was read, so that appends meanwhile do
+    /// not keep it out. Returns false, and changes nothing, for a fetch of an earlier incarnation.
+    pub fn on_follower_fetch(
+        &mut self,
+        follower: NodeId,
+        broker_epoch: BrokerEpoch,
+        offset: Offset,
+        leader_end: Offset,
+        now: Monotonic,
+    ) -> bool {
+        let Some(progress) = self.followers.get_mut(&follower) else { return false };
+        if broker_epoch < progress.broker_epoch {
+            return false;
+        }
+        if offset >= leader_end {
+            progress.last_caught_up = now;
+        } else if let Some((end, at)) = progress.last_fetch
+            && offset >= end
+        {
+            // It has reached what was our end when it last asked: it was caught up then.
+            progress.last_caught_up = progress.last_caught_up.max(at);
+        }
+        progress.log_end = Some(offset);
+        progress.last_fetch = Some((leader_end, now));
+        progress.broker_epoch = broker_epoch;
+        true
+    }
+
+    fn is_eligible(progress: &FollowerProgress) -> bool {
+        progress.alive_as.is_some_and(|alive| alive == progress.broker_epoch)
+    }
+
+    /// The ISR to ask for so that `follower` joins, if it may: it is alive under the broker epoch
+    /// that it fetches with, and it has reached both the high watermark and the start of our epoch
+    /// (a new leader's high watermark may be stale, KAFKA-7128).
+    pub fn expansion(
+        &self,
+        follower: NodeId,
+        high_watermark: Offset,
+        rules: &LeaderRules,
+    ) -> Option<Vec<NodeId>> {
+        if self.isr.proposal().is_some() || self.isr.members().contains(&follower) {
+            return None;
+        }
+        let progress = self.followers.get(&follower)?;
+        let log_end = progress.log_end?;
+        let reaches_epoch = log_end >= self.epoch_start || rules.flaws.has(Flaw::EarlyIsrJoin);
+        if !(Self::is_eligible(progress) && log_end >= high_watermark && reaches_epoch) {
+            return None;
+        }
+        let mut isr = self.isr.members().to_vec();
+        isr.push(follower);
+        Some(isr)
+    }
+
+    fn is_lagging(
+        progress: &FollowerProgress,
+        leader_end: Offset,
+        rules: &LeaderRules,
+        now: Monotonic,
+    ) -> bool {
+        progress.log_end != Some(leader_end) && progress.last_caught_up.after(rules.lag_max) < now
+    }
+
+    /// The ISR to ask for so that those who fell behind leave, if there are any.
+    pub fn shrink(
+        &self,
+        leader_end: Offset,
+        rules: &LeaderRules,
+        now: Monotonic,
+    ) -> Option<Vec<NodeId>> {
+        if self.isr.proposal().is_some() {
+            return None;
+        }
+        let stays = |node: &NodeId| {
+            self.followers
+                .get(node)
+                .is_none_or(|progress| !Self::is_lagging(progress, leader_end, rules, now))
+        };
+        let isr: Vec<NodeId> = self.isr.members().iter().copied().filter(stays).collect();
+        (isr.len() < self.isr.members().len()).then_some(isr)
+    }
+
+    /// Whether the high watermark waits for this follower: it is in the maximal ISR, or it is
+    /// caught up and may join any moment.
+    fn counts(
+        &self,
+        node: NodeId,
+        progress: &FollowerProgress,
+        leader_end: Offset,
+        rules: &LeaderRules,
+        now: Monotonic,
+    ) -> bool {
+        if rules.flaws.has(Flaw::HighWatermarkByCommittedIsr) {
+            return self.isr.members().contains(&node);
+        }
+        self.isr.is_maximal_member(node)
+            || (Self::is_eligible(progress) && !Self::is_lagging(progress, leader_end, rules, now))
+    }
+
+    /// Where the high watermark may stand: what everyone who counts holds; `None` while the ISR is
+    /// below `min.insync.replicas` (strict min ISR, KIP-966). `own_end` is what our own log counts,
+    /// `leader_end` its end.
+    pub fn high_watermark(
+        &self,
+        own_end: Offset,
+        leader_end: Offset,
+        rules: &LeaderRules,
+        now: Monotonic,
+    ) -> Option<Offset> {
+        if self.is_under_min_isr(rules) {
+            return None;
+        }
+        let mut lowest = own_end;
+        for (node, progress) in &self.followers {
+            let reached = progress.log_end.unwrap_or(Offset::ZERO);
+            if reached < lowest && self.counts(*node, progress, leader_end, rules, now) {
+                lowest = reached;
+            }
+        }
+        Some(lowest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::PartitionEpoch;
+    use alloc::vec;
+
+    const ME: NodeId = NodeId(1);
+    const B: NodeId = NodeId(2);
+    const C: NodeId = NodeId(3);
+    const SECOND: u64 = 1_000_000_000;
+
+    fn rules(flaws: FlawSet) -> LeaderRules {
+        LeaderRules { me: ME, min_isr: 2, lag_max: Duration::from_secs(2), flaws }
+    }
+
+    fn leader(isr: &[NodeId], epoch_start: i64, rules: &LeaderRules) -> LeaderState {
+        let isr = IsrState::committed(isr.to_vec(), PartitionEpoch(7));
+        let now = Monotonic(10 * SECOND);
+        let mut leader =
+            LeaderState::new(LeaderEpoch(3), Offset(epoch_start), isr, &[ME, B, C], rules, now);
+        for progress in leader.followers.values_mut() {
+            progress.alive_as = Some(BrokerEpoch(5));
+        }
+        leader
+    }
+
+    fn fetch(leader: &mut LeaderState, node: NodeId, offset: i64, end: i64, seconds: u64) {
+        let now = Monotonic(seconds * SECOND);
+        assert!(leader.on_follower_fetch(node, BrokerEpoch(5), Offset(offset), Offset(end), now));
+    }
+
+    #[test]
+    fn the_high_watermark_is_the_lowest_of_those_who_count() {
+        let rules = rules(FlawSet::NONE);
+        let mut leader = leader(&[ME, B, C], 0, &rules);
+        let now = Monotonic(11 * SECOND);
+        let watermark =
+            |leader: &LeaderState| leader.high_watermark(Offset(9), Offset(10), &rules, now);
+        assert_eq!(watermark(&leader), Some(Offset(0)), "nobody fetched yet");
+        fetch(&mut leader, B, 7, 10, 11);
+        fetch(&mut leader, C, 8, 10, 11);
+        assert_eq!(watermark(&leader), Some(Offset(7)));
+        fetch(&mut leader, B, 10, 10, 11);
+        fetch(&mut leader, C, 10, 10, 11);
+        assert_eq!(watermark(&leader), Some(Offset(9)), "our own log counts as far as it counts");
+    }
+
+    #[test]
+    fn below_min_isr_nothing_is_committed() {
+        let rules = rules(FlawSet::NONE);
+        let leader = leader(&[ME], 0, &rules);
+        let now = Monotonic(20 * SECOND);
+        assert_eq!(leader.high_watermark(Offset(5), Offset(5), &rules, now), None);
+    }
+
+    #[test]
+    fn a_pending_member_holds_the_high_watermark_back() {
+        let planted = FlawSet::NONE.with(Flaw::HighWatermarkByCommittedIsr);
+        for (flaws, expected) in [(FlawSet::NONE, 4), (planted, 8)] {
+            let rules = rules(flaws);
+            let mut leader = leader(&[ME, B], 0, &rules);
+            fetch(&mut leader, B, 8, 8, 11);
+            fetch(&mut leader, C, 4, 8, 11);
+            leader.isr.propose(vec![ME, B, C]);
+            // Long after C was last caught up, so that only its being proposed counts.
+            let now = Monotonic(60 * SECOND);
+            let high_watermark = leader.high_watermark(Offset(8), Offset(8), &rules, now);
+            assert_eq!(high_watermark, Some(Offset(expected)));
+        }
+    }
+
+    #[test]
+    fn a_follower_joins_only_at_the_start_of_the_epoch() {
+        let planted = FlawSet::NONE.with(Flaw::EarlyIsrJoin);
+        for (flaws, joins) in [(FlawSet::NONE, false), (planted, true)] {
+            let rules = rules(flaws);
+            // The epoch began at 10, but the high watermark is still 5.
+            let mut leader = leader(&[ME, B], 10, &rules);
+            fetch(&mut leader, C, 6, 10, 11);
+            assert_eq!(leader.expansion(C, Offset(5), &rules).is_some(), joins);
+            fetch(&mut leader, C, 10, 10, 11);
+            assert!(leader.expansion(C, Offset(5), &rules).is_some());
+        }
+    }
+
+    #[test]
+    fn only_a_live_incarnation_joins() {
+        let rules = rules(FlawSet::NONE);
+        let mut leader = leader(&[ME, B], 0, &rules);
+        fetch(&mut leader, C, 10, 10, 11);
+        leader.followers.get_mut(&C).expect("a replica").alive_as = None;
+        assert!(leader.expansion(C, Offset(5), &rules).is_none(), "fenced (KIP-841)");
+        leader.followers.get_mut(&C).expect("a replica").alive_as = Some(BrokerEpoch(6));
+        assert!(leader.expansion(C, Offset(5), &rules).is_none(), "rebooted since (KIP-903)");
+        let now = Monotonic(12 * SECOND);
+        assert!(leader.on_follower_fetch(C, BrokerEpoch(6), Offset(3), Offset(10), now));
+        let stale = leader.on_follower_fetch(C, BrokerEpoch(5), Offset(10), Offset(10), now);
+        assert!(!stale, "a fetch of the incarnation before claims nothing");
+        assert_eq!(leader.followers[&C].log_end, Some(Offset(3)));
+    }
+
+    #[test]
+    fn who_does_not_keep_up_leaves() {
+        let rules = rules(FlawSet::NONE);
+        let mut leader = leader(&[ME, B, C], 0, &rules);
+        fetch(&mut leader, B, 10, 10, 12);
+        fetch(&mut leader, C, 4, 10, 12);
+        let at = |seconds: u64| Monotonic(seconds * SECOND);
+        assert_eq!(leader.shrink(Offset(10), &rules, at(12)), None, "C had until 12 s");
+        assert_eq!(leader.shrink(Offset(10), &rules, at(13)), Some(vec![ME, B]));
+        // At 13 s C reaches what was the end at its fetch of 12 s: it was caught up then.
+        fetch(&mut leader, C, 10, 15, 13);
+        fetch(&mut leader, B, 15, 15, 13);
+        assert_eq!(leader.shrink(Offset(15), &rules, at(14)), None);
+        assert_eq!(leader.shrink(Offset(15), &rules, at(15)), Some(vec![ME, B]));
+    }
+}
