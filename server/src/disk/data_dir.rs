@@ -1,0 +1,84 @@
+//! The data directory as a whole: it exists, can be written, and is ours alone.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::ServeError;
+
+/// A data directory, locked for this process until the value is dropped (or the process ends, in
+/// whatever way).
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Creates the directory where it is missing and locks it.
+    ///
+    /// # Errors
+    /// If it cannot be created or written, or another process has it.
+    pub fn open(path: &Path) -> Result<DataDir, ServeError> {
+        let refuse = |what: &'static str| {
+            move |error: io::Error| ServeError::DataDir { path: path.to_path_buf(), what, error }
+        };
+        std::fs::create_dir_all(path).map_err(refuse("create"))?;
+        std::fs::read_dir(path).map_err(refuse("read"))?;
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path.join(super::LOCK_FILE))
+            .map_err(refuse("write to"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Only to be helpful: the lock says no, whatever the file says.
+                let _ = lock.read_to_string(&mut holder);
+                let holder = holder.trim().parse().ok();
+                return Err(ServeError::DataDirLocked { path: path.to_path_buf(), holder });
+            }
+            Err(TryLockError::Error(error)) => return Err(refuse("lock")(error)),
+        }
+        let pid = format!("{}\n", std::process::id());
+        lock.set_len(0)
+            .and_then(|()| lock.rewind())
+            .and_then(|()| lock.write_all(pid.as_bytes()))
+            .map_err(refuse("write to"))?;
+        Ok(DataDir { path: path.to_path_buf(), _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_at_a_time() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let first = DataDir::open(dir.path()).expect("nobody has it");
+        let second = DataDir::open(dir.path()).expect_err("the first has it");
+        let text = second.to_string();
+        assert!(text.contains("in use"), "{text}");
+        assert!(text.contains(&std::process::id().to_string()), "{text}");
+        drop(first);
+        DataDir::open(dir.path()).expect("it was given back");
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_told() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("file");
+        std::fs::write(&path, "not a directory").expect("it can be written");
+        let error = DataDir::open(&path).expect_err("it is a file").to_string();
+        assert!(error.contains("file"), "{error}");
+    }
+}
