@@ -1,1 +1,24 @@
 //! The world outside: tokio, sockets and files under the core's state machines.
+//!
+//! [`TokioEnv`] is the seam over the real world, [`Reactor`] the loop that drives a machine with
+//! it, [`serve`] a whole node. No protocol rule lives here: what is decided is decided in
+//! `wavetank-core`, and bytes become values in `wavetank-wire`.
+
+mod config;
+mod disk;
+mod env;
+mod error;
+mod limits;
+mod net;
+mod notes;
+mod reactor;
+mod serve;
+mod timers;
+
+pub use config::{DEFAULT_LISTEN, ServerConfig};
+pub use disk::{DataDir, DiskPool};
+pub use env::{NoteHook, TokioEnv};
+pub use error::ServeError;
+pub use net::{NetCommand, NetHandle, NetLimits, NetThread, start as start_network};
+pub use reactor::{Machine, Reactor};
+pub use serve::{DEFAULT_DATA, ServeOptions, Server, init_logging, serve};

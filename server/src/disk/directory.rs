@@ -171,8 +171,8 @@ impl Directory {
                     Err(error) => self.fail(file, DiskOpKind::Namespace, &error, done),
                 }
             }
-            DiskOp::SyncDir { dir } => match sync_directory(&self.path) {
-                Ok(()) => done.push(DiskDone::DirSynced { dir }),
+            DiskOp::SyncDir { dir, by, serial } => match sync_directory(&self.path) {
+                Ok(()) => done.push(DiskDone::DirSynced { dir, by, serial }),
                 Err(error) => self.fail(whole(dir), DiskOpKind::Sync, &error, done),
             },
             DiskOp::RemoveDir { dir } => {

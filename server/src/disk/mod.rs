@@ -157,7 +157,7 @@ fn directory_of(op: &DiskOp) -> DirId {
     match op {
         DiskOp::OpenDir { dir, .. }
         | DiskOp::Rename { dir, .. }
-        | DiskOp::SyncDir { dir }
+        | DiskOp::SyncDir { dir, .. }
         | DiskOp::RemoveDir { dir } => *dir,
         DiskOp::Create { file, .. }
         | DiskOp::Append { file, .. }

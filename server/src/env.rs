@@ -1,0 +1,149 @@
+//! The real world behind the seam: [`TokioEnv`] collects what a machine asks for during a batch of
+//! steps, and hands it to the disk threads and the network thread when the driver flushes.
+//!
+//! When to step and when to flush is the driver's business (`reactor`); sockets live in `net`,
+//! files in `disk`.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use wavetank_core::env::{Channel, Clock, Disk, DiskOp, Network, Probe, Random, Site, Timers};
+use wavetank_core::event::{ReplyTo, TimerKey};
+use wavetank_core::msg::{Request, Response};
+use wavetank_core::note::Note;
+use wavetank_core::types::{Endpoint, Monotonic, NodeId, WallTime};
+
+use crate::disk::DiskPool;
+use crate::net::{NetCommand, NetHandle};
+use crate::timers::TimerQueue;
+
+/// What is called with each note, on the core thread.
+pub type NoteHook = Box<dyn FnMut(&Note) + Send>;
+
+/// The seam over threads, files and sockets.
+pub struct TokioEnv {
+    origin: Instant,
+    now: Monotonic,
+    wall: WallTime,
+    pub(crate) timers: TimerQueue,
+    disk: DiskPool,
+    disk_out: Vec<DiskOp>,
+    net: Option<NetHandle>,
+    net_out: Vec<NetCommand>,
+    on_note: NoteHook,
+}
+
+impl TokioEnv {
+    /// An Env over these threads. Without a network its requests go nowhere, which only suits a
+    /// machine that makes none.
+    pub fn new(disk: DiskPool, net: Option<NetHandle>, on_note: NoteHook) -> TokioEnv {
+        let mut env = TokioEnv {
+            origin: Instant::now(),
+            now: Monotonic(0),
+            wall: WallTime(0),
+            timers: TimerQueue::default(),
+            disk,
+            disk_out: Vec::new(),
+            net,
+            net_out: Vec::new(),
+            on_note,
+        };
+        env.tick();
+        env
+    }
+
+    /// Reads both clocks; what they say then holds for one step.
+    pub(crate) fn tick(&mut self) {
+        let elapsed = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.now = Monotonic(elapsed.max(self.now.0));
+        self.wall = WallTime(match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
+        });
+    }
+
+    /// How long until `deadline`, by the clock as it stands now.
+    pub(crate) fn until(&self, deadline: Monotonic) -> Duration {
+        let at = Duration::from_nanos(deadline.0);
+        at.saturating_sub(self.origin.elapsed())
+    }
+
+    /// Hands over what was submitted since the last flush.
+    pub(crate) fn flush(&mut self) {
+        if !self.disk_out.is_empty() {
+            self.disk.submit(self.disk_out.drain(..));
+        }
+        if !self.net_out.is_empty()
+            && let Some(net) = &self.net
+        {
+            net.send(std::mem::take(&mut self.net_out));
+        }
+    }
+}
+
+impl Clock for TokioEnv {
+    fn now(&self) -> Monotonic {
+        self.now
+    }
+    fn wall(&self) -> WallTime {
+        self.wall
+    }
+}
+
+impl Timers for TokioEnv {
+    fn arm(&mut self, key: TimerKey, deadline: Monotonic) {
+        self.timers.arm(key, deadline);
+    }
+    fn disarm(&mut self, key: TimerKey) {
+        self.timers.disarm(key);
+    }
+}
+
+impl Network for TokioEnv {
+    fn request(&mut self, peer: NodeId, channel: Channel, timeout: Duration, request: Request) {
+        self.net_out.push(NetCommand::Request { peer, channel, timeout, request });
+    }
+    fn respond(&mut self, to: ReplyTo, response: Response) {
+        self.net_out.push(NetCommand::Respond { to, response });
+    }
+    fn no_response(&mut self, to: ReplyTo) {
+        self.net_out.push(NetCommand::NoResponse { to });
+    }
+    fn disconnect(&mut self, to: ReplyTo) {
+        self.net_out.push(NetCommand::Disconnect { to });
+    }
+    fn learn_peer(&mut self, peer: NodeId, endpoint: &Endpoint) {
+        self.net_out.push(NetCommand::LearnPeer { peer, endpoint: endpoint.clone() });
+    }
+}
+
+impl Disk for TokioEnv {
+    fn submit(&mut self, op: DiskOp) {
+        self.disk_out.push(op);
+    }
+}
+
+impl Random for TokioEnv {
+    fn draw(&mut self, _site: Site, bound: u64) -> u64 {
+        assert!(bound > 0, "a draw needs at least one outcome");
+        // Without entropy no id is unique and no jitter is a jitter: nothing sensible can go on.
+        let bits = getrandom::u64().expect("the operating system gives random numbers");
+        if bound == u64::MAX {
+            return bits;
+        }
+        // Fixed-point scaling; its bias is below bound / 2^64.
+        (u128::from(bits) * u128::from(bound) >> 64) as u64
+    }
+}
+
+impl Probe for TokioEnv {
+    fn note(&mut self, note: Note) {
+        crate::notes::trace(&note);
+        (self.on_note)(&note);
+    }
+}
+
+impl std::fmt::Debug for TokioEnv {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokioEnv").field("now", &self.now).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,164 @@
+//! Why the server did not start, or ended: what was attempted, why it failed, what to do.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use wavetank_core::event::{DiskError, DiskOpKind};
+
+/// An end that is not a graceful stop.
+#[derive(Debug)]
+pub enum ServeError {
+    /// The configuration file cannot be read.
+    ConfigUnreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The configuration says something that cannot be used. The text names file, line, key and
+    /// what would be right.
+    Config(String),
+    /// The data directory cannot be used.
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// What was attempted.
+        what: &'static str,
+        /// Why it failed.
+        error: io::Error,
+    },
+    /// Another process uses the data directory.
+    DataDirLocked {
+        /// Which.
+        path: PathBuf,
+        /// The other process, if it is known.
+        holder: Option<u32>,
+    },
+    /// The address cannot be listened on.
+    Listen {
+        /// Which.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The operating system gives no thread or no event queue.
+    Start(io::Error),
+    /// A disk operation failed while serving.
+    Disk {
+        /// The data directory.
+        path: PathBuf,
+        /// The operation.
+        op: DiskOpKind,
+        /// Why.
+        error: DiskError,
+    },
+    /// What lies in the data directory is not this node's, or cannot be trusted.
+    Refused {
+        /// The data directory.
+        path: PathBuf,
+        /// The core's reason.
+        reason: String,
+    },
+    /// A graceful stop took too long; what was acknowledged is recovered at the next start.
+    StopTimedOut,
+}
+
+impl ServeError {
+    /// The process's exit code: 2 for usage and environment, 1 for a failure while serving.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            ServeError::ConfigUnreadable { .. }
+            | ServeError::Config(_)
+            | ServeError::DataDir { .. }
+            | ServeError::DataDirLocked { .. }
+            | ServeError::Listen { .. }
+            | ServeError::Start(_)
+            | ServeError::Refused { .. } => 2,
+            ServeError::Disk { .. } | ServeError::StopTimedOut => 1,
+        }
+    }
+
+    pub(crate) fn listen(address: SocketAddr, error: io::Error) -> ServeError {
+        ServeError::Listen { address: address.to_string(), error }
+    }
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServeError::ConfigUnreadable { path, error } => write!(
+                f,
+                "cannot read the configuration file {}: {error}. Give a readable TOML file with \
+                 --config, or none for a single node with everything embedded",
+                path.display()
+            ),
+            ServeError::Config(text) => f.write_str(text),
+            ServeError::DataDir { path, what, error } => write!(
+                f,
+                "cannot {what} the data directory {}: {error}. Name a directory that this user may \
+                 create and write, with --data or log.dirs",
+                path.display()
+            ),
+            ServeError::DataDirLocked { path, holder } => {
+                write!(f, "the data directory {} is in use by another process", path.display())?;
+                if let Some(pid) = holder {
+                    write!(f, " (process {pid})")?;
+                }
+                f.write_str(". Stop that one first, or name another directory with --data or log.dirs")
+            }
+            ServeError::Listen { address, error } => {
+                write!(f, "cannot listen on {address}: {error}. ")?;
+                f.write_str(match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "Another process has the port; stop it, or give another address with \
+                         --listen or listeners (port 0 takes any free one)"
+                    }
+                    io::ErrorKind::AddrNotAvailable => {
+                        "No interface of this machine has that address; see --listen or listeners"
+                    }
+                    io::ErrorKind::PermissionDenied => {
+                        "Ports below 1024 need privileges; give another with --listen or listeners"
+                    }
+                    _ => "Give another address with --listen or listeners",
+                })
+            }
+            ServeError::Start(error) => write!(
+                f,
+                "the operating system refused a thread, socket or timer: {error}. Look at the \
+                 limits of this user (ulimit -a)"
+            ),
+            ServeError::Disk { path, op, error } => {
+                write!(
+                    f,
+                    "the data directory {} failed while serving ({op:?}: {error:?}; the log tells \
+                     which file and why), and a failed write is never tried again. ",
+                    path.display()
+                )?;
+                f.write_str(match error {
+                    DiskError::Full => "Make room on the device, then start the node again",
+                    DiskError::Io => {
+                        "Check the device; if it is broken, start the node with an empty directory \
+                         on a good one, and it copies its partitions from the other replicas"
+                    }
+                    DiskError::Refused => {
+                        "Check the directory's owner, permissions and mount, then start again"
+                    }
+                })
+            }
+            ServeError::Refused { path, reason } => write!(
+                f,
+                "the node will not start on the data directory {}: {reason}. Nothing was changed. \
+                 Name the directory that belongs to this node and cluster, or restore it",
+                path.display()
+            ),
+            ServeError::StopTimedOut => f.write_str(
+                "the graceful stop took too long, and the process ends without it. What was \
+                 acknowledged is recovered at the next start",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}

@@ -1,0 +1,229 @@
+//! Frames: a length and that many bytes, read without trusting the length, written without a copy.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::Arc;
+
+/// Granularity of the memory for large frames, in bytes; also what each frame has for free.
+pub(super) const UNIT: usize = 256 << 10;
+
+/// How much more is made room for at a time, in bytes.
+const CHUNK: usize = 64 << 10;
+
+/// How long a large frame may wait for others to give their memory back.
+const MEMORY_WAIT: Duration = Duration::from_secs(30);
+
+/// Most buffers handed to the kernel at once.
+const MAX_SLICES: usize = 64;
+
+/// Why no frame could be read.
+#[derive(Debug)]
+pub(super) enum FrameError {
+    /// The connection broke.
+    Io(io::Error),
+    /// It ended inside a frame.
+    Half {
+        /// Bytes of it that had come.
+        got: usize,
+    },
+    /// The declared length is negative or above the limit.
+    Length {
+        /// As declared.
+        declared: i32,
+        /// The limit.
+        limit: usize,
+    },
+    /// The memory for large requests stayed taken.
+    NoMemory,
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FrameError::Io(error) => write!(f, "the connection broke: {error}"),
+            FrameError::Half { got } => {
+                write!(f, "the connection ended inside a frame, after {got} of its bytes")
+            }
+            FrameError::Length { declared, limit } => write!(
+                f,
+                "a frame declares {declared} bytes; 0 to {limit} are allowed \
+                 (socket.request.max.bytes)"
+            ),
+            FrameError::NoMemory => f.write_str(
+                "the memory for large requests (queued.max.request.bytes) stayed taken for 30 s",
+            ),
+        }
+    }
+}
+
+/// A frame without its length, and the memory that it counts against while it is in use.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) bytes: Bytes,
+    pub(super) _memory: Option<OwnedSemaphorePermit>,
+}
+
+/// Reads the next frame; what has been read beyond it stays in `buffer`. `None` at a clean end.
+pub(super) async fn read_frame(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    limit: usize,
+    large: Option<&Arc<Semaphore>>,
+) -> Result<Option<Frame>, FrameError> {
+    while buffer.len() < 4 {
+        if fill(stream, buffer, CHUNK / 8).await? == 0 {
+            return match buffer.len() {
+                0 => Ok(None),
+                got => Err(FrameError::Half { got }),
+            };
+        }
+    }
+    let declared = i32::from_be_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
+    let length = usize::try_from(declared)
+        .ok()
+        .filter(|length| *length <= limit)
+        .ok_or(FrameError::Length { declared, limit })?;
+    buffer.advance(4);
+    let mut memory: Option<OwnedSemaphorePermit> = None;
+    while buffer.len() < length {
+        // Room is made as bytes come, never for what is only declared.
+        let room = (length - buffer.len()).min(CHUNK.max(buffer.len()));
+        if let Some(large) = large {
+            let held = memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+            let wanted = ((buffer.len() + room) / UNIT).saturating_sub(held);
+            if wanted > 0 {
+                let wanted = u32::try_from(wanted).expect("a frame is below 2 GiB");
+                let more = Arc::clone(large).acquire_many_owned(wanted);
+                let more = tokio::time::timeout(MEMORY_WAIT, more)
+                    .await
+                    .map_err(|_| FrameError::NoMemory)?
+                    .expect("the semaphore is never closed");
+                match &mut memory {
+                    Some(memory) => memory.merge(more),
+                    None => memory = Some(more),
+                }
+            }
+        }
+        if fill(stream, buffer, room).await? == 0 {
+            return Err(FrameError::Half { got: 4 + buffer.len() });
+        }
+    }
+    Ok(Some(Frame { bytes: buffer.split_to(length).freeze(), _memory: memory }))
+}
+
+/// Reads what is there, at most about `room` bytes. 0 at the end.
+pub(super) async fn fill(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    room: usize,
+) -> Result<usize, FrameError> {
+    buffer.reserve(room);
+    stream.read_buf(buffer).await.map_err(FrameError::Io)
+}
+
+/// Bytes on their way out, in order.
+#[derive(Debug, Default)]
+pub(super) struct OutQueue {
+    parts: VecDeque<Bytes>,
+}
+
+impl OutQueue {
+    pub(super) fn push(&mut self, parts: impl IntoIterator<Item = Bytes>) {
+        self.parts.extend(parts.into_iter().filter(|part| !part.is_empty()));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Writes once; what was not taken stays. Nothing is lost if the future is dropped.
+    pub(super) async fn write_some(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<()> {
+        let mut written = {
+            let slices: Vec<IoSlice<'_>> =
+                self.parts.iter().take(MAX_SLICES).map(|part| IoSlice::new(part)).collect();
+            stream.write_vectored(&slices).await?
+        };
+        if written == 0 {
+            return Err(io::Error::from(io::ErrorKind::WriteZero));
+        }
+        while let Some(first) = self.parts.front_mut() {
+            if first.len() > written {
+                first.advance(written);
+                break;
+            }
+            written -= first.len();
+            self.parts.pop_front();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8], limit: usize) -> (Result<Option<Frame>, FrameError>, BytesMut) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        let mut buffer = BytesMut::new();
+        let mut stream = bytes;
+        let result = runtime.block_on(read_frame(&mut stream, &mut buffer, limit, None));
+        (result, buffer)
+    }
+
+    #[test]
+    fn whole_half_and_impossible_frames() {
+        let (frame, rest) = read(b"\0\0\0\x03abcdef", 10);
+        assert_eq!(frame.expect("whole").expect("a frame").bytes, &b"abc"[..]);
+        assert_eq!(rest, &b"def"[..]);
+        assert!(matches!(read(b"", 10).0, Ok(None)));
+        assert!(matches!(read(b"\0\0", 10).0, Err(FrameError::Half { got: 2 })));
+        assert!(matches!(read(b"\0\0\0\x03ab", 10).0, Err(FrameError::Half { got: 6 })));
+        assert!(matches!(read(b"\0\0\0\x0b", 10).0, Err(FrameError::Length { declared: 11, .. })));
+        assert!(matches!(read(b"\xff\xff\xff\xff", 10).0, Err(FrameError::Length { .. })));
+    }
+
+    #[test]
+    fn a_declared_length_takes_no_memory() {
+        // Declares 100 MB and sends ten bytes.
+        let (frame, buffer) = read(b"\x06\0\0\0abcdefghij", 200 << 20);
+        assert!(matches!(frame, Err(FrameError::Half { got: 14 })));
+        assert!(buffer.capacity() <= 4 * CHUNK, "{}", buffer.capacity());
+    }
+
+    #[test]
+    fn large_frames_wait_for_memory() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        let large = Arc::new(Semaphore::new(2));
+        let mut bytes = ((2 * UNIT + 5) as i32).to_be_bytes().to_vec();
+        bytes.resize(4 + 2 * UNIT + 5, 7);
+        let first = runtime.block_on(async {
+            let mut stream = &bytes[..];
+            read_frame(&mut stream, &mut BytesMut::new(), 4 * UNIT, Some(&large)).await
+        });
+        let first = first.expect("whole").expect("a frame");
+        assert_eq!(large.available_permits(), 0);
+        let second = runtime.block_on(async {
+            let mut stream = &bytes[..];
+            read_frame(&mut stream, &mut BytesMut::new(), 4 * UNIT, Some(&large)).await
+        });
+        assert!(matches!(second, Err(FrameError::NoMemory)));
+        drop(first);
+        assert_eq!(large.available_permits(), 2);
+    }
+}

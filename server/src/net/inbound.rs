@@ -1,0 +1,186 @@
+//! One connection on which requests arrive: a frame is read, decoded and given to the core; the
+//! next one waits until it is answered (KAFKA.md, item 67).
+//!
+//! What cannot be decoded is logged and closes the connection, as Kafka does: there is no error
+//! code for bytes that are no request.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use wavetank_core::event::{ConnectionId, Event, ReplyTo};
+use wavetank_core::msg::Response;
+
+use super::Shared;
+use super::codec::{self, Incoming};
+use super::frame::{self, FrameError, OutQueue, read_frame};
+
+/// How much of later requests is read while one is being answered, in bytes.
+const READ_AHEAD: usize = 64 << 10;
+
+/// The core's answer to the request at hand.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Response(Response),
+    Nothing,
+    Disconnect,
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+enum Closed {
+    /// The client went away between requests.
+    ByPeer,
+    /// The core wanted it, or is gone.
+    ByUs,
+    /// No whole request for too long.
+    Idle,
+    /// The client does not take its answer.
+    Stalled,
+    /// The socket broke.
+    Io(io::Error),
+    /// The client sent what is no request.
+    Frame(FrameError),
+    /// The client sent what is no request that we know.
+    Decode(codec::Undecodable),
+}
+
+/// Tells the core and the dispatcher when the task ends, however it does.
+struct Goodbye {
+    shared: Arc<Shared>,
+    connection: ConnectionId,
+    gone: UnboundedSender<ConnectionId>,
+}
+
+impl Drop for Goodbye {
+    fn drop(&mut self) {
+        self.shared.deliver(Event::ConnectionClosed { connection: self.connection });
+        // The dispatcher may have ended first.
+        let _ = self.gone.send(self.connection);
+    }
+}
+
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    connection: ConnectionId,
+    stream: TcpStream,
+    from: SocketAddr,
+    replies: UnboundedReceiver<(i32, Reply)>,
+    gone: UnboundedSender<ConnectionId>,
+) {
+    let _goodbye = Goodbye { shared: Arc::clone(&shared), connection, gone };
+    // Answers are written whole; waiting to fill a packet only delays them.
+    let _ = stream.set_nodelay(true);
+    tracing::debug!(%from, connection = connection.0, "connected");
+    let mut inbound = Inbound { shared, connection, stream, replies, buffer: BytesMut::new() };
+    let Err(closed) = inbound.serve().await;
+    match closed {
+        Closed::ByPeer | Closed::ByUs => {
+            tracing::debug!(%from, connection = connection.0, ?closed, "closed");
+        }
+        Closed::Io(error) => tracing::debug!(%from, connection = connection.0, %error, "broke"),
+        Closed::Idle => tracing::info!(%from, "closed a connection: idle for too long"),
+        Closed::Stalled => {
+            tracing::warn!(%from, "closed a connection: the client does not take its answer");
+        }
+        Closed::Frame(error) => tracing::warn!(%from, %error, "closed a connection: not a frame"),
+        Closed::Decode(error) => {
+            tracing::warn!(%from, %error, "closed a connection: not a request that we can answer");
+        }
+    }
+}
+
+struct Inbound {
+    shared: Arc<Shared>,
+    connection: ConnectionId,
+    stream: TcpStream,
+    replies: UnboundedReceiver<(i32, Reply)>,
+    buffer: BytesMut,
+}
+
+enum Never {}
+
+impl Inbound {
+    async fn serve(&mut self) -> Result<Never, Closed> {
+        let shared = Arc::clone(&self.shared);
+        let limits = &shared.limits;
+        loop {
+            let next = read_frame(
+                &mut self.stream,
+                &mut self.buffer,
+                limits.max_frame,
+                Some(&shared.large),
+            );
+            let frame = tokio::select! {
+                frame = tokio::time::timeout(limits.max_idle, next) => match frame {
+                    Err(_) => return Err(Closed::Idle),
+                    Ok(Err(FrameError::Io(error))) => return Err(Closed::Io(error)),
+                    Ok(Err(error)) => return Err(Closed::Frame(error)),
+                    Ok(Ok(None)) => return Err(Closed::ByPeer),
+                    Ok(Ok(Some(frame))) => frame,
+                },
+                // Between requests the only thing to come from the core is its end.
+                _ = self.replies.recv() => return Err(Closed::ByUs),
+            };
+            let (context, request) = match codec::decode_request(frame.bytes.clone()) {
+                Ok(Incoming::Request { context, request }) => (context, request),
+                Ok(Incoming::AnswerAtOnce(parts)) => {
+                    self.write(parts).await?;
+                    continue;
+                }
+                Err(error) => return Err(Closed::Decode(error)),
+            };
+            let from =
+                ReplyTo { connection: self.connection, correlation: context.correlation };
+            self.shared.deliver(Event::Request { from, version: context.version, request });
+            match self.reply(context.correlation).await? {
+                Reply::Response(response) => {
+                    let parts = codec::encode_response(&context, response);
+                    self.write(parts).await?;
+                }
+                Reply::Nothing => {}
+                Reply::Disconnect => return Err(Closed::ByUs),
+            }
+            drop(frame);
+        }
+    }
+
+    /// Waits for the core's answer, and notices meanwhile when the client goes away.
+    async fn reply(&mut self, correlation: i32) -> Result<Reply, Closed> {
+        loop {
+            let room = READ_AHEAD.saturating_sub(self.buffer.len());
+            tokio::select! {
+                reply = self.replies.recv() => {
+                    let (answered, reply) = reply.ok_or(Closed::ByUs)?;
+                    assert_eq!(answered, correlation, "the core answers the request at hand");
+                    return Ok(reply);
+                }
+                read = frame::fill(&mut self.stream, &mut self.buffer, room), if room > 0 => {
+                    match read {
+                        Ok(0) => return Err(Closed::ByPeer),
+                        Ok(_) => {}
+                        Err(FrameError::Io(error)) => return Err(Closed::Io(error)),
+                        Err(error) => return Err(Closed::Frame(error)),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write(&mut self, parts: Vec<bytes::Bytes>) -> Result<(), Closed> {
+        let mut out = OutQueue::default();
+        out.push(parts);
+        while !out.is_empty() {
+            let some = out.write_some(&mut self.stream);
+            match tokio::time::timeout(self.shared.limits.write_stall, some).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(Closed::Io(error)),
+                Err(_) => return Err(Closed::Stalled),
+            }
+        }
+        Ok(())
+    }
+}

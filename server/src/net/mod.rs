@@ -1,0 +1,296 @@
+//! The network: one thread with a tokio runtime, which accepts connections, talks to peers, and
+//! turns frames into events and answers into frames.
+//!
+//! The core sends it commands in batches and gets events back; it never waits for it. What a frame
+//! means is `codec`'s business (and `wavetank-wire`'s), one connection that requests come in on is
+//! `inbound`'s, one that they go out on is `outbound`'s.
+
+mod codec;
+mod frame;
+mod inbound;
+mod outbound;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use wavetank_core::env::Channel;
+use wavetank_core::event::{ConnectionId, Event, ReplyTo};
+use wavetank_core::msg::{Request, Response};
+use wavetank_core::types::{Endpoint, NodeId};
+
+use crate::limits::AbortOnPanic;
+use inbound::Reply;
+use outbound::Outgoing;
+
+/// What the core asks of the network; see [`wavetank_core::env::Network`].
+#[derive(Debug)]
+pub enum NetCommand {
+    /// Send a request.
+    Request {
+        /// To whom.
+        peer: NodeId,
+        /// On which connection.
+        channel: Channel,
+        /// For how long to wait, from now.
+        timeout: Duration,
+        /// What.
+        request: Request,
+    },
+    /// Answer.
+    Respond {
+        /// Whom.
+        to: ReplyTo,
+        /// With what.
+        response: Response,
+    },
+    /// End a request without an answer.
+    NoResponse {
+        /// Whose.
+        to: ReplyTo,
+    },
+    /// Close the connection.
+    Disconnect {
+        /// Whose.
+        to: ReplyTo,
+    },
+    /// Where a peer listens.
+    LearnPeer {
+        /// Who.
+        peer: NodeId,
+        /// Where.
+        endpoint: Endpoint,
+    },
+}
+
+/// Bounds of what others may make this node use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetLimits {
+    /// `socket.request.max.bytes`: the largest frame, in bytes.
+    pub max_frame: usize,
+    /// `connections.max.idle.ms`: how long a connection may stay without a whole request.
+    pub max_idle: Duration,
+    /// `max.connections`.
+    pub max_connections: usize,
+    /// `queued.max.request.bytes`: bytes of large requests held at once; small ones (up to 256 KiB)
+    /// are bounded by the number of connections.
+    pub request_memory: usize,
+    /// How long a peer may take nothing of an answer before its connection is closed.
+    pub write_stall: Duration,
+}
+
+impl Default for NetLimits {
+    fn default() -> NetLimits {
+        NetLimits {
+            max_frame: 100 << 20,
+            max_idle: Duration::from_secs(600),
+            max_connections: (crate::limits::file_descriptors() / 2).min(4096),
+            request_memory: 256 << 20,
+            write_stall: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Sends commands to the network thread. When the last one is dropped, the thread finishes the
+/// answers that are on their way and ends.
+#[derive(Clone, Debug)]
+pub struct NetHandle {
+    commands: UnboundedSender<Vec<NetCommand>>,
+}
+
+impl NetHandle {
+    /// Hands over commands, in order.
+    pub fn send(&self, commands: Vec<NetCommand>) {
+        // The thread ends before the core only when the process does.
+        let _ = self.commands.send(commands);
+    }
+}
+
+/// The running network thread.
+#[derive(Debug)]
+pub struct NetThread {
+    /// Where it listens.
+    pub local: SocketAddr,
+    thread: JoinHandle<()>,
+}
+
+impl NetThread {
+    /// Waits for the end that dropping the [`NetHandle`]s causes.
+    pub fn join(self) {
+        // A panicked thread has ended the process already.
+        let _ = self.thread.join();
+    }
+}
+
+/// Starts the thread on a bound listener.
+///
+/// # Errors
+/// If the operating system gives no thread or event queue.
+pub fn start(
+    listener: TcpListener,
+    node: NodeId,
+    peers: BTreeMap<NodeId, Endpoint>,
+    limits: NetLimits,
+    inbox: Sender<Event>,
+) -> io::Result<(NetHandle, NetThread)> {
+    listener.set_nonblocking(true)?;
+    let local = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (commands, receiver) = unbounded_channel();
+    let thread = std::thread::Builder::new().name("network".into()).spawn(move || {
+        let _guard = AbortOnPanic("network");
+        let _context = runtime.enter();
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .expect("a bound, non-blocking listener can be registered");
+        drop(_context);
+        let shared = Arc::new(Shared {
+            inbox,
+            node,
+            large: Arc::new(Semaphore::new(limits.request_memory.max(limits.max_frame) / frame::UNIT)),
+            limits,
+        });
+        runtime.block_on(Dispatcher::new(shared, peers).run(listener, receiver));
+    })?;
+    Ok((NetHandle { commands }, NetThread { local, thread }))
+}
+
+/// What every connection's task needs.
+#[derive(Debug)]
+struct Shared {
+    inbox: Sender<Event>,
+    node: NodeId,
+    limits: NetLimits,
+    /// Units of memory for the part of requests beyond the free allowance.
+    large: Arc<Semaphore>,
+}
+
+impl Shared {
+    fn deliver(&self, event: Event) {
+        // The core is gone when the process ends; then nobody needs to know.
+        let _ = self.inbox.send(event);
+    }
+}
+
+struct Dispatcher {
+    shared: Arc<Shared>,
+    peers: BTreeMap<NodeId, Endpoint>,
+    inbound: BTreeMap<ConnectionId, UnboundedSender<(i32, Reply)>>,
+    outbound: BTreeMap<(NodeId, Channel), UnboundedSender<Outgoing>>,
+    next_connection: u64,
+    refused: u64,
+}
+
+impl Dispatcher {
+    fn new(shared: Arc<Shared>, peers: BTreeMap<NodeId, Endpoint>) -> Dispatcher {
+        Dispatcher {
+            shared,
+            peers,
+            inbound: BTreeMap::new(),
+            outbound: BTreeMap::new(),
+            next_connection: 1,
+            refused: 0,
+        }
+    }
+
+    async fn run(
+        mut self,
+        listener: tokio::net::TcpListener,
+        mut commands: UnboundedReceiver<Vec<NetCommand>>,
+    ) {
+        let (gone_sender, mut gone) = unbounded_channel();
+        loop {
+            tokio::select! {
+                batch = commands.recv() => match batch {
+                    Some(batch) => batch.into_iter().for_each(|command| self.command(command)),
+                    None => break,
+                },
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, from)) => self.accept(stream, from, &gone_sender),
+                    Err(error) => {
+                        // Out of descriptors, most likely: leave room for others to end.
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+                Some(connection) = gone.recv() => {
+                    self.inbound.remove(&connection);
+                }
+            }
+        }
+        // The core has ended. Let the answers that it gave last reach the sockets.
+        drop(listener);
+        let mut open = self.inbound.len();
+        self.inbound.clear();
+        let drain = async {
+            while open > 0 && gone.recv().await.is_some() {
+                open -= 1;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(1), drain).await.is_err() {
+            tracing::info!("some connections did not take their last answer in time");
+        }
+    }
+
+    fn command(&mut self, command: NetCommand) {
+        match command {
+            NetCommand::Respond { to, response } => self.reply(to, Reply::Response(response)),
+            NetCommand::NoResponse { to } => self.reply(to, Reply::Nothing),
+            NetCommand::Disconnect { to } => self.reply(to, Reply::Disconnect),
+            NetCommand::LearnPeer { peer, endpoint } => {
+                self.peers.insert(peer, endpoint);
+            }
+            NetCommand::Request { peer, channel, timeout, request } => {
+                let shared = &self.shared;
+                let sender = self.outbound.entry((peer, channel)).or_insert_with(|| {
+                    let (sender, receiver) = unbounded_channel();
+                    tokio::spawn(outbound::run(Arc::clone(shared), peer, channel, receiver));
+                    sender
+                });
+                let endpoint = self.peers.get(&peer).cloned();
+                let deadline = tokio::time::Instant::now() + timeout;
+                // The task ends only with the runtime.
+                let _ = sender.send(Outgoing { endpoint, deadline, request });
+            }
+        }
+    }
+
+    fn reply(&mut self, to: ReplyTo, reply: Reply) {
+        if let Some(connection) = self.inbound.get(&to.connection) {
+            // A connection that is gone needs no answer.
+            let _ = connection.send((to.correlation, reply));
+        }
+    }
+
+    fn accept(
+        &mut self,
+        stream: tokio::net::TcpStream,
+        from: SocketAddr,
+        gone: &UnboundedSender<ConnectionId>,
+    ) {
+        if self.inbound.len() >= self.shared.limits.max_connections {
+            self.refused += 1;
+            // One line for each power of two: a flood must not flood the log.
+            if self.refused.is_power_of_two() {
+                tracing::warn!(
+                    %from,
+                    refused = self.refused,
+                    limit = self.shared.limits.max_connections,
+                    "refused a connection: as many as max.connections allows are open"
+                );
+            }
+            return;
+        }
+        let connection = ConnectionId(self.next_connection);
+        self.next_connection += 1;
+        let (sender, receiver) = unbounded_channel();
+        self.inbound.insert(connection, sender);
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(inbound::run(shared, connection, stream, from, receiver, gone.clone()));
+    }
+}

@@ -1,0 +1,247 @@
+//! One connection to a peer on one channel: opened when there is something to send, versions
+//! agreed at its start (ApiVersions), answers matched in order.
+//!
+//! Each request has exactly one outcome, and the outcomes of a channel come in the order of
+//! sending. A timeout or a broken frame breaks the connection, as in Kafka's clients; whether the
+//! peer acted on what was in flight is then unknown.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
+use wavetank_core::env::Channel;
+use wavetank_core::event::{Event, RpcError};
+use wavetank_core::msg::{ApiKey, Request, Response};
+use wavetank_core::types::{Endpoint, NodeId};
+
+use super::Shared;
+use super::codec;
+use super::frame::{self, FrameError, OutQueue, read_frame};
+
+/// `reconnect.backoff.ms`: between two attempts to reach a peer, so that a machine that tries again
+/// at once does not spin.
+const RECONNECT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// A request on its way.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    /// Where the peer listens, if anybody knows.
+    pub(super) endpoint: Option<Endpoint>,
+    pub(super) deadline: Instant,
+    pub(super) request: Request,
+}
+
+/// The versions that a peer speaks: key to (least, greatest).
+pub(super) type Versions = BTreeMap<i16, (i16, i16)>;
+
+/// Runs until nobody can send any more.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    peer: NodeId,
+    channel: Channel,
+    mut requests: UnboundedReceiver<Outgoing>,
+) {
+    let client_id = format!("wavetank-{}-{channel:?}", shared.node);
+    let mut last_attempt: Option<Instant> = None;
+    while let Some(first) = requests.recv().await {
+        let outcome = |outcome| shared.deliver(Event::Rpc { peer, channel, outcome });
+        if let Some(last) = last_attempt {
+            tokio::time::sleep_until((last + RECONNECT_BACKOFF).min(first.deadline)).await;
+        }
+        last_attempt = Some(Instant::now());
+        let limit = shared.limits.max_frame;
+        let connecting = connect(first.endpoint.as_ref(), &client_id, limit);
+        let (stream, versions) = match tokio::time::timeout_at(first.deadline, connecting).await {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(error)) => {
+                tracing::debug!(peer = peer.0, ?channel, %error, "cannot connect");
+                outcome(Err(RpcError::Disconnected));
+                continue;
+            }
+            Err(_) => {
+                outcome(Err(RpcError::TimedOut));
+                continue;
+            }
+        };
+        let mut session = Session {
+            client_id: &client_id,
+            versions,
+            deliver: &outcome,
+            next_correlation: 0,
+            in_flight: VecDeque::new(),
+            out: OutQueue::default(),
+        };
+        session.send(first);
+        let why = session.serve(stream, &mut requests, limit).await;
+        tracing::debug!(peer = peer.0, ?channel, %why, "disconnected");
+    }
+}
+
+async fn connect(
+    endpoint: Option<&Endpoint>,
+    client_id: &str,
+    limit: usize,
+) -> io::Result<(TcpStream, Versions)> {
+    let endpoint = endpoint.ok_or_else(|| io::Error::other("the peer's address is not known"))?;
+    let mut stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+    stream.set_nodelay(true)?;
+    let mut buffer = BytesMut::new();
+    let (_, mut version) = codec::supported(ApiKey::ApiVersions);
+    loop {
+        let mut out = OutQueue::default();
+        out.push(codec::api_versions_request(version, client_id));
+        while !out.is_empty() {
+            out.write_some(&mut stream).await?;
+        }
+        let frame = read_frame(&mut stream, &mut buffer, limit, None)
+            .await
+            .map_err(|error| io::Error::other(error.to_string()))?
+            .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        match codec::agree(frame.bytes, version).map_err(io::Error::other)? {
+            codec::Agreement::Versions(versions) => return Ok((stream, versions)),
+            codec::Agreement::TryAgain(lower) => version = lower,
+        }
+    }
+}
+
+struct InFlight {
+    correlation: i32,
+    api: ApiKey,
+    version: i16,
+    deadline: Instant,
+    /// Set once the outcome is known, while earlier ones are not.
+    outcome: Option<Result<Response, RpcError>>,
+}
+
+struct Session<'a> {
+    client_id: &'a str,
+    versions: Versions,
+    deliver: &'a (dyn Fn(Result<Response, RpcError>) + Sync),
+    next_correlation: i32,
+    in_flight: VecDeque<InFlight>,
+    out: OutQueue,
+}
+
+impl Session<'_> {
+    fn send(&mut self, outgoing: Outgoing) {
+        let Outgoing { deadline, request, .. } = outgoing;
+        let api = request.api();
+        let correlation = self.next_correlation;
+        self.next_correlation = self.next_correlation.wrapping_add(1) & i32::MAX;
+        let mut entry = InFlight { correlation, api, version: 0, deadline, outcome: None };
+        match codec::encode_request(&self.versions, correlation, self.client_id, &request) {
+            Ok((version, parts)) => {
+                entry.version = version;
+                self.out.push(parts);
+                if let Request::Produce(produce) = &request
+                    && produce.acks == 0
+                {
+                    entry.outcome = Some(Ok(Response::Produce(Default::default())));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(?api, %error, "a request cannot be sent to this peer");
+                entry.outcome = Some(Err(RpcError::Unsupported));
+            }
+        }
+        self.in_flight.push_back(entry);
+        self.settle();
+    }
+
+    /// Delivers the outcomes that are known, up to the first that is not.
+    fn settle(&mut self) {
+        while let Some(outcome) = self.in_flight.front_mut().and_then(|head| head.outcome.take()) {
+            self.in_flight.pop_front();
+            (self.deliver)(outcome);
+        }
+    }
+
+    /// The connection is over: everything in flight gets its outcome.
+    fn fail_all(&mut self, fallback: RpcError) {
+        let now = Instant::now();
+        for entry in self.in_flight.drain(..) {
+            let timed_out = entry.deadline <= now;
+            let error = if timed_out { RpcError::TimedOut } else { fallback };
+            (self.deliver)(entry.outcome.unwrap_or(Err(error)));
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        mut stream: TcpStream,
+        requests: &mut UnboundedReceiver<Outgoing>,
+        limit: usize,
+    ) -> String {
+        let (mut reader, mut writer) = stream.split();
+        let mut buffer = BytesMut::new();
+        let (error, why) = loop {
+            let deadline = self.in_flight.iter().map(|entry| entry.deadline).min();
+            let expiry = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            tokio::select! {
+                outgoing = requests.recv() => match outgoing {
+                    Some(outgoing) => self.send(outgoing),
+                    None => break (RpcError::Disconnected, "this node ends".into()),
+                },
+                read = frame::fill(&mut reader, &mut buffer, 16 << 10) => match read {
+                    Ok(0) => break (RpcError::Disconnected, "the peer closed".into()),
+                    Ok(_) => match self.answers(&mut buffer, limit) {
+                        Ok(()) => {}
+                        Err(why) => break (RpcError::Unsupported, why),
+                    },
+                    Err(error) => break (RpcError::Disconnected, error.to_string()),
+                },
+                wrote = self.out.write_some(&mut writer), if !self.out.is_empty() => {
+                    if let Err(error) = wrote {
+                        break (RpcError::Disconnected, error.to_string());
+                    }
+                }
+                () = tokio::time::sleep_until(expiry), if deadline.is_some() => {
+                    break (RpcError::Disconnected, "a request timed out".into());
+                }
+            }
+        };
+        self.fail_all(error);
+        why
+    }
+
+    /// Takes the whole frames out of the buffer.
+    fn answers(&mut self, buffer: &mut BytesMut, limit: usize) -> Result<(), String> {
+        while let Some(frame) = whole_frame(buffer, limit)? {
+            let waiting = self.in_flight.iter_mut().find(|entry| entry.outcome.is_none());
+            let entry = waiting.ok_or("an answer to nothing that was asked")?;
+            let response = codec::decode_response(entry.api, entry.version, frame);
+            let (correlation, response) =
+                response.map_err(|error| format!("answer to {:?}: {error}", entry.api))?;
+            if correlation != entry.correlation {
+                return Err(format!(
+                    "an answer to request {correlation} where {} was expected",
+                    entry.correlation
+                ));
+            }
+            entry.outcome = Some(Ok(response));
+            self.settle();
+        }
+        Ok(())
+    }
+}
+
+/// The next frame, if all of it is there.
+fn whole_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<bytes::Bytes>, String> {
+    let Some(&length) = buffer.first_chunk::<4>() else { return Ok(None) };
+    let declared = i32::from_be_bytes(length);
+    let length = usize::try_from(declared)
+        .ok()
+        .filter(|length| *length <= limit)
+        .ok_or_else(|| FrameError::Length { declared, limit }.to_string())?;
+    if buffer.len() < 4 + length {
+        return Ok(None);
+    }
+    let mut frame = buffer.split_to(4 + length);
+    let _ = frame.split_to(4);
+    Ok(Some(frame.freeze()))
+}

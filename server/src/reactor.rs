@@ -1,0 +1,121 @@
+//! The core loop: takes every ready event, steps the machine with each, then flushes what the
+//! steps submitted. One thread; the only one that touches the machine.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use wavetank_core::broker::{Broker, Status};
+use wavetank_core::env::Env;
+use wavetank_core::event::Event;
+
+use crate::env::TokioEnv;
+
+/// Most events between two flushes: bounds how long the first of a batch waits for its answer.
+const BATCH: usize = 256;
+
+/// A state machine that the loop can drive: the broker, or a toy in a test.
+pub trait Machine {
+    /// One event.
+    fn step(&mut self, event: Event, env: &mut dyn Env);
+    /// Whether the loop should go on; looked at after each step.
+    fn status(&self) -> Status;
+}
+
+impl Machine for Broker {
+    fn step(&mut self, event: Event, env: &mut dyn Env) {
+        Broker::step(self, event, env);
+    }
+    fn status(&self) -> Status {
+        Broker::status(self)
+    }
+}
+
+/// The inbox and the Env of one machine.
+#[derive(Debug)]
+pub struct Reactor {
+    inbox: Receiver<Event>,
+    env: TokioEnv,
+}
+
+impl Reactor {
+    /// Joins the inbox that the disk and the network send to with the Env that submits to them.
+    pub fn new(inbox: Receiver<Event>, env: TokioEnv) -> Reactor {
+        Reactor { inbox, env }
+    }
+
+    /// The Env, with its clocks read anew: for whoever drives a machine by hand. What is submitted
+    /// leaves with the next [`Reactor::wait`] or [`Reactor::flush`].
+    pub fn env(&mut self) -> &mut TokioEnv {
+        self.env.tick();
+        &mut self.env
+    }
+
+    /// Hands over what was submitted.
+    pub fn flush(&mut self) {
+        self.env.flush();
+    }
+
+    /// Flushes, then appends to `events` what is ready, due timers first; waits for the first of
+    /// them at most `patience` (`None`: as long as it takes). False if nobody is left who could
+    /// send anything and no timer is armed.
+    pub fn wait(&mut self, patience: Option<Duration>, events: &mut Vec<Event>) -> bool {
+        self.env.flush();
+        self.take_ready(events);
+        if !events.is_empty() {
+            return true;
+        }
+        let timer = self.env.timers.next().map(|deadline| self.env.until(deadline));
+        let limit = match (timer, patience) {
+            (Some(timer), Some(patience)) => Some(timer.min(patience)),
+            (timer, patience) => timer.or(patience),
+        };
+        let first = match limit {
+            Some(limit) => self.inbox.recv_timeout(limit),
+            None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match first {
+            Ok(event) => events.push(event),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => match limit {
+                Some(limit) if timer.is_some() => std::thread::sleep(limit),
+                _ => return false,
+            },
+        }
+        self.take_ready(events);
+        true
+    }
+
+    fn take_ready(&mut self, events: &mut Vec<Event>) {
+        self.env.tick();
+        let now = wavetank_core::env::Clock::now(&self.env);
+        while let Some((key, deadline)) = self.env.timers.pop_due(now) {
+            events.push(Event::Timer { key, deadline });
+        }
+        while events.len() < BATCH
+            && let Ok(event) = self.inbox.try_recv()
+        {
+            events.push(event);
+        }
+    }
+
+    /// Steps the machine until it is done, and tells how it ended.
+    pub fn run(mut self, machine: &mut dyn Machine) -> Status {
+        let mut events = vec![Event::Start];
+        loop {
+            for event in events.drain(..) {
+                self.env.tick();
+                machine.step(event, &mut self.env);
+                match machine.status() {
+                    Status::Starting | Status::Running => {}
+                    ended @ (Status::Stopped | Status::Failed(..) | Status::Refused(..)) => {
+                        self.env.flush();
+                        return ended;
+                    }
+                }
+            }
+            if !self.wait(None, &mut events) {
+                return Status::Stopped;
+            }
+        }
+    }
+}

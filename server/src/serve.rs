@@ -1,0 +1,290 @@
+//! One node for real: the core on its thread, disk and network on theirs, from the first look at
+//! the data directory to a graceful stop.
+//!
+//! [`serve`] is the command: it prints the ready line, obeys signals and returns how it ended.
+//! [`Server`] is the same without a terminal, for whoever embeds a node.
+
+use std::io::{self, IsTerminal, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use wavetank_core::broker::{Broker, Status};
+use wavetank_core::event::Event;
+use wavetank_core::note::Note;
+use wavetank_core::types::{Endpoint, NodeId};
+
+use crate::config::{ServerConfig, parse_address};
+use crate::disk::{DataDir, DiskPool};
+use crate::env::TokioEnv;
+use crate::error::ServeError;
+use crate::limits::AbortOnPanic;
+use crate::net::{self, NetThread};
+use crate::reactor::Reactor;
+
+/// Where the data lie if nobody says otherwise, below the working directory.
+pub const DEFAULT_DATA: &str = "wavetank-data";
+
+/// How long a graceful stop may take.
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+/// What the command line says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServeOptions {
+    /// The data directory; wins over `log.dirs`.
+    pub data: Option<PathBuf>,
+    /// `HOST:PORT`; wins over `listeners`. Port 0 takes any free one.
+    pub listen: Option<String>,
+    /// A configuration file; none is one node with everything embedded.
+    pub config: Option<PathBuf>,
+}
+
+impl ServeOptions {
+    fn resolve(&self) -> Result<ServerConfig, ServeError> {
+        let mut config = match &self.config {
+            Some(path) => ServerConfig::from_file(path)?,
+            None => ServerConfig::parse_default(),
+        };
+        if let Some(listen) = &self.listen {
+            config.listen = parse_address(listen).ok_or_else(|| {
+                ServeError::Config(format!(
+                    "--listen is {listen:?}; expected HOST:PORT, as in 127.0.0.1:9092 (port 0 \
+                     takes any free one)"
+                ))
+            })?;
+            config.advertise().map_err(|(_, problem)| ServeError::Config(problem))?;
+        }
+        Ok(config)
+    }
+}
+
+/// What the threads tell whoever waits.
+#[derive(Debug)]
+enum News {
+    /// The broker is registered and unfenced (or the controller takes part in its quorum).
+    Ready,
+    /// The core has ended, and everything that it submitted is on the disk.
+    Ended(Status),
+    /// Somebody wants a graceful stop.
+    Stop,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Server {
+    node: NodeId,
+    local: SocketAddr,
+    advertised: Endpoint,
+    data: PathBuf,
+    inbox: Sender<Event>,
+    news: Receiver<News>,
+    teller: Sender<News>,
+    core: JoinHandle<()>,
+    network: NetThread,
+}
+
+impl Server {
+    /// Starts a node: locks the data directory, binds, starts the threads. It is ready later; see
+    /// [`Server::wait_ready`].
+    ///
+    /// # Errors
+    /// If the configuration, the data directory or the address cannot be used.
+    pub fn start(options: &ServeOptions) -> Result<Server, ServeError> {
+        let mut config = options.resolve()?;
+        let path = options.data.clone().or_else(|| config.log_dir.clone());
+        let path = path.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
+        let data = DataDir::open(&path)?;
+        let listen = &config.listen;
+        let listener = TcpListener::bind((listen.host.as_str(), listen.port)).map_err(|error| {
+            ServeError::Listen { address: format!("{}:{}", listen.host, listen.port), error }
+        })?;
+        let local = listener.local_addr().map_err(ServeError::Start)?;
+        if config.node.endpoint.port == 0 {
+            config.node.endpoint.port = local.port();
+        }
+        let advertised = config.node.endpoint.clone();
+        let mut peers = config.voters.clone();
+        peers.entry(config.node.node).or_insert_with(|| advertised.clone());
+
+        let (inbox, events) = channel();
+        let (teller, news) = channel();
+        let disk = DiskPool::start(&data, inbox.clone()).map_err(ServeError::Start)?;
+        let (handle, network) =
+            net::start(listener, config.node.node, peers, config.limits, inbox.clone())
+                .map_err(ServeError::Start)?;
+        let env = TokioEnv::new(disk, Some(handle), ready_hook(config.node.is_broker, &teller));
+        let reactor = Reactor::new(events, env);
+        let node = config.node.node;
+        let mut broker = Broker::new(config.node);
+        let ended = teller.clone();
+        let core = std::thread::Builder::new()
+            .name("core".into())
+            .spawn(move || {
+                let _guard = AbortOnPanic("core");
+                // Returning from `run` drops the reactor, which finishes the disk's work.
+                let status = reactor.run(&mut broker);
+                // Unlocked only now, when nothing writes any more.
+                drop(data);
+                let _ = ended.send(News::Ended(status));
+            })
+            .map_err(ServeError::Start)?;
+        Ok(Server { node, local, advertised, data: path, inbox, news, teller, core, network })
+    }
+
+    /// The bound address.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// What clients are told to connect to.
+    pub fn advertised(&self) -> &Endpoint {
+        &self.advertised
+    }
+
+    /// Waits until the broker is registered and unfenced. False if that took longer than `within`
+    /// or it ended before; [`Server::join`] tells why.
+    pub fn wait_ready(&self, within: Duration) -> bool {
+        match self.news.recv_timeout(within) {
+            Ok(News::Ready) => true,
+            Ok(other) => {
+                // Keep it for `join`.
+                let _ = self.teller.send(other);
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Asks for a graceful stop: leadership handed over, logs flushed, the shutdown marked clean.
+    pub fn stop(&self) {
+        let _ = self.teller.send(News::Stop);
+    }
+
+    /// Waits for the end, carrying out [`Server::stop`]s.
+    ///
+    /// # Errors
+    /// Why the node failed or refused to go on, or that its stop took too long.
+    pub fn join(self) -> Result<(), ServeError> {
+        self.run(|_| {})
+    }
+
+    fn run(self, mut ready: impl FnMut(&Server)) -> Result<(), ServeError> {
+        let mut give_up: Option<Instant> = None;
+        let status = loop {
+            let patience = give_up.map_or(Duration::from_secs(3600), |at| {
+                at.saturating_duration_since(Instant::now())
+            });
+            match self.news.recv_timeout(patience) {
+                Ok(News::Ready) => ready(&self),
+                Ok(News::Stop) => {
+                    give_up.get_or_insert_with(|| Instant::now() + STOP_WITHIN);
+                    // The core may have ended just now; its news is on the way.
+                    let _ = self.inbox.send(Event::Shutdown);
+                }
+                Ok(News::Ended(status)) => break status,
+                Err(RecvTimeoutError::Timeout) if give_up.is_some() => {
+                    return Err(ServeError::StopTimedOut);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => unreachable!("this value keeps a sender"),
+            }
+        };
+        let Server { data, core, network, inbox, .. } = self;
+        drop(inbox);
+        // A panic in either ends the process before this line.
+        let _ = core.join();
+        network.join();
+        match status {
+            Status::Starting | Status::Running | Status::Stopped => Ok(()),
+            Status::Failed(op, error) => Err(ServeError::Disk { path: data, op, error }),
+            Status::Refused(reason) => Err(ServeError::Refused { path: data, reason }),
+        }
+    }
+}
+
+fn ready_hook(is_broker: bool, teller: &Sender<News>) -> crate::env::NoteHook {
+    let teller = teller.clone();
+    let mut told = false;
+    Box::new(move |note| {
+        let ready = match note {
+            Note::BrokerRunning { .. } => true,
+            Note::QuorumLeader { .. } | Note::QuorumFollower { .. } => !is_broker,
+            _other => false,
+        };
+        if ready && !told {
+            told = true;
+            let _ = teller.send(News::Ready);
+        }
+    })
+}
+
+/// Runs one node until it is told to stop (SIGTERM, SIGINT) or fails. Prints one line on stdout
+/// when it serves, with the bound address as its last word; the log goes to stderr.
+///
+/// # Errors
+/// What was attempted, why it failed, what to do; see [`ServeError::exit_code`].
+pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
+    init_logging();
+    let server = Server::start(options)?;
+    let stop = server.teller.clone();
+    watch_signals(stop).map_err(ServeError::Start)?;
+    tracing::info!(node = server.node.0, address = %server.local, data = %server.data.display(), "started");
+    server.run(|server| {
+        let Endpoint { host, port } = &server.advertised;
+        let advertised = match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        };
+        let mut out = io::stdout().lock();
+        // If nobody reads it, serving is still what was asked for.
+        let _ = writeln!(
+            out,
+            "wavetank: node {} is ready, advertised as {advertised}, listening on {}",
+            server.node, server.local
+        );
+        let _ = out.flush();
+    })
+}
+
+/// Log lines on stderr, `info` and above unless `WAVETANK_LOG` says otherwise (as
+/// `wavetank=debug`). Does nothing where a subscriber is already in place.
+pub fn init_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("WAVETANK_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(colours)
+        .try_init();
+}
+
+/// The first signal asks for a graceful stop, the second ends the process at once.
+fn watch_signals(stop: Sender<News>) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut terminate, mut interrupt) = {
+        let _context = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async {
+            for round in 0.. {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if round == 0 {
+                    tracing::info!("stopping; a second signal ends the process at once");
+                    let _ = stop.send(News::Stop);
+                } else {
+                    tracing::warn!("ended by a second signal, without a graceful stop");
+                    std::process::exit(130);
+                }
+            }
+        });
+    })?;
+    Ok(())
+}
