@@ -388,8 +388,10 @@ fn flatten(
         let Some(value) = value else {
             return Err((
                 Some(line),
-                format!("{key} has a value of no use here; expected text, a number, true or false, \
-                         or a list of these"),
+                format!(
+                    "{key} has a value of no use here; expected text, a number, true or false, \
+                         or a list of these"
+                ),
             ));
         };
         entries.insert(key, Entry { value, line });
@@ -419,9 +421,8 @@ fn word(key: &str, value: &Value) -> Result<String, String> {
 
 /// A TOML list, or Kafka's comma-separated text.
 fn list(value: &Value) -> Vec<String> {
-    let split = |text: &String| {
-        text.split(',').map(|item| item.trim().to_string()).collect::<Vec<_>>()
-    };
+    let split =
+        |text: &String| text.split(',').map(|item| item.trim().to_string()).collect::<Vec<_>>();
     let items = match value {
         Value::Text(text) => split(text),
         Value::List(items) => items.iter().flat_map(split).collect(),
@@ -473,7 +474,8 @@ fn roles(key: &str, value: &Value) -> Result<(bool, bool), String> {
 fn voters(key: &str, value: &Value) -> Result<BTreeMap<NodeId, Endpoint>, String> {
     let mut voters = BTreeMap::new();
     for item in list(value) {
-        let wrong = || format!("{key} has {item:?}; expected \"ID@HOST:PORT\", as in \"1@localhost:9092\"");
+        let wrong =
+            || format!("{key} has {item:?}; expected \"ID@HOST:PORT\", as in \"1@localhost:9092\"");
         let (id, address) = item.split_once('@').ok_or_else(wrong)?;
         let id = id.parse::<i32>().ok().filter(|id| *id >= 0).ok_or_else(wrong)?;
         let endpoint = parse_address(address).filter(|e| e.port != 0).ok_or_else(wrong)?;

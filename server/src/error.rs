@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use wavetank_core::event::{DiskError, DiskOpKind};
@@ -79,10 +78,6 @@ impl ServeError {
             ServeError::Disk { .. } | ServeError::StopTimedOut => 1,
         }
     }
-
-    pub(crate) fn listen(address: SocketAddr, error: io::Error) -> ServeError {
-        ServeError::Listen { address: address.to_string(), error }
-    }
 }
 
 impl fmt::Display for ServeError {
@@ -106,7 +101,9 @@ impl fmt::Display for ServeError {
                 if let Some(pid) = holder {
                     write!(f, " (process {pid})")?;
                 }
-                f.write_str(". Stop that one first, or name another directory with --data or log.dirs")
+                f.write_str(
+                    ". Stop that one first, or name another directory with --data or log.dirs",
+                )
             }
             ServeError::Listen { address, error } => {
                 write!(f, "cannot listen on {address}: {error}. ")?;

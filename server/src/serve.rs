@@ -199,7 +199,9 @@ impl Server {
         match status {
             Status::Starting | Status::Running | Status::Stopped => Ok(()),
             Status::Failed(op, error) => Err(ServeError::Disk { path: data, op, error }),
-            Status::Refused(reason) => Err(ServeError::Refused { path: data, reason }),
+            Status::Refused(reason) => {
+                Err(ServeError::Refused { path: data, reason: reason.to_string() })
+            }
         }
     }
 }
@@ -208,11 +210,9 @@ fn ready_hook(is_broker: bool, teller: &Sender<News>) -> crate::env::NoteHook {
     let teller = teller.clone();
     let mut told = false;
     Box::new(move |note| {
-        let ready = match note {
-            Note::BrokerRunning { .. } => true,
-            Note::QuorumLeader { .. } | Note::QuorumFollower { .. } => !is_broker,
-            _other => false,
-        };
+        let ready = matches!(note, Note::BrokerRunning { .. })
+            || !is_broker
+                && matches!(note, Note::QuorumLeader { .. } | Note::QuorumFollower { .. });
         if ready && !told {
             told = true;
             let _ = teller.send(News::Ready);

@@ -57,7 +57,10 @@ fn each_mistake_is_named_with_its_line() {
         ("process.roles = [\"boss\"]", "\"boss\""),
         ("process.roles = [\"broker\"]", "lacks \"controller\""),
         ("process.roles = []", "empty"),
-        ("controller.quorum.voters = [\"1@a:1\", \"2@b:2\"]", "names 2 nodes; expected one or three"),
+        (
+            "controller.quorum.voters = [\"1@a:1\", \"2@b:2\"]",
+            "names 2 nodes; expected one or three",
+        ),
         ("controller.quorum.voters = [\"localhost:1\"]", "expected \"ID@HOST:PORT\""),
         ("controller.quorum.voters = [\"2@a:1\", \"2@a:1\", \"3@a:1\"]", "names node 2 twice"),
         ("controller.quorum.voters = [\"9@a:1\"]", "not in controller.quorum.voters"),
@@ -84,7 +87,8 @@ fn each_mistake_is_named_with_its_line() {
         let key = line.split('=').next().expect("there is a first part").trim();
         let named = text.lines().nth(at - 1).expect("the line exists");
         assert!(
-            named.starts_with(key) || problem.contains(named.split('=').next().unwrap_or("").trim()),
+            named.starts_with(key)
+                || problem.contains(named.split('=').next().unwrap_or("").trim()),
             "{line}: blamed line {at}, {named:?}"
         );
     }

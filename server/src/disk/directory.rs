@@ -59,12 +59,12 @@ impl Drop for Directory {
 }
 
 /// How the operating system's refusal is told to the core.
-pub fn classify(error: &io::Error) -> DiskError {
+fn classify(error: &io::Error) -> DiskError {
     const EIO: i32 = 5;
     match error.kind() {
-        io::ErrorKind::StorageFull
-        | io::ErrorKind::QuotaExceeded
-        | io::ErrorKind::FileTooLarge => DiskError::Full,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            DiskError::Full
+        }
         _ if error.raw_os_error() == Some(EIO) => DiskError::Io,
         _ => DiskError::Refused,
     }
@@ -281,7 +281,11 @@ impl Directory {
 
     fn truncate(&mut self, kind: FileKind, to: u64) -> io::Result<()> {
         let open = self.open(kind)?;
-        assert!(to <= open.end, "a truncation must not lengthen {kind:?} from {} to {to}", open.end);
+        assert!(
+            to <= open.end,
+            "a truncation must not lengthen {kind:?} from {} to {to}",
+            open.end
+        );
         open.file.set_len(to)?;
         open.file.seek(SeekFrom::Start(to))?;
         open.end = to;

@@ -8,7 +8,6 @@ mod data_dir;
 mod directory;
 
 pub use data_dir::DataDir;
-pub use directory::classify;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;

@@ -6,9 +6,9 @@ use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use std::sync::Arc;
 
 /// Granularity of the memory for large frames, in bytes; also what each frame has for free.
 pub(super) const UNIT: usize = 256 << 10;
@@ -172,10 +172,8 @@ mod tests {
     use super::*;
 
     fn read(bytes: &[u8], limit: usize) -> (Result<Option<Frame>, FrameError>, BytesMut) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let mut buffer = BytesMut::new();
         let mut stream = bytes;
         let result = runtime.block_on(read_frame(&mut stream, &mut buffer, limit, None));

@@ -133,8 +133,7 @@ impl Inbound {
                 }
                 Err(error) => return Err(Closed::Decode(error)),
             };
-            let from =
-                ReplyTo { connection: self.connection, correlation: context.correlation };
+            let from = ReplyTo { connection: self.connection, correlation: context.correlation };
             self.shared.deliver(Event::Request { from, version: context.version, request });
             match self.reply(context.correlation).await? {
                 Reply::Response(response) => {

@@ -152,7 +152,9 @@ pub fn start(
         let shared = Arc::new(Shared {
             inbox,
             node,
-            large: Arc::new(Semaphore::new(limits.request_memory.max(limits.max_frame) / frame::UNIT)),
+            large: Arc::new(Semaphore::new(
+                limits.request_memory.max(limits.max_frame) / frame::UNIT,
+            )),
             limits,
         });
         runtime.block_on(Dispatcher::new(shared, peers).run(listener, receiver));

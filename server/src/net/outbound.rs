@@ -162,11 +162,8 @@ impl Session<'_> {
     }
 
     /// The connection is over: everything in flight gets its outcome.
-    fn fail_all(&mut self, fallback: RpcError) {
-        let now = Instant::now();
+    fn fail_all(&mut self, error: RpcError) {
         for entry in self.in_flight.drain(..) {
-            let timed_out = entry.deadline <= now;
-            let error = if timed_out { RpcError::TimedOut } else { fallback };
             (self.deliver)(entry.outcome.unwrap_or(Err(error)));
         }
     }
@@ -201,7 +198,7 @@ impl Session<'_> {
                     }
                 }
                 () = tokio::time::sleep_until(expiry), if deadline.is_some() => {
-                    break (RpcError::Disconnected, "a request timed out".into());
+                    break (RpcError::TimedOut, "a request timed out".into());
                 }
             }
         };
