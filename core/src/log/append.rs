@@ -101,7 +101,7 @@ impl PartitionLog {
         self.submit(&batch, &header, storage);
         self.log_end = batch.next_offset();
         if self.config.flush_each_batch {
-            self.flush(storage);
+            self.sync_batches(storage);
         }
         let max_timestamp = batch.max_timestamp();
         Appended {
@@ -195,27 +195,43 @@ impl PartitionLog {
     /// Closes the active segment and starts another. The old one is synced, with its indexes, so
     /// that recovery need not read it again.
     fn roll(&mut self, storage: &mut dyn Storage) {
-        self.flush(storage);
         let time = self.segments.last_mut().and_then(|segment| segment.index.time_entry());
         if let Some(time) = time {
             self.append_to_index(false, &time, storage);
         }
-        let Segment { base, ref index, .. } = *self.active();
-        let (offsets, times) = (index.offsets.generation, index.times.generation);
-        storage.sync(self.file(FileKind::OffsetIndex(base)), offsets);
-        storage.sync(self.file(FileKind::TimeIndex(base)), times);
+        self.flush(storage);
         self.create_segment(self.log_end, storage);
         storage.note(Note::Rolled { partition: self.partition, base: self.log_end });
     }
 
-    /// Makes everything durable in time: syncs the active segment, unless a sync up to its end is
-    /// under way. Earlier segments were synced when they were closed.
+    /// Makes everything durable in time ([`PartitionLog::is_flushed`]): the active segment, unless a
+    /// sync up to its end is under way, and its indexes. Earlier ones were synced when they were
+    /// closed.
     pub fn flush(&mut self, disk: &mut dyn Disk) {
-        let under_way = self.unsynced.back().is_some_and(|mark| mark.next == self.log_end);
-        if self.segments.is_empty() || self.synced_end >= self.log_end || under_way {
+        if self.segments.is_empty() {
             return;
         }
-        self.sync_active(disk);
+        self.sync_batches(disk);
+        self.sync_indexes(disk);
+    }
+
+    fn sync_batches(&mut self, disk: &mut dyn Disk) {
+        let under_way = self.unsynced.back().is_some_and(|mark| mark.next == self.log_end);
+        if self.synced_end < self.log_end && !under_way {
+            self.sync_active(disk);
+        }
+    }
+
+    fn sync_indexes(&self, disk: &mut dyn Disk) {
+        let Segment { base, ref index, .. } = *self.active();
+        for (kind, file) in [
+            (FileKind::OffsetIndex(base), &index.offsets),
+            (FileKind::TimeIndex(base), &index.times),
+        ] {
+            if !file.is_durable() {
+                disk.sync(self.file(kind), file.generation);
+            }
+        }
     }
 
     /// Syncs the active segment.

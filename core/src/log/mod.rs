@@ -23,6 +23,9 @@ mod segment;
 mod tail;
 mod truncate;
 
+#[cfg(test)]
+mod tests;
+
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -231,18 +234,28 @@ impl PartitionLog {
         if flushes { self.synced_end } else { self.written_end }
     }
 
-    /// What to checkpoint as the recovery point: durable together with its leader epochs, and below
-    /// the high watermark, since what is above may be cut and written anew before the checkpoint is
-    /// replaced.
+    /// What to checkpoint as the recovery point: durable together with its leader epochs and
+    /// indexes, and below the high watermark, since what is above may be cut and written anew
+    /// before the checkpoint is replaced.
     pub fn recovery_point(&self, high_watermark: Offset) -> Offset {
-        let epochs_durable = self.epoch_changes.iter().map(|(_, start)| *start).min();
-        let durable = epochs_durable.map_or(self.synced_end, |start| start.min(self.synced_end));
-        durable.min(high_watermark).max(self.log_start())
+        // A log that was started anew may be as it was before.
+        if self.segments.first().is_none_or(|first| first.entry != Entry::Durable) {
+            return Offset::ZERO;
+        }
+        let closed = &self.segments[..self.segments.len() - 1];
+        let torn_index = closed.iter().find(|segment| !segment.index.is_durable());
+        let epochs = self.epoch_changes.iter().map(|(_, start)| *start);
+        let ends = epochs.chain(torn_index.map(|segment| segment.base));
+        ends.fold(self.synced_end.min(high_watermark), Offset::min)
     }
 
-    /// Is everything durable, epochs included? Then a shutdown is clean.
+    /// Is everything durable, epochs and indexes included? Then a shutdown is clean.
     pub fn is_flushed(&self) -> bool {
-        self.synced_end == self.log_end && self.epoch_changes.is_empty()
+        let durable =
+            |segment: &Segment| segment.entry == Entry::Durable && segment.index.is_durable();
+        self.synced_end == self.log_end
+            && self.epoch_changes.is_empty()
+            && self.segments.iter().all(durable)
     }
 
     /// Where each leader epoch starts.
@@ -344,15 +357,21 @@ impl PartitionLog {
     }
 
     fn on_synced(&mut self, kind: FileKind, generation: u32, upto: u64) -> LogEvent {
-        let FileKind::Log(base) = kind else { return LogEvent::None };
-        match self.segment_mut(base) {
-            Some(segment) if segment.generation == generation => {
-                segment.synced = segment.synced.max(upto.min(segment.size));
-                segment.written = segment.written.max(segment.synced);
-                self.advance()
-            }
-            Some(_) | None => LogEvent::None,
+        let (FileKind::Log(base) | FileKind::OffsetIndex(base) | FileKind::TimeIndex(base)) = kind
+        else {
+            return LogEvent::None;
+        };
+        let Some(segment) = self.segment_mut(base) else { return LogEvent::None };
+        if kind == FileKind::OffsetIndex(base) {
+            segment.index.offsets.on_synced(generation, upto);
+        } else if kind == FileKind::TimeIndex(base) {
+            segment.index.times.on_synced(generation, upto);
+        } else if segment.generation == generation {
+            segment.synced = segment.synced.max(upto.min(segment.size));
+            segment.written = segment.written.max(segment.synced);
+            return self.advance();
         }
+        LogEvent::None
     }
 
     fn on_dir_synced(&mut self, by: FileKind, serial: u32) -> LogEvent {

@@ -13,7 +13,7 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use super::segment::{Entry, Index, OFFSET_ENTRY, Segment, TIME_ENTRY};
+use super::segment::{Entry, Index, IndexFile, OFFSET_ENTRY, Segment, TIME_ENTRY};
 use super::{LeaderEpochs, LogEvent, Mark, PartitionLog, Phase, RecoveryHint, segment_files};
 use crate::batch::{Batch, BatchHeader, HEADER_LEN};
 use crate::checkpoint::parse_leader_epochs;
@@ -238,8 +238,8 @@ impl PartitionLog {
         let trusted = recovery.verifies_epochs();
         match (found.offsets, found.times) {
             (Some(offsets), Some(times)) if trusted => {
-                segment.index.offsets.size = offsets;
-                segment.index.times.size = times;
+                segment.index.offsets = IndexFile::found(offsets);
+                segment.index.times = IndexFile::found(times);
                 self.read_index(recovery, segment, true, 0, storage)
             }
             (Some(_) | None, _) => self.scan_whole(recovery, segment, storage),
@@ -570,8 +570,7 @@ impl PartitionLog {
             ] {
                 let id = FileId { dir, kind };
                 storage.create(id, generation);
-                file.generation = generation;
-                file.size = content.len() as u64;
+                file.replace(generation, content.len() as u64);
                 if !content.is_empty() {
                     storage.append(id, generation, 0, alloc::vec![Bytes::from(content)]);
                 }
@@ -593,7 +592,9 @@ impl PartitionLog {
         for (at, end) in ends.into_iter().enumerate() {
             let last = at + 1 == self.segments.len();
             let segment = &mut self.segments[at];
-            if end <= trusted && !(last && recovery.unlinked) && segment.generation == 0 {
+            // After a crash even what was unlinked may come back.
+            let entries_durable = !last || (recovery.hint.clean && !recovery.unlinked);
+            if end <= trusted && entries_durable && segment.generation == 0 {
                 segment.synced = segment.size;
                 segment.entry = Entry::Durable;
                 continue;

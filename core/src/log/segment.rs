@@ -89,6 +89,30 @@ pub(super) struct IndexEntry {
 pub(super) struct IndexFile {
     pub(super) generation: u32,
     pub(super) size: u64,
+    /// Bytes of this generation that are durable.
+    pub(super) synced: u64,
+}
+
+impl IndexFile {
+    pub(super) fn on_synced(&mut self, generation: u32, upto: u64) {
+        if generation == self.generation {
+            self.synced = self.synced.max(upto.min(self.size));
+        }
+    }
+
+    /// Replaced by new content.
+    pub(super) fn replace(&mut self, generation: u32, size: u64) {
+        *self = IndexFile { generation, size, synced: 0 };
+    }
+
+    /// Found on disk, and durable.
+    pub(super) fn found(size: u64) -> IndexFile {
+        IndexFile { generation: 0, size, synced: size }
+    }
+
+    pub(super) fn is_durable(&self) -> bool {
+        self.synced == self.size
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -122,7 +146,7 @@ pub(super) struct NewEntries {
 
 impl Index {
     pub(super) fn new(base: Offset, generation: u32) -> Index {
-        let file = IndexFile { generation, size: 0 };
+        let file = IndexFile { generation, size: 0, synced: 0 };
         Index {
             base,
             entries: Vec::new(),
@@ -169,6 +193,11 @@ impl Index {
             offset: offset_entry(self.base, header.last_offset, position),
             time: self.time_entry(),
         })
+    }
+
+    /// Are both files durable?
+    pub(super) fn is_durable(&self) -> bool {
+        self.offsets.is_durable() && self.times.is_durable()
     }
 
     /// The time index's next entry, if the largest timestamp is not in it yet.

@@ -256,8 +256,7 @@ impl PartitionLog {
         ] {
             let id = FileId { dir, kind };
             disk.create(id, generation);
-            file.generation = generation;
-            file.size = content.len() as u64;
+            file.replace(generation, content.len() as u64);
             if !content.is_empty() {
                 disk.append(id, generation, 0, vec![Bytes::from(content)]);
             }
@@ -266,16 +265,22 @@ impl PartitionLog {
 
     fn start_anew(&mut self, offset: Offset, reason: TruncationReason, storage: &mut dyn Storage) {
         let from = self.log_end;
-        for segment in core::mem::take(&mut self.segments) {
-            for kind in segment_files(segment.base) {
-                storage.unlink(self.file(kind));
-            }
-        }
+        let dropped = core::mem::take(&mut self.segments);
         self.tail.clear();
         self.unwritten.clear();
         self.unsynced.clear();
         (self.log_end, self.written_end, self.synced_end) = (offset, offset, offset);
+        // The new segment is durable before the old ones go, oldest first: whatever a crash leaves
+        // is a log without a gap, or one that ends before the new segment.
         self.create_segment(offset, storage);
+        for segment in dropped.iter().filter(|segment| segment.base != offset) {
+            for kind in segment_files(segment.base) {
+                storage.unlink(self.file(kind));
+            }
+            let serial = self.next_generation();
+            storage.sync_dir(self.dir, FileKind::Log(offset), serial);
+            self.segments[0].entry = Entry::Pending(serial);
+        }
         if !self.epochs.is_empty() {
             self.epochs.clear();
             self.write_epochs(Offset::ZERO, storage);
