@@ -24,6 +24,9 @@ mod roles;
 mod serving;
 mod voting;
 
+#[cfg(test)]
+mod tests;
+
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;

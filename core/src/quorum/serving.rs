@@ -20,8 +20,8 @@ use crate::msg::{
 };
 use crate::note::Note;
 use crate::types::{
-    EpochEndOffset, LeaderEpoch, METADATA_TOPIC, METADATA_TOPIC_ID, Monotonic, NodeId, Offset,
-    TopicPartition, TopicRef,
+    EpochEndOffset, METADATA_TOPIC, METADATA_TOPIC_ID, Monotonic, NodeId, Offset, TopicPartition,
+    TopicRef,
 };
 
 /// A fetch that waits for something to tell.
@@ -283,13 +283,14 @@ impl Quorum {
         env: &mut dyn Env,
     ) {
         let unknown = Offset(-1);
+        let (epoch, leader) = self.told();
         let partition = FetchPartitionResponse {
             high_watermark: self.high_watermark.filter(|_| error.is_ok()).unwrap_or(unknown),
             log_start_offset: self.log.as_ref().map_or(unknown, |log| log.log_start()),
             diverging_epoch,
             current_leader: Some(LeaderIdAndEpoch {
-                leader: self.leader().unwrap_or(NodeId::NONE),
-                epoch: self.ballot.epoch.max(LeaderEpoch(0)),
+                leader: leader.unwrap_or(NodeId::NONE),
+                epoch,
             }),
             records,
             ..FetchPartitionResponse::failed(0, error)

@@ -99,6 +99,17 @@ impl Quorum {
         held || self.settings.flaws.has(Flaw::VoteBeforeDurable)
     }
 
+    /// Epoch and leader as messages tell them: no epoch before it is on disk. A candidate that
+    /// loses power would come back in an earlier one than it told of, and whoever believed it would
+    /// wait for an epoch that nobody else ever hears of.
+    pub(super) fn told(&self) -> (LeaderEpoch, Option<NodeId>) {
+        if self.durable.epoch < self.ballot.epoch {
+            (self.durable.epoch, None)
+        } else {
+            (self.ballot.epoch, self.leader())
+        }
+    }
+
     pub(super) fn count_own_vote(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
         if !self.vote_counts() {
             return;
@@ -203,7 +214,7 @@ impl Quorum {
         match &self.role {
             Role::Prospective { granted, rejected } => {
                 let open = !granted.contains(&peer) && !rejected.contains(&peer);
-                open.then(|| self.vote_request(peer, true))
+                (open && self.durable.epoch == epoch).then(|| self.vote_request(peer, true))
             }
             Role::Candidate { granted, rejected } => {
                 let open = !granted.contains(&peer) && !rejected.contains(&peer);
@@ -417,10 +428,11 @@ impl Quorum {
     }
 
     fn answer_vote(&self, to: ReplyTo, error: ErrorCode, granted: bool, env: &mut dyn Env) {
+        let (leader_epoch, leader) = self.told();
         let response = VoteResponse {
             error,
-            leader: self.leader().unwrap_or(NodeId::NONE),
-            leader_epoch: self.ballot.epoch,
+            leader: leader.unwrap_or(NodeId::NONE),
+            leader_epoch,
             vote_granted: granted,
             node_endpoints: Vec::new(),
         };
@@ -450,10 +462,11 @@ impl Quorum {
             let other = self.leader().is_some_and(|known| known != leader);
             if other { ErrorCode::InvalidRequest } else { ErrorCode::None }
         };
+        let (leader_epoch, leader) = self.told();
         let response = BeginQuorumEpochResponse {
             error,
-            leader: self.leader().unwrap_or(NodeId::NONE),
-            leader_epoch: self.ballot.epoch,
+            leader: leader.unwrap_or(NodeId::NONE),
+            leader_epoch,
         };
         env.respond(from, Response::BeginQuorumEpoch(response));
     }
@@ -477,11 +490,9 @@ impl Quorum {
             self.end_epoch(leader, epoch, &request.preferred_successors, env, facts);
             ErrorCode::None
         };
-        let response = EndQuorumEpochResponse {
-            error,
-            leader: self.leader().unwrap_or(NodeId::NONE),
-            leader_epoch: self.ballot.epoch,
-        };
+        let (leader_epoch, leader) = self.told();
+        let response =
+            EndQuorumEpochResponse { error, leader: leader.unwrap_or(NodeId::NONE), leader_epoch };
         env.respond(from, Response::EndQuorumEpoch(response));
     }
 

@@ -1,0 +1,1 @@
+//! What each rule says, by request, timer and completion against a recorder.
