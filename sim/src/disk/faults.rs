@@ -42,6 +42,30 @@ impl SimDisk {
         dice: &Dice,
         out: &mut Outcome,
     ) {
+        // What waits in the queue may have waited for these syncs: they come first.
+        let dir = &mut self.dirs[slot];
+        dir.running = false;
+        dir.syncing = 0;
+        let mut changes = Vec::new();
+        for (id, inode) in &mut dir.inodes {
+            inode.again = None;
+            let Some(run) = inode.sync.take() else { continue };
+            let (from, upto) = (inode.clean, run.upto);
+            if run.fails {
+                // Nobody saw the error: Linux gives it to the next who asks.
+                inode.sync_failed(upto);
+                inode.fail_next_sync = true;
+                if from < upto {
+                    changes.push((run.file.kind, Change::SyncFailed { from, to: upto }));
+                }
+            } else if !self.lying && dice.ratio(place.with(2).with(u64::from(*id)), 1, 2) {
+                inode.synced(upto);
+                changes.push((run.file.kind, Change::Synced { upto }));
+            }
+        }
+        for (kind, change) in changes {
+            self.changed(slot as u32, kind, || change, out);
+        }
         let mut queue = std::mem::take(&mut self.dirs[slot].queue);
         let whole = match everything {
             true => queue.len(),
@@ -62,20 +86,8 @@ impl SimDisk {
                 self.apply(slot as u32, append, out);
             }
         }
-        let dir = &mut self.dirs[slot];
-        dir.running = false;
-        dir.syncing = 0;
-        for (id, inode) in &mut dir.inodes {
-            inode.again = None;
+        for inode in self.dirs[slot].inodes.values_mut() {
             inode.broken = None;
-            let Some(run) = inode.sync.take() else { continue };
-            if run.fails {
-                // Nobody saw the error: Linux gives it to the next who asks.
-                inode.sync_failed(run.upto);
-                inode.fail_next_sync = true;
-            } else if !self.lying && dice.ratio(place.with(2).with(u64::from(*id)), 1, 2) {
-                inode.synced(run.upto);
-            }
         }
     }
 

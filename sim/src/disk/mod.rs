@@ -12,6 +12,8 @@
 mod extents;
 mod faults;
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 
 pub use extents::Extents;

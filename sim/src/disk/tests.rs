@@ -405,8 +405,10 @@ fn full_disks_and_failing_writes_refuse_the_whole_append() {
     let append = (DiskOpKind::Append, full);
     assert_eq!(rig.failures(), [append, append, (DiskOpKind::Create, full)]);
     assert_eq!(rig.seen(), b"abc");
+    rig.append(9, b"jkl");
+    rig.crash(); // with one more on its way behind the failed ones
     rig.disk.set_full(false);
-    rig.crash();
+    assert_eq!(rig.seen(), b"abc");
     rig.done.clear();
     rig.open();
     rig.append(3, b"def");

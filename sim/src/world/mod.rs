@@ -14,6 +14,8 @@ mod env;
 mod network;
 mod queue;
 #[cfg(test)]
+mod storm_tests;
+#[cfg(test)]
 mod tests;
 
 pub use env::StepEnv;
