@@ -71,6 +71,9 @@ impl Judge<'_> {
                         places.push((known.first, known.first_epoch, op));
                     }
                     places.push(place);
+                    if known.first == offset {
+                        known.first_epoch = known.first_epoch.min(evidence.epoch);
+                    }
                 }
                 let pairs =
                     all().enumerate().flat_map(|(i, a)| all().skip(i + 1).map(move |b| (a, b)));
@@ -208,9 +211,10 @@ impl Judge<'_> {
         if send.acked_epoch >= 0 || part.lineages.is_empty() {
             return send.acked_epoch;
         }
-        let value = part.at(send.acked).find(|e| {
-            part.sends.get(e.value).is_some_and(|index| self.sends[index as usize].op == send.op)
+        let here = part.at(send.acked).filter(|evidence| {
+            let of = part.sends.get(evidence.value);
+            of.is_some_and(|index| self.sends[index as usize].op == send.op)
         });
-        value.map_or(-1, |evidence| evidence.epoch)
+        here.map(|evidence| evidence.epoch).min().unwrap_or(-1)
     }
 }

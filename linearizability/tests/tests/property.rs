@@ -1,0 +1,238 @@
+//! The judge against the reference, and against histories that are known to be right or wrong.
+
+use proptest::prelude::*;
+use wavetank_linearizability::log::{self, Options};
+use wavetank_linearizability::{Acks, History, Verdict};
+
+use super::generate::{Event, Rules, build, valid};
+use super::reference;
+
+fn judge(history: &History, options: &Options) -> Verdict {
+    log::check(history, options).expect("values are unique")
+}
+
+/// The judge and the reference agree on every count.
+fn agree(events: &[Event], options: &Options) -> Result<Verdict, TestCaseError> {
+    let history = build(events);
+    let verdict = judge(&history, options);
+    let (is_valid, counts) = reference::check(&history, options);
+    for (name, count) in counts {
+        prop_assert_eq!(verdict.count(name), count, "{}: {}", name, verdict);
+    }
+    prop_assert_eq!(verdict.is_valid(), is_valid, "{}", verdict);
+    Ok(verdict)
+}
+
+fn rules() -> impl Strategy<Value = Rules> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(epochs, losses, duplicates)| Rules {
+        epochs,
+        losses,
+        duplicates,
+    })
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    (any::<bool>(), any::<bool>(), any::<bool>(), 0..3usize).prop_map(|(a, b, c, witnesses)| {
+        Options { complete: a, forbid_duplicates: b, forbid_reordered_sends: c, witnesses }
+    })
+}
+
+fn choices() -> impl Strategy<Value = Vec<(u8, u8)>> {
+    prop::collection::vec((any::<u8>(), any::<u8>()), 0..100)
+}
+
+/// Anything at all: few offsets, epochs and values, so that everything collides.
+fn anything() -> impl Strategy<Value = Vec<Event>> {
+    let acks = prop_oneof![3 => Just(Acks::All), 1 => Just(Acks::Leader), 1 => Just(Acks::None)];
+    let record = (0..2u32, 0..6i64, -1..4i32, 0..8u64);
+    let position = prop::option::of(0..5i64);
+    let event = prop_oneof![
+        4 => (0..2u32, 0..2u32, acks).prop_map(|(process, partition, acks)| Event::Send {
+            process,
+            partition,
+            value: 0,
+            acks,
+        }),
+        4 => (0..8usize, prop::option::weighted(0.9, 0..6i64), prop::option::of(0..4i32))
+            .prop_map(|(send, offset, epoch)| Event::Ack { send, offset, epoch }),
+        1 => (0..8usize).prop_map(|send| Event::Fail { send }),
+        1 => (0..8usize).prop_map(|send| Event::Info { send }),
+        4 => (5..7u32, prop::collection::vec(record, 0..4))
+            .prop_map(|(process, records)| Event::Poll { process, records }),
+        1 => (5..7u32, prop::collection::vec((0..2u32, position.clone()), 0..2))
+            .prop_map(|(process, positions)| Event::Assign { process, positions }),
+        1 => (5..7u32, 0..2u32, position).prop_map(|(process, partition, position)| {
+            Event::Seek { process, partition, position }
+        }),
+        1 => (0..2u32, 0..5i64, 0..4i32)
+            .prop_map(|(partition, offset, epoch)| Event::Loss { partition, offset, epoch }),
+    ];
+    prop::collection::vec(event, 0..30).prop_map(|mut events| {
+        let mut next = 0;
+        for event in &mut events {
+            if let Event::Send { value, .. } = event {
+                *value = next;
+                next += 1;
+            }
+        }
+        events
+    })
+}
+
+/// One small change to a history, anywhere.
+fn tamper(events: &mut Vec<Event>, at: usize, how: u8, detail: u8) {
+    if events.is_empty() {
+        return;
+    }
+    let at = at % events.len();
+    let detail = i64::from(detail);
+    match &mut events[at] {
+        Event::Poll { records, .. } if !records.is_empty() => {
+            let which = detail as usize % records.len();
+            match how % 6 {
+                0 => drop(records.remove(which)),
+                1 => records[which].1 += 1 + detail % 2,
+                2 => records[which].3 = detail as u64 % 20,
+                3 => records[which].2 += 1,
+                4 => records.swap(0, which),
+                _ => records.push(records[which]),
+            }
+        }
+        Event::Ack { send, offset, .. } => match (how % 3, offset) {
+            (0, Some(offset)) => *offset += detail % 3,
+            (1, _) => events[at] = Event::Fail { send: *send },
+            (_, _) => events[at] = Event::Info { send: *send },
+        },
+        _ => drop(events.remove(at)),
+    }
+}
+
+/// Nobody reads this value.
+fn take_from_polls(events: &mut [Event], value: u64) {
+    for event in events {
+        if let Event::Poll { records, .. } = event {
+            records.retain(|record| record.3 != value);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn equals_the_reference_on_anything(events in anything(), options in options()) {
+        agree(&events, &options)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 5_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_keeps_its_promises_is_valid(choices in choices(), rules in rules()) {
+        let complete = Options { complete: true, ..Options::default() };
+        let forbid_duplicates = !rules.duplicates;
+        let verdict =
+            agree(&valid(&choices, rules), &Options { forbid_duplicates, ..complete })?;
+        prop_assert!(verdict.is_valid(), "{}", verdict);
+    }
+
+    #[test]
+    fn equals_the_reference_on_what_was_tampered_with(
+        choices in choices(),
+        rules in rules(),
+        changes in prop::collection::vec((any::<usize>(), any::<u8>(), any::<u8>()), 1..4),
+        options in options(),
+    ) {
+        let mut events = valid(&choices, rules);
+        for (at, how, detail) in changes {
+            tamper(&mut events, at, how, detail);
+        }
+        agree(&events, &options)?;
+    }
+
+    #[test]
+    fn an_acknowledged_record_taken_away_is_found(
+        mut choices in choices(),
+        which in any::<usize>(),
+    ) {
+        let rules = Rules { epochs: true, losses: false, duplicates: false };
+        // Send, append, commit, answer: at least one record is acknowledged.
+        choices.splice(..0, [(0, 0), (3, 0), (5, 0), (6, 0)]);
+        let mut events = valid(&choices, rules);
+        let acknowledged: Vec<usize> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Ack { send, offset: Some(_), .. } => Some(*send),
+                _ => None,
+            })
+            .collect();
+        let sends: Vec<(u64, Acks)> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Send { value, acks, .. } => Some((*value, *acks)),
+                _ => None,
+            })
+            .collect();
+        let (value, acks) = sends[acknowledged[which % acknowledged.len()]];
+        take_from_polls(&mut events, value);
+        let complete = Options { complete: true, ..Options::default() };
+        let verdict = judge(&build(&events), &complete);
+        let found = verdict.count("lost-write") + verdict.count("unseen");
+        prop_assert_eq!(found, u64::from(acks == Acks::All), "{}", verdict);
+        prop_assert_eq!(verdict.is_valid(), acks != Acks::All);
+    }
+
+    #[test]
+    fn neither_names_nor_the_order_of_concurrent_events_matter(
+        choices in choices(),
+        losses in any::<bool>(),
+        changes in prop::collection::vec((any::<usize>(), any::<u8>(), any::<u8>()), 0..3),
+        swaps in prop::collection::vec(any::<usize>(), 0..40),
+        options in options(),
+    ) {
+        let rules = Rules { epochs: true, losses, duplicates: true };
+        let mut events = valid(&choices, rules);
+        for (at, how, detail) in changes {
+            tamper(&mut events, at, how, detail);
+        }
+        let before = judge(&build(&events), &options);
+        // Sends are numbered in the order of invocation: swapping two answers keeps the numbers.
+        for swap in swaps {
+            let at = swap % events.len().max(2);
+            let Some([a, b]) = events.get_mut(at..at + 2) else { continue };
+            if process(a) != process(b) && is_answer(a) && is_answer(b) {
+                std::mem::swap(a, b);
+            }
+        }
+        for event in &mut events {
+            if let Event::Send { process, .. }
+            | Event::Poll { process, .. }
+            | Event::Assign { process, .. }
+            | Event::Seek { process, .. } = event
+            {
+                *process = process.wrapping_mul(0x9e37_79b9).rotate_left(7);
+            }
+        }
+        let after = judge(&build(&events), &options);
+        prop_assert_eq!(before.valid, after.valid);
+        prop_assert_eq!(before.counts, after.counts);
+    }
+}
+
+/// Answers to sends belong to nobody's order of polls: each is its own process here.
+fn process(event: &Event) -> Option<u32> {
+    match event {
+        Event::Poll { process, .. }
+        | Event::Assign { process, .. }
+        | Event::Seek { process, .. } => Some(*process),
+        Event::Ack { send, .. } | Event::Fail { send } | Event::Info { send } => {
+            Some(1000 + *send as u32)
+        }
+        Event::Send { .. } | Event::Loss { .. } => None,
+    }
+}
+
+fn is_answer(event: &Event) -> bool {
+    !matches!(event, Event::Send { .. } | Event::Loss { .. })
+}
