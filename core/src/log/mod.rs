@@ -242,10 +242,13 @@ impl PartitionLog {
         if self.segments.first().is_none_or(|first| first.entry != Entry::Durable) {
             return Offset::ZERO;
         }
-        let closed = &self.segments[..self.segments.len() - 1];
-        let torn_index = closed.iter().find(|segment| !segment.index.is_durable());
+        let active = self.active().base;
+        let pending = self.segments.iter().find(|segment| {
+            let is_closed = segment.base != active;
+            segment.entry != Entry::Durable || (is_closed && !segment.index.is_durable())
+        });
         let epochs = self.epoch_changes.iter().map(|(_, start)| *start);
-        let ends = epochs.chain(torn_index.map(|segment| segment.base));
+        let ends = epochs.chain(pending.map(|segment| segment.base));
         ends.fold(self.synced_end.min(high_watermark), Offset::min)
     }
 

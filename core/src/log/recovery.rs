@@ -594,7 +594,8 @@ impl PartitionLog {
             let segment = &mut self.segments[at];
             // After a crash even what was unlinked may come back.
             let entries_durable = !last || (recovery.hint.clean && !recovery.unlinked);
-            if end <= trusted && entries_durable && segment.generation == 0 {
+            let untouched = segment.generation == 0 && !recovery.reindex.contains(&segment.base);
+            if end <= trusted && entries_durable && untouched {
                 segment.synced = segment.size;
                 segment.entry = Entry::Durable;
                 continue;

@@ -89,29 +89,29 @@ pub(super) struct IndexEntry {
 pub(super) struct IndexFile {
     pub(super) generation: u32,
     pub(super) size: u64,
-    /// Bytes of this generation that are durable.
-    pub(super) synced: u64,
+    /// Bytes of this generation that are durable; `None` if not even its beginning is.
+    synced: Option<u64>,
 }
 
 impl IndexFile {
     pub(super) fn on_synced(&mut self, generation: u32, upto: u64) {
         if generation == self.generation {
-            self.synced = self.synced.max(upto.min(self.size));
+            self.synced = self.synced.max(Some(upto.min(self.size)));
         }
     }
 
     /// Replaced by new content.
     pub(super) fn replace(&mut self, generation: u32, size: u64) {
-        *self = IndexFile { generation, size, synced: 0 };
+        *self = IndexFile { generation, size, synced: None };
     }
 
     /// Found on disk, and durable.
     pub(super) fn found(size: u64) -> IndexFile {
-        IndexFile { generation: 0, size, synced: size }
+        IndexFile { generation: 0, size, synced: Some(size) }
     }
 
     pub(super) fn is_durable(&self) -> bool {
-        self.synced == self.size
+        self.synced == Some(self.size)
     }
 }
 
@@ -146,7 +146,7 @@ pub(super) struct NewEntries {
 
 impl Index {
     pub(super) fn new(base: Offset, generation: u32) -> Index {
-        let file = IndexFile { generation, size: 0, synced: 0 };
+        let file = IndexFile { generation, size: 0, synced: None };
         Index {
             base,
             entries: Vec::new(),

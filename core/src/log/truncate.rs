@@ -220,13 +220,11 @@ impl PartitionLog {
         segment.size = position;
         segment.written = segment.written.min(position);
         segment.synced = segment.synced.min(position);
-        if !dropped.is_empty() {
-            // What comes after counts as durable only when the dropped files cannot come back.
-            segment.entry = Entry::Pending(generation);
-            storage.sync_dir(dir, FileKind::Log(base), generation);
-        }
+        // What comes after counts as durable only when the dropped files cannot come back.
+        segment.entry = Entry::Pending(generation);
         segment.index.truncate(end, position, max);
         self.write_indexes_anew(storage);
+        storage.sync_dir(dir, FileKind::Log(base), generation);
         self.tail.truncate(end);
         self.log_end = end;
         self.written_end = self.written_end.min(end);
