@@ -2,8 +2,10 @@
 //! order.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 
 use super::lineage::Lineages;
+use super::table::Mix;
 use super::{Judge, Send};
 use crate::{Acks, OpId, Outcome, Partition};
 
@@ -11,35 +13,37 @@ use crate::{Acks, OpId, Outcome, Partition};
 /// cell are excused by the same losses.
 #[derive(Default)]
 struct Furthest {
+    /// Where there are no losses: all are in one cell.
+    only: Option<Far>,
     /// By (losses that begin at or before the offset, the epoch's lineage).
-    cells: BTreeMap<(usize, usize), (i64, i32, OpId)>,
+    cells: BTreeMap<(usize, usize), Far>,
 }
+
+/// A record's offset and epoch, and its send.
+type Far = (i64, i32, OpId);
 
 impl Furthest {
     fn add(&mut self, lineages: &Lineages, offset: i64, epoch: i32, op: OpId) {
-        let cell = if lineages.is_empty() {
-            (0, 0)
+        let new = (offset, epoch, op);
+        let furthest = if lineages.is_empty() {
+            self.only.get_or_insert(new)
         } else {
             let begun = lineages.iter().filter(|loss| loss.offset <= offset).count();
             let lineage = lineages.iter().filter(|loss| loss.epoch <= epoch).count();
-            (begun, if epoch < 0 { usize::MAX } else { lineage })
+            let lineage = if epoch < 0 { usize::MAX } else { lineage };
+            self.cells.entry((begun, lineage)).or_insert(new)
         };
-        let furthest = self.cells.entry(cell).or_insert((offset, epoch, op));
         if furthest.0 < offset {
-            *furthest = (offset, epoch, op);
+            *furthest = new;
         }
     }
 
     /// One that lies at or behind a place that it should lie before.
     fn behind(&self, lineages: &Lineages, offset: i64, epoch: i32) -> Option<(i64, OpId)> {
-        self.cells
-            .values()
-            .filter(|(far, far_epoch, _)| {
-                *far >= offset
-                    && (lineages.is_empty() || !lineages.lost_before(*far, *far_epoch, epoch))
-            })
-            .map(|(far, _, op)| (*far, *op))
-            .max()
+        let not_excused = |far: &&Far| !lineages.lost_before(far.0, far.1, epoch);
+        let cells = self.cells.values().filter(not_excused);
+        let far = self.only.iter().chain(cells).filter(|far| far.0 >= offset);
+        far.map(|(far, _, op)| (*far, *op)).max()
     }
 }
 
@@ -117,12 +121,13 @@ impl Judge<'_> {
                 counts.collect()
             })
             .collect();
-        let mut produced: HashMap<(u32, u32), Furthest> = HashMap::new();
+        let mut produced: HashMap<u64, Furthest, BuildHasherDefault<Mix>> = HashMap::default();
         for (index, send) in (0..).zip(&self.sends) {
             let part = &self.parts[send.partition as usize];
             if send.first >= 0 {
                 let process = self.history.operation(send.op).process;
-                let before = produced.entry((process, send.partition)).or_default();
+                let key = u64::from(process) << 32 | u64::from(send.partition);
+                let before = produced.entry(key).or_default();
                 let (lineages, first) = (&part.lineages, send.first);
                 if let Some(earlier) = before.behind(lineages, first, send.first_epoch) {
                     self.report.reordered(self.history, send.op, first, earlier);

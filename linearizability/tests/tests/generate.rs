@@ -116,9 +116,9 @@ impl Cluster {
             5 => self.high_watermark = (self.high_watermark + 1 + detail % 3).min(self.log.len()),
             6 | 7 => self.answer(detail),
             8 | 9 => self.poll(detail % 2, 1 + detail / 2 % 4),
-            10 if detail % 3 == 0 => self.assign(detail),
+            10 if detail.is_multiple_of(3) => self.assign(detail),
             10 => self.new_leader(self.high_watermark),
-            _ if self.rules.losses && detail % 4 == 0 => self.lose(detail / 4),
+            _ if self.rules.losses && detail.is_multiple_of(4) => self.lose(detail / 4),
             _ => self.poll(detail % 2, 1),
         }
     }
@@ -190,7 +190,7 @@ impl Cluster {
         let at = detail / 6 % (self.high_watermark + 1);
         self.readers[reader] = at;
         let (process, position) = (10 + reader as u32, Some(at as i64));
-        self.events.push(if detail % 2 == 0 {
+        self.events.push(if detail.is_multiple_of(2) {
             Event::Assign { process, positions: vec![(0, position)] }
         } else {
             Event::Seek { process, partition: 0, position }
