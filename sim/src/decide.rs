@@ -57,6 +57,13 @@ pub(crate) const fn absorb(state: u64, word: u64) -> u64 {
     fold(state.rotate_left(23) ^ word ^ P0, P1 ^ (state | 1)).wrapping_add(word)
 }
 
+/// Absorbs four words at a time, two of them beside the other two.
+pub(crate) const fn absorb_four(state: u64, words: [u64; 4]) -> u64 {
+    let left = fold(words[0] ^ P0, words[1] ^ state);
+    let right = fold(words[2] ^ P1, words[3] ^ state.rotate_left(29));
+    absorb(left ^ right.rotate_left(17), words[0] ^ words[2].rotate_left(32))
+}
+
 /// Steele, Lea and Flood's finalizer (SplitMix64): every input bit reaches every output bit.
 const fn finalize(mut z: u64) -> u64 {
     z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -222,6 +222,29 @@ impl SimDisk {
         true
     }
 
+    /// A latent sector error: reads of anything in this range fail with EIO until it is cut off or
+    /// the file is replaced. Returns whether the file holds such bytes.
+    pub fn spoil(&mut self, dir: &str, kind: FileKind, from: u64, to: u64) -> bool {
+        let Some(inode) = self.inode_mut(dir, kind) else { return false };
+        let to = to.min(inode.content.len());
+        if from < to {
+            inode.bad.push((from, to));
+        }
+        from < to
+    }
+
+    /// Another disk in this one's place, as an administrator would swap or restore one: it goes on
+    /// with its own content, and with this one's draws to come. Only between incarnations.
+    pub fn replace(&mut self, other: SimDisk) {
+        assert!(self.handles.is_empty(), "a disk is replaced while no process uses it");
+        let (node, place, observed) = (self.node, self.place, self.observed);
+        let epoch = self.epoch.max(other.epoch) + 1;
+        let crashes = self.crashes.max(other.crashes) + 1;
+        *self = SimDisk { node, place, observed, epoch, crashes, ..other };
+        let mut nothing = Outcome::default();
+        self.process_exit(&Dice::new(0), &mut nothing); // had it been in use where it was copied
+    }
+
     /// Records [`super::DiskChange`]s from now on.
     pub fn observe(&mut self, on: bool) {
         self.observed = on;

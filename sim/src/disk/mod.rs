@@ -219,6 +219,8 @@ struct Inode {
     fail_next_sync: bool,
     /// An operation failed: the rest of this incarnation's appends fail too.
     broken: Option<DiskError>,
+    /// Ranges that the media cannot read any more.
+    bad: Vec<(u64, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -593,6 +595,11 @@ impl SimDisk {
                     fail(file, DiskOpKind::Read, DiskError::Refused, out);
                     return;
                 };
+                let end = at + u64::from(len);
+                if inode.bad.iter().any(|(from, to)| *from < end && at < *to) {
+                    fail(file, DiskOpKind::Read, DiskError::Io, out);
+                    return;
+                }
                 let bytes = inode.content.read(at, u64::from(len));
                 out.done.push(DiskDone::Read { tag, file, at, bytes });
             }
@@ -699,9 +706,11 @@ impl Inode {
     fn truncate(&mut self, to: u64) {
         self.content.truncate(to);
         self.clean = self.clean.min(to);
-        for range in &mut self.dropped {
-            range.1 = range.1.min(to);
+        for ranges in [&mut self.dropped, &mut self.bad] {
+            for range in ranges.iter_mut() {
+                range.1 = range.1.min(to);
+            }
+            ranges.retain(|(from, to)| from < to);
         }
-        self.dropped.retain(|(from, to)| from < to);
     }
 }

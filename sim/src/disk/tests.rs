@@ -436,6 +436,47 @@ fn bits_flip_at_rest_and_stay_flipped() {
 }
 
 #[test]
+fn bad_sectors_fail_reads_until_they_are_cut_off() {
+    let mut rig = Rig::new(1);
+    rig.append(0, &pattern(2000));
+    rig.run();
+    assert!(rig.disk.spoil("topic-0", LOG.kind, 512, 1024));
+    assert!(!rig.disk.spoil("topic-0", LOG.kind, 5000, 6000), "there are no such bytes");
+    let read = |rig: &mut Rig, at, len| {
+        rig.done.clear();
+        rig.submit(DiskOp::Read { tag: ReadTag::Recovery, file: LOG, at, len });
+        rig.run();
+        rig.failures() == [(DiskOpKind::Read, DiskError::Io)]
+    };
+    assert!(!read(&mut rig, 0, 512) && !read(&mut rig, 1024, 100));
+    assert!(read(&mut rig, 0, 513) && read(&mut rig, 1023, 1) && read(&mut rig, 0, 2000));
+    rig.crash();
+    rig.open();
+    assert!(read(&mut rig, 600, 1), "a restart does not help");
+    rig.submit(DiskOp::Truncate { file: LOG, generation: 1, to: 500 });
+    assert!(!read(&mut rig, 0, 2000));
+}
+
+#[test]
+fn a_stale_disk_is_what_it_was() {
+    let mut rig = Rig::new(1);
+    rig.append(0, b"old");
+    rig.sync();
+    rig.run();
+    let stale = rig.disk.clone();
+    rig.append(3, b"new");
+    rig.sync();
+    rig.run();
+    rig.crash();
+    rig.disk.replace(stale);
+    assert_eq!(rig.seen(), b"old");
+    rig.open();
+    rig.append(3, b"er");
+    rig.run();
+    assert_eq!(rig.seen(), b"older");
+}
+
+#[test]
 fn slow_and_stalled_disks_take_their_time() {
     let took = |percent, stall| {
         let mut rig = Rig::new(1);

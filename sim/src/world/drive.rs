@@ -164,7 +164,7 @@ impl<M: Machine> World<M> {
         machine
     }
 
-    /// Stops the process without its knowing: no steps, bytes pile up, timers fire in one burst
+    /// Stops the process without its knowing ([`World::act`] is the driver's own matter): no steps, bytes pile up, timers fire in one burst
     /// afterwards. The monotonic clock goes on.
     pub fn pause(&mut self, node: NodeId) {
         let h = self.inner.host(node);
@@ -192,15 +192,27 @@ impl<M: Machine> World<M> {
         self.inner.hosts[h as usize].throttle_percent = percent;
     }
 
-    /// Sets how far a node's wall clock is off, ms: skew, or a jump.
+    /// Sets how far a node's wall clock is off, ms: skew, or a jump. What it has drifted is forgotten.
     pub fn set_wall_offset(&mut self, node: NodeId, offset_ms: i64) {
         let h = self.inner.host(node);
-        self.inner.hosts[h as usize].wall_offset_ms = offset_ms;
+        let now = self.inner.now;
+        let host = &mut self.inner.hosts[h as usize];
+        host.wall_offset_ms = offset_ms;
+        host.wall_drift.1 = now;
     }
 
-    /// How far a node's wall clock is off, ms.
+    /// Lets a node's wall clock run this many millionths too fast (negative: too slow) from now on.
+    pub fn set_wall_drift(&mut self, node: NodeId, ppm: i64) {
+        let h = self.inner.host(node);
+        let (error, now) = (self.inner.wall_error(h), self.inner.now);
+        let host = &mut self.inner.hosts[h as usize];
+        host.wall_offset_ms = error;
+        host.wall_drift = (ppm, now);
+    }
+
+    /// How far a node's wall clock is off now, ms.
     pub fn wall_offset(&self, node: NodeId) -> i64 {
-        self.inner.hosts[self.inner.host(node) as usize].wall_offset_ms
+        self.inner.wall_error(self.inner.host(node))
     }
 }
 

@@ -42,7 +42,7 @@ impl Clock for StepEnv<'_> {
 
     fn wall(&self) -> WallTime {
         let elapsed = (self.inner.now / 1_000_000) as i64;
-        let offset = self.inner.hosts[self.host as usize].wall_offset_ms;
+        let offset = self.inner.wall_error(self.host);
         WallTime((self.inner.config.epoch_ms + elapsed).saturating_add(offset))
     }
 }

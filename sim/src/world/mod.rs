@@ -193,6 +193,8 @@ struct Host {
     dying: Vec<(u32, u64, bool, u64)>,
     disk: SimDisk,
     wall_offset_ms: i64,
+    /// How much faster its wall clock runs, in millionths, and since when.
+    wall_drift: (i64, u64),
     /// How many draws of each of the machine's sites there were.
     draws: BTreeMap<wavetank_core::env::Site, u64>,
     /// Effects of the step that runs.
@@ -449,6 +451,14 @@ impl Inner {
         }
     }
 
+    /// How far a host's wall clock is off, ms: its offset and what it has drifted since.
+    fn wall_error(&self, h: u32) -> i64 {
+        let host = &self.hosts[h as usize];
+        let (ppm, since) = host.wall_drift;
+        let drifted = i128::from(self.now - since) * i128::from(ppm) / 1_000_000_000_000;
+        host.wall_offset_ms.saturating_add(drifted as i64)
+    }
+
     /// Puts an event in a host's inbox; whoever gets there first serves it.
     fn deliver(&mut self, host: u32, event: Event) {
         let digest = digest_of(&event);
@@ -602,6 +612,7 @@ impl Inner {
             dying: Vec::new(),
             disk: SimDisk::new(node, place, config.disk.clone()),
             wall_offset_ms: config.wall_offset_ms,
+            wall_drift: (0, 0),
             draws: BTreeMap::new(),
             effects: 0,
             config,

@@ -520,6 +520,12 @@ fn wall_clocks_are_each_nodes_own() {
     assert_eq!(read(&mut world, B), b - 5_000);
     run_for(&mut world, SECOND);
     assert_eq!(read(&mut world, A), a + 1_000);
+    world.set_wall_drift(B, 10_000); // one part in a hundred
+    run_for(&mut world, 100 * SECOND);
+    assert_eq!(world.wall_offset(B), -5_000 + 1_000);
+    world.set_wall_drift(B, 0);
+    run_for(&mut world, 100 * SECOND);
+    assert_eq!(world.wall_offset(B), -4_000, "it stays where it got to");
 }
 
 #[test]
