@@ -1,0 +1,305 @@
+//! What goes over a connection: a length, a header, a body; and envelopes, which hold a frame
+//! themselves.
+//!
+//! A frame here is what follows the four bytes of its length when it is decoded, and includes them
+//! when it is encoded. How many bytes a peer may announce is the connection's business.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::{Bytes, BytesMut};
+use core::fmt;
+
+use wavetank_core::codec::{DecodeError, Reader, Writer};
+use wavetank_core::error_code::ErrorCode;
+use wavetank_core::msg::{
+    ApiKey, ApiVersionsResponse, EnvelopeRequest, EnvelopeResponse, Request, Response,
+};
+
+use crate::schema;
+use crate::versions::{SUPPORTED, first_flexible, supported};
+use crate::visit::{Io, Visited};
+
+/// A request with what its header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestFrame {
+    /// Which API.
+    pub api: ApiKey,
+    /// In which version.
+    pub version: i16,
+    /// Comes back with the response.
+    pub correlation: i32,
+    /// What the client calls itself.
+    pub client_id: Option<String>,
+    /// The request.
+    pub request: Request,
+}
+
+/// Why a frame is not a message. Nothing but closing the connection can answer it, except
+/// [`WireError::UnsupportedVersion`] of ApiVersions; see [`unsupported_api_versions`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WireError {
+    /// The header's API key is none that this build serves.
+    UnknownApi {
+        /// The key.
+        key: i16,
+    },
+    /// The API is served, but not in this version.
+    UnsupportedVersion {
+        /// Which API.
+        api: ApiKey,
+        /// The version that was asked for.
+        version: i16,
+        /// To answer with.
+        correlation: i32,
+    },
+    /// The header is not one.
+    Header(DecodeError),
+    /// The body is not a message of that API and version.
+    Body {
+        /// Which API.
+        api: ApiKey,
+        /// In which version.
+        version: i16,
+        /// What is wrong.
+        error: DecodeError,
+    },
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WireError::UnknownApi { key } => write!(f, "API key {key} is not served"),
+            WireError::UnsupportedVersion { api, version, .. } => {
+                let (min, max) = supported(*api);
+                write!(f, "{api:?} version {version} is not served, only {min} to {max}")
+            }
+            WireError::Header(error) => write!(f, "the request header: {error}"),
+            WireError::Body { api, version, error } => {
+                write!(f, "{api:?} version {version}: {error}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for WireError {}
+
+/// Request header v2 has tagged fields; ApiVersions, which comes before anything is agreed upon,
+/// is flexible in the request's header but never in the response's (KIP-511).
+fn has_flexible_response_header(api: ApiKey, version: i16) -> bool {
+    api != ApiKey::ApiVersions && version >= first_flexible(api)
+}
+
+/// Reads a request.
+///
+/// # Errors
+/// See [`WireError`].
+pub fn decode_request(frame: Bytes) -> Result<RequestFrame, WireError> {
+    decode(frame, true)
+}
+
+fn decode(frame: Bytes, envelopes: bool) -> Result<RequestFrame, WireError> {
+    let mut reader = Reader::new(frame);
+    let mut header = || Ok((reader.i16()?, reader.i16()?, reader.i32()?));
+    let (key, version, correlation) = header().map_err(WireError::Header)?;
+    let api = ApiKey::from_key(key).ok_or(WireError::UnknownApi { key })?;
+    let (min, max) = supported(api);
+    if !(min..=max).contains(&version) {
+        return Err(WireError::UnsupportedVersion { api, version, correlation });
+    }
+    let flexible = version >= first_flexible(api);
+    // The client id is a classic string in every header version.
+    let client_id = reader.nullable_string(false).map_err(WireError::Header)?;
+    if flexible {
+        reader.skip_tagged_fields().map_err(WireError::Header)?;
+    }
+    let fail = |error| WireError::Body { api, version, error };
+    let mut io = Io::reader(reader.rest(), version, flexible);
+    let request = if api == ApiKey::Envelope && envelopes {
+        read_envelope_request(&mut io).map_err(fail)?
+    } else {
+        let mut request = schema::empty_request(api).map_err(fail)?;
+        schema::request(&mut io, &mut request).map_err(fail)?;
+        request
+    };
+    io.finish_read().map_err(fail)?;
+    Ok(RequestFrame { api, version, correlation, client_id, request })
+}
+
+/// Reads a response to a request of `api` in `version`; with its correlation id.
+///
+/// # Errors
+/// See [`WireError`].
+pub fn decode_response(
+    api: ApiKey,
+    version: i16,
+    frame: Bytes,
+) -> Result<(i32, Response), WireError> {
+    let mut reader = Reader::new(frame);
+    let correlation = reader.i32().map_err(WireError::Header)?;
+    if has_flexible_response_header(api, version) {
+        reader.skip_tagged_fields().map_err(WireError::Header)?;
+    }
+    let fail = |error| WireError::Body { api, version, error };
+    let mut io = Io::reader(reader.rest(), version, version >= first_flexible(api));
+    let response = if api == ApiKey::Envelope {
+        read_envelope_response(&mut io).map_err(fail)?
+    } else {
+        let mut response = schema::empty_response(api).map_err(fail)?;
+        schema::response(&mut io, &mut response).map_err(fail)?;
+        response
+    };
+    io.finish_read().map_err(fail)?;
+    Ok((correlation, response))
+}
+
+/// Writes a request as a whole frame, in pieces for a vectored write. `version` must be one that is
+/// [`supported`].
+///
+/// # Panics
+/// If the version is not supported.
+pub fn encode_request(
+    version: i16,
+    correlation: i32,
+    client_id: &str,
+    request: &Request,
+) -> Vec<Bytes> {
+    let api = request.api();
+    assert_supported(api, version);
+    let flexible = version >= first_flexible(api);
+    let mut writer = Writer::new();
+    writer.i16(api.key());
+    writer.i16(version);
+    writer.i32(correlation);
+    writer.nullable_string(false, Some(client_id));
+    if flexible {
+        writer.tagged_fields(&[]);
+    }
+    let mut io = Io::writer(version, flexible);
+    // Visiting needs a mutable message for reading's sake; a message's records are not copied.
+    schema::request(&mut io, &mut request.clone()).expect("writing does not fail");
+    framed(writer, io)
+}
+
+/// Writes a response as a whole frame, in pieces for a vectored write.
+///
+/// # Panics
+/// If the version is not [`supported`].
+pub fn encode_response(version: i16, correlation: i32, response: &Response) -> Vec<Bytes> {
+    let api = response.api();
+    assert_supported(api, version);
+    let mut writer = Writer::new();
+    writer.i32(correlation);
+    if has_flexible_response_header(api, version) {
+        writer.tagged_fields(&[]);
+    }
+    let mut io = Io::writer(version, version >= first_flexible(api));
+    schema::response(&mut io, &mut response.clone()).expect("writing does not fail");
+    framed(writer, io)
+}
+
+fn assert_supported(api: ApiKey, version: i16) {
+    let (min, max) = supported(api);
+    assert!((min..=max).contains(&version), "{api:?} has no version {version}");
+}
+
+/// The answer to ApiVersions in a version that is not served: the layout of v0, error 35, and what
+/// is served, so that the client can ask again (KIP-511).
+pub fn unsupported_api_versions(correlation: i32) -> Vec<Bytes> {
+    let response = Response::ApiVersions(ApiVersionsResponse {
+        error: ErrorCode::UnsupportedVersion,
+        apis: SUPPORTED.iter().map(|(api, min, max)| (api.key(), *min, *max)).collect(),
+        finalized_features_epoch: -1,
+        ..ApiVersionsResponse::default()
+    });
+    encode_response(0, correlation, &response)
+}
+
+fn framed(header: Writer, body: Io) -> Vec<Bytes> {
+    let chunks = body.into_chunks();
+    let length = header.len() + chunks.iter().map(Bytes::len).sum::<usize>();
+    let length = i32::try_from(length).expect("a message is under 2 GiB");
+    let header = header.finish();
+    let first = chunks.first().cloned().unwrap_or_default();
+    let mut start = Writer::with_capacity(4 + header.len() + first.len());
+    start.i32(length);
+    start.put(&header);
+    start.put(&first);
+    let mut frame = Vec::with_capacity(chunks.len().max(1));
+    frame.push(start.finish());
+    frame.extend(chunks.into_iter().skip(1));
+    frame
+}
+
+/// The contents of an encoded frame, contiguous and without the length: what the other side decodes.
+pub fn body_of(frame: Vec<Bytes>) -> Bytes {
+    let mut whole = BytesMut::new();
+    frame.iter().for_each(|chunk| whole.extend_from_slice(chunk));
+    let whole = whole.freeze();
+    whole.slice(4.min(whole.len())..)
+}
+
+// ---- envelopes (KIP-590) -----------------------------------------------------------------------
+
+pub(crate) fn envelope_request(io: &mut Io, message: &mut EnvelopeRequest) -> Visited {
+    let inner = encode_request(message.version, 0, "", &message.request);
+    io.nullable_bytes(&mut Some(Vec::from([body_of(inner)])))?;
+    // Principal (none: everyone may do everything) and client address (unknown).
+    io.nullable_bytes(&mut None)?;
+    io.nullable_bytes(&mut Some(Vec::new()))?;
+    io.end()
+}
+
+fn read_envelope_request(io: &mut Io) -> Result<Request, DecodeError> {
+    let mut data = None;
+    io.nullable_bytes(&mut data)?;
+    let mut unused = None;
+    io.nullable_bytes(&mut unused)?;
+    io.nullable_bytes(&mut unused)?;
+    io.end()?;
+    let data = data.into_iter().flatten().next();
+    let data = data.ok_or(DecodeError::Invalid("an empty envelope"))?;
+    let frame = decode(data, false).map_err(|_| DecodeError::Invalid("the enveloped request"))?;
+    let request = Box::new(frame.request);
+    Ok(Request::Envelope(EnvelopeRequest { version: frame.version, request }))
+}
+
+/// The API and version go along with the enclosed response, because only the sender's memory of the
+/// request would tell them otherwise.
+pub(crate) fn envelope_response(io: &mut Io, message: &mut EnvelopeResponse) -> Visited {
+    let mut data = message.response.as_ref().map(|response| {
+        let inner = encode_response(message.version, 0, response);
+        let mut writer = Writer::new();
+        writer.i16(response.api().key());
+        writer.i16(message.version);
+        writer.put(&body_of(inner));
+        Vec::from([writer.finish()])
+    });
+    io.nullable_bytes(&mut data)?;
+    io.error(&mut message.error)?;
+    io.end()
+}
+
+fn read_envelope_response(io: &mut Io) -> Result<Response, DecodeError> {
+    let mut data = None;
+    io.nullable_bytes(&mut data)?;
+    let mut error = ErrorCode::None;
+    io.error(&mut error)?;
+    io.end()?;
+    let mut version = -1;
+    let mut response = None;
+    if let Some(bytes) = data.into_iter().flatten().next() {
+        let mut reader = Reader::new(bytes);
+        let key = reader.i16()?;
+        version = reader.i16()?;
+        let bad = DecodeError::Invalid("the enveloped response");
+        let api = ApiKey::from_key(key).filter(|api| *api != ApiKey::Envelope).ok_or(bad)?;
+        let (min, max) = supported(api);
+        if !(min..=max).contains(&version) {
+            return Err(bad);
+        }
+        let (_, inner) = decode_response(api, version, reader.rest()).map_err(|_| bad)?;
+        response = Some(Box::new(inner));
+    }
+    Ok(Response::Envelope(EnvelopeResponse { error, version, response }))
+}

@@ -1,0 +1,369 @@
+//! Produce, Fetch, ListOffsets, OffsetForLeaderEpoch.
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use wavetank_core::batch::{Batch, split};
+use wavetank_core::error_code::ErrorCode;
+use wavetank_core::msg::{
+    EpochEndOffsetResponse, FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse,
+    FetchTopic, FetchTopicResponse, ForgottenTopic, LeaderIdAndEpoch, ListOffsetsPartition,
+    ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+    ListOffsetsTopicResponse, NodeEndpoint, OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse, OffsetForLeaderPartition, OffsetForLeaderTopic,
+    OffsetForLeaderTopicResponse, ProducePartition, ProducePartitionResponse, ProduceRequest,
+    ProduceResponse, ProduceTopic, ProduceTopicResponse, Records,
+};
+use wavetank_core::types::{Endpoint, EpochEndOffset, LeaderEpoch, NodeId, Offset, TopicRef, Uuid};
+
+use crate::visit::{Io, Tagged, Visited};
+
+/// A topic by name, or from `ids` on by id.
+fn topic(io: &mut Io, topic: &mut TopicRef, ids: i16) -> Visited {
+    if io.version() >= ids { io.uuid(&mut topic.id) } else { io.string(&mut topic.name) }
+}
+
+fn leader(io: &mut Io, leader: &mut Option<LeaderIdAndEpoch>) -> Visited {
+    let none = LeaderIdAndEpoch { leader: NodeId::NONE, epoch: LeaderEpoch::NONE };
+    let mut value = leader.unwrap_or(none);
+    io.node(&mut value.leader)?;
+    io.epoch(&mut value.epoch)?;
+    io.end()?;
+    *leader = (value != none).then_some(value);
+    Ok(())
+}
+
+/// An endpoint with a port of 32 bits, as clients are told.
+pub(super) fn wide_endpoint(io: &mut Io, endpoint: &mut Endpoint) -> Visited {
+    io.string(&mut endpoint.host)?;
+    let mut port = i32::from(endpoint.port);
+    io.i32(&mut port)?;
+    endpoint.port = u16::try_from(port).unwrap_or(0);
+    Ok(())
+}
+
+pub(super) fn no_endpoint() -> NodeEndpoint {
+    NodeEndpoint { node: NodeId::NONE, endpoint: Endpoint::default(), rack: None }
+}
+
+fn node_endpoints(io: &mut Io, endpoints: &mut Vec<NodeEndpoint>) -> Visited {
+    io.array(endpoints, no_endpoint, |io, one| {
+        io.node(&mut one.node)?;
+        wide_endpoint(io, &mut one.endpoint)?;
+        io.nullable_string(&mut one.rack)?;
+        io.end()
+    })
+}
+
+pub(super) fn produce_request(io: &mut Io, m: &mut ProduceRequest) -> Visited {
+    io.nullable_string(&mut m.transactional_id)?;
+    io.i16(&mut m.acks)?;
+    io.i32(&mut m.timeout_ms)?;
+    io.array(&mut m.topics, ProduceTopic::default, |io, one| {
+        topic(io, &mut one.topic, 13)?;
+        io.array(&mut one.partitions, ProducePartition::default, |io, part| {
+            io.i32(&mut part.partition)?;
+            let mut pieces = part.records.take().map(|bytes| Vec::from([bytes]));
+            io.nullable_bytes(&mut pieces)?;
+            part.records = pieces.and_then(|pieces| pieces.into_iter().next());
+            io.end()
+        })?;
+        io.end()
+    })?;
+    io.end()
+}
+
+pub(super) fn produce_response(io: &mut Io, m: &mut ProduceResponse) -> Visited {
+    let version = io.version();
+    io.array(&mut m.topics, ProduceTopicResponse::default, |io, one| {
+        topic(io, &mut one.topic, 13)?;
+        let none = || ProducePartitionResponse::failed(0, ErrorCode::None);
+        io.array(&mut one.partitions, none, |io, part| {
+            io.i32(&mut part.partition)?;
+            io.error(&mut part.error)?;
+            io.offset(&mut part.base_offset)?;
+            io.i64(&mut part.log_append_time_ms)?;
+            if version >= 5 {
+                io.offset(&mut part.log_start_offset)?;
+            }
+            if version >= 8 {
+                io.array(
+                    &mut part.record_errors,
+                    || (0, None),
+                    |io, (index, message)| {
+                        io.i32(index)?;
+                        io.nullable_string(message)?;
+                        io.end()
+                    },
+                )?;
+                io.nullable_string(&mut part.error_message)?;
+            }
+            let present = version >= 10 && part.current_leader.is_some();
+            let current = &mut part.current_leader;
+            io.tagged(&mut [Tagged { tag: 0, present, visit: &mut |io| leader(io, current) }])
+        })?;
+        io.end()
+    })?;
+    io.i32(&mut m.throttle_time_ms)?;
+    let present = version >= 10 && !m.node_endpoints.is_empty();
+    let endpoints = &mut m.node_endpoints;
+    io.tagged(&mut [Tagged { tag: 0, present, visit: &mut |io| node_endpoints(io, endpoints) }])
+}
+
+fn no_fetch_partition() -> FetchPartition {
+    FetchPartition {
+        partition: 0,
+        current_leader_epoch: LeaderEpoch::NONE,
+        fetch_offset: Offset::ZERO,
+        last_fetched_epoch: LeaderEpoch::NONE,
+        log_start_offset: Offset(-1),
+        max_bytes: 0,
+        replica_directory_id: Uuid::ZERO,
+        high_watermark: Offset(i64::MAX),
+    }
+}
+
+pub(super) fn fetch_request(io: &mut Io, m: &mut FetchRequest) -> Visited {
+    let version = io.version();
+    if version <= 14 {
+        io.node(&mut m.replica)?;
+    }
+    io.i32(&mut m.max_wait_ms)?;
+    io.i32(&mut m.min_bytes)?;
+    io.i32(&mut m.max_bytes)?;
+    io.i8(&mut m.isolation_level)?;
+    if version >= 7 {
+        io.i32(&mut m.session_id)?;
+        io.i32(&mut m.session_epoch)?;
+    }
+    io.array(&mut m.topics, FetchTopic::default, |io, one| {
+        topic(io, &mut one.topic, 13)?;
+        io.array(&mut one.partitions, no_fetch_partition, fetch_partition)?;
+        io.end()
+    })?;
+    if version >= 7 {
+        io.array(&mut m.forgotten, ForgottenTopic::default, |io, one| {
+            topic(io, &mut one.topic, 13)?;
+            io.i32s(&mut one.partitions)?;
+            io.end()
+        })?;
+    }
+    if version >= 11 {
+        io.string(&mut m.rack_id)?;
+    }
+    let has_cluster = m.cluster_id.is_some();
+    let has_replica = version >= 15 && m.replica.known().is_some();
+    let (cluster, replica, epoch) = (&mut m.cluster_id, &mut m.replica, &mut m.replica_epoch);
+    io.tagged(&mut [
+        Tagged { tag: 0, present: has_cluster, visit: &mut |io| io.nullable_string(cluster) },
+        Tagged {
+            tag: 1,
+            present: has_replica,
+            visit: &mut |io| {
+                io.node(replica)?;
+                io.broker_epoch(epoch)?;
+                io.end()
+            },
+        },
+    ])
+}
+
+fn fetch_partition(io: &mut Io, part: &mut FetchPartition) -> Visited {
+    let version = io.version();
+    io.i32(&mut part.partition)?;
+    if version >= 9 {
+        io.epoch(&mut part.current_leader_epoch)?;
+    }
+    io.offset(&mut part.fetch_offset)?;
+    if version >= 12 {
+        io.epoch(&mut part.last_fetched_epoch)?;
+    }
+    if version >= 5 {
+        io.offset(&mut part.log_start_offset)?;
+    }
+    io.i32(&mut part.max_bytes)?;
+    let has_directory = version >= 17 && part.replica_directory_id != Uuid::ZERO;
+    let has_watermark = version >= 18 && part.high_watermark != Offset(i64::MAX);
+    let (directory, watermark) = (&mut part.replica_directory_id, &mut part.high_watermark);
+    io.tagged(&mut [
+        Tagged { tag: 0, present: has_directory, visit: &mut |io| io.uuid(directory) },
+        Tagged { tag: 1, present: has_watermark, visit: &mut |io| io.offset(watermark) },
+    ])
+}
+
+pub(super) fn fetch_response(io: &mut Io, m: &mut FetchResponse) -> Visited {
+    let version = io.version();
+    io.i32(&mut m.throttle_time_ms)?;
+    if version >= 7 {
+        io.error(&mut m.error)?;
+        io.i32(&mut m.session_id)?;
+    }
+    io.array(&mut m.topics, FetchTopicResponse::default, |io, one| {
+        topic(io, &mut one.topic, 13)?;
+        let none = || FetchPartitionResponse::failed(0, ErrorCode::None);
+        io.array(&mut one.partitions, none, fetch_partition_response)?;
+        io.end()
+    })?;
+    let present = version >= 16 && !m.node_endpoints.is_empty();
+    let endpoints = &mut m.node_endpoints;
+    io.tagged(&mut [Tagged { tag: 0, present, visit: &mut |io| node_endpoints(io, endpoints) }])
+}
+
+fn fetch_partition_response(io: &mut Io, part: &mut FetchPartitionResponse) -> Visited {
+    let version = io.version();
+    io.i32(&mut part.partition)?;
+    io.error(&mut part.error)?;
+    io.offset(&mut part.high_watermark)?;
+    io.offset(&mut part.last_stable_offset)?;
+    if version >= 5 {
+        io.offset(&mut part.log_start_offset)?;
+    }
+    io.nullable_array(
+        &mut part.aborted,
+        || (0, Offset::ZERO),
+        |io, (producer, first)| {
+            io.i64(producer)?;
+            io.offset(first)?;
+            io.end()
+        },
+    )?;
+    if version >= 11 {
+        io.node(&mut part.preferred_read_replica)?;
+    }
+    records(io, &mut part.records)?;
+    let (has_diverging, has_leader) = (
+        version >= 12 && part.diverging_epoch.is_some(),
+        version >= 12 && part.current_leader.is_some(),
+    );
+    let (diverging, current) = (&mut part.diverging_epoch, &mut part.current_leader);
+    io.tagged(&mut [
+        Tagged { tag: 0, present: has_diverging, visit: &mut |io| epoch_end(io, diverging) },
+        Tagged { tag: 1, present: has_leader, visit: &mut |io| leader(io, current) },
+    ])
+}
+
+fn epoch_end(io: &mut Io, end: &mut Option<EpochEndOffset>) -> Visited {
+    let none = EpochEndOffset { epoch: LeaderEpoch::NONE, end_offset: Offset(-1) };
+    let mut value = end.unwrap_or(none);
+    io.epoch(&mut value.epoch)?;
+    io.offset(&mut value.end_offset)?;
+    io.end()?;
+    *end = (value != none).then_some(value);
+    Ok(())
+}
+
+/// Batches as they are: prefix and body, one after the other. What is read shares the frame; a last
+/// batch that is cut off is dropped.
+fn records(io: &mut Io, records: &mut Records) -> Visited {
+    let pieces =
+        |batch: &Batch| [Bytes::copy_from_slice(&batch.prefix_bytes()), batch.body().clone()];
+    let mut bytes = Some(records.iter().flat_map(pieces).collect::<Vec<Bytes>>());
+    io.nullable_bytes(&mut bytes)?;
+    if io.reads() {
+        let whole = bytes.and_then(|pieces| pieces.into_iter().next()).unwrap_or_default();
+        *records = split(whole)?;
+    }
+    Ok(())
+}
+
+pub(super) fn list_offsets_request(io: &mut Io, m: &mut ListOffsetsRequest) -> Visited {
+    let version = io.version();
+    io.node(&mut m.replica)?;
+    if version >= 2 {
+        io.i8(&mut m.isolation_level)?;
+    }
+    io.array(&mut m.topics, ListOffsetsTopic::default, |io, one| {
+        io.string(&mut one.name)?;
+        let none = || ListOffsetsPartition {
+            partition: 0,
+            current_leader_epoch: LeaderEpoch::NONE,
+            timestamp: 0,
+        };
+        io.array(&mut one.partitions, none, |io, part| {
+            io.i32(&mut part.partition)?;
+            if version >= 4 {
+                io.epoch(&mut part.current_leader_epoch)?;
+            }
+            io.i64(&mut part.timestamp)?;
+            io.end()
+        })?;
+        io.end()
+    })?;
+    if version >= 10 {
+        io.i32(&mut m.timeout_ms)?;
+    }
+    io.end()
+}
+
+pub(super) fn list_offsets_response(io: &mut Io, m: &mut ListOffsetsResponse) -> Visited {
+    let version = io.version();
+    if version >= 2 {
+        io.i32(&mut m.throttle_time_ms)?;
+    }
+    io.array(&mut m.topics, ListOffsetsTopicResponse::default, |io, one| {
+        io.string(&mut one.name)?;
+        let none = || ListOffsetsPartitionResponse {
+            partition: 0,
+            error: ErrorCode::None,
+            timestamp: -1,
+            offset: Offset(-1),
+            leader_epoch: LeaderEpoch::NONE,
+        };
+        io.array(&mut one.partitions, none, |io, part| {
+            io.i32(&mut part.partition)?;
+            io.error(&mut part.error)?;
+            io.i64(&mut part.timestamp)?;
+            io.offset(&mut part.offset)?;
+            if version >= 4 {
+                io.epoch(&mut part.leader_epoch)?;
+            }
+            io.end()
+        })?;
+        io.end()
+    })?;
+    io.end()
+}
+
+pub(super) fn epochs_request(io: &mut Io, m: &mut OffsetForLeaderEpochRequest) -> Visited {
+    if io.version() >= 3 {
+        io.node(&mut m.replica)?;
+    }
+    io.array(&mut m.topics, OffsetForLeaderTopic::default, |io, one| {
+        io.string(&mut one.name)?;
+        let none = || OffsetForLeaderPartition {
+            partition: 0,
+            current_leader_epoch: LeaderEpoch::NONE,
+            leader_epoch: LeaderEpoch::NONE,
+        };
+        io.array(&mut one.partitions, none, |io, part| {
+            io.i32(&mut part.partition)?;
+            io.epoch(&mut part.current_leader_epoch)?;
+            io.epoch(&mut part.leader_epoch)?;
+            io.end()
+        })?;
+        io.end()
+    })?;
+    io.end()
+}
+
+pub(super) fn epochs_response(io: &mut Io, m: &mut OffsetForLeaderEpochResponse) -> Visited {
+    io.i32(&mut m.throttle_time_ms)?;
+    io.array(&mut m.topics, OffsetForLeaderTopicResponse::default, |io, one| {
+        io.string(&mut one.name)?;
+        let none = || EpochEndOffsetResponse {
+            error: ErrorCode::None,
+            partition: 0,
+            leader_epoch: LeaderEpoch::NONE,
+            end_offset: Offset(-1),
+        };
+        io.array(&mut one.partitions, none, |io, part| {
+            io.error(&mut part.error)?;
+            io.i32(&mut part.partition)?;
+            io.epoch(&mut part.leader_epoch)?;
+            io.offset(&mut part.end_offset)?;
+            io.end()
+        })?;
+        io.end()
+    })?;
+    io.end()
+}

@@ -1,0 +1,304 @@
+//! One description for both directions: a schema function visits a message's fields in order, and
+//! [`Io`] reads or writes each.
+//!
+//! Reading is bounded twice: a count never exceeds the bytes that remain, and all elements together
+//! never take more memory than a fixed multiple of the frame ([`AMPLIFICATION`]), because an
+//! element of a few bytes on the wire may take a hundred in memory.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use wavetank_core::codec::{DecodeError, Reader, Writer};
+use wavetank_core::error_code::ErrorCode;
+use wavetank_core::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, Uuid};
+
+/// The outcome of visiting.
+pub(crate) type Visited = Result<(), DecodeError>;
+
+/// Bytes of memory that decoded elements may take for each byte of the frame.
+pub(crate) const AMPLIFICATION: usize = 24;
+/// ... on top of this, so that small frames are never refused.
+const ALLOWANCE: usize = 16 << 10;
+/// Slices at least this long are written as chunks of their own, without a copy.
+const CHUNK: usize = 1 << 10;
+
+enum Direction {
+    Read { reader: Reader, budget: usize },
+    Write { writer: Writer, chunks: Vec<Bytes> },
+}
+
+/// A message on its way in or out.
+pub(crate) struct Io {
+    direction: Direction,
+    version: i16,
+    flexible: bool,
+}
+
+/// A tagged field of a flexible structure.
+pub(crate) struct Tagged<'a> {
+    /// Its tag.
+    pub tag: u32,
+    /// Whether to write it (its value is not the default).
+    pub present: bool,
+    /// Its content.
+    pub visit: &'a mut dyn FnMut(&mut Io) -> Visited,
+}
+
+macro_rules! fixed {
+    ($($name:ident: $type:ty;)*) => {
+        $(pub fn $name(&mut self, value: &mut $type) -> Visited {
+            match &mut self.direction {
+                Direction::Read { reader, .. } => *value = reader.$name()?,
+                Direction::Write { writer, .. } => writer.$name(*value),
+            }
+            Ok(())
+        })*
+    };
+}
+
+macro_rules! newtypes {
+    ($($name:ident: $type:ty as $inner:ident;)*) => {
+        $(pub fn $name(&mut self, value: &mut $type) -> Visited {
+            self.$inner(&mut value.0)
+        })*
+    };
+}
+
+impl Io {
+    pub fn reader(bytes: Bytes, version: i16, flexible: bool) -> Io {
+        let budget = bytes.len().saturating_mul(AMPLIFICATION).saturating_add(ALLOWANCE);
+        Io { direction: Direction::Read { reader: Reader::new(bytes), budget }, version, flexible }
+    }
+
+    pub fn writer(version: i16, flexible: bool) -> Io {
+        let direction = Direction::Write { writer: Writer::new(), chunks: Vec::new() };
+        Io { direction, version, flexible }
+    }
+
+    /// Ends reading: nothing may be left over.
+    pub fn finish_read(self) -> Visited {
+        match self.direction {
+            Direction::Read { reader, .. } => reader.finish(),
+            Direction::Write { .. } => Ok(()),
+        }
+    }
+
+    /// What was written.
+    pub fn into_chunks(self) -> Vec<Bytes> {
+        match self.direction {
+            Direction::Write { writer, mut chunks } => {
+                if !writer.is_empty() {
+                    chunks.push(writer.finish());
+                }
+                chunks
+            }
+            Direction::Read { .. } => Vec::new(),
+        }
+    }
+
+    pub fn version(&self) -> i16 {
+        self.version
+    }
+
+    pub fn reads(&self) -> bool {
+        matches!(self.direction, Direction::Read { .. })
+    }
+
+    fixed! {
+        i8: i8;
+        i16: i16;
+        u16: u16;
+        i32: i32;
+        i64: i64;
+        bool: bool;
+        uuid: Uuid;
+    }
+
+    newtypes! {
+        node: NodeId as i32;
+        offset: Offset as i64;
+        epoch: LeaderEpoch as i32;
+        partition_epoch: PartitionEpoch as i32;
+        broker_epoch: BrokerEpoch as i64;
+    }
+
+    /// A field that this version lacks and that we do not keep: read and dropped, or written as
+    /// `value`.
+    pub fn ignored_i32(&mut self, mut value: i32) -> Visited {
+        self.i32(&mut value)
+    }
+
+    pub fn error(&mut self, value: &mut ErrorCode) -> Visited {
+        let mut code = value.code();
+        self.i16(&mut code)?;
+        *value = ErrorCode::from_code(code);
+        Ok(())
+    }
+
+    /// Decoded text counts against the memory that a frame may take, like elements do.
+    fn charge(&mut self, bytes: usize) -> Visited {
+        if let Direction::Read { budget, .. } = &mut self.direction {
+            let left = budget.checked_sub(bytes);
+            *budget = left.ok_or(DecodeError::Invalid("the number of elements"))?;
+        }
+        Ok(())
+    }
+
+    pub fn nullable_string(&mut self, value: &mut Option<String>) -> Visited {
+        let flexible = self.flexible;
+        match &mut self.direction {
+            Direction::Read { reader, .. } => *value = reader.nullable_string(flexible)?,
+            Direction::Write { writer, .. } => writer.nullable_string(flexible, value.as_deref()),
+        }
+        self.charge(value.as_ref().map_or(0, String::len))
+    }
+
+    pub fn string(&mut self, value: &mut String) -> Visited {
+        let flexible = self.flexible;
+        match &mut self.direction {
+            Direction::Read { reader, .. } => *value = reader.string(flexible)?,
+            Direction::Write { writer, .. } => writer.string(flexible, value),
+        }
+        self.charge(value.len())
+    }
+
+    /// Nullable bytes, given in pieces; reading gives one slice of the frame.
+    pub fn nullable_bytes(&mut self, value: &mut Option<Vec<Bytes>>) -> Visited {
+        let flexible = self.flexible;
+        match &mut self.direction {
+            Direction::Read { reader, .. } => {
+                *value = reader.nullable_bytes(flexible)?.map(|bytes| Vec::from([bytes]));
+            }
+            Direction::Write { writer, chunks } => {
+                let length = value.as_ref().map(|pieces| pieces.iter().map(Bytes::len).sum());
+                writer.array_length(flexible, length);
+                for piece in value.iter().flatten() {
+                    if piece.len() < CHUNK {
+                        writer.put(piece);
+                    } else {
+                        chunks.push(core::mem::take(writer).finish());
+                        chunks.push(piece.clone());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn nullable_array<T>(
+        &mut self,
+        value: &mut Option<Vec<T>>,
+        make: impl Fn() -> T,
+        mut visit: impl FnMut(&mut Io, &mut T) -> Visited,
+    ) -> Visited {
+        let flexible = self.flexible;
+        if let Direction::Write { writer, .. } = &mut self.direction {
+            writer.array_length(flexible, value.as_ref().map(Vec::len));
+            for element in value.iter_mut().flatten() {
+                visit(self, element)?;
+            }
+            return Ok(());
+        }
+        let Some(count) = self.read_count()? else {
+            *value = None;
+            return Ok(());
+        };
+        let mut elements = Vec::new();
+        for _ in 0..count {
+            // A growing vector holds up to twice its elements, and while it grows three times.
+            self.charge(core::mem::size_of::<T>() * 2)?;
+            let mut element = make();
+            visit(self, &mut element)?;
+            elements.push(element);
+        }
+        *value = Some(elements);
+        Ok(())
+    }
+
+    fn read_count(&mut self) -> Result<Option<usize>, DecodeError> {
+        let flexible = self.flexible;
+        let Direction::Read { reader, .. } = &mut self.direction else { return Ok(None) };
+        let count = if flexible {
+            i64::from(reader.unsigned_varint()?) - 1
+        } else {
+            i64::from(reader.i32()?)
+        };
+        if count == -1 {
+            return Ok(None);
+        }
+        let count =
+            usize::try_from(count).map_err(|_| DecodeError::Invalid("an array's length"))?;
+        if count > reader.remaining() {
+            return Err(DecodeError::Truncated("an array"));
+        }
+        Ok(Some(count))
+    }
+
+    /// A null array reads as an error.
+    pub fn array<T>(
+        &mut self,
+        value: &mut Vec<T>,
+        make: impl Fn() -> T,
+        visit: impl FnMut(&mut Io, &mut T) -> Visited,
+    ) -> Visited {
+        let mut some = Some(core::mem::take(value));
+        self.nullable_array(&mut some, make, visit)?;
+        *value = some.ok_or(DecodeError::Invalid("a null array"))?;
+        Ok(())
+    }
+
+    pub fn i32s(&mut self, value: &mut Vec<i32>) -> Visited {
+        self.array(value, || 0, |io, one| io.i32(one))
+    }
+
+    pub fn nodes(&mut self, value: &mut Vec<NodeId>) -> Visited {
+        self.array(value, || NodeId::NONE, |io, one| io.node(one))
+    }
+
+    pub fn uuids(&mut self, value: &mut Vec<Uuid>) -> Visited {
+        self.array(value, || Uuid::ZERO, |io, one| io.uuid(one))
+    }
+
+    /// The end of a structure without tagged fields that we know.
+    pub fn end(&mut self) -> Visited {
+        self.tagged(&mut [])
+    }
+
+    /// The end of a structure: its tagged fields, ascending. Nothing in a version that is not
+    /// flexible. Unknown tags are skipped.
+    pub fn tagged(&mut self, fields: &mut [Tagged<'_>]) -> Visited {
+        if !self.flexible {
+            return Ok(());
+        }
+        let (version, flexible) = (self.version, self.flexible);
+        match &mut self.direction {
+            Direction::Write { writer, .. } => {
+                let mut encoded = Vec::new();
+                for field in fields.iter_mut().filter(|field| field.present) {
+                    let mut inner = Io::writer(version, flexible);
+                    (field.visit)(&mut inner)?;
+                    let chunks = inner.into_chunks();
+                    let mut whole = Writer::new();
+                    chunks.iter().for_each(|chunk| whole.put(chunk));
+                    encoded.push((field.tag, whole.finish()));
+                }
+                writer.tagged_fields(&encoded);
+                Ok(())
+            }
+            Direction::Read { reader, budget } => reader.tagged_fields(|tag, inner| {
+                let Some(field) = fields.iter_mut().find(|field| field.tag == tag) else {
+                    return Ok(());
+                };
+                let direction = Direction::Read { reader: inner, budget: *budget };
+                let mut io = Io { direction, version, flexible };
+                (field.visit)(&mut io)?;
+                if let Direction::Read { reader, budget: left } = io.direction {
+                    *budget = left;
+                    reader.finish()?;
+                }
+                Ok(())
+            }),
+        }
+    }
+}
