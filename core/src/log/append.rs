@@ -4,7 +4,7 @@ use alloc::vec;
 use bytes::Bytes;
 use core::fmt;
 
-use super::segment::{NewEntries, Segment};
+use super::segment::NewEntries;
 use super::{Mark, PartitionLog};
 use crate::batch::{Batch, BatchHeader, VerifiedBatch};
 use crate::env::{Disk, FileId, FileKind, Storage};
@@ -222,14 +222,15 @@ impl PartitionLog {
         }
     }
 
-    fn sync_indexes(&self, disk: &mut dyn Disk) {
-        let Segment { base, ref index, .. } = *self.active();
+    fn sync_indexes(&mut self, disk: &mut dyn Disk) {
+        let dir = self.dir;
+        let segment = self.segments.last_mut().expect("a recovered log has a segment");
         for (kind, file) in [
-            (FileKind::OffsetIndex(base), &index.offsets),
-            (FileKind::TimeIndex(base), &index.times),
+            (FileKind::OffsetIndex(segment.base), &mut segment.index.offsets),
+            (FileKind::TimeIndex(segment.base), &mut segment.index.times),
         ] {
-            if !file.is_durable() {
-                disk.sync(self.file(kind), file.generation);
+            if file.ask_sync() {
+                disk.sync(FileId { dir, kind }, file.generation);
             }
         }
     }

@@ -168,13 +168,15 @@ impl PartitionLog {
                 Found::Header(header) if header.base_offset > from && batches.is_empty() => {
                     return FinishedRead::Corrupt;
                 }
-                Found::Header(header) if header.last_offset >= end => break,
+                Found::Header(header) if header.last_offset >= end && !batches.is_empty() => break,
                 Found::Header(header) => {
                     total = total.saturating_add(header.size);
                     if !batches.is_empty() && total > max_bytes as usize {
                         break;
                     }
                     match walk.batch(&header) {
+                        // Only now is it known that the header did not lie.
+                        Some(Ok(batch)) if batch.last_offset() >= end => break,
                         Some(Ok(batch)) => batches.push(batch),
                         Some(Err(_)) => return FinishedRead::Corrupt,
                         None if batches.is_empty() => {

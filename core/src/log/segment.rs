@@ -91,6 +91,8 @@ pub(super) struct IndexFile {
     pub(super) size: u64,
     /// Bytes of this generation that are durable; `None` if not even its beginning is.
     synced: Option<u64>,
+    /// Where it ended when a sync was last asked for.
+    asked: Option<u64>,
 }
 
 impl IndexFile {
@@ -102,16 +104,25 @@ impl IndexFile {
 
     /// Replaced by new content.
     pub(super) fn replace(&mut self, generation: u32, size: u64) {
-        *self = IndexFile { generation, size, synced: None };
+        *self = IndexFile { generation, size, synced: None, asked: None };
     }
 
     /// Found on disk, and durable.
     pub(super) fn found(size: u64) -> IndexFile {
-        IndexFile { generation: 0, size, synced: Some(size) }
+        IndexFile { generation: 0, size, synced: Some(size), asked: None }
     }
 
     pub(super) fn is_durable(&self) -> bool {
         self.synced == Some(self.size)
+    }
+
+    /// Does it need a sync that was not asked for yet? Then it is now.
+    pub(super) fn ask_sync(&mut self) -> bool {
+        let asks = !self.is_durable() && self.asked != Some(self.size);
+        if asks {
+            self.asked = Some(self.size);
+        }
+        asks
     }
 }
 
@@ -146,7 +157,7 @@ pub(super) struct NewEntries {
 
 impl Index {
     pub(super) fn new(base: Offset, generation: u32) -> Index {
-        let file = IndexFile { generation, size: 0, synced: None };
+        let file = IndexFile { generation, size: 0, synced: None, asked: None };
         Index {
             base,
             entries: Vec::new(),
