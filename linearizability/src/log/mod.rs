@@ -201,52 +201,8 @@ struct Judge<'a> {
 impl<'a> Judge<'a> {
     /// Reads the sends and makes the tables.
     fn new(history: &'a History, options: &'a Options) -> Result<Judge<'a>, AmbiguousValue> {
-        let count = history.partition_count();
-        let mut slots = vec![table::SlotsBuilder::default(); count];
-        let mut values = vec![table::Range::default(); count];
-        let mut sends = Vec::new();
-        for (id, operation) in (0..).zip(history.operations()) {
-            let Action::Send { partition, value, acks, offset, epoch } = operation.action else {
-                continue;
-            };
-            values[partition.0 as usize].add(value.raw() as i64);
-            if offset >= 0 {
-                slots[partition.0 as usize].range.add(offset);
-            }
-            sends.push(Send {
-                op: OpId(id),
-                partition: partition.0,
-                acks,
-                outcome: operation.outcome,
-                acked: offset,
-                acked_epoch: epoch,
-                invoked: operation.invoked.seq,
-                first: -1,
-                first_epoch: -1,
-                reported: false,
-            });
-        }
-        for record in history.all_polled() {
-            slots[record.partition.0 as usize].range.add(record.offset);
-        }
-        table::collect_sparse(&mut slots, history);
-        let lineages = Lineages::of(history);
-        let mut parts: Vec<Part> = slots
-            .into_iter()
-            .zip(values)
-            .zip(lineages)
-            .map(|((slots, values), lineages)| {
-                let slots = slots.build();
-                Part {
-                    first: vec![None; slots.len()],
-                    scans: vec![0; slots.len() + 1],
-                    slots,
-                    more: HashMap::new(),
-                    sends: ValueMap::new(values),
-                    lineages,
-                }
-            })
-            .collect();
+        let sends = sends(history);
+        let mut parts = parts(history, &sends);
         for (index, send) in (0..).zip(&sends) {
             let Action::Send { partition, value, .. } = history.operation(send.op).action else {
                 unreachable!("the sends were collected from sends")
@@ -265,14 +221,59 @@ impl<'a> Judge<'a> {
             }
         }
         let report = Report::new(&sends, options);
-        Ok(Judge {
-            history,
-            options,
-            parts,
-            sends,
-            places: HashMap::new(),
-            gaps: Vec::new(),
-            report,
-        })
+        let (places, gaps) = (HashMap::new(), Vec::new());
+        Ok(Judge { history, options, parts, sends, places, gaps, report })
     }
+}
+
+fn sends(history: &History) -> Vec<Send> {
+    let mut sends = Vec::new();
+    for (id, operation) in (0..).zip(history.operations()) {
+        if let Action::Send { partition, acks, offset, epoch, .. } = operation.action {
+            sends.push(Send {
+                op: OpId(id),
+                partition: partition.0,
+                acks,
+                outcome: operation.outcome,
+                acked: offset,
+                acked_epoch: epoch,
+                invoked: operation.invoked.seq,
+                first: -1,
+                first_epoch: -1,
+                reported: false,
+            });
+        }
+    }
+    sends
+}
+
+/// Empty tables of the right size for each partition.
+fn parts(history: &History, sends: &[Send]) -> Vec<Part> {
+    let mut slots = vec![table::SlotsBuilder::default(); history.partition_count()];
+    let mut values = vec![table::Range::default(); history.partition_count()];
+    for send in sends {
+        if let Action::Send { value, .. } = history.operation(send.op).action {
+            values[send.partition as usize].add(value.raw() as i64);
+        }
+        if send.acked >= 0 {
+            slots[send.partition as usize].range.add(send.acked);
+        }
+    }
+    for record in history.all_polled() {
+        slots[record.partition.0 as usize].range.add(record.offset);
+    }
+    table::collect_sparse(&mut slots, history);
+    let tables = slots.into_iter().zip(values).zip(Lineages::of(history));
+    let part = |((slots, values), lineages): ((table::SlotsBuilder, table::Range), Lineages)| {
+        let slots = slots.build();
+        Part {
+            first: vec![None; slots.len()],
+            scans: vec![0; slots.len() + 1],
+            slots,
+            more: HashMap::new(),
+            sends: ValueMap::new(values),
+            lineages,
+        }
+    };
+    tables.map(part).collect()
 }

@@ -41,12 +41,11 @@ impl Consumer {
         match sent {
             Sent::Fetch(asked) => {
                 for (topic, partition, token) in asked {
-                    let answer = fetch_answer(outcome, &topic, partition.partition)
-                        .filter(|_| error.is_ok());
                     if !self.concerns(&partition, token) {
                         continue;
                     }
-                    match answer {
+                    let answer = fetch_answer(outcome, &topic, partition.partition);
+                    match answer.filter(|_| error.is_ok()) {
                         Some(answer) => self.on_fetched(&partition, answer, cluster, env, out),
                         None => self.on_error(&partition, or_unknown(error), cluster, env, out),
                     }
@@ -55,27 +54,7 @@ impl Consumer {
             Sent::Lookup(asked) => {
                 for (partition, purpose) in asked {
                     let answer = lookup_answer(outcome, &partition);
-                    match purpose {
-                        Purpose::Locate { token, epoch, .. }
-                            if self.concerns(&partition, token) =>
-                        {
-                            match answer {
-                                Some(found) if found.error.is_ok() => {
-                                    self.on_located(&partition, found, epoch, out);
-                                }
-                                Some(found) => {
-                                    self.on_error(&partition, found.error, cluster, env, out);
-                                }
-                                None => {
-                                    self.on_error(&partition, or_unknown(error), cluster, env, out);
-                                }
-                            }
-                        }
-                        Purpose::Locate { .. } => {}
-                        Purpose::End(id) => {
-                            self.on_end(&partition, id, answer, error, cluster, env, out);
-                        }
-                    }
+                    self.on_looked_up(&partition, purpose, answer, error, cluster, env, out);
                 }
             }
             Sent::Validate(asked) => {
@@ -94,6 +73,33 @@ impl Consumer {
             }
         }
         true
+    }
+
+    fn on_looked_up(
+        &mut self,
+        partition: &NamedPartition,
+        purpose: Purpose,
+        answer: Option<&ListOffsetsPartitionResponse>,
+        error: ErrorCode,
+        cluster: &mut Cluster,
+        env: &mut dyn Env,
+        out: &mut Vec<ClientFact>,
+    ) {
+        let (token, epoch) = match purpose {
+            Purpose::Locate { token, epoch, .. } => (token, epoch),
+            Purpose::End(id) => {
+                self.on_end(partition, id, answer, error, cluster, env, out);
+                return;
+            }
+        };
+        if !self.concerns(partition, token) {
+            return;
+        }
+        match answer {
+            Some(found) if found.error.is_ok() => self.on_located(partition, found, epoch, out),
+            Some(found) => self.on_error(partition, found.error, cluster, env, out),
+            None => self.on_error(partition, or_unknown(error), cluster, env, out),
+        }
     }
 
     /// Is an answer with this token still about what the partition is doing? If so, nothing is
