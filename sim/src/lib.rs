@@ -4,9 +4,28 @@
 //! a run, keyed by what it is about), [`world`] (one heap of events over hosts, connections, timers
 //! and disks) and [`disk`] (what survives a crash and what does not). [`conformance`] holds the
 //! cases that say what the seam promises, for the tank's world and the real one alike.
+//!
+//! Above them a run: a [`plan`] (drawn by a [`profile`], or written by hand) says everything that a
+//! [`run`] is decided by. While it goes, the [`ledger`] keeps what the tank knows of all copies of
+//! all records, the [`invariants`] watch, and the [`marks`] tell whether the run got anywhere.
+//! [`hunt`] runs many, [`replay`] one again, [`zoo`] proves that planted bugs are found.
 
 pub mod conformance;
 pub mod decide;
 pub mod digest;
 pub mod disk;
+mod encoded;
+mod faults;
+pub mod history;
+pub mod hunt;
+pub mod invariants;
+pub mod ledger;
+pub mod marks;
+mod phases;
+pub mod plan;
+pub mod profile;
+pub mod replay;
+pub mod run;
+pub mod workload;
 pub mod world;
+pub mod zoo;

@@ -1,0 +1,176 @@
+//! The history of a run in the form that `linearizability` defines, and its judgement.
+//!
+//! Sends, acknowledgements, polls and assignments as the client hosts recorded them; the losses
+//! that the ledger admitted go with it. Which promises apply is read off the plan. What a promise is
+//! lives in `linearizability`.
+
+use crate::ledger::Ledger;
+use crate::plan::Plan;
+use crate::run::FIRST_CLIENT;
+use crate::workload::{Record, Recorded, value_name};
+use std::collections::BTreeMap;
+use wavetank_core::client::{ClientFact, NamedPartition, RecordId};
+use wavetank_core::error_code::Certainty;
+use wavetank_core::types::NodeId;
+use wavetank_linearizability::{Acks, History, Loss, OpId, Partition, Polled, Value, log};
+
+/// What the judge said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Verdict {
+    /// (invariant, message).
+    pub(crate) violations: Vec<(String, String)>,
+    pub(crate) duplicates: u64,
+    pub(crate) weakly_acked_lost: u64,
+}
+
+/// Judges what clients saw.
+pub(crate) fn judge(records: &[Record], plan: &Plan, ledger: &Ledger) -> Verdict {
+    let history = history(records, plan, ledger, true);
+    let options = log::Options { complete: true, ..log::Options::default() };
+    let mut verdict = Verdict::default();
+    match log::check(&history, &options) {
+        Ok(judged) => {
+            for (name, anomalies) in &judged.anomalies {
+                let Some(first) = anomalies.first() else { continue };
+                let count = judged.count(name);
+                let message = if count > 1 {
+                    format!("{} (and {} more)", first.text, count - 1)
+                } else {
+                    first.text.clone()
+                };
+                verdict.violations.push((name.clone(), message));
+            }
+            verdict.duplicates = judged.count("duplicate");
+            verdict.weakly_acked_lost = judged.count("lost-acks-1");
+        }
+        Err(error) => verdict.violations.push(("ambiguous-value".into(), error.to_string())),
+    }
+    verdict
+}
+
+/// The records of a run as a history. `built_in` values are the tank's own; others become texts.
+pub fn history(records: &[Record], plan: &Plan, ledger: &Ledger, built_in: bool) -> History {
+    let mut writer = Writer { built_in, ..Writer::default() };
+    for record in records {
+        writer.write(record, plan, ledger);
+    }
+    for (partition, promises) in ledger.partitions() {
+        let Some(name) = ledger.name(partition) else { continue };
+        let named = writer.history.partition(name);
+        for lineage in promises.lineages() {
+            let (offset, epoch) = (lineage.offset.0, lineage.epoch.0);
+            writer.history.admit(Loss { partition: named, offset, epoch, time: 0 });
+        }
+    }
+    writer.history
+}
+
+#[derive(Default)]
+struct Writer {
+    history: History,
+    built_in: bool,
+    open: BTreeMap<(NodeId, RecordId), OpId>,
+    assigned: BTreeMap<NodeId, ()>,
+}
+
+impl Writer {
+    fn partition(&mut self, partition: &NamedPartition) -> Partition {
+        self.history.partition(&partition.to_string())
+    }
+
+    fn value(&mut self, value: Option<&[u8]>) -> Value {
+        let value = value.unwrap_or_default();
+        let named = self.built_in.then(|| numbered(value)).flatten();
+        match named {
+            Some(number) => Value::number(number),
+            None => self.history.text(&String::from_utf8_lossy(value)),
+        }
+    }
+
+    fn write(&mut self, record: &Record, plan: &Plan, ledger: &Ledger) {
+        let (time, process) = (record.at, record.client.0 as u32);
+        match &record.what {
+            Recorded::Send { id, partition, value, acks, .. } => {
+                let partition = self.partition(partition);
+                let value = self.value(Some(value));
+                let acks = match acks {
+                    0 => Acks::None,
+                    1 => Acks::Leader,
+                    _ => Acks::All,
+                };
+                let op = self.history.send(process, time, partition, value, acks);
+                self.open.insert((record.client, *id), op);
+            }
+            Recorded::Fact(ClientFact::Acked { id, offset, .. }) => {
+                if let Some(op) = self.open.remove(&(record.client, *id)) {
+                    let offset = offset.map(|offset| offset.0).filter(|offset| *offset >= 0);
+                    self.history.acknowledge(op, time, offset, None);
+                }
+            }
+            Recorded::Fact(ClientFact::Failed { id, certainty, .. }) => {
+                if let Some(op) = self.open.remove(&(record.client, *id)) {
+                    match certainty {
+                        Certainty::Failed => self.history.fail(op, time),
+                        Certainty::Unknown | Certainty::Done => self.history.info(op, time),
+                    }
+                }
+            }
+            Recorded::Fact(ClientFact::Records { partition, records, .. }) => {
+                self.assign(record, plan);
+                let partition = self.partition(partition);
+                let polled: Vec<Polled> = records
+                    .iter()
+                    .map(|read| Polled {
+                        partition,
+                        offset: read.offset.0,
+                        epoch: read.leader_epoch.0,
+                        value: self.value(read.value.as_deref()),
+                    })
+                    .collect();
+                self.history.poll(process, time, &polled);
+            }
+            Recorded::Fact(ClientFact::Truncated { partition, to, .. }) => {
+                // Where no loss was admitted, nothing that was read may be gone: then the reader's
+                // going back is left for the judge to find.
+                let admitted = ledger
+                    .partition_named(&partition.to_string())
+                    .and_then(|known| ledger.promises(known))
+                    .is_some_and(|promises| !promises.lineages().is_empty());
+                if admitted {
+                    let partition = self.partition(partition);
+                    self.history.seek(process, time, partition, Some(to.0));
+                }
+            }
+            Recorded::Fact(
+                ClientFact::Position { .. }
+                | ClientFact::Reset { .. }
+                | ClientFact::EndOffset { .. }
+                | ClientFact::FetchError { .. }
+                | ClientFact::TopicCreated { .. }
+                | ClientFact::TopicDeleted { .. },
+            ) => {}
+        }
+    }
+
+    /// The built-in consumers read all partitions from the start.
+    fn assign(&mut self, record: &Record, plan: &Plan) {
+        if !self.built_in || self.assigned.insert(record.client, ()).is_some() {
+            return;
+        }
+        let all: Vec<(Partition, Option<i64>)> = crate::run::partitions(plan)
+            .map(|(topic, index)| {
+                let named = NamedPartition::new(topic.name.clone(), index);
+                (self.partition(&named), Some(0))
+            })
+            .collect();
+        self.history.assign(record.client.0 as u32, record.at, &all);
+    }
+}
+
+/// The number in a value that [`crate::workload::unique_value`] made.
+fn numbered(value: &[u8]) -> Option<u64> {
+    let (host, number) = value_name(value).split_once('-')?;
+    let (host, number): (u64, u64) = (host.parse().ok()?, number.parse().ok()?);
+    (host >= FIRST_CLIENT as u64 && host < 1 << 20 && number < 1 << 40)
+        .then_some((host << 40) | number)
+}

@@ -1,0 +1,449 @@
+//! Hunting: many seeds, several threads, one report.
+//!
+//! Seeds share nothing: each thread runs whole seeds, and the report is the same at any
+//! parallelism (but for the time that it took). A panic in the core is a violation of that seed, not
+//! the end of the hunt. Clocks and threads are used here and nowhere below.
+
+use crate::invariants::{Kind, Violation};
+use crate::marks::Mark;
+use crate::plan::Plan;
+use crate::profile::Profile;
+use crate::run::{Options, Outcome, run_with};
+use serde::Serialize;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Once};
+use std::time::{Duration, Instant};
+
+/// Makes additions (own invariants, own workloads) for one seed's run.
+pub type Additions = Arc<dyn Fn(&Plan) -> Options + Send + Sync>;
+
+/// Told of each seed that has ended: how many so far, how many violations and weak ones among them.
+pub type Progress = Arc<dyn Fn(u64, u64, u64) + Send + Sync>;
+
+/// What to hunt.
+#[derive(Clone)]
+pub struct HuntOptions {
+    /// Which seeds, half-open.
+    pub seeds: Range<u64>,
+    /// How many threads; at least one is used.
+    pub jobs: usize,
+    /// The family of plans.
+    pub profile: Profile,
+    /// Only these kinds of faults; `None` for all.
+    pub faults: Option<Vec<String>>,
+    /// Only producers with these acks ("acks=all", "acks=1", "acks=0"); `None` for all.
+    pub workload: Option<Vec<String>>,
+    /// Of the seeds, only those that are `.0` modulo `.1`.
+    pub shard: Option<(u64, u64)>,
+    /// Rules that every node leaves out.
+    pub flaws: Vec<String>,
+    /// Start no further seed after so long.
+    pub for_duration: Option<Duration>,
+    /// Start no further seed after the first violation that counts as found.
+    pub until_found: bool,
+    /// Called after each seed.
+    pub progress: Option<Progress>,
+    /// The user's own invariants and workloads.
+    pub additions: Option<Additions>,
+}
+
+impl Default for HuntOptions {
+    /// Seeds 0 to 1000 of the default profile.
+    fn default() -> HuntOptions {
+        HuntOptions {
+            seeds: 0..1000,
+            jobs: std::thread::available_parallelism().map_or(1, usize::from),
+            profile: Profile::Default,
+            faults: None,
+            workload: None,
+            shard: None,
+            flaws: Vec::new(),
+            for_duration: None,
+            until_found: false,
+            progress: None,
+            additions: None,
+        }
+    }
+}
+
+impl fmt::Debug for HuntOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HuntOptions")
+            .field("seeds", &self.seeds)
+            .field("jobs", &self.jobs)
+            .field("profile", &self.profile)
+            .field("faults", &self.faults)
+            .field("flaws", &self.flaws)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HuntOptions {
+    /// The plan of one seed under these options.
+    pub fn plan(&self, seed: u64) -> Plan {
+        let allowed = |kind: &str| {
+            self.faults.as_ref().is_none_or(|kinds| kinds.iter().any(|known| known == kind))
+        };
+        let mut plan = self.profile.draw_with(seed, allowed);
+        plan.flaws.clone_from(&self.flaws);
+        if let Some(kinds) = &self.workload {
+            let wanted = |acks: i16| {
+                let name = if acks < 0 { "acks=all".to_owned() } else { format!("acks={acks}") };
+                kinds.contains(&name)
+            };
+            plan.workload.producers.retain(|producer| wanted(producer.acks));
+        }
+        plan
+    }
+
+    /// The command that shows one seed again.
+    pub fn replay_command(&self, seed: u64) -> String {
+        let mut command = format!("wavetank replay {seed}");
+        if self.profile != Profile::Default {
+            command += &format!(" --profile {}", self.profile.name());
+        }
+        if let Some(kinds) = &self.faults {
+            command += &format!(" --faults {}", kinds.join(","));
+        }
+        if let Some(kinds) = &self.workload {
+            command += &format!(" --workload {}", kinds.join(","));
+        }
+        for flaw in &self.flaws {
+            command += &format!(" --flaw {flaw}");
+        }
+        command
+    }
+}
+
+/// One violation in a [`HuntReport`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FoundViolation {
+    /// Of which seed.
+    pub seed: u64,
+    /// The invariant's name.
+    pub invariant: String,
+    /// Who could make the complaint.
+    pub kind: Kind,
+    /// What happened, where.
+    pub message: String,
+    /// The command that shows it again.
+    pub replay: String,
+}
+
+/// What a hunt came to. Serializes with the field names that `hunt --json` promises.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct HuntReport {
+    /// How many seeds were run.
+    pub seeds: u64,
+    /// Broken promises, by seed; of each seed the first of each invariant.
+    pub violations: Vec<FoundViolation>,
+    /// How many seeds held but tested too little.
+    pub weak_seeds: u64,
+    /// Virtual time of all runs.
+    pub virtual_seconds: f64,
+    /// How long it took.
+    pub wall_seconds: f64,
+    /// Processor time of all threads.
+    pub cpu_seconds: f64,
+    /// Steps of machines.
+    pub events: u64,
+    /// Client operations.
+    pub operations: u64,
+    /// Faults that struck, by kind.
+    pub faults: BTreeMap<String, u64>,
+    /// Marks, by in how many seeds they were reached.
+    pub marks: BTreeMap<String, u64>,
+    /// Marks that no seed reached; a large hunt with any of them has failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missed_marks: Vec<String>,
+    /// Records whose loss the ledger admitted.
+    pub admitted_losses: u64,
+    /// Records acknowledged with less than acks=all that were lost, as such records may be.
+    pub weakly_acked_lost: u64,
+    /// Records that lie in a log twice, as they may without idempotence.
+    pub duplicates: u64,
+    /// Why the first weak seeds were weak: (seed, reason).
+    #[serde(skip)]
+    pub weak_reasons: Vec<(u64, String)>,
+    /// A digest over the fingerprints of all seeds, in order.
+    #[serde(skip)]
+    pub fingerprint: u64,
+}
+
+/// So many seeds must reach every mark.
+pub const LARGE_HUNT: u64 = 1000;
+
+impl HuntReport {
+    /// Did all hold, and was everything reached that a hunt of this size must reach?
+    pub fn is_green(&self) -> bool {
+        self.violations.is_empty() && self.missed_marks.is_empty()
+    }
+
+    fn add(&mut self, seed: u64, outcome: &Outcome, options: &HuntOptions) {
+        self.seeds += 1;
+        for violation in &outcome.violations {
+            self.violations.push(FoundViolation {
+                seed,
+                invariant: violation.invariant.clone(),
+                kind: violation.kind,
+                message: violation.message.clone(),
+                replay: options.replay_command(seed),
+            });
+        }
+        if let Some(reason) = &outcome.weak {
+            self.weak_seeds += 1;
+            if self.weak_reasons.len() < 1000 {
+                self.weak_reasons.push((seed, reason.clone()));
+            }
+        }
+        self.virtual_seconds += outcome.virtual_ns as f64 / 1e9;
+        self.events += outcome.events;
+        self.operations += outcome.operations;
+        for (kind, count) in &outcome.faults {
+            *self.faults.entry(kind.clone()).or_default() += count;
+        }
+        for mark in outcome.marks.keys() {
+            *self.marks.entry(mark.clone()).or_default() += 1;
+        }
+        self.admitted_losses += outcome.admitted_losses;
+        self.weakly_acked_lost += outcome.weakly_acked_lost;
+        self.duplicates += outcome.duplicates;
+        let word = crate::digest::digest_of(&(seed, outcome.fingerprint));
+        self.fingerprint = crate::digest::digest_of(&(self.fingerprint, word));
+    }
+
+    fn close(&mut self, options: &HuntOptions) {
+        let complete = options.faults.is_none()
+            && options.workload.is_none()
+            && options.flaws.is_empty()
+            && options.profile == Profile::Default;
+        if complete && self.seeds >= LARGE_HUNT {
+            let missed = |mark: &&Mark| !self.marks.contains_key(mark.name());
+            self.missed_marks =
+                Mark::ALL.iter().filter(missed).map(|mark| mark.name().to_owned()).collect();
+        }
+    }
+}
+
+/// One seed's part of a hunt.
+#[derive(Debug)]
+pub(crate) struct SeedResult {
+    pub(crate) seed: u64,
+    pub(crate) outcome: Outcome,
+    pub(crate) cpu: Duration,
+}
+
+/// Hunts, and folds what the seeds came to into one report.
+pub fn hunt(options: &HuntOptions) -> HuntReport {
+    let start = Instant::now();
+    let results = hunt_seeds(options, &|_| false);
+    let mut report = HuntReport::default();
+    let mut cpu = Duration::ZERO;
+    for result in &results {
+        report.add(result.seed, &result.outcome, options);
+        cpu += result.cpu;
+    }
+    report.close(options);
+    report.cpu_seconds = cpu.as_secs_f64();
+    report.wall_seconds = start.elapsed().as_secs_f64();
+    report
+}
+
+/// Runs the seeds in order, on several threads, until `enough` says of one that it is; what comes
+/// after that one in the order is left out. The results are in order.
+pub(crate) fn hunt_seeds(
+    options: &HuntOptions,
+    enough: &(dyn Fn(&Outcome) -> bool + Sync),
+) -> Vec<SeedResult> {
+    let start = Instant::now();
+    let next = AtomicU64::new(options.seeds.start);
+    let stop_after = AtomicU64::new(u64::MAX);
+    let out_of_time = AtomicBool::new(false);
+    let results = Mutex::new(Vec::new());
+    let (done, violated, weak) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let work = || {
+        loop {
+            let late = options.for_duration.is_some_and(|limit| start.elapsed() >= limit);
+            if late || out_of_time.load(Ordering::SeqCst) {
+                out_of_time.store(true, Ordering::SeqCst);
+                return;
+            }
+            let seed = next.fetch_add(1, Ordering::SeqCst);
+            if seed >= options.seeds.end || seed > stop_after.load(Ordering::SeqCst) {
+                return;
+            }
+            if options.shard.is_some_and(|(index, of)| seed % of.max(1) != index) {
+                continue;
+            }
+            let plan = options.plan(seed);
+            let additions = options.additions.as_ref().map(|make| make(&plan));
+            let before = thread_cpu();
+            let mut outcome = run_caught(&plan, additions.unwrap_or_default());
+            let cpu = thread_cpu().saturating_sub(before);
+            outcome.history = Vec::new();
+            if enough(&outcome) || (options.until_found && !outcome.violations.is_empty()) {
+                stop_after.fetch_min(seed, Ordering::SeqCst);
+            }
+            violated.fetch_add(u64::from(!outcome.violations.is_empty()), Ordering::SeqCst);
+            weak.fetch_add(u64::from(outcome.weak.is_some()), Ordering::SeqCst);
+            let so_far = done.fetch_add(1, Ordering::SeqCst) + 1;
+            results.lock().expect("no thread panics").push(SeedResult { seed, outcome, cpu });
+            if let Some(progress) = &options.progress {
+                let (violated, weak) =
+                    (violated.load(Ordering::SeqCst), weak.load(Ordering::SeqCst));
+                progress(so_far, violated, weak);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..options.jobs {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let mut results = results.into_inner().expect("no thread panics");
+    results.sort_unstable_by_key(|result: &SeedResult| result.seed);
+    let last = stop_after.into_inner();
+    results.retain(|result| result.seed <= last);
+    results
+}
+
+thread_local! {
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
+    static MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Runs a plan; a panic in it becomes the violation "assertion".
+pub fn run_caught(plan: &Plan, options: Options) -> Outcome {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if CATCHING.get() {
+                MESSAGE.set(info.to_string().replace('\n', " "));
+            } else {
+                before(info);
+            }
+        }));
+    });
+    CATCHING.set(true);
+    let result = catch_unwind(AssertUnwindSafe(|| run_with(plan, options)));
+    CATCHING.set(false);
+    result.unwrap_or_else(|_| {
+        let violation = Violation {
+            invariant: "assertion".into(),
+            kind: Kind::WhiteBox,
+            message: MESSAGE.take(),
+            at_us: 0,
+        };
+        Outcome { violations: vec![violation], ..Outcome::default() }
+    })
+}
+
+/// Processor time of this thread; where the system does not tell, time as such.
+fn thread_cpu() -> Duration {
+    let spent = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanos = spent.and_then(|text| text.split_whitespace().next()?.parse().ok());
+    match nanos {
+        Some(nanos) => Duration::from_nanos(nanos),
+        None => {
+            static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+            START.get_or_init(Instant::now).elapsed()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariants::{Invariant, Seen, View};
+
+    #[derive(Debug)]
+    struct Never(u64);
+
+    impl Invariant for Never {
+        fn name(&self) -> &'static str {
+            "never"
+        }
+        fn kind(&self) -> Kind {
+            Kind::Client
+        }
+        fn see(&mut self, seen: Seen<'_>, _view: &View<'_>) -> Result<(), String> {
+            match seen {
+                Seen::Started(_) if self.0 % 3 == 0 => panic!("a bug of ours"),
+                Seen::Started(_) if self.0 % 3 == 1 => Err(format!("seed {}", self.0)),
+                Seen::Started(_) | Seen::Note(..) | Seen::Finding(_) | Seen::Client(_) => Ok(()),
+            }
+        }
+    }
+
+    fn options() -> HuntOptions {
+        HuntOptions {
+            seeds: 0..9,
+            additions: Some(Arc::new(|plan| Options {
+                invariants: vec![Box::new(Never(plan.seed))],
+                until: Some(1_000_000),
+                ..Options::default()
+            })),
+            ..HuntOptions::default()
+        }
+    }
+
+    #[test]
+    fn a_panic_is_a_violation_of_its_seed_and_the_hunt_goes_on() {
+        let report = hunt(&options());
+        assert_eq!(report.seeds, 9);
+        let of = |name: &str| {
+            let of = report.violations.iter().filter(|found| found.invariant == name);
+            of.map(|found| found.seed).collect::<Vec<_>>()
+        };
+        assert_eq!(of("assertion"), [0, 3, 6]);
+        assert_eq!(of("never"), [1, 4, 7]);
+        let message = &report.violations[0].message;
+        assert!(message.contains("a bug of ours"), "{message}");
+    }
+
+    #[test]
+    fn one_job_and_four_report_the_same() {
+        let (one, four) = (
+            hunt(&HuntOptions { jobs: 1, ..options() }),
+            hunt(&HuntOptions { jobs: 4, ..options() }),
+        );
+        assert_eq!(one.violations, four.violations);
+        assert_eq!((one.fingerprint, one.events), (four.fingerprint, four.events));
+    }
+
+    #[test]
+    fn shards_split_the_seeds_and_early_ends_are_in_order() {
+        let shards: Vec<u64> = (0..2)
+            .map(|index| hunt(&HuntOptions { shard: Some((index, 2)), ..options() }).seeds)
+            .collect();
+        assert_eq!(shards, [5, 4]);
+        let first = hunt(&HuntOptions { until_found: true, ..options() });
+        assert_eq!(first.seeds, 1);
+    }
+
+    #[test]
+    fn filters_are_part_of_the_replay_command() {
+        let options = HuntOptions {
+            faults: Some(vec!["crash".into()]),
+            workload: Some(vec!["acks=all".into()]),
+            flaws: vec!["ack-at-leader-append".into()],
+            profile: Profile::First,
+            ..HuntOptions::default()
+        };
+        assert_eq!(
+            options.replay_command(7),
+            "wavetank replay 7 --profile first --faults crash --workload acks=all \
+             --flaw ack-at-leader-append"
+        );
+        let plan = options.plan(7);
+        assert!(plan.faults.iter().all(|fault| fault.what.name() == "crash"));
+        assert!(plan.workload.producers.iter().all(|producer| producer.acks == -1));
+    }
+}

@@ -1,0 +1,124 @@
+//! A leader's high watermark never recedes within its epoch, a node's never within its process, and
+//! none lies beyond its own log's end.
+//!
+//! Source: Kafka's offset order (log start <= high watermark <= log end), DESIGN.md section 3;
+//! CORRECTNESS.md A23. Reason: what a consumer has read would vanish again.
+
+use super::{Invariant, Kind, Seen, View};
+use std::collections::BTreeMap;
+use wavetank_core::note::Note;
+use wavetank_core::types::{LeaderEpoch, NodeId, Offset, TopicPartition};
+
+/// See the module's documentation.
+#[derive(Clone, Debug, Default)]
+pub struct HighWatermark {
+    /// What each process leads, in which epoch, and how far it was.
+    leading: BTreeMap<(NodeId, TopicPartition), (LeaderEpoch, Offset)>,
+}
+
+impl Invariant for HighWatermark {
+    fn name(&self) -> &'static str {
+        "high-watermark"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::WhiteBox
+    }
+
+    fn see(&mut self, seen: Seen<'_>, view: &View<'_>) -> Result<(), String> {
+        match seen {
+            Seen::Started(node) => {
+                self.leading.retain(|(of, _), _| *of != node);
+                Ok(())
+            }
+            Seen::Note(
+                node,
+                Note::BecameLeader { partition, epoch, start, high_watermark, .. },
+            ) => {
+                self.leading.insert((node, *partition), (*epoch, *high_watermark));
+                in_order(node, *partition, *high_watermark, *start, view)
+            }
+            Seen::Note(node, Note::BecameFollower { partition, log_end, high_watermark, .. }) => {
+                self.leading.remove(&(node, *partition));
+                in_order(node, *partition, *high_watermark, *log_end, view)
+            }
+            Seen::Note(node, Note::HighWatermark { partition, leader: true, from, to }) => {
+                let Some((epoch, known)) = self.leading.get_mut(&(node, *partition)) else {
+                    return Err(format!(
+                        "{}: node {node} moves a leader's high watermark without leading",
+                        view.name(*partition)
+                    ));
+                };
+                let epoch = *epoch;
+                let before = std::mem::replace(known, *to);
+                if to < from || *to < before {
+                    return Err(format!(
+                        "{}: the high watermark of leader {node} in epoch {epoch} goes from \
+                         {before} back to {to}",
+                        view.name(*partition)
+                    ));
+                }
+                let end = view.ledger.replica(node, *partition).end();
+                in_order(node, *partition, *to, Offset(end), view)
+            }
+            Seen::Note(..) | Seen::Finding(_) | Seen::Client(_) => Ok(()),
+        }
+    }
+}
+
+fn in_order(
+    node: NodeId,
+    partition: TopicPartition,
+    high_watermark: Offset,
+    end: Offset,
+    view: &View<'_>,
+) -> Result<(), String> {
+    if high_watermark < Offset::ZERO || high_watermark > end {
+        return Err(format!(
+            "{}: node {node} has the high watermark {high_watermark} and the log end {end}",
+            view.name(partition)
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Bench;
+    use super::*;
+
+    fn leads(start: i64, high_watermark: i64) -> Note {
+        Note::BecameLeader {
+            partition: TopicPartition::METADATA,
+            epoch: LeaderEpoch(2),
+            start: Offset(start),
+            high_watermark: Offset(high_watermark),
+            isr: vec![NodeId(1)],
+        }
+    }
+
+    fn moves(from: i64, to: i64) -> Note {
+        Note::HighWatermark {
+            partition: TopicPartition::METADATA,
+            leader: true,
+            from: Offset(from),
+            to: Offset(to),
+        }
+    }
+
+    #[test]
+    fn a_high_watermark_that_recedes_or_runs_ahead_is_caught() {
+        let mut bench = Bench::new();
+        for offset in 0..5 {
+            bench.append(NodeId(1), offset, 1, 7);
+        }
+        let mut invariant = HighWatermark::default();
+        let mut see = |note: Note| invariant.see(Seen::Note(NodeId(1), &note), &bench.view());
+        assert!(see(moves(0, 1)).unwrap_err().contains("without leading"));
+        assert!(see(leads(5, 2)).is_ok());
+        assert!(see(moves(2, 4)).is_ok());
+        assert!(see(moves(4, 3)).unwrap_err().contains("from 4 back to 3"));
+        assert!(see(moves(3, 9)).unwrap_err().contains("the log end 5"));
+        assert!(see(leads(5, 6)).unwrap_err().contains("the log end 5"));
+    }
+}

@@ -1,0 +1,105 @@
+//! Logs agree below every high watermark, within a lineage.
+//!
+//! Source: Raft's log matching; KIP-101, KIP-279; Kafka's `RaftEventSimulationTest` (committed
+//! data is equal everywhere). Reason: a consumer reads below the high watermark of whoever leads; two
+//! values at one offset there are two truths. Checked whenever a leader or follower says that its high
+//! watermark moved, over what it passed.
+
+use super::{Invariant, Kind, Seen, View};
+use crate::ledger::Finding;
+use wavetank_core::note::Note;
+use wavetank_core::types::{NodeId, Offset, TopicPartition};
+
+/// See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct LogMatching;
+
+impl Invariant for LogMatching {
+    fn name(&self) -> &'static str {
+        "log-matching"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::WhiteBox
+    }
+
+    fn see(&mut self, seen: Seen<'_>, view: &View<'_>) -> Result<(), String> {
+        match seen {
+            Seen::Note(node, Note::HighWatermark { partition, from, to, .. }) => {
+                agree(node, *partition, *from, *to, view)
+            }
+            Seen::Note(node, Note::QuorumCommitted { from, to, .. }) => {
+                agree(node, TopicPartition::METADATA, *from, *to, view)
+            }
+            Seen::Note(..) | Seen::Finding(_) | Seen::Started(_) | Seen::Client(_) => Ok(()),
+        }
+    }
+}
+
+fn agree(
+    node: NodeId,
+    partition: TopicPartition,
+    from: Offset,
+    to: Offset,
+    view: &View<'_>,
+) -> Result<(), String> {
+    let name = view.name(partition);
+    match view.ledger.agrees(node, partition, from, to) {
+        Ok(()) => {}
+        Err(Finding::Disagrees { committed, holds: Some(holds), .. }) => {
+            return Err(format!(
+                "{name}: below the high watermark {to} of node {node} lies {holds}, but {committed} \
+                 was committed there"
+            ));
+        }
+        Err(_) => {
+            return Err(format!(
+                "{name}: node {node} has the high watermark {to} but not all that is below it"
+            ));
+        }
+    }
+    let furthest =
+        view.ledger.promises(partition).map_or(Offset(0), |promises| promises.furthest());
+    if to > furthest {
+        return Err(format!(
+            "{name}: node {node} has the high watermark {to}, and no leader ever had more than \
+             {furthest}"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Bench;
+    use super::*;
+
+    fn moved(to: i64, leader: bool) -> Note {
+        Note::QuorumCommitted { from: Offset(0), to: Offset(to), leader }
+    }
+
+    #[test]
+    fn different_batches_below_the_high_watermark_are_caught() {
+        let mut bench = Bench::new();
+        bench.append(NodeId(1), 0, 1, 7);
+        bench.append(NodeId(2), 0, 1, 8);
+        bench.append(NodeId(3), 0, 1, 7);
+        bench.note(NodeId(1), &moved(1, true));
+        let see =
+            |node: i32| LogMatching.see(Seen::Note(NodeId(node), &moved(1, false)), &bench.view());
+        assert!(see(1).is_ok());
+        assert!(see(3).is_ok());
+        assert!(see(2).unwrap_err().contains("was committed there"));
+    }
+
+    #[test]
+    fn a_high_watermark_that_no_leader_had_is_caught() {
+        let mut bench = Bench::new();
+        bench.append(NodeId(1), 0, 1, 7);
+        bench.append(NodeId(1), 1, 1, 7);
+        bench.note(NodeId(1), &moved(1, true));
+        let note = moved(2, false);
+        let wrong = LogMatching.see(Seen::Note(NodeId(1), &note), &bench.view()).unwrap_err();
+        assert!(wrong.contains("no leader ever had more than 1"), "{wrong}");
+    }
+}

@@ -1,0 +1,149 @@
+//! What must hold, one file each, with its source and its reason.
+//!
+//! An invariant is told of everything that happens ([`Seen`]) and answers with what is wrong. It
+//! keeps its own small state and looks the rest up in the [`View`]. Its kind says who could make the
+//! same complaint: a client from its own history, the tank's ledger from what it knows of the disks,
+//! or only somebody who looks inside.
+
+mod acked_stays;
+mod election_safety;
+mod epochs_monotonic;
+mod high_watermark;
+mod isr_by_registration;
+mod log_matching;
+mod metadata_log;
+mod promise_is_replicated;
+
+pub use acked_stays::AckedStays;
+pub use election_safety::ElectionSafety;
+pub use epochs_monotonic::EpochsMonotonic;
+pub use high_watermark::HighWatermark;
+pub use isr_by_registration::IsrByRegistration;
+pub use log_matching::LogMatching;
+pub use metadata_log::MetadataLog;
+pub use promise_is_replicated::PromiseIsReplicated;
+
+use crate::ledger::{Finding, Ledger};
+use crate::plan::Plan;
+use crate::run::Node;
+use crate::workload::Record;
+use crate::world::World;
+use serde::Serialize;
+use std::fmt;
+use wavetank_core::note::Note;
+use wavetank_core::types::{NodeId, TopicPartition};
+
+/// Who could make the complaint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A client, from its history.
+    Client,
+    /// The tank, from what it knows of the disks and of what was promised.
+    Ledger,
+    /// Only who looks inside.
+    WhiteBox,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Client => "client",
+            Kind::Ledger => "ledger",
+            Kind::WhiteBox => "white-box",
+        })
+    }
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// The invariant's name.
+    pub invariant: String,
+    /// Who could make the complaint.
+    pub kind: Kind,
+    /// What happened, where.
+    pub message: String,
+    /// When, microseconds of virtual time.
+    pub at_us: u64,
+}
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Seen<'a> {
+    /// A node noted a transition.
+    Note(NodeId, &'a Note),
+    /// The ledger could not justify something, or admitted a loss.
+    Finding(&'a Finding),
+    /// A process started on a node.
+    Started(NodeId),
+    /// A client did or learned something.
+    Client(&'a Record),
+}
+
+/// What an invariant can look up.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The run's plan.
+    pub plan: &'a Plan,
+    /// What the tank knows of the disks, and what was promised.
+    pub ledger: &'a Ledger,
+    /// The world, with the machines in it.
+    pub world: &'a World<Node>,
+}
+
+impl View<'_> {
+    /// How people call a partition.
+    pub fn name(&self, partition: TopicPartition) -> String {
+        match self.ledger.name(partition) {
+            Some(name) => name.to_owned(),
+            None => partition.to_string(),
+        }
+    }
+}
+
+impl fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").finish_non_exhaustive()
+    }
+}
+
+/// A property of all runs.
+pub trait Invariant: fmt::Debug + Send + Sync {
+    /// A stable name.
+    fn name(&self) -> &'static str;
+
+    /// Who could make the complaint.
+    fn kind(&self) -> Kind;
+
+    /// Called for everything that happens, in order.
+    ///
+    /// # Errors
+    /// What is wrong, in a sentence.
+    fn see(&mut self, seen: Seen<'_>, view: &View<'_>) -> Result<(), String>;
+
+    /// Called once, after the final read. `history` is everything that clients did and learned.
+    ///
+    /// # Errors
+    /// What is wrong, in a sentence.
+    fn at_end(&mut self, _history: &[Record], _view: &View<'_>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// The built-in ones that are checked after each event.
+pub fn all() -> Vec<Box<dyn Invariant>> {
+    vec![
+        Box::<ElectionSafety>::default(),
+        Box::<EpochsMonotonic>::default(),
+        Box::new(LogMatching),
+        Box::new(AckedStays),
+        Box::new(PromiseIsReplicated),
+        Box::<HighWatermark>::default(),
+        Box::<IsrByRegistration>::default(),
+        Box::new(MetadataLog),
+    ]
+}
+
+#[cfg(test)]
+mod fixture;

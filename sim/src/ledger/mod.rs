@@ -1,0 +1,760 @@
+//! The loss ledger: what the tank itself knows about every copy of every record, and which losses
+//! are therefore legitimate.
+//!
+//! # What is recorded
+//!
+//! For each node and partition, [`ReplicaLog`] follows the disk's own stream of changes: which
+//! batches are in the page cache, which are on the media, which a fault of the tank took away.
+//! Nothing here is what a broker says about its log; the broker's notes only tell *when* it promised
+//! something. For each partition, [`Promises`] remembers
+//!
+//! - the *committed* log: what lay below a leader's high watermark. Consumers were served from it;
+//! - what was *acknowledged* with acks=all and is not committed yet (under the rules: nothing);
+//! - the registrations that the metadata log committed: leader, epoch, ISR. The ledger replays the
+//!   committed log itself, from the quorum leader's disk; what a deposed controller decided and
+//!   nobody committed counts for nothing;
+//! - the *lineages*: the places where a loss was admitted.
+//!
+//! # When a loss is excused
+//!
+//! The promise: a committed or acknowledged record stays as long as one member of the partition's
+//! last committed ISR holds it intact. It is judged when it matters, in two places:
+//!
+//! 1. *A leader starts.* Its log must hold all that is promised. Say it lacks batch `b`, and let `S`
+//!    be the ISR of the registration before the one that made it leader. Because every member of an
+//!    ISR holds what is promised, each member of `S` held `b` once. The loss is excused exactly if for
+//!    each of them a fault of the tank took `b` away (it is in [`ReplicaLog::lost`]), so that no
+//!    member of `S` could have led without the loss. One member that still holds `b`, or one that
+//!    lacks `b` without a fault (it cut `b`, or never had it), makes the loss a violation.
+//! 2. *A member of the ISR cuts its log.* A cut that takes a promised batch is never justified: a
+//!    legitimate leader holds the batch, so no divergence can lie before it; and once a loss has been
+//!    admitted, the batch is no longer promised.
+//!
+//! Where a topic flushes each batch, "held" in the promise means "on the media", and no fault of the
+//! default budget takes what is on the media: nothing is excused there, not even if all nodes lose
+//! power at once. The metadata log flushes always; its promise is judged against the voters, and
+//! never excused. Unclean election is never allowed, so it excuses nothing.
+//!
+//! Why `S` is read when the leader starts and not when power was lost: without the eligible leader
+//! replicas of KIP-966 (not built) a controller cannot know that a replica lost its tail. Where all
+//! members of an ISR lose power, Kafka fences them one after the other and keeps the last; that one
+//! may lead, lossy, though a fenced one was lucky. This is the documented limit of not flushing.
+//!
+//! A loss that is admitted opens a new lineage at (partition, offset, epoch of the new leader):
+//! promises from that offset on are void, and order and agreement start anew there.
+//!
+//! What does not live here: the invariants that read this ([`crate::invariants`]).
+
+mod replica;
+
+pub use replica::{BatchId, ReplicaLog};
+
+use crate::disk::{Change, DirSlot, DiskChange, SimDisk};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use wavetank_core::batch::Batch;
+use wavetank_core::env::{FileKind, SmallFile};
+use wavetank_core::metadata::{MetadataImage, MetadataRecord};
+use wavetank_core::note::Note;
+use wavetank_core::types::{
+    LeaderEpoch, METADATA_TOPIC, NodeId, Offset, PartitionEpoch, TopicPartition,
+};
+
+#[cfg(test)]
+pub(crate) use replica::tests as fixture;
+
+/// A partition as a controller registered it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Who leads, if anyone.
+    pub leader: Option<NodeId>,
+    /// In which epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// In sync.
+    pub isr: Vec<NodeId>,
+}
+
+/// Where a loss was admitted: records of smaller epochs from this offset on are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lineage {
+    /// First offset that was lost.
+    pub offset: Offset,
+    /// Epoch of the leader that started without it.
+    pub epoch: LeaderEpoch,
+}
+
+/// What is promised about one partition.
+#[derive(Clone, Debug, Default)]
+pub struct Promises {
+    committed: Vec<BatchId>,
+    acked: BTreeMap<i64, BatchId>,
+    registrations: BTreeMap<PartitionEpoch, Registration>,
+    lineages: Vec<Lineage>,
+    admitted: u64,
+    /// The largest end that was ever committed, admitted losses notwithstanding.
+    furthest: i64,
+}
+
+impl Promises {
+    /// The offset after the last committed batch.
+    pub fn committed_end(&self) -> i64 {
+        self.committed.last().map_or(0, BatchId::end)
+    }
+
+    /// The largest offset that any leader's high watermark ever reached.
+    pub fn furthest(&self) -> Offset {
+        Offset(self.furthest)
+    }
+
+    /// Committed batches, in order.
+    pub fn committed(&self) -> &[BatchId] {
+        &self.committed
+    }
+
+    /// The newest registration.
+    pub fn registration(&self) -> Option<&Registration> {
+        self.registrations.values().next_back()
+    }
+
+    /// All registrations, by partition epoch.
+    pub fn registrations(&self) -> &BTreeMap<PartitionEpoch, Registration> {
+        &self.registrations
+    }
+
+    /// Where losses were admitted, in order.
+    pub fn lineages(&self) -> &[Lineage] {
+        &self.lineages
+    }
+
+    /// How many records were in the losses that were admitted.
+    pub fn admitted_records(&self) -> u64 {
+        self.admitted
+    }
+
+    /// Everything that must stay, in order.
+    fn promised(&self) -> impl Iterator<Item = &BatchId> {
+        self.committed.iter().chain(self.acked.values())
+    }
+
+    /// Is this batch promised?
+    fn is_promised(&self, id: &BatchId) -> bool {
+        match self.committed.binary_search_by_key(&id.base, |batch| batch.base) {
+            Ok(at) => self.committed[at] == *id,
+            Err(_) => self.acked.get(&id.base) == Some(id),
+        }
+    }
+
+    /// The ISR from which the leader of this epoch was elected.
+    fn electorate(&self, leader: NodeId, epoch: LeaderEpoch) -> Option<&Registration> {
+        let mut before = None;
+        for registration in self.registrations.values() {
+            if registration.leader == Some(leader) && registration.leader_epoch == epoch {
+                return before;
+            }
+            before = Some(registration);
+        }
+        None
+    }
+
+    /// A loss is admitted from this offset on.
+    fn void(&mut self, offset: i64, epoch: LeaderEpoch) {
+        let keep = self.committed.partition_point(|batch| batch.base < offset);
+        let gone = self.committed.split_off(keep);
+        let acked = self.acked.split_off(&offset);
+        let records = |id: &BatchId| (id.end() - id.base).unsigned_abs();
+        self.admitted += gone.iter().chain(acked.values()).map(records).sum::<u64>();
+        self.lineages.push(Lineage { offset: Offset(offset), epoch });
+    }
+}
+
+/// Something that the ledger cannot justify, or has to admit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A leader started without a promised batch, and the loss is not excused.
+    Lost {
+        /// Where.
+        partition: TopicPartition,
+        /// Who leads.
+        leader: NodeId,
+        /// In which epoch.
+        epoch: LeaderEpoch,
+        /// The first batch that it lacks and should have.
+        batch: BatchId,
+        /// The ISR that it was elected from.
+        isr: Vec<NodeId>,
+        /// Why the loss is not excused.
+        because: String,
+    },
+    /// A member of the ISR cut a promised batch.
+    Cut {
+        /// Where.
+        partition: TopicPartition,
+        /// Who cut.
+        node: NodeId,
+        /// The first promised batch that is gone.
+        batch: BatchId,
+    },
+    /// A loss is excused: a new lineage begins.
+    Admitted {
+        /// Where.
+        partition: TopicPartition,
+        /// The first lost batch.
+        batch: BatchId,
+        /// Epoch of the leader that starts without it.
+        epoch: LeaderEpoch,
+    },
+    /// A leader's log differs from what was committed, below its high watermark.
+    Disagrees {
+        /// Where.
+        partition: TopicPartition,
+        /// Whose log.
+        node: NodeId,
+        /// What was committed.
+        committed: BatchId,
+        /// What the node holds there.
+        holds: Option<BatchId>,
+    },
+    /// What was acknowledged at this place is not what was committed there.
+    Replaced {
+        /// Where.
+        partition: TopicPartition,
+        /// What was acknowledged.
+        acked: BatchId,
+        /// What was committed in its place.
+        committed: BatchId,
+    },
+    /// A high watermark or an acknowledgement lies beyond what this node has written.
+    Beyond {
+        /// Where.
+        partition: TopicPartition,
+        /// Whose.
+        node: NodeId,
+        /// The offset that was promised.
+        offset: Offset,
+        /// Where its log ends.
+        end: Offset,
+    },
+    /// Something was promised that a member of the ISR (or too many voters) never had.
+    Missing {
+        /// Where.
+        partition: TopicPartition,
+        /// Who promised.
+        leader: NodeId,
+        /// Who lacks it.
+        member: NodeId,
+        /// The first such batch.
+        batch: BatchId,
+        /// It must be on the media, not only in the page cache.
+        durably: bool,
+    },
+    /// The committed metadata log does not replay.
+    Unreadable {
+        /// Whose copy was read.
+        node: NodeId,
+        /// Which batch.
+        batch: BatchId,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// See the module's documentation.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    voters: Vec<NodeId>,
+    /// Topics (by name) that flush each batch.
+    flushing: BTreeSet<String>,
+    /// Names of directories; the same on all nodes. What follows names them by index.
+    names: Vec<String>,
+    slots: BTreeMap<(NodeId, DirSlot), u32>,
+    replicas: BTreeMap<(NodeId, u32), ReplicaLog>,
+    /// Which directory a partition lives in, and back.
+    dirs: BTreeMap<TopicPartition, u32>,
+    partitions: BTreeMap<u32, TopicPartition>,
+    promises: BTreeMap<TopicPartition, Promises>,
+    /// What the committed metadata log says.
+    image: MetadataImage,
+    /// The metadata log did not replay, which has been said.
+    unreadable: bool,
+    /// Who last became active controller, and in which epoch.
+    controller: Option<(LeaderEpoch, NodeId)>,
+}
+
+/// A replica that nobody has heard of.
+static EMPTY: ReplicaLog = ReplicaLog::EMPTY;
+
+impl Ledger {
+    /// For a quorum of these voters, and these topics that flush each batch.
+    pub fn new(voters: Vec<NodeId>, flushing: BTreeSet<String>) -> Ledger {
+        let mut ledger = Ledger { voters, flushing, ..Ledger::default() };
+        let dir = ledger.intern(&format!("{METADATA_TOPIC}-0"));
+        ledger.learn(dir, TopicPartition::METADATA);
+        ledger
+    }
+
+    /// What a node holds of a partition; empty if nothing is known.
+    pub fn replica(&self, node: NodeId, partition: TopicPartition) -> &ReplicaLog {
+        self.dirs.get(&partition).and_then(|dir| self.replicas.get(&(node, *dir))).unwrap_or(&EMPTY)
+    }
+
+    /// What is promised about a partition.
+    pub fn promises(&self, partition: TopicPartition) -> Option<&Promises> {
+        self.promises.get(&partition)
+    }
+
+    /// All partitions of which anything is known, with their promises.
+    pub fn partitions(&self) -> impl Iterator<Item = (TopicPartition, &Promises)> {
+        self.promises.iter().map(|(partition, promises)| (*partition, promises))
+    }
+
+    /// The directory's name of a partition (`<topic>-<partition>`), once a disk has shown it.
+    pub fn name(&self, partition: TopicPartition) -> Option<&str> {
+        self.dirs.get(&partition).map(|dir| self.names[*dir as usize].as_str())
+    }
+
+    /// The partition in the directory of that name.
+    pub fn partition_named(&self, name: &str) -> Option<TopicPartition> {
+        let dir = self.names.iter().position(|known| known == name)?;
+        self.partitions.get(&(dir as u32)).copied()
+    }
+
+    /// What the committed metadata log says.
+    pub fn image(&self) -> &MetadataImage {
+        &self.image
+    }
+
+    /// The active controller of the highest epoch so far.
+    pub fn active_controller(&self) -> Option<NodeId> {
+        self.controller.map(|(_, node)| node)
+    }
+
+    /// The quorum's voters.
+    pub fn voters(&self) -> &[NodeId] {
+        &self.voters
+    }
+
+    /// Has this node anything that no sync covers?
+    pub fn has_unsynced(&self, node: NodeId) -> bool {
+        self.replicas.iter().any(|((holder, _), log)| *holder == node && log.has_unsynced())
+    }
+
+    /// Does this partition promise that what is acknowledged is on the media?
+    pub fn flushes(&self, partition: TopicPartition) -> bool {
+        partition == TopicPartition::METADATA
+            || self.name(partition).is_some_and(|name| {
+                name.rsplit_once('-').is_some_and(|(topic, _)| self.flushing.contains(topic))
+            })
+    }
+
+    fn intern(&mut self, name: &str) -> u32 {
+        if let Some(dir) = self.names.iter().position(|known| known == name) {
+            return dir as u32;
+        }
+        self.names.push(name.to_owned());
+        self.names.len() as u32 - 1
+    }
+
+    fn learn(&mut self, dir: u32, partition: TopicPartition) {
+        self.partitions.insert(dir, partition);
+        self.dirs.insert(partition, dir);
+    }
+
+    /// Reads what happened to one node's disk, in one event. Returns how many batches faults took,
+    /// and appends what cannot be justified.
+    pub fn disk(
+        &mut self,
+        changes: &[DiskChange],
+        disk: &SimDisk,
+        findings: &mut Vec<Finding>,
+    ) -> usize {
+        let mut torn: Vec<(NodeId, u32)> = Vec::new();
+        for change in changes {
+            let key = (change.node, change.dir);
+            let dir = match self.slots.get(&key) {
+                Some(dir) => *dir,
+                None => {
+                    let dir = self.intern(disk.dir_name(change.dir));
+                    self.slots.insert(key, dir);
+                    dir
+                }
+            };
+            if let Change::Lost { .. }
+            | Change::Vanished
+            | Change::Reappeared { .. }
+            | Change::Corrupted { .. } = &change.what
+            {
+                if !torn.contains(&(change.node, dir)) {
+                    torn.push((change.node, dir));
+                }
+                continue;
+            }
+            let cut = self.change(change, dir);
+            if !cut.is_empty() {
+                self.judge_cut(change.node, dir, cut, findings);
+            }
+        }
+        let mut taken = 0;
+        for (node, dir) in torn {
+            let replica = self.replicas.entry((node, dir)).or_default();
+            taken += replica.rescan(disk, &self.names[dir as usize]);
+        }
+        taken
+    }
+
+    /// One change that a process made. Returns the batches that it cut.
+    fn change(&mut self, change: &DiskChange, dir: u32) -> Vec<BatchId> {
+        if let FileKind::PartitionMetadata | FileKind::Temporary(SmallFile::PartitionMetadata) =
+            change.file
+            && let Change::Appended { bytes, .. } = &change.what
+            && let Some(partition) = parse_partition(&self.names[dir as usize], &bytes.concat())
+        {
+            self.learn(dir, partition);
+        }
+        let base = match (change.file, &change.what) {
+            (FileKind::Log(base), _) => base.0,
+            (_, Change::DirRemoved) => {
+                let replica = self.replicas.get_mut(&(change.node, dir));
+                return replica.map_or(Vec::new(), ReplicaLog::cleared);
+            }
+            _ => return Vec::new(),
+        };
+        let replica = self.replicas.entry((change.node, dir)).or_default();
+        match &change.what {
+            Change::Created => replica.created(base),
+            Change::Appended { at, bytes } => {
+                replica.appended(base, *at, bytes);
+                Vec::new()
+            }
+            Change::Truncated { to } => replica.truncated(base, *to),
+            Change::Synced { upto } => {
+                replica.synced(base, *upto);
+                Vec::new()
+            }
+            Change::SyncFailed { from, to } => {
+                replica.sync_failed(base, *from, *to);
+                Vec::new()
+            }
+            Change::Removed => replica.removed(base),
+            Change::Renamed { .. }
+            | Change::DirRemoved
+            | Change::DirSynced
+            | Change::Lost { .. }
+            | Change::Vanished
+            | Change::Reappeared { .. }
+            | Change::Corrupted { .. } => Vec::new(),
+        }
+    }
+
+    /// Rule 2 of the module's documentation.
+    fn judge_cut(
+        &mut self,
+        node: NodeId,
+        dir: u32,
+        cut: Vec<BatchId>,
+        findings: &mut Vec<Finding>,
+    ) {
+        let Some(partition) = self.partitions.get(&dir).copied() else { return };
+        let Some(promises) = self.promises.get(&partition) else { return };
+        let member = if partition == TopicPartition::METADATA {
+            self.voters.contains(&node)
+        } else {
+            promises.registration().is_some_and(|registration| registration.isr.contains(&node))
+        };
+        if !member {
+            return;
+        }
+        if let Some(batch) = cut.into_iter().find(|id| promises.is_promised(id)) {
+            findings.push(Finding::Cut { partition, node, batch });
+        }
+    }
+
+    /// Reads one note of a node, whose disk this is.
+    pub fn note(&mut self, node: NodeId, note: &Note, disk: &SimDisk, findings: &mut Vec<Finding>) {
+        match note {
+            Note::HighWatermark { partition, leader: true, to, .. } => {
+                self.commit(node, *partition, *to, findings);
+            }
+            Note::QuorumCommitted { to, leader: true, .. } => {
+                self.commit(node, TopicPartition::METADATA, *to, findings);
+                self.replay(node, *to, disk, findings);
+            }
+            Note::ProduceAcked { partition, acks: -1, first, end } => {
+                self.acked(node, *partition, *first, *end, findings);
+            }
+            Note::BecameLeader { partition, epoch, .. } => {
+                self.judge_leader(node, *partition, *epoch, findings);
+            }
+            Note::ControllerActive { epoch } => {
+                self.controller = self.controller.max(Some((*epoch, node)));
+            }
+            Note::QuorumLeader { epoch, .. } => {
+                self.judge_leader(node, TopicPartition::METADATA, *epoch, findings);
+            }
+            _ => {}
+        }
+    }
+
+    /// A leader's high watermark reached `to`: what lies below is promised.
+    fn commit(
+        &mut self,
+        node: NodeId,
+        partition: TopicPartition,
+        to: Offset,
+        findings: &mut Vec<Finding>,
+    ) {
+        let replica = self.dirs.get(&partition).and_then(|dir| self.replicas.get(&(node, *dir)));
+        let log = replica.unwrap_or(&EMPTY);
+        let promises = self.promises.entry(partition).or_default();
+        let end = promises.committed_end();
+        if log.end() < to.0 {
+            let end = Offset(log.end());
+            findings.push(Finding::Beyond { partition, node, offset: to, end });
+            return;
+        }
+        if to.0 <= end {
+            return;
+        }
+        let new: Vec<BatchId> = log.between(end, to.0).copied().collect();
+        for id in &new {
+            if let Some(acked) = promises.acked.remove(&id.base)
+                && acked != *id
+            {
+                findings.push(Finding::Replaced { partition, acked, committed: *id });
+            }
+        }
+        let first = new.first().copied();
+        promises.committed.extend(new);
+        promises.furthest = promises.furthest.max(promises.committed_end());
+        promises.acked = promises.acked.split_off(&promises.committed_end());
+        if let Some(first) = first {
+            self.judge_promise(node, partition, first.base, to.0, findings);
+        }
+    }
+
+    /// The metadata log is committed up to `to`: replays it from the leader's disk.
+    fn replay(&mut self, node: NodeId, to: Offset, disk: &SimDisk, findings: &mut Vec<Finding>) {
+        if self.unreadable {
+            return;
+        }
+        let dir = self.dirs[&TopicPartition::METADATA];
+        let Some(log) = self.replicas.get(&(node, dir)) else { return };
+        let name = &self.names[dir as usize];
+        let from = self.image.applied.next();
+        let ids: Vec<BatchId> = log.between(from.0, to.0).copied().collect();
+        for id in ids {
+            let bytes = log.read(&id, disk, name);
+            if let Err(why) = replay_batch(&mut self.image, bytes, &mut self.promises) {
+                self.unreadable = true;
+                findings.push(Finding::Unreadable { node, batch: id, why });
+                return;
+            }
+        }
+    }
+
+    /// The metadata log committed a registration.
+    #[cfg(test)]
+    pub(crate) fn register(
+        &mut self,
+        partition: TopicPartition,
+        epoch: PartitionEpoch,
+        registration: Registration,
+    ) {
+        self.promises.entry(partition).or_default().registrations.insert(epoch, registration);
+    }
+
+    /// An acks=all answer was sent.
+    fn acked(
+        &mut self,
+        node: NodeId,
+        partition: TopicPartition,
+        first: Offset,
+        end: Offset,
+        findings: &mut Vec<Finding>,
+    ) {
+        let log = self.replica(node, partition);
+        if log.end() < end.0 {
+            let end_of_log = Offset(log.end());
+            findings.push(Finding::Beyond { partition, node, offset: end, end: end_of_log });
+            return;
+        }
+        let ids: Vec<BatchId> = log.between(first.0, end.0).copied().collect();
+        let promises = self.promises.entry(partition).or_default();
+        let committed_end = promises.committed_end();
+        for id in ids {
+            if id.base >= committed_end {
+                promises.acked.insert(id.base, id);
+            } else if let Ok(at) =
+                promises.committed.binary_search_by_key(&id.base, |batch| batch.base)
+                && promises.committed[at] != id
+            {
+                let committed = promises.committed[at];
+                findings.push(Finding::Replaced { partition, acked: id, committed });
+            }
+        }
+        if end.0 > committed_end {
+            self.judge_promise(node, partition, first.0, end.0, findings);
+        }
+    }
+
+    /// What is promised must be held by all members of the ISR, or by a majority of the voters.
+    fn judge_promise(
+        &self,
+        leader: NodeId,
+        partition: TopicPartition,
+        from: i64,
+        to: i64,
+        findings: &mut Vec<Finding>,
+    ) {
+        let durably = self.flushes(partition);
+        let lacks = |member: NodeId| {
+            let log = self.replica(member, partition);
+            self.replica(leader, partition)
+                .between(from, to)
+                .find(|id| {
+                    let held = if durably { log.holds_durably(id) } else { log.holds(id) };
+                    !held && (durably || !log.lost(id))
+                })
+                .copied()
+        };
+        if partition == TopicPartition::METADATA {
+            let lacking: Vec<(NodeId, BatchId)> =
+                self.voters.iter().filter_map(|voter| Some((*voter, lacks(*voter)?))).collect();
+            if (self.voters.len() - lacking.len()) * 2 <= self.voters.len() {
+                let (member, batch) = lacking[0];
+                findings.push(Finding::Missing { partition, leader, member, batch, durably });
+            }
+            return;
+        }
+        let Some(registration) = self.promises.get(&partition).and_then(Promises::registration)
+        else {
+            return;
+        };
+        for &member in &registration.isr {
+            if let Some(batch) = lacks(member) {
+                findings.push(Finding::Missing { partition, leader, member, batch, durably });
+                return;
+            }
+        }
+    }
+
+    /// Rule 1 of the module's documentation.
+    fn judge_leader(
+        &mut self,
+        leader: NodeId,
+        partition: TopicPartition,
+        epoch: LeaderEpoch,
+        findings: &mut Vec<Finding>,
+    ) {
+        let Some(promises) = self.promises.get(&partition) else { return };
+        let log = self.replica(leader, partition);
+        let isr = if partition == TopicPartition::METADATA {
+            self.voters.clone()
+        } else {
+            let electorate = promises.electorate(leader, epoch);
+            electorate.map_or(Vec::new(), |registration| registration.isr.clone())
+        };
+        let missing: Vec<BatchId> =
+            promises.promised().filter(|id| !log.holds(id)).copied().collect();
+        let Some(first) = missing.first().copied() else { return };
+        let durably = self.flushes(partition);
+        let mut excused = true;
+        for batch in missing {
+            let because = if durably {
+                Some("it was promised to be on the media".to_owned())
+            } else if isr.is_empty() {
+                Some("no controller registered this leader".to_owned())
+            } else {
+                isr.iter().find_map(|member| {
+                    let log = self.replica(*member, partition);
+                    if log.holds(&batch) {
+                        Some(format!("node {member} holds it"))
+                    } else if !log.lost(&batch) {
+                        Some(format!("node {member} lacks it and no fault took it"))
+                    } else {
+                        None
+                    }
+                })
+            };
+            if let Some(because) = because {
+                findings.push(Finding::Lost { partition, leader, epoch, batch, isr, because });
+                // Said once; what follows is judged against what this leader has.
+                excused = false;
+                break;
+            }
+        }
+        if excused {
+            findings.push(Finding::Admitted { partition, batch: first, epoch });
+        }
+        let promises = self.promises.entry(partition).or_default();
+        promises.void(first.base, epoch);
+    }
+
+    /// Does a node's log agree with what was committed, below this offset? Called where a node says
+    /// that it knows the offset to be committed.
+    pub fn agrees(
+        &self,
+        node: NodeId,
+        partition: TopicPartition,
+        from: Offset,
+        to: Offset,
+    ) -> Result<(), Finding> {
+        let Some(promises) = self.promises.get(&partition) else { return Ok(()) };
+        let log = self.replica(node, partition);
+        let first = promises.committed.partition_point(|batch| batch.end() <= from.0);
+        for committed in &promises.committed[first..] {
+            if committed.base >= to.0 {
+                break;
+            }
+            if !log.holds(committed) {
+                let holds = log.between(committed.base, committed.end()).next().copied();
+                return Err(Finding::Disagrees { partition, node, committed: *committed, holds });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Replays one committed batch, and remembers the registrations that it made.
+fn replay_batch(
+    image: &mut MetadataImage,
+    bytes: Bytes,
+    promises: &mut BTreeMap<TopicPartition, Promises>,
+) -> Result<(), String> {
+    let batch = Batch::parse(&bytes).map_err(|error| error.to_string())?;
+    let epoch = batch.leader_epoch;
+    for record in batch.records().map_err(|error| error.to_string())? {
+        if batch.is_control() {
+            image.skip(record.offset, epoch);
+            continue;
+        }
+        let value = record.value.ok_or("a metadata record without value")?;
+        let decoded = MetadataRecord::decode(value).map_err(|error| error.to_string())?;
+        image.replay(record.offset, epoch, &decoded).map_err(|error| error.to_string())?;
+        let partition = match &decoded {
+            MetadataRecord::Partition(record) => record.partition,
+            MetadataRecord::PartitionChange(record) => record.partition,
+            _ => continue,
+        };
+        if let Some(now) = image.partition(partition) {
+            let registration = Registration {
+                leader: now.leader,
+                leader_epoch: now.leader_epoch,
+                isr: now.isr.clone(),
+            };
+            let promises = promises.entry(partition).or_default();
+            promises.registrations.insert(now.partition_epoch, registration);
+        }
+    }
+    Ok(())
+}
+
+/// The partition that a `partition.metadata` file in this directory tells of.
+fn parse_partition(dir: &str, text: &[u8]) -> Option<TopicPartition> {
+    let text = std::str::from_utf8(text).ok()?;
+    let id = text.lines().find_map(|line| line.strip_prefix("topic_id: "))?;
+    let (_, index) = dir.rsplit_once('-')?;
+    Some(TopicPartition { topic: id.trim().parse().ok()?, partition: index.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests;

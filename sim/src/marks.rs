@@ -1,0 +1,263 @@
+//! Marks: what a run must have seen to count as a test of anything.
+//!
+//! A plan declares the marks that its faults and workload must reach. A run that missed one, that
+//! acknowledged too few writes in the storm, or that had most operations refused is *weak*, not
+//! green. A mark that no seed of a large hunt reached fails the hunt: then the tank does not get
+//! there at all. Marks are read off the core's notes, and influence nothing.
+
+use std::collections::BTreeMap;
+use wavetank_core::note::{Note, TruncationReason};
+use wavetank_core::types::{NodeId, PartitionEpoch, TopicPartition};
+
+macro_rules! marks {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// Something that a run may reach.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Mark {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Mark {
+            /// All of them.
+            pub const ALL: &'static [Mark] = &[$(Mark::$name),*];
+
+            /// The name that plans and JSON use.
+            pub fn name(self) -> &'static str {
+                match self { $(Mark::$name => $text),* }
+            }
+        }
+    };
+}
+
+marks! {
+    /// A partition got a new leader during the storm.
+    LeaderChange = "leader_change";
+    /// An ISR lost a member.
+    IsrShrink = "isr_shrink";
+    /// An ISR won a member.
+    IsrExpand = "isr_expand";
+    /// The controller refused a proposed ISR.
+    IsrRefused = "isr_refused";
+    /// A follower was told that its log diverges from the leader's.
+    DivergingEpoch = "diverging_epoch";
+    /// A follower cut its log because of that.
+    Truncation = "truncation";
+    /// Recovery found and cut a torn tail.
+    TornTail = "torn_tail_recovered";
+    /// A node recovered a partition that held records.
+    DataRecovered = "data_recovered";
+    /// A request was refused because of its leader epoch.
+    FencedEpoch = "fenced_epoch";
+    /// A log rolled to a new segment.
+    SegmentRoll = "segment_roll";
+    /// The metadata quorum elected a leader during the storm.
+    QuorumElection = "quorum_election";
+    /// A quorum leader stepped down because no majority fetched.
+    CheckQuorum = "check_quorum";
+    /// A node's metadata log was cut.
+    QuorumTruncation = "quorum_truncation";
+    /// The controller fenced a broker during the storm.
+    BrokerFenced = "broker_fenced";
+    /// A broker registered again during the storm.
+    BrokerReregistered = "broker_reregistered";
+    /// A log directory failed and its node stopped.
+    LogDirOffline = "log_dir_offline";
+    /// A new leader started with a high watermark below its log end.
+    StaleHighWatermark = "stale_high_watermark";
+    /// A produce was refused or given up.
+    ProduceFailed = "produce_failed";
+    /// A power loss took bytes that had been written.
+    UnsyncedLost = "unsynced_lost";
+    /// The ledger admitted a loss of acknowledged records.
+    LossAdmitted = "loss_admitted";
+}
+
+impl Mark {
+    /// The mark of that name.
+    pub fn from_name(name: &str) -> Option<Mark> {
+        Mark::ALL.iter().copied().find(|mark| mark.name() == name)
+    }
+}
+
+/// Counts marks as a run goes.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
+    counts: BTreeMap<Mark, u64>,
+    isr: BTreeMap<TopicPartition, (PartitionEpoch, usize)>,
+    storm: bool,
+}
+
+impl Marks {
+    /// From now on (or no longer) is the storm.
+    pub fn set_storm(&mut self, storm: bool) {
+        self.storm = storm;
+    }
+
+    /// Counts one.
+    pub fn hit(&mut self, mark: Mark) {
+        *self.counts.entry(mark).or_default() += 1;
+    }
+
+    /// What has been reached, how often.
+    pub fn counts(&self) -> &BTreeMap<Mark, u64> {
+        &self.counts
+    }
+
+    /// Has it been reached?
+    pub fn reached(&self, mark: Mark) -> bool {
+        self.counts.contains_key(&mark)
+    }
+
+    /// Reads one note.
+    pub fn note(&mut self, _node: NodeId, note: &Note) {
+        match note {
+            Note::Recovered { partition, log_end, torn_bytes, .. } => {
+                if *torn_bytes > 0 {
+                    self.hit(Mark::TornTail);
+                }
+                if log_end.0 > 0 && *partition != TopicPartition::METADATA {
+                    self.hit(Mark::DataRecovered);
+                }
+            }
+            Note::Truncated { partition, from, to, reason } => match reason {
+                TruncationReason::Diverging
+                | TruncationReason::LeaderEndsBefore
+                | TruncationReason::LeaderStartsAfter
+                | TruncationReason::OwnHighWatermark => {
+                    if from > to {
+                        if *partition == TopicPartition::METADATA {
+                            self.hit(Mark::QuorumTruncation);
+                        } else {
+                            self.hit(Mark::Truncation);
+                        }
+                    }
+                }
+                TruncationReason::TornTail => {}
+            },
+            Note::Rolled { partition, .. } => {
+                if *partition != TopicPartition::METADATA {
+                    self.hit(Mark::SegmentRoll);
+                }
+            }
+            Note::BecameLeader { start, high_watermark, .. } => {
+                if self.storm {
+                    self.hit(Mark::LeaderChange);
+                }
+                if high_watermark < start {
+                    self.hit(Mark::StaleHighWatermark);
+                }
+            }
+            Note::IsrRefused { .. } => self.hit(Mark::IsrRefused),
+            Note::ProduceFailed { .. } => self.hit(Mark::ProduceFailed),
+            Note::DivergingEpoch { partition, .. } => {
+                if *partition != TopicPartition::METADATA {
+                    self.hit(Mark::DivergingEpoch);
+                }
+            }
+            Note::Fenced { .. } => self.hit(Mark::FencedEpoch),
+            Note::QuorumLeader { .. } => {
+                if self.storm {
+                    self.hit(Mark::QuorumElection);
+                }
+            }
+            Note::QuorumResigned { check_quorum: true, .. } => self.hit(Mark::CheckQuorum),
+            Note::BrokerFenced { .. } => {
+                if self.storm {
+                    self.hit(Mark::BrokerFenced);
+                }
+            }
+            Note::BrokerRegistered { .. } => {
+                if self.storm {
+                    self.hit(Mark::BrokerReregistered);
+                }
+            }
+            Note::LogDirOffline { .. } => self.hit(Mark::LogDirOffline),
+            Note::PartitionChanged { partition, isr, partition_epoch, .. } => {
+                self.partition_changed(*partition, isr.len(), *partition_epoch);
+            }
+            Note::LeaderAppended { .. }
+            | Note::FollowerAppended { .. }
+            | Note::BecameFollower { .. }
+            | Note::HighWatermark { .. }
+            | Note::IsrProposed { .. }
+            | Note::IsrCommitted { .. }
+            | Note::ProduceAcked { .. }
+            | Note::QuorumCandidate { .. }
+            | Note::QuorumVoted { .. }
+            | Note::QuorumVoteAnswered { .. }
+            | Note::QuorumFollower { .. }
+            | Note::QuorumResigned { check_quorum: false, .. }
+            | Note::QuorumCommitted { .. }
+            | Note::ControllerActive { .. }
+            | Note::BrokerUnfenced { .. }
+            | Note::BrokerRunning { .. }
+            | Note::ShutDown => {}
+        }
+    }
+
+    fn partition_changed(
+        &mut self,
+        partition: TopicPartition,
+        isr: usize,
+        partition_epoch: PartitionEpoch,
+    ) {
+        let (epoch, before) = *self.isr.entry(partition).or_insert((partition_epoch, isr));
+        // Several controllers may tell of the same change.
+        if partition_epoch <= epoch {
+            return;
+        }
+        if isr < before {
+            self.hit(Mark::IsrShrink);
+        }
+        if isr > before {
+            self.hit(Mark::IsrExpand);
+        }
+        self.isr.insert(partition, (partition_epoch, isr));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wavetank_core::types::{LeaderEpoch, Offset};
+
+    fn changed(isr: &[i32], epoch: i32) -> Note {
+        Note::PartitionChanged {
+            partition: TopicPartition { topic: wavetank_core::types::Uuid(9), partition: 0 },
+            leader: Some(NodeId(1)),
+            leader_epoch: LeaderEpoch(0),
+            isr: isr.iter().copied().map(NodeId).collect(),
+            partition_epoch: PartitionEpoch(epoch),
+        }
+    }
+
+    #[test]
+    fn shrinking_and_growing_are_told_apart() {
+        let mut marks = Marks::default();
+        marks.note(NodeId(1), &changed(&[1, 2, 3], 0));
+        assert!(!marks.reached(Mark::IsrShrink) && !marks.reached(Mark::IsrExpand));
+        marks.note(NodeId(1), &changed(&[1, 2], 1));
+        marks.note(NodeId(2), &changed(&[1, 2], 1));
+        assert_eq!(marks.counts()[&Mark::IsrShrink], 1);
+        marks.note(NodeId(1), &changed(&[1, 2, 3], 2));
+        assert_eq!(marks.counts()[&Mark::IsrExpand], 1);
+    }
+
+    #[test]
+    fn elections_count_in_the_storm_only() {
+        let mut marks = Marks::default();
+        let note = Note::QuorumLeader { epoch: LeaderEpoch(1), start: Offset(0) };
+        marks.note(NodeId(1), &note);
+        assert!(!marks.reached(Mark::QuorumElection));
+        marks.set_storm(true);
+        marks.note(NodeId(1), &note);
+        assert!(marks.reached(Mark::QuorumElection));
+    }
+
+    #[test]
+    fn names_lead_back() {
+        for &mark in Mark::ALL {
+            assert_eq!(Mark::from_name(mark.name()), Some(mark));
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The plan: everything that a run is decided by, as data.
+//!
+//! A seed draws a plan ([`crate::profile`]); `Plan -> run` is a pure function ([`crate::run`]). A plan
+//! is readable, versioned JSON: it can be saved, edited, replayed and shrunk. Times are whole
+//! microseconds or milliseconds and say so in their names; nothing here is a float.
+//!
+//! What does not live here: how a plan is drawn, and how its faults are carried out
+//! ([`crate::faults`]).
+
+mod fault;
+mod validate;
+
+pub use fault::{AfterNote, Fault, FaultKind, Groups, PartitionRef, Shape, Target, When};
+pub use validate::PlanError;
+
+use serde::{Deserialize, Serialize};
+use wavetank_core::flaw::{Flaw, FlawSet};
+
+/// The version that this build reads and writes.
+pub const PLAN_VERSION: u32 = 1;
+
+/// A run, before it happens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// [`PLAN_VERSION`].
+    pub version: u32,
+    /// Keys every choice that is made while running; the plan itself is already drawn.
+    pub seed: u64,
+    /// Names of rules that every node leaves out (the bug zoo); normally empty.
+    #[serde(default)]
+    pub flaws: Vec<String>,
+    /// The nodes.
+    pub cluster: ClusterPlan,
+    /// What all nodes are configured with.
+    pub node: NodePlan,
+    /// The topics that exist before the workload starts.
+    pub topics: Vec<TopicPlan>,
+    /// How messages travel.
+    pub network: NetworkPlan,
+    /// How long disks take.
+    pub disk: DiskPlan,
+    /// How long steps take.
+    pub process: ProcessPlan,
+    /// What clients do.
+    pub workload: WorkloadPlan,
+    /// How long each phase lasts.
+    pub phases: PhasePlan,
+    /// What goes wrong, when.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
+    /// Marks that this run must reach, or it is weak ([`crate::marks`]).
+    #[serde(default)]
+    pub marks: Vec<String>,
+}
+
+/// The nodes: their ids, and who is what. A node in both lists is combined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterPlan {
+    /// Ids of brokers, ascending, 1 to 99.
+    pub brokers: Vec<i32>,
+    /// Ids of the metadata quorum's voters, ascending; one or three.
+    pub controllers: Vec<i32>,
+}
+
+impl ClusterPlan {
+    /// All node ids, ascending, each once.
+    pub fn nodes(&self) -> Vec<i32> {
+        let mut nodes = self.brokers.clone();
+        nodes.extend(&self.controllers);
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+}
+
+/// Node configuration, by Kafka's names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodePlan {
+    /// `controller.quorum.election.timeout.ms`.
+    pub election_timeout_ms: u64,
+    /// `controller.quorum.fetch.timeout.ms`.
+    pub quorum_fetch_timeout_ms: u64,
+    /// `controller.quorum.election.backoff.max.ms`.
+    pub election_backoff_max_ms: u64,
+    /// `controller.quorum.request.timeout.ms`.
+    pub quorum_request_timeout_ms: u64,
+    /// How long a quorum fetch may be parked.
+    pub quorum_fetch_wait_ms: u64,
+    /// `broker.heartbeat.interval.ms`.
+    pub heartbeat_interval_ms: u64,
+    /// `broker.session.timeout.ms`.
+    pub session_timeout_ms: u64,
+    /// `replica.lag.time.max.ms`.
+    pub replica_lag_time_max_ms: u64,
+    /// `replica.fetch.wait.max.ms`.
+    pub replica_fetch_wait_ms: u64,
+    /// `replica.fetch.max.bytes`.
+    pub replica_fetch_max_bytes: u32,
+    /// `replica.fetch.backoff.ms`.
+    pub replica_fetch_backoff_ms: u64,
+    /// `replica.socket.timeout.ms`.
+    pub request_timeout_ms: u64,
+    /// `replica.high.watermark.checkpoint.interval.ms`.
+    pub checkpoint_interval_ms: u64,
+    /// Bytes of recent batches kept in memory per partition, 0 for none.
+    pub tail_cache_bytes: u32,
+}
+
+/// A topic that the workload's admin creates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicPlan {
+    /// Its name.
+    pub name: String,
+    /// How many partitions.
+    pub partitions: i32,
+    /// `replication.factor`.
+    pub replication_factor: i16,
+    /// `min.insync.replicas`.
+    pub min_insync_replicas: i32,
+    /// `flush.messages=1`: an acknowledged batch is on the disks of the replicas that its ack counts.
+    pub flush_each_batch: bool,
+    /// `segment.bytes`.
+    pub segment_bytes: u32,
+    /// `index.interval.bytes`.
+    pub index_interval_bytes: u32,
+}
+
+/// How messages travel between any two hosts. Times are a least one and an exponentially
+/// distributed rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkPlan {
+    /// Least one-way latency.
+    pub latency_min_us: u64,
+    /// Mean of what is added.
+    pub latency_mean_us: u64,
+    /// Share of messages that take much longer, of a million.
+    pub tail_per_million: u64,
+    /// Mean of what is added to those.
+    pub tail_mean_us: u64,
+    /// Share of messages that are lost and sent again by the transport, of a million.
+    pub loss_per_million: u64,
+    /// Every message crosses the network encoded by `wire`.
+    pub encoded: bool,
+}
+
+/// How long disks take: a least time and an exponentially distributed rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskPlan {
+    /// Until an append is in the page cache, mean.
+    pub write_mean_us: u64,
+    /// Least time of a sync.
+    pub sync_min_us: u64,
+    /// Mean of what is added.
+    pub sync_mean_us: u64,
+    /// Mean time of a read.
+    pub read_mean_us: u64,
+    /// Mean time of creating, renaming, unlinking, truncating.
+    pub namespace_mean_us: u64,
+    /// A power loss keeps any subset of unsynced sectors, not only a prefix.
+    pub torn: bool,
+}
+
+/// How long a step of a machine takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessPlan {
+    /// Least.
+    pub step_min_us: u64,
+    /// Most.
+    pub step_max_us: u64,
+    /// Most skew of a node's wall clock, either way.
+    pub wall_skew_ms: u64,
+}
+
+/// What clients do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadPlan {
+    /// Each is one producer host.
+    pub producers: Vec<ProducerPlan>,
+    /// Each is one consumer host that reads all partitions from the beginning.
+    pub consumers: Vec<ConsumerPlan>,
+}
+
+/// One producer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProducerPlan {
+    /// -1 (all), 0 or 1.
+    pub acks: i16,
+    /// Mean time between records.
+    pub interval_us: u64,
+    /// Records handed over at once, 1 to 100.
+    pub burst: u32,
+    /// Most bytes of a record's value.
+    pub value_max_bytes: u32,
+    /// `max.in.flight.requests.per.connection`.
+    pub max_in_flight: u32,
+    /// `linger.ms`.
+    pub linger_ms: u64,
+    /// `batch.size` in bytes.
+    pub batch_bytes: u32,
+    /// `request.timeout.ms`.
+    pub request_timeout_ms: u64,
+    /// `delivery.timeout.ms`.
+    pub delivery_timeout_ms: u64,
+}
+
+/// One consumer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsumerPlan {
+    /// `fetch.max.wait.ms`.
+    pub max_wait_ms: u64,
+    /// `max.partition.fetch.bytes`.
+    pub max_partition_bytes: u32,
+}
+
+/// How long each phase may last, in virtual time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhasePlan {
+    /// Most time until the cluster is up and the topics exist.
+    pub warm_up_ms: u64,
+    /// Quiet time with the workload running, before faults.
+    pub calm_ms: u64,
+    /// How long faults may start.
+    pub storm_ms: u64,
+    /// Most time in which a healed core must make progress; 0 skips the phase.
+    pub heal_core_ms: u64,
+    /// Most time in which the healed cluster must converge.
+    pub heal_all_ms: u64,
+}
+
+impl Plan {
+    /// Reads and validates.
+    ///
+    /// # Errors
+    /// Says where the text is no plan, or what in the plan cannot be.
+    pub fn from_json(text: &str) -> Result<Plan, PlanError> {
+        validate::check_version(text)?;
+        let plan: Plan = serde_json::from_str(text)
+            .map_err(|error| PlanError(format!("not a plan: {error}")))?;
+        plan.validate()?;
+        Ok(plan)
+    }
+
+    /// Readable JSON, ending in a newline.
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("a plan has only string keys");
+        text.push('\n');
+        text
+    }
+
+    /// The flaws as the core takes them; unknown names are dropped, which
+    /// [`Plan::validate`] has refused before.
+    pub fn flaw_set(&self) -> FlawSet {
+        self.flaws.iter().filter_map(|name| Flaw::from_name(name)).collect()
+    }
+
+    /// Does every partition of every topic keep what it acknowledges even if all lose power?
+    pub fn flushes_everywhere(&self) -> bool {
+        self.topics.iter().all(|topic| topic.flush_each_batch)
+    }
+}

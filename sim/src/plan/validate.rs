@@ -1,0 +1,524 @@
+//! What a plan must satisfy before it is run. Every refusal says which field, what it is, and what it
+//! may be.
+
+use super::{
+    AfterNote, Fault, FaultKind, PLAN_VERSION, PartitionRef, Plan, ProducerPlan, Shape, Target,
+    TopicPlan, When,
+};
+use crate::marks::Mark;
+use std::fmt;
+use wavetank_core::flaw::Flaw;
+
+/// Why a text is no plan that can be run. Displays as a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanError(pub String);
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for PlanError {}
+
+/// The names that a trigger may wait for: those of [`wavetank_core::note::Note::name`].
+pub const NOTE_NAMES: [&str; 30] = [
+    "recovered",
+    "truncated",
+    "rolled",
+    "leader_appended",
+    "follower_appended",
+    "became_leader",
+    "became_follower",
+    "high_watermark",
+    "isr_proposed",
+    "isr_committed",
+    "isr_refused",
+    "produce_acked",
+    "produce_failed",
+    "diverging_epoch",
+    "fenced",
+    "quorum_candidate",
+    "quorum_voted",
+    "quorum_vote_answered",
+    "quorum_leader",
+    "quorum_follower",
+    "quorum_resigned",
+    "quorum_committed",
+    "controller_active",
+    "broker_registered",
+    "broker_fenced",
+    "broker_unfenced",
+    "partition_changed",
+    "broker_running",
+    "log_dir_offline",
+    "shut_down",
+];
+
+/// An hour; nothing in a plan lasts longer.
+const LONGEST_US: u64 = 3_600_000_000;
+
+/// Refuses another version before its fields can confuse.
+pub(super) fn check_version(text: &str) -> Result<(), PlanError> {
+    let value: serde_json::Value = serde_json::from_str(text)
+        .map_err(|error| PlanError(format!("a plan is a JSON object, but {error}")))?;
+    match value.get("version") {
+        None => Err(PlanError("the plan has no field `version`; expected 1".into())),
+        Some(version) if version.as_u64() == Some(u64::from(PLAN_VERSION)) => Ok(()),
+        Some(version) => Err(PlanError(format!(
+            "the plan's version is {version}, and this build reads version {PLAN_VERSION} only; \
+             use the build that wrote it"
+        ))),
+    }
+}
+
+fn refuse<T>(what: String) -> Result<T, PlanError> {
+    Err(PlanError(what))
+}
+
+fn range(name: &str, value: u64, min: u64, max: u64) -> Result<(), PlanError> {
+    if (min..=max).contains(&value) {
+        Ok(())
+    } else {
+        refuse(format!("{name} is {value}; expected {min} to {max}"))
+    }
+}
+
+impl Plan {
+    /// Can this plan be run?
+    ///
+    /// # Errors
+    /// Names the first field that is out of range or names what is not there.
+    pub fn validate(&self) -> Result<(), PlanError> {
+        if self.version != PLAN_VERSION {
+            return refuse(format!("version is {}; expected {PLAN_VERSION}", self.version));
+        }
+        for flaw in &self.flaws {
+            if Flaw::from_name(flaw).is_none() {
+                return refuse(format!("flaws names {flaw:?}, which is no flaw; see `zoo list`"));
+            }
+        }
+        for mark in &self.marks {
+            if Mark::from_name(mark).is_none() {
+                let known: Vec<&str> = Mark::ALL.iter().map(|mark| mark.name()).collect();
+                return refuse(format!(
+                    "marks names {mark:?}, which is no mark; known are {}",
+                    known.join(", ")
+                ));
+            }
+        }
+        self.validate_cluster()?;
+        self.validate_node()?;
+        self.validate_environment()?;
+        self.validate_workload()?;
+        for (index, fault) in self.faults.iter().enumerate() {
+            self.validate_fault(fault)
+                .map_err(|error| PlanError(format!("faults[{index}]: {error}")))?;
+        }
+        Ok(())
+    }
+
+    fn validate_cluster(&self) -> Result<(), PlanError> {
+        for (name, nodes) in
+            [("brokers", &self.cluster.brokers), ("controllers", &self.cluster.controllers)]
+        {
+            for &node in nodes {
+                if !(1..=99).contains(&node) {
+                    return refuse(format!("cluster.{name} has node {node}; expected 1 to 99"));
+                }
+            }
+            if !nodes.windows(2).all(|pair| pair[0] < pair[1]) {
+                return refuse(format!("cluster.{name} must ascend without repetition"));
+            }
+        }
+        range("the number of cluster.brokers", self.cluster.brokers.len() as u64, 1, 9)?;
+        if !matches!(self.cluster.controllers.len(), 1 | 3) {
+            return refuse(format!(
+                "cluster.controllers has {} nodes; expected one or three",
+                self.cluster.controllers.len()
+            ));
+        }
+        range("the number of topics", self.topics.len() as u64, 1, 64)?;
+        for (index, topic) in self.topics.iter().enumerate() {
+            self.validate_topic(topic)
+                .map_err(|error| PlanError(format!("topics[{index}]: {error}")))?;
+            if self.topics[..index].iter().any(|other| other.name == topic.name) {
+                return refuse(format!("topics[{index}]: the name {:?} is taken", topic.name));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_topic(&self, topic: &TopicPlan) -> Result<(), PlanError> {
+        let brokers = self.cluster.brokers.len() as u64;
+        let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if topic.name.is_empty()
+            || topic.name.len() > 249
+            || !topic.name.chars().all(valid)
+            || matches!(topic.name.as_str(), "." | ".." | "__cluster_metadata")
+        {
+            return refuse(format!("{:?} is no topic name that Kafka accepts", topic.name));
+        }
+        range("partitions", signed(topic.partitions), 1, 1000)?;
+        range("replication_factor", signed(topic.replication_factor.into()), 1, brokers)?;
+        range(
+            "min_insync_replicas",
+            signed(topic.min_insync_replicas),
+            1,
+            signed(topic.replication_factor.into()),
+        )?;
+        range("segment_bytes", topic.segment_bytes.into(), 1024, i32::MAX as u64)?;
+        range("index_interval_bytes", topic.index_interval_bytes.into(), 0, i32::MAX as u64)
+    }
+
+    fn validate_node(&self) -> Result<(), PlanError> {
+        let node = &self.node;
+        let hour = LONGEST_US / 1000;
+        range("node.election_timeout_ms", node.election_timeout_ms, 10, hour)?;
+        range("node.quorum_fetch_timeout_ms", node.quorum_fetch_timeout_ms, 10, hour)?;
+        range("node.election_backoff_max_ms", node.election_backoff_max_ms, 1, hour)?;
+        range("node.quorum_request_timeout_ms", node.quorum_request_timeout_ms, 1, hour)?;
+        range("node.quorum_fetch_wait_ms", node.quorum_fetch_wait_ms, 1, hour)?;
+        range("node.heartbeat_interval_ms", node.heartbeat_interval_ms, 1, hour)?;
+        range("node.session_timeout_ms", node.session_timeout_ms, 10, hour)?;
+        range("node.replica_lag_time_max_ms", node.replica_lag_time_max_ms, 10, hour)?;
+        range("node.replica_fetch_wait_ms", node.replica_fetch_wait_ms, 1, hour)?;
+        range("node.replica_fetch_max_bytes", node.replica_fetch_max_bytes.into(), 1, 1 << 30)?;
+        range("node.replica_fetch_backoff_ms", node.replica_fetch_backoff_ms, 1, hour)?;
+        range("node.request_timeout_ms", node.request_timeout_ms, 10, hour)?;
+        range("node.checkpoint_interval_ms", node.checkpoint_interval_ms, 1, hour)?;
+        range("node.tail_cache_bytes", node.tail_cache_bytes.into(), 0, 1 << 30)?;
+        if node.heartbeat_interval_ms >= node.session_timeout_ms {
+            return refuse(format!(
+                "node.heartbeat_interval_ms is {} and node.session_timeout_ms {}; a broker that \
+                 beats less often than its session lasts is always fenced",
+                node.heartbeat_interval_ms, node.session_timeout_ms
+            ));
+        }
+        if node.replica_fetch_wait_ms > node.replica_lag_time_max_ms {
+            return refuse(format!(
+                "node.replica_fetch_wait_ms is {} and node.replica_lag_time_max_ms {}; a follower \
+                 that waits longer than that is always behind",
+                node.replica_fetch_wait_ms, node.replica_lag_time_max_ms
+            ));
+        }
+        Ok(())
+    }
+
+    fn validate_environment(&self) -> Result<(), PlanError> {
+        let (network, disk, process) = (&self.network, &self.disk, &self.process);
+        let second = 1_000_000;
+        range("network.latency_min_us", network.latency_min_us, 0, 60 * second)?;
+        range("network.latency_mean_us", network.latency_mean_us, 0, 60 * second)?;
+        range("network.tail_per_million", network.tail_per_million, 0, second)?;
+        range("network.tail_mean_us", network.tail_mean_us, 0, 60 * second)?;
+        range("network.loss_per_million", network.loss_per_million, 0, second / 2)?;
+        range("disk.write_mean_us", disk.write_mean_us, 0, 60 * second)?;
+        range("disk.sync_min_us", disk.sync_min_us, 0, 60 * second)?;
+        range("disk.sync_mean_us", disk.sync_mean_us, 0, 60 * second)?;
+        range("disk.read_mean_us", disk.read_mean_us, 0, 60 * second)?;
+        range("disk.namespace_mean_us", disk.namespace_mean_us, 0, 60 * second)?;
+        range("process.step_max_us", process.step_max_us, 0, second)?;
+        range("process.step_min_us", process.step_min_us, 0, process.step_max_us)?;
+        range("process.wall_skew_ms", process.wall_skew_ms, 0, 1 << 40)?;
+        let phases = &self.phases;
+        range("phases.warm_up_ms", phases.warm_up_ms, 1000, 3_600_000)?;
+        range("phases.calm_ms", phases.calm_ms, 0, 3_600_000)?;
+        range("phases.storm_ms", phases.storm_ms, 0, 3_600_000)?;
+        range("phases.heal_core_ms", phases.heal_core_ms, 0, 3_600_000)?;
+        range("phases.heal_all_ms", phases.heal_all_ms, 1000, 3_600_000)
+    }
+
+    fn validate_workload(&self) -> Result<(), PlanError> {
+        range("the number of workload.producers", self.workload.producers.len() as u64, 0, 64)?;
+        range("the number of workload.consumers", self.workload.consumers.len() as u64, 0, 64)?;
+        for (index, producer) in self.workload.producers.iter().enumerate() {
+            validate_producer(producer)
+                .map_err(|error| PlanError(format!("workload.producers[{index}]: {error}")))?;
+        }
+        for (index, consumer) in self.workload.consumers.iter().enumerate() {
+            let name = |field: &str| format!("workload.consumers[{index}].{field}");
+            range(&name("max_wait_ms"), consumer.max_wait_ms, 0, 60_000)?;
+            range(
+                &name("max_partition_bytes"),
+                consumer.max_partition_bytes.into(),
+                1,
+                i32::MAX as u64,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn validate_fault(&self, fault: &Fault) -> Result<(), PlanError> {
+        let storm_us = self.phases.storm_ms * 1000;
+        match &fault.when {
+            When::AtUs(at) => range("when.at_us", *at, 0, storm_us)?,
+            When::AfterNote(AfterNote { name, from_us, count, delay_us }) => {
+                if !NOTE_NAMES.contains(&name.as_str()) {
+                    return refuse(format!(
+                        "when.after_note.name is {name:?}, which no note has; known are {}",
+                        NOTE_NAMES.join(", ")
+                    ));
+                }
+                range("when.after_note.from_us", *from_us, 0, storm_us)?;
+                range("when.after_note.count", (*count).into(), 1, u32::MAX.into())?;
+                range("when.after_note.delay_us", *delay_us, 0, LONGEST_US)?;
+            }
+        }
+        for (index, next) in fault.then.iter().enumerate() {
+            self.validate_fault(next)
+                .map_err(|error| PlanError(format!("then[{index}]: {error}")))?;
+        }
+        let lasts = |name: &str, us: u64| range(name, us, 1, LONGEST_US);
+        match &fault.what {
+            FaultKind::Crash { node, down_us }
+            | FaultKind::PowerLoss { node, down_us }
+            | FaultKind::FailSync { node, down_us } => {
+                lasts("down_us", *down_us)?;
+                self.validate_target(node)
+            }
+            FaultKind::PowerLossAll { down_us, stagger_us } => {
+                lasts("down_us", *down_us)?;
+                range("stagger_us", *stagger_us, 0, LONGEST_US)
+            }
+            FaultKind::CrashLoop { node, times, down_us, up_us } => {
+                range("times", (*times).into(), 1, 1000)?;
+                lasts("down_us", *down_us)?;
+                lasts("up_us", *up_us)?;
+                self.validate_target(node)
+            }
+            FaultKind::Partition { shape, for_us, one_way: _, clients_too: _ } => {
+                lasts("for_us", *for_us)?;
+                self.validate_shape(shape)
+            }
+            FaultKind::Loss { permille, for_us } => {
+                range("permille", (*permille).into(), 1, 900)?;
+                lasts("for_us", *for_us)
+            }
+            FaultKind::Delay { extra_us, node, for_us } => {
+                lasts("extra_us", *extra_us)?;
+                lasts("for_us", *for_us)?;
+                node.as_ref().map_or(Ok(()), |node| self.validate_target(node))
+            }
+            FaultKind::Pause { node, for_us } => {
+                lasts("for_us", *for_us)?;
+                self.validate_target(node)
+            }
+            FaultKind::SlowDisk { node, factor, for_us } => {
+                range("factor", (*factor).into(), 2, 10_000)?;
+                lasts("for_us", *for_us)?;
+                self.validate_target(node)
+            }
+        }
+    }
+
+    fn validate_target(&self, target: &Target) -> Result<(), PlanError> {
+        match target {
+            Target::Node(node) => {
+                let nodes = self.cluster.nodes();
+                if nodes.contains(node) {
+                    Ok(())
+                } else {
+                    refuse(format!("there is no node {node}; the cluster has {nodes:?}"))
+                }
+            }
+            Target::LeaderOf(partition)
+            | Target::FollowerOf(partition)
+            | Target::LaggingOf(partition) => self.validate_partition(*partition),
+            Target::ActiveController
+            | Target::OtherController
+            | Target::Noted
+            | Target::Other
+            | Target::Unsynced => Ok(()),
+        }
+    }
+
+    fn validate_partition(&self, partition: PartitionRef) -> Result<(), PlanError> {
+        let Some(topic) = self.topics.get(partition.topic as usize) else {
+            return refuse(format!(
+                "there is no topic {}; the plan has {}, counted from 0",
+                partition.topic,
+                self.topics.len()
+            ));
+        };
+        if (0..topic.partitions).contains(&partition.partition) {
+            Ok(())
+        } else {
+            refuse(format!(
+                "topic {} has partitions 0 to {}, not {}",
+                partition.topic,
+                topic.partitions - 1,
+                partition.partition
+            ))
+        }
+    }
+
+    fn validate_shape(&self, shape: &Shape) -> Result<(), PlanError> {
+        let nodes = self.cluster.nodes();
+        match shape {
+            Shape::Isolate(target) | Shape::Bridge(target) => {
+                if nodes.len() < 2 {
+                    return refuse("a partition needs at least two nodes".into());
+                }
+                self.validate_target(target)
+            }
+            Shape::Pair(one, other) => {
+                if one == other {
+                    return refuse(format!("{one:?} cannot be cut off from itself"));
+                }
+                self.validate_target(one)?;
+                self.validate_target(other)
+            }
+            Shape::Ring => {
+                if nodes.len() < 4 {
+                    return refuse(format!(
+                        "a ring of {} nodes cuts nobody off; it needs four",
+                        nodes.len()
+                    ));
+                }
+                Ok(())
+            }
+            Shape::Groups(groups) => {
+                if groups.iter().filter(|group| !group.is_empty()).count() < 2 {
+                    return refuse(
+                        "shape.groups needs at least two groups: this cuts off nobody from nobody"
+                            .into(),
+                    );
+                }
+                let mut seen = Vec::new();
+                for &node in groups.iter().flatten() {
+                    self.validate_target(&Target::Node(node))?;
+                    if seen.contains(&node) {
+                        return refuse(format!("shape.groups has node {node} twice"));
+                    }
+                    seen.push(node);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn validate_producer(producer: &ProducerPlan) -> Result<(), PlanError> {
+    if !(-1..=1).contains(&producer.acks) {
+        return refuse(format!("acks is {}; expected -1 (all), 0 or 1", producer.acks));
+    }
+    range("interval_us", producer.interval_us, 100, LONGEST_US)?;
+    range("burst", producer.burst.into(), 1, 100)?;
+    range("value_max_bytes", producer.value_max_bytes.into(), 0, 1 << 20)?;
+    range("max_in_flight", producer.max_in_flight.into(), 1, 5)?;
+    range("linger_ms", producer.linger_ms, 0, 60_000)?;
+    range("batch_bytes", producer.batch_bytes.into(), 0, 1 << 20)?;
+    range("request_timeout_ms", producer.request_timeout_ms, 1, 600_000)?;
+    if producer.delivery_timeout_ms < producer.linger_ms + producer.request_timeout_ms {
+        return refuse(format!(
+            "delivery_timeout_ms is {}; Kafka wants at least linger_ms + request_timeout_ms = {}",
+            producer.delivery_timeout_ms,
+            producer.linger_ms + producer.request_timeout_ms
+        ));
+    }
+    range("delivery_timeout_ms", producer.delivery_timeout_ms, 1, 3_600_000)
+}
+
+/// Negative numbers become 0, which is below every minimum here.
+fn signed(value: i32) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Profile;
+
+    fn refused(edit: impl Fn(&mut serde_json::Value)) -> String {
+        let mut value = serde_json::to_value(Profile::Default.draw(7)).unwrap();
+        edit(&mut value);
+        Plan::from_json(&value.to_string()).expect_err("the edit makes it impossible").to_string()
+    }
+
+    #[test]
+    fn a_plan_survives_writing_and_reading() {
+        for seed in 0..300 {
+            let plan = Profile::Default.draw(seed);
+            assert_eq!(Plan::from_json(&plan.to_json()), Ok(plan));
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_is_named() {
+        let message = refused(|plan| plan["node"]["sessoin_timeout_ms"] = 9.into());
+        assert!(message.contains("unknown field `sessoin_timeout_ms`"), "{message}");
+        let message = refused(|plan| plan["colour"] = "red".into());
+        assert!(message.contains("unknown field `colour`"), "{message}");
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let message = refused(|plan| plan["version"] = 2.into());
+        assert!(message.contains("version is 2"), "{message}");
+        let message = refused(|plan| {
+            plan.as_object_mut().unwrap().remove("version");
+        });
+        assert!(message.contains("no field `version`"), "{message}");
+        assert!(Plan::from_json("[1,").unwrap_err().to_string().contains("JSON object"));
+    }
+
+    #[test]
+    fn impossible_faults_are_refused() {
+        let with = |fault: serde_json::Value| {
+            refused(move |plan| plan["faults"] = serde_json::json!([fault.clone()]))
+        };
+        let at = serde_json::json!({"at_us": 1});
+        let message = with(serde_json::json!({
+            "when": at, "what": {"crash": {"node": {"node": 42}, "down_us": 5}}
+        }));
+        assert!(message.contains("faults[0]: there is no node 42"), "{message}");
+        let message = with(serde_json::json!({
+            "when": {"at_us": -5}, "what": {"crash": {"node": {"node": 1}, "down_us": 5}}
+        }));
+        assert!(message.contains("invalid value: integer `-5`"), "{message}");
+        let message = with(serde_json::json!({
+            "when": {"at_us": 99_000_000_000u64},
+            "what": {"power_loss_all": {"down_us": 5, "stagger_us": 0}}
+        }));
+        assert!(message.contains("when.at_us is 99000000000"), "{message}");
+        let message = with(serde_json::json!({
+            "when": at, "what": {"partition": {"shape": {"groups": [[1, 2], []]}, "for_us": 5}}
+        }));
+        assert!(message.contains("nobody from nobody"), "{message}");
+        let message = with(serde_json::json!({
+            "when": at, "what": {"pause": {"node": "the_king", "for_us": 5}}
+        }));
+        assert!(message.contains("unknown variant `the_king`"), "{message}");
+        let message = with(serde_json::json!({
+            "when": at, "what": {"pause": {"node": {"leader_of": {"topic": 9, "partition": 0}},
+            "for_us": 5}}
+        }));
+        assert!(message.contains("there is no topic 9"), "{message}");
+        let message = with(serde_json::json!({
+            "when": {"after_note": {"name": "full_moon", "count": 1}},
+            "what": {"pause": {"node": {"node": 1}, "for_us": 5}}
+        }));
+        assert!(message.contains("\"full_moon\", which no note has"), "{message}");
+        let message = with(serde_json::json!({
+            "when": at, "what": {"pause": {"node": {"node": 1}, "for_us": 0}}
+        }));
+        assert!(message.contains("for_us is 0"), "{message}");
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        let message = refused(|plan| plan["cluster"]["controllers"] = serde_json::json!([1, 2]));
+        assert!(message.contains("one or three"), "{message}");
+        let message = refused(|plan| plan["topics"][0]["replication_factor"] = 12.into());
+        assert!(message.contains("topics[0]: replication_factor is 12"), "{message}");
+        let message = refused(|plan| plan["node"]["heartbeat_interval_ms"] = 90_000.into());
+        assert!(message.contains("always fenced"), "{message}");
+        let message = refused(|plan| plan["workload"]["producers"][0]["acks"] = 2.into());
+        assert!(message.contains("workload.producers[0]: acks is 2"), "{message}");
+        let message = refused(|plan| plan["flaws"] = serde_json::json!(["hubris"]));
+        assert!(message.contains("\"hubris\", which is no flaw"), "{message}");
+        let message = refused(|plan| plan["marks"] = serde_json::json!(["eclipse"]));
+        assert!(message.contains("\"eclipse\", which is no mark"), "{message}");
+    }
+}

@@ -1,0 +1,362 @@
+//! Drawing a plan from a seed, swarm-style: each seed leaves whole kinds of faults out, so that the
+//! others come in unusual company (Groce et al., "Swarm testing", ISSTA 2012).
+//!
+//! Integers only, ChaCha8 with a fixed seeding, so that a seed means the same plan on every platform.
+//! What the faults are made of lives in `storms`; what a plan can say at all in [`crate::plan`].
+
+mod storms;
+
+use crate::marks::Mark;
+use crate::plan::{
+    ClusterPlan, ConsumerPlan, DiskPlan, Fault, FaultKind, NetworkPlan, NodePlan, PLAN_VERSION,
+    PhasePlan, Plan, ProcessPlan, ProducerPlan, TopicPlan, WorkloadPlan,
+};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// A family of plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Everything within the fault budget.
+    Default,
+    /// No faults: what is slow or weak here is slow or weak by itself.
+    Calm,
+    /// Three brokers, one partition, acks=all; crashes and one symmetric partition.
+    First,
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Profile; 3] = [Profile::Default, Profile::Calm, Profile::First];
+
+    /// The name that commands use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Default => "default",
+            Profile::Calm => "calm",
+            Profile::First => "first",
+        }
+    }
+
+    /// The profile of that name.
+    pub fn from_name(name: &str) -> Option<Profile> {
+        Profile::ALL.into_iter().find(|profile| profile.name() == name)
+    }
+
+    /// The plan of this seed.
+    pub fn draw(self, seed: u64) -> Plan {
+        self.draw_with(seed, |_| true)
+    }
+
+    /// The plan of this seed with only the kinds of faults (by [`FaultKind::name`]) that `allowed`
+    /// lets through. Everything else is as without the filter.
+    pub fn draw_with(self, seed: u64, allowed: impl Fn(&str) -> bool) -> Plan {
+        let mut draw = Draw::new(seed);
+        let mut plan = environment(seed, &mut draw);
+        match self {
+            Profile::Default => storms::default(&mut plan, &mut draw),
+            Profile::Calm => {}
+            Profile::First => first(&mut plan, &mut draw),
+        }
+        plan.faults = filter(plan.faults, &allowed);
+        plan.marks = declared_marks(&plan).iter().map(|mark| mark.name().to_owned()).collect();
+        plan
+    }
+}
+
+/// Keeps the allowed faults; what followed a fault that is left out goes with it.
+fn filter(faults: Vec<Fault>, allowed: &impl Fn(&str) -> bool) -> Vec<Fault> {
+    faults
+        .into_iter()
+        .filter(|fault| allowed(fault.what.name()))
+        .map(|mut fault| {
+            fault.then = filter(fault.then, allowed);
+            fault
+        })
+        .collect()
+}
+
+/// Integers from ChaCha8.
+#[derive(Debug)]
+pub(crate) struct Draw(ChaCha8Rng);
+
+impl Draw {
+    fn new(seed: u64) -> Draw {
+        // Not `seed_from_u64`, whose expansion is not ours to keep stable.
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        key[8..24].copy_from_slice(b"wavetank plan v1");
+        Draw(ChaCha8Rng::from_seed(key))
+    }
+
+    /// A number below `bound`, which is at least 1.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        assert!(bound > 0, "a draw needs at least one outcome");
+        ((u128::from(self.0.next_u64()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// From `low` to `high`, both included.
+    pub(crate) fn range(&mut self, low: u64, high: u64) -> u64 {
+        low + self.below(high - low + 1)
+    }
+
+    /// From `low` to `high`, small ones as likely as large ones: uniform within a drawn power of two.
+    pub(crate) fn scale(&mut self, low: u64, high: u64) -> u64 {
+        let (from, to) = (low.max(1).ilog2(), high.max(1).ilog2());
+        let bits = self.range(from.into(), to.into());
+        self.range((1 << bits).max(low), ((2 << bits) - 1).min(high))
+    }
+
+    /// True in `percent` of 100 cases.
+    pub(crate) fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// One of them.
+    pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize].clone()
+    }
+}
+
+/// Everything but the faults.
+fn environment(seed: u64, draw: &mut Draw) -> Plan {
+    let cluster = cluster(draw);
+    let topics = topics(draw, cluster.brokers.len() as u64);
+    let node = node(draw);
+    let workload = workload(draw);
+    let storm_ms = draw.range(8_000, 16_000);
+    Plan {
+        version: PLAN_VERSION,
+        seed,
+        flaws: Vec::new(),
+        cluster,
+        node,
+        topics,
+        network: network(draw),
+        disk: disk(draw),
+        process: ProcessPlan {
+            step_min_us: draw.range(1, 5),
+            step_max_us: draw.scale(10, 200),
+            wall_skew_ms: if draw.chance(50) { draw.scale(1, 60_000) } else { 0 },
+        },
+        workload,
+        phases: PhasePlan {
+            warm_up_ms: 30_000,
+            calm_ms: draw.range(200, 1_000),
+            storm_ms,
+            heal_core_ms: 30_000,
+            heal_all_ms: 60_000,
+        },
+        faults: Vec::new(),
+        marks: Vec::new(),
+    }
+}
+
+fn cluster(draw: &mut Draw) -> ClusterPlan {
+    let brokers = draw.pick(&[3, 3, 3, 3, 4, 5]);
+    let brokers: Vec<i32> = (1..=brokers).collect();
+    let controllers = match draw.below(10) {
+        0 => vec![draw.range(1, brokers.len() as u64) as i32],
+        1 => vec![draw.range(1, 2) as i32, 3, 9],
+        2 => vec![7, 8, 9],
+        _ => vec![1, 2, 3],
+    };
+    ClusterPlan { brokers, controllers }
+}
+
+fn topics(draw: &mut Draw, brokers: u64) -> Vec<TopicPlan> {
+    let flush = draw.chance(45);
+    let count = if draw.chance(15) { 2 } else { 1 };
+    (0..count)
+        .map(|index| {
+            let replication_factor = match draw.below(20) {
+                0 => 1,
+                1..=3 => 2,
+                4 if brokers > 3 => 4,
+                _ => 3,
+            };
+            let min_insync = match draw.below(10) {
+                0..=4 => 1,
+                5..=8 => 2,
+                _ => 3,
+            };
+            TopicPlan {
+                name: format!("storm{index}"),
+                partitions: draw.pick(&[1, 1, 1, 2, 2, 3, 4]),
+                replication_factor,
+                min_insync_replicas: min_insync.min(i32::from(replication_factor)),
+                flush_each_batch: if draw.chance(90) { flush } else { !flush },
+                segment_bytes: draw.scale(2 << 10, 1 << 20) as u32,
+                index_interval_bytes: draw.scale(1, 8192) as u32,
+            }
+        })
+        .collect()
+}
+
+fn node(draw: &mut Draw) -> NodePlan {
+    let session_timeout_ms = draw.range(800, 2_000);
+    let election_timeout_ms = draw.range(300, 1_000);
+    let lag = draw.range(500, 3_000);
+    NodePlan {
+        election_timeout_ms,
+        quorum_fetch_timeout_ms: draw.range(600, 2_000),
+        election_backoff_max_ms: draw.range(100, 1_000),
+        quorum_request_timeout_ms: draw.range(300, 2_000),
+        quorum_fetch_wait_ms: draw.range(50, 300),
+        heartbeat_interval_ms: draw.range(100, session_timeout_ms / 4),
+        session_timeout_ms,
+        replica_lag_time_max_ms: lag,
+        replica_fetch_wait_ms: draw.range(50, (lag / 2).min(500)),
+        replica_fetch_max_bytes: if draw.chance(35) {
+            draw.scale(256, 16 << 10) as u32
+        } else {
+            1 << 20
+        },
+        replica_fetch_backoff_ms: draw.range(10, 300),
+        request_timeout_ms: draw.range(500, 3_000),
+        checkpoint_interval_ms: draw.range(200, 3_000),
+        tail_cache_bytes: draw.pick(&[0, 0, 1 << 10, 4 << 10, 64 << 10, 1 << 20]),
+    }
+}
+
+fn network(draw: &mut Draw) -> NetworkPlan {
+    NetworkPlan {
+        latency_min_us: draw.scale(20, 500),
+        latency_mean_us: draw.scale(50, 3_000),
+        tail_per_million: if draw.chance(50) { draw.scale(100, 20_000) } else { 0 },
+        tail_mean_us: draw.scale(5_000, 80_000),
+        loss_per_million: if draw.chance(20) { draw.scale(100, 5_000) } else { 0 },
+        encoded: draw.chance(25),
+    }
+}
+
+fn disk(draw: &mut Draw) -> DiskPlan {
+    DiskPlan {
+        write_mean_us: draw.scale(5, 500),
+        sync_min_us: draw.scale(50, 2_000),
+        sync_mean_us: draw.scale(100, 15_000),
+        read_mean_us: draw.scale(10, 2_000),
+        namespace_mean_us: draw.scale(10, 500),
+        torn: draw.chance(60),
+    }
+}
+
+fn workload(draw: &mut Draw) -> WorkloadPlan {
+    let producers = draw.range(1, 3);
+    let all = draw.chance(60);
+    let producers = (0..producers)
+        .map(|index| {
+            let request_timeout_ms = draw.range(500, 3_000);
+            let linger_ms = if draw.chance(70) { 0 } else { draw.range(1, 50) };
+            ProducerPlan {
+                acks: if all || index == 0 { -1 } else { draw.pick(&[-1, 1, 1, 0]) },
+                interval_us: draw.scale(15_000, 120_000),
+                burst: if draw.chance(70) { 1 } else { draw.range(2, 8) as u32 },
+                value_max_bytes: draw.scale(16, 3_000) as u32,
+                max_in_flight: draw.pick(&[1, 1, 1, 2, 5]),
+                linger_ms,
+                batch_bytes: draw.scale(1, 16 << 10) as u32,
+                request_timeout_ms,
+                delivery_timeout_ms: linger_ms + request_timeout_ms + draw.range(500, 8_000),
+            }
+        })
+        .collect();
+    let consumers = (0..draw.range(1, 2))
+        .map(|_| ConsumerPlan {
+            max_wait_ms: draw.range(20, 500),
+            max_partition_bytes: draw.scale(200, 1 << 20) as u32,
+        })
+        .collect();
+    WorkloadPlan { producers, consumers }
+}
+
+/// The thinnest storm: what the first slice of this project ran.
+fn first(plan: &mut Plan, draw: &mut Draw) {
+    plan.cluster = ClusterPlan { brokers: vec![1, 2, 3], controllers: vec![1, 2, 3] };
+    plan.topics.truncate(1);
+    plan.topics[0].partitions = 1;
+    plan.topics[0].replication_factor = 3;
+    plan.topics[0].min_insync_replicas = plan.topics[0].min_insync_replicas.min(2);
+    for producer in &mut plan.workload.producers {
+        producer.acks = -1;
+    }
+    storms::crashes(plan, draw);
+    storms::one_partition(plan, draw);
+}
+
+/// What a run of this plan must reach to count.
+fn declared_marks(plan: &Plan) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    let session_us = plan.node.session_timeout_ms * 1000;
+    let replicated = plan.topics.iter().any(|topic| topic.replication_factor > 1);
+    let storm_us = plan.phases.storm_ms * 1000;
+    let mut outage = false;
+    for fault in &plan.faults {
+        let crate::plan::When::AtUs(at) = fault.when else { continue };
+        let long = match &fault.what {
+            FaultKind::Crash { node, down_us } | FaultKind::PowerLoss { node, down_us } => {
+                matches!(node, crate::plan::Target::LeaderOf(_)) && *down_us > 2 * session_us
+            }
+            _ => false,
+        };
+        outage |= long && at + 3 * session_us < storm_us;
+    }
+    if outage && replicated {
+        marks.push(Mark::BrokerFenced);
+    }
+    marks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_drawn_plan_is_valid() {
+        for profile in Profile::ALL {
+            for seed in 0..2_000 {
+                let plan = profile.draw(seed);
+                assert_eq!(plan.validate(), Ok(()), "{} {seed}", profile.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_seed_means_one_plan() {
+        // This digest is what seeds mean. If it changes, every published seed has changed.
+        assert_eq!(Profile::Default.draw(1), Profile::Default.draw(1));
+        assert_ne!(Profile::Default.draw(1).faults, Profile::Default.draw(2).faults);
+    }
+
+    #[test]
+    fn every_kind_of_fault_is_drawn_and_left_out() {
+        let plans: Vec<Plan> = (0..400).map(|seed| Profile::Default.draw(seed)).collect();
+        for kind in FaultKind::NAMES {
+            let with = plans.iter().filter(|plan| names(&plan.faults).contains(&kind)).count();
+            assert!(with > 20, "{kind} is in {with} of 400 plans");
+            assert!(with < 380, "{kind} is in {with} of 400 plans");
+        }
+    }
+
+    fn names(faults: &[Fault]) -> Vec<&'static str> {
+        faults
+            .iter()
+            .flat_map(|fault| {
+                let mut all = names(&fault.then);
+                all.push(fault.what.name());
+                all
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_filter_removes_kinds_and_nothing_else() {
+        for seed in 0..100 {
+            let all = Profile::Default.draw(seed);
+            let plan = Profile::Default.draw_with(seed, |kind| kind != "partition");
+            assert!(!names(&plan.faults).contains(&"partition"));
+            assert_eq!(all.workload, plan.workload);
+            assert_eq!(all.node, plan.node);
+        }
+    }
+}

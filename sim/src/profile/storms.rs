@@ -1,0 +1,407 @@
+//! What storms are made of: plain faults at drawn times, and *scenes*, short sequences that history
+//! has shown to be dangerous. Each seed draws which of them it has.
+
+use super::Draw;
+use crate::plan::{AfterNote, Fault, FaultKind, PartitionRef, Plan, Shape, Target, When};
+
+/// Draws the faults of the default profile.
+pub(super) fn default(plan: &mut Plan, draw: &mut Draw) {
+    type Kind = fn(&mut Plan, &mut Draw);
+    // Plain kinds: each is left out by most seeds.
+    let plain: [(u64, Kind); 9] = [
+        (30, crashes),
+        (20, power_losses),
+        (12, power_loss_of_all),
+        (30, partitions),
+        (12, loss),
+        (15, delays),
+        (22, pauses),
+        (15, failing_syncs),
+        (12, slow_disks),
+    ];
+    for (percent, kind) in plain {
+        if draw.chance(percent) {
+            kind(plan, draw);
+        }
+    }
+    if draw.chance(8) {
+        crash_loop(plan, draw);
+    }
+    let scenes: [Kind; 10] = [
+        crash_after_ack,
+        all_dark_after_acks,
+        two_quick_elections,
+        forked_leader,
+        leader_reboots,
+        rejoin_then_failover,
+        lost_expansion,
+        double_vote,
+        dropped_pages,
+        torn_tails,
+    ];
+    let count = draw.pick(&[0, 1, 1, 1, 2, 2]);
+    for _ in 0..count {
+        let scene = draw.pick(&scenes);
+        scene(plan, draw);
+    }
+    if plan.faults.is_empty() {
+        crashes(plan, draw);
+    }
+}
+
+fn storm_us(plan: &Plan) -> u64 {
+    plan.phases.storm_ms * 1000
+}
+
+/// A moment that leaves the storm some time to go on.
+fn moment(plan: &Plan, draw: &mut Draw) -> u64 {
+    draw.below(storm_us(plan) * 8 / 10)
+}
+
+fn at(us: u64, what: FaultKind) -> Fault {
+    Fault::new(When::AtUs(us), what)
+}
+
+fn after(name: &str, from_us: u64, count: u32, delay_us: u64, what: FaultKind) -> Fault {
+    let name = name.to_owned();
+    Fault::new(When::AfterNote(AfterNote { name, from_us, count, delay_us }), what)
+}
+
+fn a_partition(plan: &Plan, draw: &mut Draw) -> PartitionRef {
+    let topic = draw.below(plan.topics.len() as u64) as u32;
+    let partition = draw.below(plan.topics[topic as usize].partitions as u64) as i32;
+    PartitionRef { topic, partition }
+}
+
+fn a_node(plan: &Plan, draw: &mut Draw) -> Target {
+    let partition = a_partition(plan, draw);
+    match draw.below(10) {
+        0..=3 => Target::LeaderOf(partition),
+        4..=5 => Target::FollowerOf(partition),
+        6 => Target::LaggingOf(partition),
+        7 => Target::ActiveController,
+        _ => Target::Node(draw.pick(&plan.cluster.nodes())),
+    }
+}
+
+/// Until a restart: often too short for the session to end, often long enough.
+fn down(plan: &Plan, draw: &mut Draw) -> u64 {
+    let session = plan.node.session_timeout_ms * 1000;
+    match draw.below(3) {
+        0 => draw.scale(1_000, 100_000),
+        1 => draw.range(100_000, session),
+        _ => draw.range(session, 4 * session),
+    }
+}
+
+/// A delay that is often none at all.
+fn soon(draw: &mut Draw) -> u64 {
+    if draw.chance(40) { 0 } else { draw.scale(50, 30_000) }
+}
+
+pub(super) fn crashes(plan: &mut Plan, draw: &mut Draw) {
+    for _ in 0..draw.range(1, 4) {
+        let node = a_node(plan, draw);
+        let down_us = down(plan, draw);
+        plan.faults.push(at(moment(plan, draw), FaultKind::Crash { node, down_us }));
+    }
+}
+
+fn power_losses(plan: &mut Plan, draw: &mut Draw) {
+    for _ in 0..draw.range(1, 3) {
+        let node = if draw.chance(30) { Target::Unsynced } else { a_node(plan, draw) };
+        let down_us = down(plan, draw);
+        plan.faults.push(at(moment(plan, draw), FaultKind::PowerLoss { node, down_us }));
+    }
+}
+
+fn power_loss_of_all(plan: &mut Plan, draw: &mut Draw) {
+    let what = all_dark(plan, draw);
+    plan.faults.push(at(moment(plan, draw), what));
+}
+
+fn all_dark(plan: &Plan, draw: &mut Draw) -> FaultKind {
+    let stagger_us = if draw.chance(50) { draw.scale(1_000, 200_000) } else { down(plan, draw) };
+    FaultKind::PowerLossAll { down_us: draw.scale(10_000, 1_000_000), stagger_us }
+}
+
+fn shape(plan: &Plan, draw: &mut Draw) -> Shape {
+    let nodes = plan.cluster.nodes();
+    match draw.below(10) {
+        0..=4 => Shape::Isolate(a_node(plan, draw)),
+        5..=6 => {
+            let mut groups = vec![Vec::new(), Vec::new()];
+            for node in &nodes {
+                groups[draw.below(2) as usize].push(*node);
+            }
+            if groups.iter().any(Vec::is_empty) {
+                return Shape::Isolate(a_node(plan, draw));
+            }
+            Shape::Groups(groups)
+        }
+        7 => Shape::Bridge(a_node(plan, draw)),
+        8 if nodes.len() >= 4 => Shape::Ring,
+        _ => {
+            let one = draw.pick(&nodes);
+            let others: Vec<i32> = nodes.into_iter().filter(|node| *node != one).collect();
+            Shape::Pair(Target::Node(one), Target::Node(draw.pick(&others)))
+        }
+    }
+}
+
+fn partition(plan: &Plan, draw: &mut Draw, one_way: bool) -> FaultKind {
+    let for_us = draw.scale(100_000, 5_000_000);
+    FaultKind::Partition { shape: shape(plan, draw), one_way, clients_too: draw.chance(30), for_us }
+}
+
+fn partitions(plan: &mut Plan, draw: &mut Draw) {
+    for _ in 0..draw.range(1, 3) {
+        let one_way = draw.chance(30);
+        let what = partition(plan, draw, one_way);
+        plan.faults.push(at(moment(plan, draw), what));
+    }
+}
+
+pub(super) fn one_partition(plan: &mut Plan, draw: &mut Draw) {
+    let what = partition(plan, draw, false);
+    plan.faults.push(at(moment(plan, draw), what));
+}
+
+fn loss(plan: &mut Plan, draw: &mut Draw) {
+    let permille = draw.scale(5, 200) as u32;
+    let for_us = draw.scale(200_000, 4_000_000);
+    plan.faults.push(at(moment(plan, draw), FaultKind::Loss { permille, for_us }));
+}
+
+fn delays(plan: &mut Plan, draw: &mut Draw) {
+    for _ in 0..draw.range(1, 3) {
+        let node = if draw.chance(70) { Some(a_node(plan, draw)) } else { None };
+        let extra_us = draw.scale(2_000, 500_000);
+        let for_us = draw.scale(200_000, 4_000_000);
+        plan.faults.push(at(moment(plan, draw), FaultKind::Delay { extra_us, node, for_us }));
+    }
+}
+
+fn pauses(plan: &mut Plan, draw: &mut Draw) {
+    for _ in 0..draw.range(1, 3) {
+        let node = a_node(plan, draw);
+        let for_us = draw.scale(50_000, 5_000_000);
+        plan.faults.push(at(moment(plan, draw), FaultKind::Pause { node, for_us }));
+    }
+}
+
+fn failing_syncs(plan: &mut Plan, draw: &mut Draw) {
+    let node = a_node(plan, draw);
+    let down_us = down(plan, draw);
+    plan.faults.push(at(moment(plan, draw), FaultKind::FailSync { node, down_us }));
+}
+
+fn slow_disks(plan: &mut Plan, draw: &mut Draw) {
+    let node = a_node(plan, draw);
+    let factor = draw.scale(5, 200) as u32;
+    let for_us = draw.scale(200_000, 4_000_000);
+    plan.faults.push(at(moment(plan, draw), FaultKind::SlowDisk { node, factor, for_us }));
+}
+
+fn crash_loop(plan: &mut Plan, draw: &mut Draw) {
+    let node = a_node(plan, draw);
+    let what = FaultKind::CrashLoop {
+        node,
+        times: draw.range(2, 5) as u32,
+        down_us: draw.scale(1_000, 200_000),
+        up_us: draw.scale(200, 100_000),
+    };
+    plan.faults.push(at(moment(plan, draw), what));
+}
+
+/// How a leader is taken away for longer than its session.
+fn depose(plan: &Plan, node: Target, draw: &mut Draw) -> FaultKind {
+    let session = plan.node.session_timeout_ms * 1000;
+    let for_us = draw.range(session * 3 / 2, session * 3);
+    match draw.below(4) {
+        0 => FaultKind::Pause { node, for_us },
+        1 => {
+            let shape = Shape::Isolate(node);
+            FaultKind::Partition { shape, one_way: false, clients_too: draw.chance(30), for_us }
+        }
+        _ => FaultKind::Crash { node, down_us: for_us },
+    }
+}
+
+/// The leader goes at the very moment of an acknowledgement (or of an append).
+fn crash_after_ack(plan: &mut Plan, draw: &mut Draw) {
+    for _ in 0..draw.range(1, 3) {
+        let name =
+            draw.pick(&["produce_acked", "produce_acked", "leader_appended", "high_watermark"]);
+        let (from, count) = (moment(plan, draw), draw.range(1, 20) as u32);
+        let delay = soon(draw);
+        let what = depose(plan, Target::Noted, draw);
+        plan.faults.push(after(name, from, count, delay, what));
+    }
+}
+
+/// All lose power shortly after acknowledgements.
+fn all_dark_after_acks(plan: &mut Plan, draw: &mut Draw) {
+    let (from, count) = (moment(plan, draw), draw.range(1, 30) as u32);
+    let delay = soon(draw);
+    let what = all_dark(plan, draw);
+    plan.faults.push(after("produce_acked", from, count, delay, what));
+}
+
+/// KIP-101: the leader goes right after it acknowledged, while the followers' high watermarks still
+/// lag; the next leader goes as soon as the other has become its follower.
+fn two_quick_elections(plan: &mut Plan, draw: &mut Draw) {
+    for _ in 0..draw.range(1, 2) {
+        let partition = a_partition(plan, draw);
+        let (from, count) = (moment(plan, draw) / 2, draw.range(1, 20) as u32);
+        let delay = soon(draw) / 4;
+        let first = depose(plan, Target::Noted, draw);
+        let second = depose(plan, Target::LeaderOf(partition), draw);
+        let name = draw.pick(&["became_leader", "became_follower", "became_follower", "truncated"]);
+        let nth = draw.range(1, 3) as u32;
+        let next = after(name, 0, nth, soon(draw), second);
+        let name = draw.pick(&["produce_acked", "high_watermark", "follower_appended"]);
+        plan.faults.push(after(name, from, count, delay, first).then(next));
+    }
+}
+
+/// KIP-279: a leader dies with a tail that only one follower has; the other leads, is cut off from
+/// the brokers but not from the producers, and is deposed with records of an epoch that its
+/// successor never had.
+fn forked_leader(plan: &mut Plan, draw: &mut Draw) {
+    let session = plan.node.session_timeout_ms * 1000;
+    let partition = a_partition(plan, draw);
+    let (from, count) = (moment(plan, draw) / 2, draw.range(1, 20) as u32);
+    let first = FaultKind::Crash {
+        node: Target::LeaderOf(partition),
+        down_us: draw.range(session * 3 / 2, session * 5),
+    };
+    let second = FaultKind::Partition {
+        shape: Shape::Isolate(Target::Noted),
+        one_way: false,
+        clients_too: false,
+        for_us: draw.range(session * 3 / 2, session * 3),
+    };
+    let next = after("became_leader", 0, 1, soon(draw) / 8, second);
+    let name = draw.pick(&["follower_appended", "follower_appended", "leader_appended"]);
+    plan.faults.push(after(name, from, count, soon(draw) / 16, first).then(next));
+}
+
+/// KAFKA-10527: a leader loses its unsynced tail, and is back before anyone has noticed.
+fn leader_reboots(plan: &mut Plan, draw: &mut Draw) {
+    for _ in 0..draw.range(1, 3) {
+        let partition = a_partition(plan, draw);
+        let name = draw.pick(&["produce_acked", "leader_appended", "follower_appended"]);
+        let (from, count) = (moment(plan, draw), draw.range(1, 20) as u32);
+        let what = FaultKind::PowerLoss {
+            node: Target::LeaderOf(partition),
+            down_us: draw.scale(1_000, plan.node.session_timeout_ms * 400),
+        };
+        plan.faults.push(after(name, from, count, soon(draw), what));
+    }
+}
+
+/// KAFKA-7128 and its kin: a follower falls out of the ISR, the leader goes, and the next leader
+/// goes at the moment when the follower is let in again.
+fn rejoin_then_failover(plan: &mut Plan, draw: &mut Draw) {
+    let partition = a_partition(plan, draw);
+    let session = plan.node.session_timeout_ms * 1000;
+    let lag = plan.node.replica_lag_time_max_ms * 1000;
+    let start = moment(plan, draw) / 3;
+    let away = lag.max(session) * 3 / 2 + draw.below(session);
+    let out = match draw.below(3) {
+        0 => FaultKind::Crash { node: Target::FollowerOf(partition), down_us: away },
+        _ => FaultKind::Pause { node: Target::FollowerOf(partition), for_us: away },
+    };
+    let gone = draw.range(session * 3 / 2, session * 4);
+    let leader_goes = |node: Target| FaultKind::Crash { node, down_us: gone };
+    // The first failover comes about when the follower is back, with the old leader's high
+    // watermark fresh; the second on the heels of its way into the ISR.
+    let from = (away * 7 / 10) + draw.below(away / 2);
+    let name = draw.pick(&["produce_acked", "high_watermark", "leader_appended"]);
+    let joined = draw.pick(&["isr_committed", "isr_proposed", "partition_changed"]);
+    let second = after(joined, 0, draw.range(1, 2) as u32, soon(draw), {
+        leader_goes(Target::LeaderOf(partition))
+    });
+    let first = after(name, from, draw.range(1, 5) as u32, soon(draw) / 8, {
+        leader_goes(Target::LeaderOf(partition))
+    });
+    plan.faults.push(at(start, out).then(first.then(second)));
+}
+
+/// KIP-497, KAFKA-12686: an expansion is proposed; the leader never hears that it was accepted.
+fn lost_expansion(plan: &mut Plan, draw: &mut Draw) {
+    let partition = a_partition(plan, draw);
+    let session = plan.node.session_timeout_ms * 1000;
+    let lag = plan.node.replica_lag_time_max_ms * 1000;
+    let start = moment(plan, draw) / 2;
+    let away = lag.max(session) * 3 / 2 + draw.below(session);
+    let out = match draw.below(2) {
+        0 => FaultKind::Crash { node: Target::FollowerOf(partition), down_us: away },
+        _ => FaultKind::Pause { node: Target::FollowerOf(partition), for_us: away },
+    };
+    let cut = FaultKind::Partition {
+        shape: Shape::Pair(Target::ActiveController, Target::LeaderOf(partition)),
+        one_way: draw.chance(70),
+        clients_too: false,
+        for_us: draw.range(session, session * 3),
+    };
+    let name = draw.pick(&["isr_proposed", "isr_proposed", "partition_changed"]);
+    let next = after(name, away / 2, draw.range(1, 2) as u32, soon(draw) / 8, cut);
+    plan.faults.push(at(start, out).then(next));
+}
+
+/// Raft 3.8: a voter answers, loses power, and is asked again; the two candidates cannot hear each
+/// other.
+fn double_vote(plan: &mut Plan, draw: &mut Draw) {
+    let start = moment(plan, draw) / 2;
+    let bridge = FaultKind::Partition {
+        shape: Shape::Bridge(Target::OtherController),
+        one_way: false,
+        clients_too: false,
+        for_us: draw.range(3_000_000, 8_000_000),
+    };
+    let timeout = plan.node.election_timeout_ms * 1000;
+    let depose = FaultKind::Crash {
+        node: Target::ActiveController,
+        down_us: draw.range(timeout / 2, timeout * 4),
+    };
+    let name = draw.pick(&["quorum_voted", "quorum_vote_answered", "quorum_vote_answered"]);
+    let forget = |draw: &mut Draw| FaultKind::PowerLoss {
+        node: Target::Noted,
+        down_us: draw.scale(500, 50_000),
+    };
+    let delay = if draw.chance(60) { 0 } else { draw.scale(50, 5_000) };
+    let mut amnesia = after(name, 0, draw.range(1, 3) as u32, delay, forget(draw));
+    if draw.chance(50) {
+        amnesia = amnesia.then(after(name, 0, 1, delay, forget(draw)));
+    }
+    let lag = draw.scale(1_000, 300_000);
+    plan.faults.push(at(start, bridge).then(at(lag, depose).then(amnesia)));
+    plan.disk.sync_min_us = plan.disk.sync_min_us.max(draw.scale(500, 30_000));
+}
+
+/// fsyncgate: a sync fails; what was behind it is tested by a power loss.
+fn dropped_pages(plan: &mut Plan, draw: &mut Draw) {
+    let partition = a_partition(plan, draw);
+    let node =
+        if draw.chance(50) { Target::LeaderOf(partition) } else { Target::FollowerOf(partition) };
+    let fail = FaultKind::FailSync { node, down_us: down(plan, draw) };
+    let dark = all_dark(plan, draw);
+    let next = after("produce_acked", 0, draw.range(1, 20) as u32, soon(draw), dark);
+    plan.faults.push(at(moment(plan, draw), fail).then(next));
+}
+
+/// Power goes in the middle of large writes.
+fn torn_tails(plan: &mut Plan, draw: &mut Draw) {
+    plan.disk.torn = true;
+    for producer in &mut plan.workload.producers {
+        producer.value_max_bytes = producer.value_max_bytes.max(1_500);
+    }
+    for _ in 0..draw.range(1, 4) {
+        let name = draw.pick(&["leader_appended", "follower_appended"]);
+        let (from, count) = (moment(plan, draw), draw.range(1, 20) as u32);
+        let what = FaultKind::PowerLoss { node: Target::Noted, down_us: down(plan, draw) };
+        plan.faults.push(after(name, from, count, soon(draw), what));
+    }
+}

@@ -1,0 +1,167 @@
+//! One run again: with its trace, its history, its fingerprint, and a second time.
+
+use crate::hunt::run_caught;
+use crate::invariants::Violation;
+use crate::plan::Plan;
+use crate::run::{Options, Outcome};
+use serde::{Serialize, Serializer};
+
+/// What to show.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReplayOptions {
+    /// A line for each event and effect.
+    pub trace: bool,
+    /// Stop at this virtual time, ns.
+    pub until: Option<u64>,
+    /// Run twice and compare.
+    pub twice: bool,
+    /// Go on after the first violation.
+    pub keep_going: bool,
+}
+
+/// The digest of every event and effect of a run. Prints and serializes as 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint(pub u64);
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Where two runs of one plan part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The first event that differs, counted from 0.
+    pub event: u64,
+    /// What it was in the first run.
+    pub first: Vec<String>,
+    /// And in the second.
+    pub second: Vec<String>,
+}
+
+/// What a replay came to. Serializes with the field names that `replay --json` promises.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReplayReport {
+    /// The plan's seed.
+    pub seed: u64,
+    /// Of the run.
+    pub fingerprint: Fingerprint,
+    /// Broken promises.
+    pub violations: Vec<Violation>,
+    /// Virtual time.
+    pub virtual_seconds: f64,
+    /// Steps of machines.
+    pub events: u64,
+    /// Client operations.
+    pub operations: u64,
+    /// With `twice`: where the runs part, if they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Difference>,
+    /// Everything else about the run.
+    #[serde(skip)]
+    pub outcome: Outcome,
+}
+
+/// Runs a plan again.
+pub fn replay(plan: &Plan, options: ReplayOptions) -> ReplayReport {
+    let once = || {
+        run_caught(
+            plan,
+            Options {
+                trace: options.trace,
+                until: options.until,
+                keep_going: options.keep_going,
+                keep_fingerprints: options.twice,
+                ..Options::default()
+            },
+        )
+    };
+    let outcome = once();
+    let difference = options.twice.then(|| compare(plan, &options, &outcome, &once())).flatten();
+    ReplayReport {
+        seed: plan.seed,
+        fingerprint: Fingerprint(outcome.fingerprint),
+        violations: outcome.violations.clone(),
+        virtual_seconds: outcome.virtual_ns as f64 / 1e9,
+        events: outcome.events,
+        operations: outcome.operations,
+        difference,
+        outcome,
+    }
+}
+
+/// The first event at which two runs differ.
+fn compare(
+    plan: &Plan,
+    options: &ReplayOptions,
+    first: &Outcome,
+    second: &Outcome,
+) -> Option<Difference> {
+    let event = first_difference(&first.fingerprints, &second.fingerprints)?;
+    // Once more, with traces, to say what it was.
+    let traced = || {
+        let traced = Options {
+            trace: true,
+            until: options.until,
+            keep_going: options.keep_going,
+            keep_fingerprints: true,
+            ..Options::default()
+        };
+        let outcome = run_caught(plan, traced);
+        lines_of(&outcome, event)
+    };
+    Some(Difference { event: event as u64, first: traced(), second: traced() })
+}
+
+/// Where two sequences part; `None` if they are equal.
+fn first_difference(first: &[u64], second: &[u64]) -> Option<usize> {
+    let common = first.iter().zip(second).take_while(|(one, other)| one == other).count();
+    (common < first.len() || common < second.len()).then_some(common)
+}
+
+/// The trace's lines of one event.
+fn lines_of(outcome: &Outcome, event: usize) -> Vec<String> {
+    let Some(&to) = outcome.trace_ends.get(event) else {
+        return vec!["(the run had ended)".into()];
+    };
+    let from = event.checked_sub(1).and_then(|before| outcome.trace_ends.get(before)).copied();
+    outcome.trace[from.unwrap_or(0)..to].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Profile;
+
+    #[test]
+    fn the_first_difference_is_named() {
+        assert_eq!(first_difference(&[1, 2, 3], &[1, 2, 3]), None);
+        assert_eq!(first_difference(&[1, 2, 3], &[1, 5, 3]), Some(1));
+        assert_eq!(first_difference(&[1, 2], &[1, 2, 3]), Some(2));
+        let outcome = Outcome {
+            trace: ["a", "b", "c"].map(String::from).to_vec(),
+            trace_ends: vec![1, 3],
+            ..Outcome::default()
+        };
+        assert_eq!(lines_of(&outcome, 0), ["a"]);
+        assert_eq!(lines_of(&outcome, 1), ["b", "c"]);
+        assert_eq!(lines_of(&outcome, 2), ["(the run had ended)"]);
+    }
+
+    #[test]
+    fn a_plan_runs_the_same_way_twice() {
+        let plan = Profile::Default.draw(5);
+        let options =
+            ReplayOptions { twice: true, until: Some(6_000_000_000), ..ReplayOptions::default() };
+        let report = replay(&plan, options);
+        assert_eq!(report.difference, None);
+        assert!(report.events > 0);
+    }
+}

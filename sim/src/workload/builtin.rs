@@ -1,0 +1,258 @@
+//! The built-in workload: an admin that creates the plan's topics, producers, and consumers that
+//! read all partitions from the beginning.
+
+use super::{Desk, Stage, Workload, unique_value};
+use crate::plan::{ConsumerPlan, Plan, ProducerPlan, TopicPlan};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use wavetank_core::client::{
+    AdminId, Backoff, Client, ClientConfig, ClientFact, NamedPartition, ResetPolicy, Start,
+};
+use wavetank_core::error_code::ErrorCode;
+use wavetank_core::msg::CreatableTopic;
+use wavetank_core::types::{NodeId, Offset};
+
+/// Storms are short: clients try again sooner than Kafka's defaults.
+const BACKOFF: Backoff =
+    Backoff { min: Duration::from_millis(20), max: Duration::from_millis(300) };
+
+fn client_config(bootstrap: Vec<NodeId>) -> ClientConfig {
+    let mut config = ClientConfig::new(bootstrap);
+    config.cluster.backoff = BACKOFF;
+    config.cluster.request_timeout = Duration::from_millis(1_500);
+    config.cluster.max_age = Duration::from_secs(5);
+    config.producer.backoff = BACKOFF;
+    config.consumer.backoff = BACKOFF;
+    config.consumer.reset = ResetPolicy::Earliest;
+    config.admin.backoff = BACKOFF;
+    config.admin.request_timeout = Duration::from_millis(2_000);
+    config.admin.timeout = Duration::from_secs(20);
+    config
+}
+
+/// Creates the plan's topics, again and again until they exist.
+#[derive(Clone, Debug)]
+pub struct CreateTopics {
+    topics: Vec<TopicPlan>,
+    asked: BTreeMap<AdminId, usize>,
+    created: usize,
+}
+
+impl CreateTopics {
+    /// Of this plan.
+    pub fn new(plan: &Plan) -> CreateTopics {
+        CreateTopics { topics: plan.topics.clone(), asked: BTreeMap::new(), created: 0 }
+    }
+
+    fn create(&mut self, index: usize, at: &mut Desk<'_>) {
+        let topic = &self.topics[index];
+        let config = |key: &str, value: String| (key.to_owned(), Some(value));
+        let mut configs = vec![
+            config("min.insync.replicas", topic.min_insync_replicas.to_string()),
+            config("segment.bytes", topic.segment_bytes.to_string()),
+            config("index.interval.bytes", topic.index_interval_bytes.to_string()),
+        ];
+        if topic.flush_each_batch {
+            configs.push(config("flush.messages", "1".to_owned()));
+        }
+        let creatable = CreatableTopic {
+            name: topic.name.clone(),
+            num_partitions: topic.partitions,
+            replication_factor: topic.replication_factor,
+            assignments: Vec::new(),
+            configs,
+        };
+        let id = at.client.create_topic(creatable, at.env.0);
+        self.asked.insert(id, index);
+    }
+}
+
+impl Workload for CreateTopics {
+    fn name(&self) -> &'static str {
+        "create-topics"
+    }
+
+    fn boxed(&self) -> Box<dyn Workload> {
+        Box::new(self.clone())
+    }
+
+    fn config(&self, bootstrap: Vec<NodeId>) -> ClientConfig {
+        client_config(bootstrap)
+    }
+
+    fn start(&mut self, at: &mut Desk<'_>) {
+        for index in 0..self.topics.len() {
+            self.create(index, at);
+        }
+    }
+
+    fn fact(&mut self, fact: &ClientFact, at: &mut Desk<'_>) {
+        let ClientFact::TopicCreated { id, error, .. } = fact else { return };
+        let Some(index) = self.asked.remove(id) else { return };
+        match error {
+            ErrorCode::None | ErrorCode::TopicAlreadyExists => self.created += 1,
+            _ => at.wake(index as u32, Duration::from_millis(200)),
+        }
+    }
+
+    fn timer(&mut self, number: u32, at: &mut Desk<'_>) {
+        self.create(number as usize, at);
+    }
+
+    fn done(&self, _client: &Client) -> bool {
+        self.created == self.topics.len()
+    }
+}
+
+/// Sends records with unique values to drawn partitions at a drawn pace.
+#[derive(Clone, Debug)]
+pub struct Produce {
+    plan: ProducerPlan,
+    partitions: Vec<(String, i32)>,
+    sent: u64,
+    stopped: bool,
+}
+
+/// A producer with so many unanswered records waits: memory stays bounded however long a partition
+/// is without a leader.
+const UNFINISHED_LIMIT: usize = 200;
+
+impl Produce {
+    /// The producer of this index.
+    pub fn new(plan: &Plan, index: usize) -> Produce {
+        let partitions = all_partitions(plan);
+        let plan = plan.workload.producers[index].clone();
+        Produce { plan, partitions, sent: 0, stopped: false }
+    }
+
+    fn send_burst(&mut self, at: &mut Desk<'_>) {
+        let room = UNFINISHED_LIMIT.saturating_sub(at.client.producer().unfinished());
+        let count = (self.plan.burst as usize).min(room);
+        for _ in 0..count {
+            let number = self.sent;
+            self.sent += 1;
+            let choice = at.choose(number * 2, self.partitions.len() as u64) as usize;
+            let len = at.choose(number * 2 + 1, u64::from(self.plan.value_max_bytes) + 1) as usize;
+            let (topic, partition) = &self.partitions[choice];
+            at.send(topic, *partition, unique_value(at.node, number, len));
+        }
+    }
+
+    fn schedule(&self, at: &mut Desk<'_>) {
+        // Between a half and one and a half times the mean.
+        let mean = self.plan.interval_us;
+        let wait = mean / 2 + at.choose(self.sent ^ (1 << 40), mean);
+        at.wake(0, Duration::from_micros(wait.max(1)));
+    }
+}
+
+impl Workload for Produce {
+    fn name(&self) -> &'static str {
+        "produce"
+    }
+
+    fn boxed(&self) -> Box<dyn Workload> {
+        Box::new(self.clone())
+    }
+
+    fn config(&self, bootstrap: Vec<NodeId>) -> ClientConfig {
+        let mut config = client_config(bootstrap);
+        config.producer.acks = self.plan.acks;
+        config.producer.max_in_flight = self.plan.max_in_flight as usize;
+        config.producer.linger = Duration::from_millis(self.plan.linger_ms);
+        config.producer.batch_max_bytes = self.plan.batch_bytes as usize;
+        config.producer.request_timeout = Duration::from_millis(self.plan.request_timeout_ms);
+        config.producer.delivery_timeout = Duration::from_millis(self.plan.delivery_timeout_ms);
+        config
+    }
+
+    fn start(&mut self, at: &mut Desk<'_>) {
+        self.schedule(at);
+    }
+
+    fn fact(&mut self, _fact: &ClientFact, _at: &mut Desk<'_>) {}
+
+    fn timer(&mut self, _number: u32, at: &mut Desk<'_>) {
+        if !self.stopped {
+            self.send_burst(at);
+            self.schedule(at);
+        }
+    }
+
+    fn stage(&mut self, stage: Stage, at: &mut Desk<'_>) {
+        self.stopped = stage == Stage::WindingDown;
+        at.client.flush(at.env.0);
+    }
+
+    fn done(&self, client: &Client) -> bool {
+        client.producer().unfinished() == 0
+    }
+}
+
+/// Reads all partitions from the beginning, for ever.
+#[derive(Clone, Debug)]
+pub struct Consume {
+    plan: ConsumerPlan,
+    partitions: Vec<(String, i32)>,
+}
+
+impl Consume {
+    /// The consumer of this index.
+    pub fn new(plan: &Plan, index: usize) -> Consume {
+        let partitions = all_partitions(plan);
+        Consume { plan: plan.workload.consumers[index].clone(), partitions }
+    }
+
+    /// The one that reads everything at the end.
+    pub fn last_reader(plan: &Plan) -> Consume {
+        let reader = ConsumerPlan { max_wait_ms: 100, max_partition_bytes: 1 << 20 };
+        Consume { plan: reader, partitions: all_partitions(plan) }
+    }
+}
+
+impl Workload for Consume {
+    fn name(&self) -> &'static str {
+        "consume"
+    }
+
+    fn boxed(&self) -> Box<dyn Workload> {
+        Box::new(self.clone())
+    }
+
+    fn config(&self, bootstrap: Vec<NodeId>) -> ClientConfig {
+        let mut config = client_config(bootstrap);
+        config.consumer.max_wait = Duration::from_millis(self.plan.max_wait_ms);
+        config.consumer.request_timeout = Duration::from_millis(self.plan.max_wait_ms + 1_000);
+        config.consumer.partition_max_bytes = self.plan.max_partition_bytes as i32;
+        config
+    }
+
+    fn start(&mut self, at: &mut Desk<'_>) {
+        let all = self.partitions.iter();
+        let all = all
+            .map(|(topic, index)| (NamedPartition::new(topic.clone(), *index), Start::Earliest))
+            .collect();
+        at.client.assign(all, at.env.0);
+    }
+
+    fn fact(&mut self, _fact: &ClientFact, _at: &mut Desk<'_>) {}
+
+    fn timer(&mut self, _number: u32, _at: &mut Desk<'_>) {}
+
+    fn done(&self, client: &Client) -> bool {
+        // At the end as this consumer knows it; whether that is the end is for the run to say.
+        self.partitions.iter().all(|(topic, index)| {
+            let partition = NamedPartition::new(topic.clone(), *index);
+            let position = client.consumer().position(&partition);
+            let end = client.consumer().high_watermark(&partition);
+            matches!((position, end), (Some(Offset(at)), Some(Offset(end))) if at >= end)
+        })
+    }
+}
+
+fn all_partitions(plan: &Plan) -> Vec<(String, i32)> {
+    let topics = plan.topics.iter();
+    topics
+        .flat_map(|topic| (0..topic.partitions).map(|index| (topic.name.clone(), index)))
+        .collect()
+}

@@ -1,0 +1,127 @@
+//! The bug zoo: proof that the tank finds each flaw, from which seed, how soon, by what.
+//!
+//! A flaw counts as found when a promise that a client or the ledger can state is broken; for the
+//! flaws of voting, election safety counts, too. An assertion alone does not. Each flaw is hunted
+//! from several places of the seed space, since the first seed that finds it is luck.
+
+use crate::hunt::{HuntOptions, SeedResult, hunt_seeds};
+use crate::invariants::{Kind, Violation};
+use crate::run::Outcome;
+use serde::Serialize;
+use wavetank_core::flaw::Flaw;
+
+/// How far apart the ranges of seeds begin.
+pub const RANGE_STRIDE: u64 = 10_000_000;
+
+/// What hunting one flaw came to. Serializes with the field names that `zoo --json` promises.
+#[derive(Clone, Debug, Serialize)]
+pub struct ZooEntry {
+    /// The flaw's name.
+    pub flaw: String,
+    /// Where history met it.
+    pub source: String,
+    /// Found in every range?
+    pub found: bool,
+    /// The first seed that found it, in the median range.
+    pub seed: Option<u64>,
+    /// Seeds until then, median over the ranges; a range without a find counts its all.
+    pub seeds: u64,
+    /// Processor seconds until then, median over the ranges.
+    pub cpu_seconds: f64,
+    /// The promise that was broken, in the median range.
+    pub invariant: Option<String>,
+    /// Who could make the complaint.
+    pub kind: Option<Kind>,
+    /// What each range came to.
+    #[serde(skip)]
+    pub ranges: Vec<Catch>,
+}
+
+/// One range of seeds.
+#[derive(Clone, Debug)]
+pub struct Catch {
+    /// The seed that found it, and how; `None` if none did.
+    pub found: Option<(u64, Violation)>,
+    /// Seeds that were run.
+    pub seeds: u64,
+    /// Processor seconds of those.
+    pub cpu_seconds: f64,
+}
+
+/// The violation that counts, if the run has one.
+pub fn counts(flaw: Flaw, outcome: &Outcome) -> Option<&Violation> {
+    let by_promise = outcome.violations.iter().find(|found| found.kind != Kind::WhiteBox);
+    by_promise.or_else(|| {
+        let voting = flaw == Flaw::VoteBeforeDurable;
+        let safety = |found: &&Violation| voting && found.invariant == "one-leader-per-epoch";
+        outcome.violations.iter().find(safety)
+    })
+}
+
+/// Hunts one flaw in `ranges` ranges of at most `max_seeds` seeds. Everything but seeds and flaws
+/// is taken from `options`.
+pub fn hunt(flaw: Flaw, ranges: u64, max_seeds: u64, options: &HuntOptions) -> ZooEntry {
+    let story = flaw.story();
+    let mut catches: Vec<Catch> = (0..ranges.max(1))
+        .map(|range| {
+            let start = options.seeds.start + range * RANGE_STRIDE;
+            let options = HuntOptions {
+                seeds: start..start + max_seeds,
+                flaws: vec![story.name.to_owned()],
+                ..options.clone()
+            };
+            let results = hunt_seeds(&options, &|outcome| counts(flaw, outcome).is_some());
+            catch_of(flaw, &results)
+        })
+        .collect();
+    let found = catches.iter().all(|catch| catch.found.is_some());
+    let all = catches.clone();
+    catches.sort_by_key(|catch| (catch.found.is_none(), catch.seeds));
+    let median = &catches[(catches.len() - 1) / 2];
+    ZooEntry {
+        flaw: story.name.to_owned(),
+        source: story.source.to_owned(),
+        found,
+        seed: median.found.as_ref().map(|(seed, _)| *seed),
+        seeds: median.seeds,
+        cpu_seconds: median.cpu_seconds,
+        invariant: median.found.as_ref().map(|(_, violation)| violation.invariant.clone()),
+        kind: median.found.as_ref().map(|(_, violation)| violation.kind),
+        ranges: all,
+    }
+}
+
+fn catch_of(flaw: Flaw, results: &[SeedResult]) -> Catch {
+    let found = results.iter().find_map(|result| {
+        counts(flaw, &result.outcome).map(|violation| (result.seed, violation.clone()))
+    });
+    let cpu: std::time::Duration = results.iter().map(|result| result.cpu).sum();
+    Catch { found, seeds: results.len() as u64, cpu_seconds: cpu.as_secs_f64() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(violations: &[(&str, Kind)]) -> Outcome {
+        let violation = |(invariant, kind): &(&str, Kind)| Violation {
+            invariant: (*invariant).to_owned(),
+            kind: *kind,
+            message: String::new(),
+            at_us: 0,
+        };
+        Outcome { violations: violations.iter().map(violation).collect(), ..Outcome::default() }
+    }
+
+    #[test]
+    fn only_promises_count_and_election_safety_for_voting() {
+        let assertion = outcome(&[("assertion", Kind::WhiteBox)]);
+        assert_eq!(counts(Flaw::AckAtLeaderAppend, &assertion), None);
+        let two = outcome(&[("one-leader-per-epoch", Kind::WhiteBox)]);
+        assert_eq!(counts(Flaw::AckAtLeaderAppend, &two), None);
+        assert!(counts(Flaw::VoteBeforeDurable, &two).is_some());
+        let lost = outcome(&[("log-matching", Kind::WhiteBox), ("lost-write", Kind::Client)]);
+        let found = counts(Flaw::AckAtLeaderAppend, &lost).unwrap();
+        assert_eq!(found.invariant, "lost-write");
+    }
+}
