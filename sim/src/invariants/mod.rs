@@ -136,7 +136,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
     vec![
         Box::<ElectionSafety>::default(),
         Box::<EpochsMonotonic>::default(),
-        Box::new(LogMatching),
+        Box::<LogMatching>::default(),
         Box::new(AckedStays),
         Box::new(PromiseIsReplicated),
         Box::<HighWatermark>::default(),
