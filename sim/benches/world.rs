@@ -132,6 +132,7 @@ fn cpu_seconds(since: Instant) -> f64 {
     nanos.map_or_else(|| since.elapsed().as_secs_f64(), |nanos| nanos / 1e9)
 }
 
+/// `per_second` operations, or none if it is 0.
 fn measure(name: &str, per_second: u64, seconds: u64) {
     let mut world = cluster();
     let leaders: Vec<NodeId> = match world.machine(NodeId(1)) {
@@ -142,8 +143,7 @@ fn measure(name: &str, per_second: u64, seconds: u64) {
         Some(Node::Producer(_)) | None => unreachable!("node 1 is a broker that runs"),
     };
     assert_eq!(leaders.len(), PARTITIONS as usize, "the topic was created");
-    if per_second > 0 {
-        let every = Duration::from_nanos(SECOND / per_second);
+    if let Some(every) = SECOND.checked_div(per_second).map(Duration::from_nanos) {
         world.act(CLIENT, |node, env| {
             *node = Node::Producer(Producer { leaders, every, ..Producer::default() });
             env.arm(TimerKey::Producer, env.now());
