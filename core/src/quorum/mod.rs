@@ -35,11 +35,15 @@ use crate::checkpoint::AtomicFile;
 use crate::config::{NodeConfig, QuorumConfig};
 use crate::controller::MetadataLog;
 use crate::env::{Channel, Env, Site, SmallFile};
+use crate::error_code::ErrorCode;
 use crate::event::{ConnectionId, DiskDone, DiskError, DiskOpKind, ReplyTo, RpcError, TimerKey};
 use crate::flaw::FlawSet;
 use crate::log::PartitionLog;
 use crate::metadata::MetadataRecord;
-use crate::msg::{Request, Response};
+use crate::msg::{
+    BeginQuorumEpochResponse, EndQuorumEpochResponse, FetchResponse, Request, Response,
+    VoteResponse,
+};
 use crate::types::{DirId, LeaderEpoch, Monotonic, NodeId, Offset};
 
 pub use self::roles::RoleName;
@@ -241,6 +245,9 @@ impl Quorum {
         env: &mut dyn Env,
         facts: &mut Vec<QuorumFact>,
     ) {
+        if self.phase != Phase::Running {
+            return self.refuse_request(from, &request, env);
+        }
         match request {
             Request::Vote(request) => self.on_vote_request(from, &request, env, facts),
             Request::BeginQuorumEpoch(request) => self.on_begin_request(from, &request, env, facts),
@@ -380,6 +387,35 @@ impl Quorum {
     /// Epoch of the last record, 0 for an empty log, as Kafka writes it in votes and fetches.
     fn last_epoch(&self) -> LeaderEpoch {
         self.log.as_ref().map_or(LeaderEpoch(0), |log| log.last_epoch().max(LeaderEpoch(0)))
+    }
+
+    /// The vote and the log are not read yet, or cannot be used: nothing is said of either.
+    fn refuse_request(&self, from: ReplyTo, request: &Request, env: &mut dyn Env) {
+        let error = ErrorCode::UnknownServerError;
+        let (leader, leader_epoch) = (NodeId::NONE, self.durable.epoch);
+        let response = match request {
+            Request::Vote(_) => {
+                let (vote_granted, node_endpoints) = (false, Vec::new());
+                Response::Vote(VoteResponse {
+                    error,
+                    leader,
+                    leader_epoch,
+                    vote_granted,
+                    node_endpoints,
+                })
+            }
+            Request::BeginQuorumEpoch(_) => {
+                Response::BeginQuorumEpoch(BeginQuorumEpochResponse { error, leader, leader_epoch })
+            }
+            Request::EndQuorumEpoch(_) => {
+                Response::EndQuorumEpoch(EndQuorumEpochResponse { error, leader, leader_epoch })
+            }
+            Request::Fetch(_) => {
+                Response::Fetch(FetchResponse { error, ..FetchResponse::default() })
+            }
+            other => panic!("the router gives the quorum no {:?}", other.api()),
+        };
+        env.respond(from, response);
     }
 
     /// The node stops taking part: nothing is sent or answered any more but by the router.

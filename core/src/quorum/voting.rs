@@ -123,6 +123,9 @@ impl Quorum {
 
     /// Acts on a majority, either way.
     fn count_votes(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
+        if self.stopping {
+            return;
+        }
         let majority = self.majority();
         let hopeless = self.settings.voters.len() - majority + 1;
         match &self.role {
@@ -212,6 +215,7 @@ impl Quorum {
     fn wanted_of(&self, peer: NodeId) -> Option<(Sent, Request)> {
         let epoch = self.ballot.epoch;
         match &self.role {
+            Role::Prospective { .. } | Role::Candidate { .. } if self.stopping => None,
             Role::Prospective { granted, rejected } => {
                 let open = !granted.contains(&peer) && !rejected.contains(&peer);
                 (open && self.durable.epoch == epoch).then(|| self.vote_request(peer, true))

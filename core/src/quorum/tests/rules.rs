@@ -894,6 +894,44 @@ fn a_graceful_stop_tells_the_others() {
 }
 
 #[test]
+fn who_stops_is_not_elected_any_more() {
+    let mut bench = Bench::new(1, 3);
+    bench.elect();
+    bench.grant(2, true);
+    bench.pump();
+    bench.quorum.shutdown(&mut bench.env, &mut bench.facts);
+    bench.grant(2, true);
+    bench.grant(3, true);
+    assert_eq!(bench.quorum.role(), RoleName::Candidate);
+    assert!(bench.quorum.can_stop());
+}
+
+#[test]
+fn nothing_is_said_before_the_vote_is_read() {
+    let mut bench = Bench::new(1, 3);
+    bench.vote(vote_for(2, 1));
+    bench.pump();
+    bench.disk.power_loss();
+    bench.env.take();
+    bench.quorum = Quorum::new(&bench.config);
+    bench.quorum.start(&mut bench.env);
+    let mut answers = 0;
+    while bench.quorum.phase != Phase::Running {
+        let answer = bench.vote(vote_for(3, 1)).expect("at once");
+        assert_eq!((answer.error, answer.vote_granted), (ErrorCode::UnknownServerError, false));
+        assert_eq!(bench.begin(3, 1), ErrorCode::UnknownServerError);
+        assert_eq!(bench.end(3, 1, &[1]), ErrorCode::UnknownServerError);
+        let to = bench.fetch_in(3, 0, 0, 1, Offset(-1));
+        assert!(matches!(bench.answer_to(to), Some(Response::Fetch(answer))
+            if answer.error == ErrorCode::UnknownServerError));
+        bench.perform();
+        answers += 1;
+    }
+    assert!(answers > 1);
+    assert_eq!(bench.quorum.voted_for(), Some(NodeId(2)));
+}
+
+#[test]
 fn an_observer_finds_a_leader_and_finds_another() {
     let mut bench = Bench::new(4, 3);
     let (first, fetch) = bench.fetched().expect("it asks somebody");
