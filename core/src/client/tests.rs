@@ -3,6 +3,7 @@
 mod admin;
 mod consumer;
 mod producer;
+mod storm;
 
 use alloc::vec::Vec;
 use std::collections::BTreeMap;
