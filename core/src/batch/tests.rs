@@ -226,3 +226,31 @@ fn mutated_batches_never_panic() {
         }
     }
 }
+
+#[test]
+fn every_codec_in_a_batch() {
+    let plain = three().build(Offset(7), LeaderEpoch(1));
+    for codec in Compression::ALL {
+        let batch = three().compression(codec).build(Offset(7), LeaderEpoch(1));
+        assert_eq!(batch.compression(), Ok(codec));
+        assert_eq!(batch.records(), plain.records(), "{codec:?}");
+        let sent = three().compression(codec).build(Offset::ZERO, LeaderEpoch(-1));
+        let verified = verify(&sent, &TopicConfig::default());
+        assert_eq!(verified.unwrap().batch(), &sent, "{codec:?} is kept as it is");
+        // The records within are looked at, too.
+        let compact = TopicConfig { compact: true, ..TopicConfig::default() };
+        assert_eq!(verify(&sent, &compact), Err(ErrorCode::InvalidRecord), "{codec:?}");
+    }
+}
+
+#[test]
+fn a_batch_that_decompresses_to_too_much_is_refused() {
+    let mut builder = BatchBuilder::new();
+    let zeros = vec![0; DECOMPRESSED_LIMIT];
+    builder.compression(Compression::Lz4).push(0, None, Some(&zeros), &[]);
+    let bomb = builder.build(Offset::ZERO, LeaderEpoch(-1));
+    assert!(bomb.size_in_bytes() < 1 << 20);
+    assert_eq!(bomb.records(), Err(DecodeError::Invalid("the decompressed size")));
+    let now = TopicConfig { timestamp_before_max_ms: i64::MAX, ..TopicConfig::default() };
+    assert_eq!(verify(&bomb, &now), Err(ErrorCode::InvalidRecord));
+}
