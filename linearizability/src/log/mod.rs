@@ -1,7 +1,7 @@
 //! The judge of partitioned logs: sends and polls, in the shape of Kafka, as near-linear passes.
 //!
 //! Evidence that a record is in the log, at an offset and in a leader's epoch, is that somebody read
-//! it there, or that a send with [`Acks::All`](crate::Acks::All) was acknowledged there. What is
+//! it there, or that a send with [`Acks::All`] was acknowledged there. What is
 //! promised about it, after Jepsen's Kafka workload (A-numbers: CORRECTNESS.md, section 1):
 //!
 //! | name | what happened |
@@ -23,7 +23,7 @@
 //! or beyond its offset, of an epoch before its epoch) and one after it (of its epoch or later) are
 //! void, and nothing else is. Where an epoch is not known, both are taken to be so.
 //!
-//! **Acks.** Only [`Acks::All`](crate::Acks::All) promises that a record stays. How many others were
+//! **Acks.** Only [`Acks::All`] promises that a record stays. How many others were
 //! lost is counted as `lost-acks-1` (acknowledged by the leader, read past, never read there).
 //!
 //! A process has one poll open at a time. Readers are expected to get every record from their
