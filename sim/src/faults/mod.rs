@@ -71,7 +71,8 @@ pub(crate) struct Nemesis {
     spikes: BTreeMap<Link, Vec<u64>>,
     /// Counts pauses of a node, so that an old resume does not end a newer pause.
     pauses: BTreeMap<NodeId, u32>,
-    /// Nodes on which a sync is to fail, or has failed, and how long they then stay down, ns.
+    /// Nodes on which a sync is to fail, and how long they then stay down, ns. An error that nobody
+    /// saw waits for the next process, through crashes and power losses.
     failing: BTreeMap<NodeId, u64>,
     /// Nodes that will be started at this time.
     restarts: BTreeMap<NodeId, u64>,
@@ -336,7 +337,6 @@ impl Nemesis {
             FaultKind::PowerLoss { node: target, down_us } => {
                 let Some(node) = node(target, world) else { return false };
                 world.power_loss(node);
-                self.failing.remove(&node);
                 self.restart_after(node, down_us * US, world);
             }
             FaultKind::PowerLossAll { down_us, stagger_us } => {
@@ -344,7 +344,6 @@ impl Nemesis {
                 for &node in &nodes {
                     world.power_loss(node);
                 }
-                self.failing.clear();
                 for node in nodes {
                     let place = cast.place.with(node.0 as u64);
                     let stagger = world.dice().range(place, 0, *stagger_us);

@@ -1,5 +1,6 @@
-//! Epochs never go back: a process's view of a partition's leader epoch, and a voter's quorum epoch
-//! even over restarts.
+//! Epochs never go back: a process's view of a partition's leader epoch and of the quorum's; and over
+//! restarts none of a vote that was answered, or of a leadership of the quorum (which rests on the
+//! leader's own vote).
 //!
 //! Source: Raft section 3.3 and Kafka's `RaftEventSimulationTest` (`MonotonicEpoch`); KIP-631 for
 //! brokers, who apply metadata in log order.
@@ -14,6 +15,8 @@ use wavetank_core::types::{LeaderEpoch, NodeId, TopicPartition};
 #[derive(Clone, Debug, Default)]
 pub struct EpochsMonotonic {
     epochs: BTreeMap<(NodeId, TopicPartition), LeaderEpoch>,
+    /// Epochs that a node must remember.
+    durable: BTreeMap<NodeId, LeaderEpoch>,
 }
 
 impl Invariant for EpochsMonotonic {
@@ -28,10 +31,10 @@ impl Invariant for EpochsMonotonic {
     fn see(&mut self, seen: Seen<'_>, _view: &View<'_>) -> Result<(), String> {
         let (node, partition, epoch) = match seen {
             Seen::Started(node) => {
-                // A broker's view begins anew; the quorum's epoch is durable.
-                self.epochs.retain(|(of, partition), _| {
-                    *of != node || *partition == TopicPartition::METADATA
-                });
+                self.epochs.retain(|(of, _), _| *of != node);
+                if let Some(epoch) = self.durable.get(&node) {
+                    self.epochs.insert((node, TopicPartition::METADATA), *epoch);
+                }
                 return Ok(());
             }
             Seen::Note(
@@ -41,10 +44,17 @@ impl Invariant for EpochsMonotonic {
             ) => (node, *partition, *epoch),
             Seen::Note(
                 node,
-                Note::QuorumLeader { epoch, .. }
+                note @ (Note::QuorumLeader { epoch, .. }
+                | Note::QuorumVoteAnswered { epoch, .. }
                 | Note::QuorumFollower { epoch, .. }
-                | Note::QuorumVoted { epoch, .. },
-            ) => (node, TopicPartition::METADATA, *epoch),
+                | Note::QuorumVoted { epoch, .. }),
+            ) => {
+                if let Note::QuorumLeader { .. } | Note::QuorumVoteAnswered { .. } = note {
+                    let durable = self.durable.entry(node).or_insert(*epoch);
+                    *durable = (*durable).max(*epoch);
+                }
+                (node, TopicPartition::METADATA, *epoch)
+            }
             Seen::Note(..) | Seen::Finding(_) | Seen::Client(_) => return Ok(()),
         };
         let known = self.epochs.entry((node, partition)).or_insert(epoch);
@@ -71,7 +81,11 @@ mod tests {
         let mut see = |seen: Seen<'_>| invariant.see(seen, &bench.view());
         assert!(see(Seen::Note(NodeId(1), &leads(3))).is_ok());
         assert!(see(Seen::Note(NodeId(2), &leads(2))).is_ok());
+        let follows = Note::QuorumFollower { epoch: LeaderEpoch(5), leader: NodeId(2) };
+        assert!(see(Seen::Note(NodeId(1), &follows)).is_ok());
         assert!(see(Seen::Started(NodeId(1))).is_ok());
-        assert!(see(Seen::Note(NodeId(1), &leads(2))).unwrap_err().contains("from epoch 3 back"));
+        assert!(see(Seen::Note(NodeId(1), &leads(4))).is_ok(), "nothing rested on epoch 5");
+        assert!(see(Seen::Started(NodeId(1))).is_ok());
+        assert!(see(Seen::Note(NodeId(1), &leads(2))).unwrap_err().contains("from epoch 4 back"));
     }
 }

@@ -76,6 +76,12 @@ impl Bench {
         self.ledger.note(node, note, &self.disks[&node], &mut self.findings);
     }
 
+    /// Time passes.
+    pub(crate) fn wait(&mut self, ns: u64) {
+        let until = self.world.now() + ns;
+        assert!(self.world.next_before(until).is_none(), "nothing happens in an empty world");
+    }
+
     /// A partition registered with this ISR under this partition epoch.
     pub(crate) fn register(&mut self, isr: &[i32], epoch: i32) -> TopicPartition {
         let partition = TopicPartition { topic: Uuid(77), partition: 0 };
