@@ -1,7 +1,8 @@
 //! The bug zoo: proof that the tank finds each flaw, from which seed, how soon, by what.
 //!
-//! A flaw counts as found when a promise that a client or the ledger can state is broken; for the
-//! flaws of voting, election safety counts, too. An assertion alone does not. Each flaw is hunted
+//! A flaw counts as found when a promise of safety that a client or the ledger can state is broken;
+//! for the flaws of voting, election safety counts, too. An assertion alone does not, nor does a lack
+//! of progress: these are flaws of safety. Each flaw is hunted
 //! from several places of the seed space, since the first seed that finds it is luck.
 
 use crate::hunt::{HuntOptions, SeedResult, hunt_seeds};
@@ -50,7 +51,9 @@ pub struct Catch {
 
 /// The violation that counts, if the run has one.
 pub fn counts(flaw: Flaw, outcome: &Outcome) -> Option<&Violation> {
-    let by_promise = outcome.violations.iter().find(|found| found.kind != Kind::WhiteBox);
+    let promise =
+        |found: &&Violation| found.kind != Kind::WhiteBox && found.invariant != "progress";
+    let by_promise = outcome.violations.iter().find(promise);
     by_promise.or_else(|| {
         let voting = flaw == Flaw::VoteBeforeDurable;
         let safety = |found: &&Violation| voting && found.invariant == "one-leader-per-epoch";
@@ -117,6 +120,8 @@ mod tests {
     fn only_promises_count_and_election_safety_for_voting() {
         let assertion = outcome(&[("assertion", Kind::WhiteBox)]);
         assert_eq!(counts(Flaw::AckAtLeaderAppend, &assertion), None);
+        let stuck = outcome(&[("progress", Kind::Client)]);
+        assert_eq!(counts(Flaw::AckAtLeaderAppend, &stuck), None);
         let two = outcome(&[("one-leader-per-epoch", Kind::WhiteBox)]);
         assert_eq!(counts(Flaw::AckAtLeaderAppend, &two), None);
         assert!(counts(Flaw::VoteBeforeDurable, &two).is_some());

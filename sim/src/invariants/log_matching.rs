@@ -133,9 +133,8 @@ mod tests {
         assert!(see(3).is_ok());
         assert!(see(2).is_ok(), "a cut may be on its way to the disk");
         bench.wait(6_000_000_000);
-        let mut see = |node: i32| {
-            invariant.see(Seen::Note(NodeId(node), &moved(1, false)), &bench.view())
-        };
+        let mut see =
+            |node: i32| invariant.see(Seen::Note(NodeId(node), &moved(1, false)), &bench.view());
         assert!(see(1).is_ok());
         assert!(see(2).unwrap_err().contains("was committed"));
     }
