@@ -138,3 +138,8 @@ fn disk() {
 fn timers() {
     run("timers::");
 }
+
+#[test]
+fn network() {
+    run("network::");
+}

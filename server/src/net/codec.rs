@@ -1,51 +1,177 @@
-//! Where `wavetank-wire` is connected. Until it is, every frame is refused.
-#![allow(dead_code)]
-use super::outbound::Versions;
+//! Frames to events and back, by `wavetank-wire`: which version a connection speaks, what is
+//! answered without the core, and what is filled in that only the wire knows.
+
 use bytes::Bytes;
-use wavetank_core::msg::*;
+use wavetank_core::error_code::ErrorCode;
+use wavetank_core::msg::{ApiKey, ApiVersionsRequest, Request, Response};
+use wavetank_wire::{RequestFrame, SUPPORTED, WireError};
+
+use super::outbound::Versions;
+
+/// What the answer to a request needs to know of it.
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) correlation: i32,
     pub(super) version: i16,
 }
-#[derive(Debug)]
-pub(super) struct Undecodable(pub String);
-impl std::fmt::Display for Undecodable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+
+/// What a frame turned out to be.
 pub(super) enum Incoming {
-    Request { context: Context, request: Request },
+    Request {
+        context: Context,
+        request: Request,
+    },
+    /// The answer is clear from the header.
     AnswerAtOnce(Vec<Bytes>),
 }
+
+/// A frame is a request.
+pub(super) fn decode_request(frame: Bytes) -> Result<Incoming, WireError> {
+    match wavetank_wire::decode_request(frame) {
+        Ok(RequestFrame { correlation, version, request, .. }) => {
+            let context = Context { correlation, version };
+            Ok(Incoming::Request { context, request })
+        }
+        Err(WireError::UnsupportedVersion { api: ApiKey::ApiVersions, correlation, .. }) => {
+            Ok(Incoming::AnswerAtOnce(wavetank_wire::unsupported_api_versions(correlation)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What ApiVersions says: (key, least, greatest). Produce is advertised from 0, as Kafka 4 does,
+/// because librdkafka takes the lack of v0 for a lack of compression (KAFKA-18659).
+fn advertised() -> Vec<(i16, i16, i16)> {
+    let least = |api, min| if api == ApiKey::Produce { 0 } else { min };
+    SUPPORTED.iter().map(|(api, min, max)| (api.key(), least(*api, *min), *max)).collect()
+}
+
+/// An answer is a frame. The core leaves the list of APIs to whoever knows the versions.
+pub(super) fn encode_response(context: &Context, mut response: Response) -> Vec<Bytes> {
+    if let Response::ApiVersions(answer) = &mut response
+        && answer.apis.is_empty()
+    {
+        answer.apis = advertised();
+    }
+    wavetank_wire::encode_response(context.version, context.correlation, &response)
+}
+
+/// The newest version of ApiVersions, to start with.
+pub(super) fn newest_api_versions() -> i16 {
+    wavetank_wire::highest(ApiKey::ApiVersions)
+}
+
+/// Asks a peer what it speaks, and tells what we are (KIP-511).
+pub(super) fn api_versions_request(version: i16, client_id: &str) -> Vec<Bytes> {
+    let request = Request::ApiVersions(ApiVersionsRequest {
+        client_software_name: "wavetank".into(),
+        client_software_version: env!("CARGO_PKG_VERSION").into(),
+    });
+    wavetank_wire::encode_request(version, -1, client_id, &request)
+}
+
+/// What came of asking.
 pub(super) enum Agreement {
     Versions(Versions),
+    /// The peer does not speak our version of ApiVersions, but this one.
     TryAgain(i16),
 }
-pub(super) fn decode_request(_: Bytes) -> Result<Incoming, Undecodable> {
-    Err(Undecodable("no codec yet".into()))
+
+/// Reads a peer's answer to [`api_versions_request`].
+pub(super) fn agree(frame: Bytes, asked: i16) -> Result<Agreement, String> {
+    // "I do not know this version" comes in the layout that everybody knows, after the correlation.
+    let refused = frame.get(4..6) == Some(&ErrorCode::UnsupportedVersion.code().to_be_bytes());
+    let version = if refused { 0 } else { asked };
+    let (_, response) = wavetank_wire::decode_response(ApiKey::ApiVersions, version, frame)
+        .map_err(|error| error.to_string())?;
+    let Response::ApiVersions(answer) = response else {
+        return Err("an answer to another API".into());
+    };
+    let versions: Versions =
+        answer.apis.iter().map(|(key, min, max)| (*key, (*min, *max))).collect();
+    match answer.error {
+        ErrorCode::None => Ok(Agreement::Versions(versions)),
+        ErrorCode::UnsupportedVersion => {
+            let theirs = versions.get(&ApiKey::ApiVersions.key()).map_or(0, |(_, max)| *max);
+            if theirs < asked {
+                Ok(Agreement::TryAgain(theirs.max(0)))
+            } else {
+                Err("the peer refuses the version of ApiVersions that it names".into())
+            }
+        }
+        other => Err(format!("the peer answered {}", other.name())),
+    }
 }
-pub(super) fn encode_response(_: &Context, _: Response) -> Vec<Bytes> {
-    Vec::new()
-}
-pub(super) fn supported(_: ApiKey) -> (i16, i16) {
-    (0, 0)
-}
-pub(super) fn api_versions_request(_: i16, _: &str) -> Vec<Bytes> {
-    Vec::new()
-}
-pub(super) fn agree(_: Bytes, _: i16) -> Result<Agreement, String> {
-    Err("no codec yet".into())
-}
+
+/// A request is a frame, in the newest version that both speak; `None` if there is none.
 pub(super) fn encode_request(
-    _: &Versions,
-    _: i32,
-    _: &str,
-    _: &Request,
-) -> Result<(i16, Vec<Bytes>), String> {
-    Err("no codec yet".into())
+    versions: &Versions,
+    correlation: i32,
+    client_id: &str,
+    request: &Request,
+) -> Option<(i16, Vec<Bytes>)> {
+    let api = request.api();
+    let (ours_min, ours_max) = wavetank_wire::supported(api);
+    let (theirs_min, theirs_max) = *versions.get(&api.key())?;
+    let version = ours_max.min(theirs_max);
+    if version < ours_min.max(theirs_min) {
+        return None;
+    }
+    Some((version, wavetank_wire::encode_request(version, correlation, client_id, request)))
 }
-pub(super) fn decode_response(_: ApiKey, _: i16, _: Bytes) -> Result<(i32, Response), String> {
-    Err("no codec yet".into())
+
+/// A frame is the answer to a request of this API and version: its correlation id and itself.
+pub(super) fn decode_response(
+    api: ApiKey,
+    version: i16,
+    frame: Bytes,
+) -> Result<(i32, Response), WireError> {
+    wavetank_wire::decode_response(api, version, frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wavetank_core::msg::ApiVersionsResponse;
+
+    fn frame(parts: Vec<Bytes>) -> Bytes {
+        Bytes::from(parts.concat()).slice(4..)
+    }
+
+    #[test]
+    fn a_peer_without_our_version_is_asked_again() {
+        let older = Response::ApiVersions(ApiVersionsResponse {
+            error: ErrorCode::UnsupportedVersion,
+            apis: vec![(ApiKey::ApiVersions.key(), 0, 2)],
+            ..ApiVersionsResponse::default()
+        });
+        let answer = frame(wavetank_wire::encode_response(0, -1, &older));
+        let Ok(Agreement::TryAgain(version)) = agree(answer.clone(), newest_api_versions()) else {
+            panic!("the peer says what it speaks");
+        };
+        assert_eq!(version, 2);
+        assert!(agree(answer, version).is_err(), "this cannot go on for ever");
+    }
+
+    #[test]
+    fn the_newest_common_version() {
+        let context = Context { correlation: 1, version: 4 };
+        let answer = ApiVersionsResponse::default();
+        let answer = encode_response(&context, Response::ApiVersions(answer));
+        let Ok(Agreement::Versions(mut versions)) = agree(frame(answer), 4) else {
+            panic!("we answer ourselves");
+        };
+        assert_eq!(versions[&ApiKey::Produce.key()].0, 0, "for librdkafka's sake");
+        let request = Request::Fetch(Default::default());
+        let version = |versions: &Versions| {
+            encode_request(versions, 1, "c", &request).map(|(version, _)| version)
+        };
+        assert_eq!(version(&versions), Some(wavetank_wire::highest(ApiKey::Fetch)));
+        versions.insert(1, (4, 11));
+        assert_eq!(version(&versions), Some(11));
+        versions.insert(1, (99, 100));
+        assert_eq!(version(&versions), None);
+        versions.remove(&1);
+        assert_eq!(version(&versions), None);
+    }
 }

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use wavetank_core::event::{ConnectionId, Event, ReplyTo};
 use wavetank_core::msg::Response;
+use wavetank_wire::WireError;
 
 use super::Shared;
 use super::codec::{self, Incoming};
@@ -45,7 +46,7 @@ enum Closed {
     /// The client sent what is no request.
     Frame(FrameError),
     /// The client sent what is no request that we know.
-    Decode(codec::Undecodable),
+    Decode(WireError),
 }
 
 /// Tells the core and the dispatcher when the task ends, however it does.

@@ -91,7 +91,7 @@ async fn connect(
     let mut stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
     stream.set_nodelay(true)?;
     let mut buffer = BytesMut::new();
-    let (_, mut version) = codec::supported(ApiKey::ApiVersions);
+    let mut version = codec::newest_api_versions();
     loop {
         let mut out = OutQueue::default();
         out.push(codec::api_versions_request(version, client_id));
@@ -135,7 +135,7 @@ impl Session<'_> {
         self.next_correlation = self.next_correlation.wrapping_add(1) & i32::MAX;
         let mut entry = InFlight { correlation, api, version: 0, deadline, outcome: None };
         match codec::encode_request(&self.versions, correlation, self.client_id, &request) {
-            Ok((version, parts)) => {
+            Some((version, parts)) => {
                 entry.version = version;
                 self.out.push(parts);
                 if let Request::Produce(produce) = &request
@@ -144,8 +144,8 @@ impl Session<'_> {
                     entry.outcome = Some(Ok(Response::Produce(Default::default())));
                 }
             }
-            Err(error) => {
-                tracing::warn!(?api, %error, "a request cannot be sent to this peer");
+            None => {
+                tracing::warn!(?api, "the peer speaks no version of this API that we do");
                 entry.outcome = Some(Err(RpcError::Unsupported));
             }
         }
