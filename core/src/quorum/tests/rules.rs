@@ -167,9 +167,13 @@ impl Bench {
     }
 
     fn grant(&mut self, peer: i32, granted: bool) {
+        self.grant_naming(peer, granted, NodeId::NONE);
+    }
+
+    fn grant_naming(&mut self, peer: i32, granted: bool, leader: NodeId) {
         let response = VoteResponse {
             error: ErrorCode::None,
-            leader: NodeId::NONE,
+            leader,
             leader_epoch: self.quorum.epoch(),
             vote_granted: granted,
             node_endpoints: vec![],
@@ -542,6 +546,16 @@ fn a_pre_vote_without_success_raises_no_epoch() {
     // It goes back to the leader that it knew.
     assert_eq!((bench.quorum.role(), bench.quorum.leader()), (RoleName::Follower, Some(NodeId(2))));
     assert_eq!(bench.quorum.epoch(), epoch(1));
+}
+
+/// Found by the tank (default profile, seed 5): two followers whose leader was gone granted each
+/// other's pre-votes for ever, because each grant named the dead leader and was taken for news.
+#[test]
+fn a_pre_vote_that_names_the_lost_leader_counts() {
+    let mut bench = Bench::follower();
+    bench.elect();
+    bench.grant_naming(3, true, NodeId(2));
+    assert_eq!((bench.quorum.role(), bench.quorum.epoch()), (RoleName::Candidate, epoch(2)));
 }
 
 #[test]
