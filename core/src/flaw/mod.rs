@@ -34,6 +34,9 @@ pub enum Flaw {
     TornTailAccepted,
     /// A failed sync is tried again.
     FailedSyncRetried,
+    /// An answer to a pre-vote that names the leader which the asker lost sight of sends it back to
+    /// following that leader.
+    LostLeaderIsNews,
 }
 
 /// What the zoo tells about a flaw.
@@ -49,7 +52,7 @@ pub struct Story {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Flaw; 10] = [
+    pub const ALL: [Flaw; 11] = [
         Flaw::TruncateToHighWatermark,
         Flaw::UnknownEpochAnsweredWithNext,
         Flaw::AckAtLeaderAppend,
@@ -60,6 +63,7 @@ impl Flaw {
         Flaw::HighWatermarkByCommittedIsr,
         Flaw::TornTailAccepted,
         Flaw::FailedSyncRetried,
+        Flaw::LostLeaderIsNews,
     ];
 
     /// Its name, source and story.
@@ -129,6 +133,13 @@ impl Flaw {
                 source: "fsyncgate; Rebello et al., ATC 2020",
                 story: "A sync fails and the kernel marks the pages clean. The broker syncs again, \
                         hears success, and acknowledges what is nowhere on disk.",
+            },
+            Flaw::LostLeaderIsNews => Story {
+                name: "lost-leader-is-news",
+                source: "found by the tank in this broker; KIP-996",
+                story: "Two followers lose their leader. Each grants the other's pre-vote, and each \
+                        grant names the dead leader, which the asker takes for news: it follows \
+                        that leader again and drops the grant. Nobody is ever elected.",
             },
         }
     }

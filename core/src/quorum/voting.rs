@@ -293,6 +293,7 @@ impl Quorum {
             Role::Prospective { .. } if epoch == self.ballot.epoch => self.ballot.leader,
             _ => None,
         };
+        let lost = lost.filter(|_| !self.settings.flaws.has(Flaw::LostLeaderIsNews));
         let news = leader.known().filter(|leader| lost != Some(*leader));
         self.learn(epoch, news, env, facts);
         let now = self.ballot.epoch;
