@@ -36,7 +36,9 @@ pub(super) struct Fetching {
 impl Quorum {
     /// Fetches, if there is somebody to fetch from and nothing to wait for.
     pub(super) fn fetch_more(&mut self, env: &mut dyn Env) {
-        if self.stopping || self.fetch_backoff.is_some() {
+        // A fetch is sent in an epoch that no restart forgets: the leader counts it.
+        let settled = self.durable.epoch == self.ballot.epoch;
+        if self.stopping || self.fetch_backoff.is_some() || !settled {
             return;
         }
         let voter = self.is_voter();

@@ -120,6 +120,8 @@ pub struct Quorum {
     election: Option<Monotonic>,
     /// Elections that this node lost in a row.
     retries: u32,
+    /// Was it noted that this node follows?
+    follow_noted: bool,
     /// The leader of this epoch said that it ends (EndQuorumEpoch).
     ended: Option<LeaderEpoch>,
     /// Requests to voters: at most one each.
@@ -177,6 +179,7 @@ impl Quorum {
             role,
             election: None,
             retries: 0,
+            follow_noted: true,
             ended: None,
             peers: BTreeMap::new(),
             fetches: BTreeMap::new(),

@@ -291,10 +291,24 @@ impl Quorum {
         self.retries = 0;
         self.set_ballot(epoch, voted, Some(leader), env);
         self.dismiss_fetchers(was_leader, env);
-        env.note(Note::QuorumFollower { epoch, leader });
+        self.follow_noted = false;
+        self.note_following(env);
         if self.is_voter() {
             let deadline = env.now().after(self.settings.timing.fetch_timeout);
             self.arm_election(deadline, env);
+        }
+    }
+
+    /// It follows once the epoch is on disk: only then it fetches, which says so to the leader.
+    pub(super) fn note_following(&mut self, env: &mut dyn Env) {
+        let epoch = self.ballot.epoch;
+        let leader = match self.role {
+            Role::Follower { leader, .. } | Role::Observer { leader: Some(leader) } => leader,
+            _ => return,
+        };
+        if self.durable.epoch == epoch && !self.follow_noted {
+            self.follow_noted = true;
+            env.note(Note::QuorumFollower { epoch, leader });
         }
     }
 
@@ -357,7 +371,10 @@ impl Quorum {
             (Ordering::Greater, None) => self.become_unattached(epoch, env, facts),
             (Ordering::Equal, Some(leader)) => {
                 let from = self.role.name();
-                let open = self.leader().is_none() && self.ended != Some(epoch);
+                // Who looks for a successor learns nothing by hearing of the leader that it lost;
+                // a voter that grants it a pre-vote still names that one.
+                let lost = from == RoleName::Prospective && self.ballot.leader == Some(leader);
+                let open = self.leader().is_none() && self.ended != Some(epoch) && !lost;
                 let to = if from == RoleName::Observer { from } else { RoleName::Follower };
                 if open && allowed(from, to, Ordering::Equal, false) {
                     self.become_follower(epoch, leader, env, facts);

@@ -87,6 +87,7 @@ impl Quorum {
             self.durable = *ballot;
             self.writing.pop_front();
         }
+        self.note_following(env);
         self.answer_votes(env);
         self.count_own_vote(env, facts);
     }
@@ -471,6 +472,12 @@ impl Quorum {
         } else if epoch < self.ballot.epoch {
             ErrorCode::FencedLeaderEpoch
         } else {
+            let lost = matches!(self.role, Role::Prospective { .. })
+                && (self.ballot.epoch, self.ballot.leader) == (epoch, Some(leader));
+            if lost && self.ended != Some(epoch) {
+                // The leader that was given up lives after all: this is from itself.
+                self.become_follower(epoch, leader, env, facts);
+            }
             self.learn(epoch, Some(leader), env, facts);
             let other = self.leader().is_some_and(|known| known != leader);
             if other { ErrorCode::InvalidRequest } else { ErrorCode::None }

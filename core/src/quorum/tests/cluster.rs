@@ -61,6 +61,8 @@ pub(super) struct Cluster {
     dice: Dice,
     draws: u64,
     slow_disks: bool,
+    /// This one is not started again.
+    dead: Option<usize>,
     appended: u128,
     /// (node, incarnation) by the epoch that it led.
     leaders: BTreeMap<LeaderEpoch, (usize, u32)>,
@@ -100,6 +102,7 @@ impl Cluster {
             dice: Dice(seed),
             draws: seed,
             slow_disks: seed % 3 == 1,
+            dead: None,
             appended: 0,
             leaders: BTreeMap::new(),
             history: BTreeMap::new(),
@@ -340,6 +343,7 @@ impl Cluster {
             return Ok(());
         }
         self.crashes += 1;
+        node.active = false;
         if power {
             node.disk.power_loss()
         } else {
@@ -392,7 +396,7 @@ impl Cluster {
             70..=80 => self.tick(false),
             81..=84 if storm => self.append(at),
             85..=87 => self.fire_stale(at),
-            88..=91 if self.nodes[at].quorum.is_none() => self.start(at),
+            88..=91 if self.nodes[at].quorum.is_none() && self.dead != Some(at) => self.start(at),
             _ if !storm => self.tick(false),
             92 => self.tick(true),
             93..=94 => match self.calls.keys().next().copied() {
@@ -414,10 +418,21 @@ impl Cluster {
         (0..steps).try_for_each(|_| self.act(true))
     }
 
-    /// No more faults: everybody must come to know one committed log with a leader over it.
+    /// No more faults, but one voter stays dead: the others must elect and agree without it. Then
+    /// it comes back, and must agree, too.
     pub(super) fn heal(&mut self) -> Result<(), String> {
+        let dead = self.dice.below(3) as usize;
+        self.crash(dead, true)?;
+        self.dead = Some(dead);
+        self.settle()?;
+        self.dead = None;
+        self.settle()
+    }
+
+    /// Everybody but the dead one must come to know one committed log with a leader over it.
+    fn settle(&mut self) -> Result<(), String> {
         for at in 0..NODES {
-            if self.nodes[at].quorum.is_none() {
+            if self.nodes[at].quorum.is_none() && self.dead != Some(at) {
                 self.start(at)?;
             }
         }
@@ -439,7 +454,8 @@ impl Cluster {
         let Some(leader) = self.nodes.iter().find(|node| node.active) else { return false };
         let Some(leader) = &leader.quorum else { return false };
         let end = leader.log_end();
-        self.nodes.iter().all(|node| {
+        let alive = self.nodes.iter().enumerate().filter(|(at, _)| self.dead != Some(*at));
+        alive.map(|(_, node)| node).all(|node| {
             node.quorum.as_ref().is_some_and(|quorum| {
                 quorum.epoch() == leader.epoch()
                     && quorum.leader() == leader.leader()

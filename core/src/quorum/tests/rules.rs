@@ -559,6 +559,39 @@ fn a_pre_vote_that_names_the_lost_leader_counts() {
 }
 
 #[test]
+fn a_granted_pre_vote_that_names_the_lost_leader_counts() {
+    let mut bench = Bench::follower();
+    bench.elect();
+    let response = VoteResponse {
+        error: ErrorCode::None,
+        leader: NodeId(2),
+        leader_epoch: epoch(1),
+        vote_granted: true,
+        node_endpoints: vec![],
+    };
+    bench.rpc(3, Channel::Quorum, Ok(Response::Vote(response)));
+    assert_eq!((bench.quorum.role(), bench.quorum.epoch()), (RoleName::Candidate, epoch(2)));
+    // From that leader itself, it is a sign of life.
+    let mut bench = Bench::follower();
+    bench.elect();
+    assert_eq!(bench.begin(2, 1), ErrorCode::None);
+    assert_eq!((bench.quorum.role(), bench.quorum.leader()), (RoleName::Follower, Some(NodeId(2))));
+}
+
+#[test]
+fn a_follower_fetches_when_its_epoch_is_on_disk() {
+    let mut bench = Bench::new(1, 3);
+    bench.fail_fetches();
+    bench.begin(2, 1);
+    assert_eq!(bench.fetched(), None);
+    let follows = crate::note::Note::QuorumFollower { epoch: epoch(1), leader: NodeId(2) };
+    assert!(!bench.env.notes.contains(&follows));
+    bench.pump();
+    assert!(bench.fetched().is_some());
+    assert!(bench.env.notes.contains(&follows));
+}
+
+#[test]
 fn a_rejected_candidate_waits_and_asks_first_again() {
     let mut bench = Bench::new(1, 3);
     bench.elect();
