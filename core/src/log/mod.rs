@@ -378,14 +378,16 @@ impl PartitionLog {
     }
 
     fn on_dir_synced(&mut self, by: FileKind, serial: u32) -> LogEvent {
-        let FileKind::Log(base) = by else { return LogEvent::None };
-        match self.segment_mut(base) {
-            Some(segment) if segment.entry == Entry::Pending(serial) => {
-                segment.entry = Entry::Durable;
-                self.advance()
-            }
-            Some(_) | None => LogEvent::None,
+        if !matches!(by, FileKind::Log(_)) {
+            return LogEvent::None;
         }
+        // Serials grow over the whole log, and a sync covers what was done before it.
+        for segment in &mut self.segments {
+            if matches!(segment.entry, Entry::Pending(pending) if pending <= serial) {
+                segment.entry = Entry::Durable;
+            }
+        }
+        self.advance()
     }
 
     /// Moves the ends over every mark that its segment has passed, in order: neither passes an

@@ -10,6 +10,7 @@
 //! point: that is damage, and reported instead of cut, since cutting would throw away what other
 //! replicas may rely on (a single bad block once cost whole logs: CORDS, FAST 2017).
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -589,6 +590,8 @@ impl PartitionLog {
         let ends: Vec<Offset> = (1..=self.segments.len())
             .map(|next| self.segments.get(next).map_or(self.log_end, |segment| segment.base))
             .collect();
+        let serial = self.next_generation();
+        let mut pending = false;
         for (at, end) in ends.into_iter().enumerate() {
             let last = at + 1 == self.segments.len();
             let segment = &mut self.segments[at];
@@ -600,14 +603,15 @@ impl PartitionLog {
                 segment.entry = Entry::Durable;
                 continue;
             }
-            let serial = self.next_generation();
-            let segment = &mut self.segments[at];
             segment.entry = Entry::Pending(serial);
+            pending = true;
             let (base, generation) = (segment.base, segment.generation);
             let mark = Mark { segment: base, upto: segment.size, next: end };
             storage.sync(self.file(FileKind::Log(base)), generation);
-            storage.sync_dir(self.dir, FileKind::Log(base), serial);
             self.unsynced.push_back(mark);
+        }
+        if pending {
+            storage.sync_dir(self.dir, FileKind::Log(self.active().base), serial);
         }
     }
 }
