@@ -123,8 +123,8 @@ impl PartitionLog {
         storage: &mut dyn Storage,
     ) -> LogEvent {
         let Phase::Opening(hint) = self.phase else { return LogEvent::None };
-        let size_of =
-            |kind: FileKind| files.iter().find(|(found, _)| *found == kind).map(|(_, size)| *size);
+        let sizes: BTreeMap<FileKind, u64> = files.iter().copied().collect();
+        let size_of = |kind: FileKind| sizes.get(&kind).copied();
         let mut found = Vec::new();
         let (mut has_epochs, mut unlinked) = (false, false);
         for (kind, size) in files.iter().copied() {
