@@ -371,9 +371,11 @@ impl Quorum {
             (Ordering::Greater, None) => self.become_unattached(epoch, env, facts),
             (Ordering::Equal, Some(leader)) => {
                 let from = self.role.name();
-                // Who looks for a successor learns nothing by hearing of the leader that it lost;
-                // a voter that grants it a pre-vote still names that one.
-                let lost = from == RoleName::Prospective && self.ballot.leader == Some(leader);
+                // Who looks for a successor learns nothing by hearing of the leader that it lost:
+                // the very voter that grants it a pre-vote still names that one.
+                let lost = from == RoleName::Prospective
+                    && self.ballot.leader == Some(leader)
+                    && !self.settings.flaws.has(Flaw::LostLeaderIsNews);
                 let open = self.leader().is_none() && self.ended != Some(epoch) && !lost;
                 let to = if from == RoleName::Observer { from } else { RoleName::Follower };
                 if open && allowed(from, to, Ordering::Equal, false) {

@@ -287,16 +287,7 @@ impl Quorum {
             Ok(Response::EndQuorumEpoch(r)) => (r.error, r.leader_epoch, r.leader, false),
             Ok(_) | Err(_) => return self.pause_peer(peer, env),
         };
-        // Who is asked for a pre-vote names the leader that we lost sight of, also when it grants.
-        // That is no news (Kafka's ProspectiveState keeps its leader): taking it for some would
-        // drop the grant and follow the dead leader for another fetch timeout, for ever.
-        let lost = match self.role {
-            Role::Prospective { .. } if epoch == self.ballot.epoch => self.ballot.leader,
-            _ => None,
-        };
-        let lost = lost.filter(|_| !self.settings.flaws.has(Flaw::LostLeaderIsNews));
-        let news = leader.known().filter(|leader| lost != Some(*leader));
-        self.learn(epoch, news, env, facts);
+        self.learn(epoch, leader.known(), env, facts);
         let now = self.ballot.epoch;
         match (sent, &mut self.role) {
             (

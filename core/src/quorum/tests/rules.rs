@@ -560,17 +560,23 @@ fn a_pre_vote_that_names_the_lost_leader_counts() {
 
 #[test]
 fn a_granted_pre_vote_that_names_the_lost_leader_counts() {
-    let mut bench = Bench::follower();
-    bench.elect();
-    let response = VoteResponse {
-        error: ErrorCode::None,
-        leader: NodeId(2),
-        leader_epoch: epoch(1),
-        vote_granted: true,
-        node_endpoints: vec![],
+    let after_grant = |flaws: &[Flaw]| {
+        let mut bench = Bench::with(1, 3, flaws);
+        bench.begin(2, 1);
+        bench.pump();
+        bench.elect();
+        let response = VoteResponse {
+            error: ErrorCode::None,
+            leader: NodeId(2),
+            leader_epoch: epoch(1),
+            vote_granted: true,
+            node_endpoints: vec![],
+        };
+        bench.rpc(3, Channel::Quorum, Ok(Response::Vote(response)));
+        (bench.quorum.role(), bench.quorum.epoch())
     };
-    bench.rpc(3, Channel::Quorum, Ok(Response::Vote(response)));
-    assert_eq!((bench.quorum.role(), bench.quorum.epoch()), (RoleName::Candidate, epoch(2)));
+    assert_eq!(after_grant(&[]), (RoleName::Candidate, epoch(2)));
+    assert_eq!(after_grant(&[Flaw::LostLeaderIsNews]), (RoleName::Follower, epoch(1)));
     // From that leader itself, it is a sign of life.
     let mut bench = Bench::follower();
     bench.elect();
