@@ -125,11 +125,14 @@ impl<M: Machine> World<M> {
         let h = self.inner.host(node);
         let host = &mut self.inner.hosts[h as usize];
         assert!(!host.process_up, "node {node} is started while it runs");
-        host.os_up = true;
+        let booted = !std::mem::replace(&mut host.os_up, true);
         host.process_up = true;
         host.paused = false;
         host.busy_until = self.inner.now;
         self.machines[h as usize] = Some(machine);
+        if booted {
+            self.inner.host_booted(h);
+        }
         self.inner.deliver(h, Event::Start);
     }
 

@@ -207,6 +207,43 @@ fn a_partition_stalls_without_a_reset_and_heals() {
 }
 
 #[test]
+fn what_is_under_way_when_a_link_is_cut_keeps_its_place() {
+    // Found by a hunt: a frame that met the cut on its way was put behind those sent into the cut.
+    for (from, to) in [(A, B), (B, A)] {
+        let mut world = world(2);
+        world.machine_mut(B).expect("B runs").hold = from == B;
+        send(&mut world, "open", 60 * SECOND);
+        run_for(&mut world, SECOND);
+        world.set_spike(from, to, SECOND);
+        let reply = |world: &mut World<Puppet>, number| {
+            let to = *requests(world, B).last().expect("one is being served");
+            world.act(B, |_, env| env.respond(to, answer(number)));
+        };
+        for number in 1..=3 {
+            if from == A {
+                send(&mut world, &format!("r{number}"), 60 * SECOND);
+            } else {
+                send(&mut world, &format!("r{number}"), 60 * SECOND);
+                run_for(&mut world, 10_000_000);
+                reply(&mut world, number);
+                run_for(&mut world, 10_000_000);
+            }
+            if number == 1 {
+                world.block(from, to); // with the first one under way
+            }
+        }
+        run_for(&mut world, 5 * SECOND);
+        world.unblock(from, to, Heal::Burst);
+        run_for(&mut world, 10 * SECOND);
+        let expected =
+            if from == A { vec![Ok(1), Ok(2), Ok(3), Ok(4)] } else { vec![Ok(1), Ok(2), Ok(3)] };
+        assert_eq!(results(&world), expected);
+        let order: Vec<i32> = requests(&world, B).iter().map(|to| to.correlation).collect();
+        assert!(order.is_sorted(), "{order:?}");
+    }
+}
+
+#[test]
 fn a_clog_bursts_in_order() {
     let mut world = world(2);
     send(&mut world, "open", SECOND);
@@ -312,6 +349,26 @@ fn a_rebooted_peer_resets_what_it_does_not_know() {
     assert_eq!(outcome, Err(RpcError::Disconnected));
     assert!(at - sent < SECOND, "told by a reset, not by a timeout");
     assert!(requests(&world, B).is_empty(), "the new incarnation never saw it");
+}
+
+#[test]
+fn what_a_dead_machine_was_sent_is_sent_again_when_it_is_back() {
+    let mut world = world(6);
+    send(&mut world, "open", SECOND);
+    run_for(&mut world, SECOND);
+    world.power_loss(B);
+    // On the open connection: the retransmission meets a machine that knows nothing of it.
+    send(&mut world, "lost", 60 * SECOND);
+    // On a new one: the SYN is repeated until somebody answers.
+    let timeout = Duration::from_secs(60);
+    world.act(A, |_, env| env.request(B, Channel::Fetch, timeout, ask("knocking")));
+    run_for(&mut world, 2 * SECOND);
+    assert_eq!(results(&world).len(), 1, "nothing is known yet");
+    world.start(B, Puppet::default());
+    run_for(&mut world, 5 * SECOND);
+    let mut after = results(&world)[1..].to_vec();
+    after.sort_by_key(Result::is_ok);
+    assert_eq!(after, [Err(RpcError::Disconnected), Ok(1)]);
 }
 
 #[test]

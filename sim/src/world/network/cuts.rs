@@ -77,6 +77,25 @@ impl Inner {
         self.queue.push(self.now + wait, Payload::Keepalive { conn: c });
     }
 
+    /// A host is up again after a power loss: what peers had sent it meanwhile they send again, and
+    /// learn that it knows nothing of it.
+    pub(in crate::world) fn host_booted(&mut self, host: u32) {
+        for c in 0..self.conns.len() as u32 {
+            for up in [true, false] {
+                let Some(conn) = self.conns[c as usize].as_mut() else { continue };
+                let (sender, receiver) = conn.ends(up);
+                let waits = if up { conn.client_alive && conn.opened } else { conn.server_alive };
+                let pipe = conn.pipe(up);
+                if receiver == host && sender != host && waits && pipe.unheard > 0 {
+                    pipe.unheard = 0;
+                    let key = pipe.key.with(Purpose::Retransmission as u64).with(pipe.sent);
+                    let wait = self.dice.decide(key.with(1), self.config.rto_max.max(1));
+                    self.send(c, !up, Frame::Rst, self.now + wait, None);
+                }
+            }
+        }
+    }
+
     /// The connections between two hosts, whoever opened them.
     fn between(&self, a: u32, b: u32, channel: Option<Channel>) -> Vec<u32> {
         let matches = |conn: &Conn| {

@@ -128,6 +128,8 @@ struct Pipe {
     releasing: bool,
     /// Frames with these numbers never arrive.
     cut: (u64, u64),
+    /// Something arrived where no machine was: its sender goes on trying.
+    unheard: u32,
 }
 
 impl Pipe {
@@ -140,6 +142,7 @@ impl Pipe {
             stalled: VecDeque::new(),
             releasing: false,
             cut: (u64::MAX, 0),
+            unheard: 0,
         }
     }
 
@@ -211,6 +214,9 @@ pub(super) struct ChannelSlot {
     pub(super) conn: u32,
     pub(super) opened: u32,
 }
+
+/// When an unanswered SYN is sent again for the first time, ns.
+const SYN_RETRY: u64 = 1_000_000_000;
 
 /// Room for the channels of [`Channel`]; more than there are.
 pub(super) const CHANNELS: usize = 16;
@@ -400,7 +406,9 @@ impl Inner {
         if severed || pipe.is_cut(number) {
             self.release_conn(c);
         } else if self.links[from as usize][to as usize].blocked || !pipe.stalled.is_empty() {
-            pipe.stalled.push_back((number, frame));
+            // It left before what was sent into the blocked link: its place is before that.
+            let place = pipe.stalled.partition_point(|(later, _)| *later < number);
+            pipe.stalled.insert(place, (number, frame));
         } else {
             pipe.arrived = number + 1;
             self.arrive(c, up, frame);
@@ -476,9 +484,16 @@ impl Inner {
         let conn = self.conns[c as usize].as_mut().expect("frames arrive on what exists");
         let host = &mut self.hosts[conn.server as usize];
         if !host.os_up {
+            conn.pipes[UP].unheard += 1;
+            if matches!(frame, Frame::Syn) && conn.client_alive {
+                // Once more after 1, 2, 4, … seconds, until the connection is given up.
+                let wait = SYN_RETRY << conn.pipes[UP].unheard.min(6) >> 1;
+                self.send(c, true, Frame::Syn, self.now + wait, None);
+            }
             return;
         }
         match frame {
+            Frame::Syn if conn.server_alive || conn.opened => {}
             Frame::Syn => {
                 if host.process_up {
                     conn.server_alive = true;
@@ -522,6 +537,7 @@ impl Inner {
     fn arrive_at_client(&mut self, c: u32, frame: Frame) {
         let conn = self.conns[c as usize].as_mut().expect("frames arrive on what exists");
         if !self.hosts[conn.client as usize].os_up {
+            conn.pipes[DOWN].unheard += 1;
             return;
         }
         if !conn.client_alive {
