@@ -124,7 +124,7 @@ fn environment(seed: u64, draw: &mut Draw) -> Plan {
     let topics = topics(draw, cluster.brokers.len() as u64);
     let node = node(draw);
     let workload = workload(draw);
-    let storm_ms = draw.range(8_000, 16_000);
+    let storm_ms = draw.range(9_000, 16_000);
     Plan {
         version: PLAN_VERSION,
         seed,
@@ -194,7 +194,7 @@ fn topics(draw: &mut Draw, brokers: u64) -> Vec<TopicPlan> {
 }
 
 fn node(draw: &mut Draw) -> NodePlan {
-    let session_timeout_ms = draw.range(800, 2_000);
+    let session_timeout_ms = draw.range(700, 1_600);
     let election_timeout_ms = draw.range(300, 1_000);
     let lag = draw.range(500, 3_000);
     NodePlan {
@@ -250,12 +250,12 @@ fn workload(draw: &mut Draw) -> WorkloadPlan {
             let linger_ms = if draw.chance(70) { 0 } else { draw.range(1, 50) };
             ProducerPlan {
                 acks: if all || index == 0 { -1 } else { draw.pick(&[-1, 1, 1, 0]) },
-                interval_us: draw.scale(15_000, 120_000),
+                interval_us: draw.scale(16_000, 100_000),
                 burst: if draw.chance(70) { 1 } else { draw.range(2, 8) as u32 },
                 value_max_bytes: draw.scale(16, 3_000) as u32,
                 max_in_flight: draw.pick(&[1, 1, 1, 2, 5]),
                 linger_ms,
-                batch_bytes: draw.scale(1, 16 << 10) as u32,
+                batch_bytes: draw.scale(64, 16 << 10) as u32,
                 request_timeout_ms,
                 delivery_timeout_ms: linger_ms + request_timeout_ms + draw.range(500, 8_000),
             }
@@ -302,7 +302,7 @@ fn declared_marks(plan: &Plan) -> Vec<Mark> {
         outage |= long && at + 3 * session_us < storm_us;
     }
     if outage && replicated {
-        marks.push(Mark::BrokerFenced);
+        marks.extend([Mark::BrokerFenced, Mark::IsrShrink]);
     }
     marks
 }

@@ -8,7 +8,7 @@ use crate::plan::{AfterNote, Fault, FaultKind, PartitionRef, Plan, Shape, Target
 pub(super) fn default(plan: &mut Plan, draw: &mut Draw) {
     type Kind = fn(&mut Plan, &mut Draw);
     // Plain kinds: each is left out by most seeds.
-    let plain: [(u64, Kind); 9] = [
+    let plain: [(u64, Kind); 10] = [
         (30, crashes),
         (20, power_losses),
         (12, power_loss_of_all),
@@ -18,14 +18,20 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) {
         (22, pauses),
         (15, failing_syncs),
         (12, slow_disks),
+        (8, crash_loop),
     ];
+    // A storm of everything at once is only an outage: at most three kinds.
+    let mut kinds: Vec<Kind> = Vec::new();
     for (percent, kind) in plain {
         if draw.chance(percent) {
-            kind(plan, draw);
+            kinds.push(kind);
         }
     }
-    if draw.chance(8) {
-        crash_loop(plan, draw);
+    while kinds.len() > 3 {
+        kinds.remove(draw.below(kinds.len() as u64) as usize);
+    }
+    for kind in kinds {
+        kind(plan, draw);
     }
     let scenes: [Kind; 10] = [
         crash_after_ack,
