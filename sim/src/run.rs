@@ -158,9 +158,7 @@ impl Tank {
             world.add_host(node, host_config(&plan, node, &world));
             world.observe_disk(node, true);
         }
-        if plan.network.encoded {
-            crate::encoded::install(&mut world);
-        }
+        crate::encoded::install(&mut world, plan.network.encoded);
         world.trace(options.trace);
         let flushing: BTreeSet<String> = plan
             .topics
@@ -464,7 +462,9 @@ impl Tank {
             return Some(format!("only {acked} records were acknowledged in the storm"));
         }
         if failed > acked {
-            return Some(format!("{failed} records failed in the storm, {acked} were acknowledged"));
+            return Some(format!(
+                "{failed} records failed in the storm, {acked} were acknowledged"
+            ));
         }
         None
     }

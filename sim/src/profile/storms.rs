@@ -33,11 +33,12 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) {
     for kind in kinds {
         kind(plan, draw);
     }
-    let scenes: [Kind; 10] = [
+    let scenes: [Kind; 11] = [
         crash_after_ack,
         all_dark_after_acks,
         two_quick_elections,
         forked_leader,
+        stale_leader,
         leader_reboots,
         rejoin_then_failover,
         lost_expansion,
@@ -271,26 +272,79 @@ fn two_quick_elections(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
-/// KIP-279: a leader dies with a tail that only one follower has; the other leads, is cut off from
-/// the brokers but not from the producers, and is deposed with records of an epoch that its
-/// successor never had.
+/// KIP-279: a follower is held up, so that the leader dies with a tail that only the other one has.
+/// If the held-up one leads next, it is cut off from the brokers but not from the producers, and
+/// deposed with records of an epoch that its successor never had. Once it is back in the ISR, its
+/// turn comes again.
 fn forked_leader(plan: &mut Plan, draw: &mut Draw) {
     let session = plan.node.session_timeout_ms * 1000;
     let partition = a_partition(plan, draw);
-    let (from, count) = (moment(plan, draw) / 2, draw.range(1, 20) as u32);
+    let (from, count) = (moment(plan, draw) / 3, draw.range(1, 6) as u32);
+    plan.phases.storm_ms += 4_000;
+    let hold = FaultKind::Pause {
+        node: Target::FollowerOf(partition),
+        for_us: draw.range(100_000, 500_000),
+    };
     let first = FaultKind::Crash {
         node: Target::LeaderOf(partition),
-        down_us: draw.range(session * 3 / 2, session * 5),
+        down_us: draw.range(session * 6, session * 12),
     };
-    let second = FaultKind::Partition {
+    let cut = FaultKind::Partition {
         shape: Shape::Isolate(Target::Noted),
         one_way: false,
         clients_too: false,
-        for_us: draw.range(session * 3 / 2, session * 3),
+        for_us: draw.range(session * 3 / 2, session * 5 / 2),
     };
-    let next = after("became_leader", 0, 1, soon(draw) / 8, second);
-    let name = draw.pick(&["follower_appended", "follower_appended", "leader_appended"]);
-    plan.faults.push(after(name, from, count, soon(draw) / 16, first).then(next));
+    let last = FaultKind::Crash {
+        node: Target::LeaderOf(partition),
+        down_us: draw.range(session * 2, session * 5),
+    };
+    // Proposed and committed again: the one that was cut off is back.
+    let back = draw.pick(&["isr_committed", "isr_proposed"]);
+    let after_cut = after(back, session * 3 / 2, 1, draw.scale(10_000, 300_000), last);
+    let next = after("became_leader", 0, 1, soon(draw) / 16, cut).then(after_cut);
+    let gone = after("leader_appended", 0, draw.range(2, 6) as u32, soon(draw) / 4, first);
+    let name = draw.pick(&["leader_appended", "produce_acked", "follower_appended"]);
+    plan.faults.push(after(name, from, count, 0, hold).then(gone.then(next)));
+}
+
+/// KAFKA-7128: a follower is out; the last leader restarts, with a high watermark as old as its
+/// checkpoint and a longer log; the follower comes back at an offset between the two, and the leader
+/// goes on the heels of its return.
+fn stale_leader(plan: &mut Plan, draw: &mut Draw) {
+    let session = plan.node.session_timeout_ms * 1000;
+    let topic = &mut plan.topics[0];
+    if draw.chance(70) {
+        topic.replication_factor = topic.replication_factor.min(2);
+    }
+    topic.min_insync_replicas = 1;
+    plan.node.checkpoint_interval_ms = draw.range(3_000, 20_000);
+    if draw.chance(70) {
+        plan.node.tail_cache_bytes = 0;
+        plan.disk.read_mean_us = plan.disk.read_mean_us.max(draw.scale(500, 5_000));
+    }
+    let partition = draw.below(plan.topics[0].partitions as u64) as i32;
+    let partition = PartitionRef { topic: 0, partition };
+    plan.phases.storm_ms += 4_000;
+    let start = draw.below(storm_us(plan) / 4);
+    let out = FaultKind::Crash {
+        node: Target::FollowerOf(partition),
+        down_us: draw.range(session * 5 / 2, session * 5),
+    };
+    let restart = FaultKind::Crash {
+        node: Target::LeaderOf(partition),
+        down_us: draw.scale(10_000, 300_000),
+    };
+    let gone = FaultKind::Crash {
+        node: Target::LeaderOf(partition),
+        down_us: draw.range(session * 2, session * 4),
+    };
+    let name = draw.pick(&["isr_proposed", "isr_proposed", "isr_committed", "partition_changed"]);
+    let delay = if draw.chance(50) { 0 } else { draw.scale(20, 5_000) };
+    let second = after(name, session, 1, delay, gone);
+    let from = draw.range(session * 3 / 2, session * 5 / 2);
+    let first = after("produce_acked", from, draw.range(3, 10) as u32, soon(draw), restart);
+    plan.faults.push(at(start, out).then(first.then(second)));
 }
 
 /// KAFKA-10527: a leader loses its unsynced tail, and is back before anyone has noticed.
