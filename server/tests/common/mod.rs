@@ -1,0 +1,305 @@
+//! A node as a child process, and a client of the raw protocol.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tempfile::TempDir;
+use wavetank_core::batch::BatchBuilder;
+use wavetank_core::error_code::ErrorCode;
+use wavetank_core::msg::*;
+use wavetank_core::types::*;
+use wavetank_server::{ServeOptions, serve};
+
+const ARGUMENTS: &str = "WAVETANK_TEST_NODE";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What `child_main` runs when this binary was started as a node; otherwise nothing.
+pub fn child_main() {
+    let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
+    let mut options = ServeOptions::default();
+    let mut arguments = arguments.split('\n').map(String::from);
+    while let (Some(flag), Some(value)) = (arguments.next(), arguments.next()) {
+        match flag.as_str() {
+            "--data" => options.data = Some(value.into()),
+            "--listen" => options.listen = Some(value),
+            "--config" => options.config = Some(value.into()),
+            other => panic!("no such flag: {other}"),
+        }
+    }
+    match serve(&options) {
+        Ok(()) => std::process::exit(0),
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(error.exit_code().into());
+        }
+    }
+}
+
+fn spawn(arguments: &[&str], stderr: Stdio) -> Child {
+    Command::new(std::env::current_exe().expect("this binary"))
+        .args(["--exact", "child_main", "--nocapture"])
+        .env(ARGUMENTS, arguments.join("\n"))
+        .env("WAVETANK_LOG", "error")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .spawn()
+        .expect("this binary can be started")
+}
+
+/// Starts a node that should end at once: its exit code and what it said.
+pub fn refusal(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut child = spawn(arguments, Stdio::piped());
+    let mut text = String::new();
+    let mut stderr = child.stderr.take().expect("it is piped");
+    let reader = std::thread::spawn(move || {
+        // Ends with the process.
+        let _ = stderr.read_to_string(&mut text);
+        text
+    });
+    let start = Instant::now();
+    let code = loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            break status.code();
+        }
+        if start.elapsed() > PATIENCE {
+            child.kill().expect("a child");
+            panic!("it should have refused to start: {arguments:?}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    (code, reader.join().expect("the reader"))
+}
+
+pub struct Node {
+    child: Child,
+    address: String,
+    _data: Option<TempDir>,
+}
+
+impl Node {
+    /// On data of its own, with these lines of configuration.
+    pub fn start(lines: &[&str]) -> Node {
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let mut node = Node::start_on(data.path(), lines);
+        node._data = Some(data);
+        node
+    }
+
+    pub fn start_on(data: &Path, lines: &[&str]) -> Node {
+        let config = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(config.path(), lines.join("\n")).expect("written");
+        let (data, file) = (data.display().to_string(), config.path().display().to_string());
+        let mut child = spawn(
+            &["--data", &data, "--listen", "127.0.0.1:0", "--config", &file],
+            Stdio::inherit(),
+        );
+        let out = child.stdout.take().expect("it is piped");
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let _ = send.send(line);
+            }
+        });
+        let start = Instant::now();
+        let address = loop {
+            let line = lines.recv_timeout(PATIENCE.saturating_sub(start.elapsed()));
+            let line = line.expect("the ready line comes");
+            if line.contains("is ready") {
+                break line.rsplit(' ').next().expect("a last word").to_string();
+            }
+        };
+        Node { child, address, _data: None }
+    }
+
+    pub fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    pub fn port(&self) -> u16 {
+        let port = self.address.rsplit(':').next().expect("a port");
+        port.parse().expect("a port")
+    }
+
+    pub fn client(&self) -> Client {
+        // Connections of a flood before may have to be swept first.
+        for _ in 0..100 {
+            let stream = TcpStream::connect(&self.address).expect("it listens");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            let mut client = Client { stream, correlation: 0 };
+            if client.try_ask(0, &Request::ApiVersions(ApiVersionsRequest::default())).is_some() {
+                return client;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("no connection is accepted any more");
+    }
+
+    /// SIGTERM, and its exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").arg(pid).status().expect("kill exists");
+        assert!(sent.success());
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not stop");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a child");
+        self.child.wait().expect("a child");
+    }
+
+    pub fn resident_bytes(&self) -> usize {
+        let path = format!("/proc/{}/statm", self.child.id());
+        let Ok(text) = std::fs::read_to_string(path) else { return 0 };
+        let pages: usize =
+            text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("statm");
+        pages * 4096
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One connection.
+pub struct Client {
+    stream: TcpStream,
+    correlation: i32,
+}
+
+impl Client {
+    pub fn send(&mut self, version: i16, request: &Request) {
+        self.try_send(version, request).expect("the connection holds");
+    }
+
+    fn try_send(&mut self, version: i16, request: &Request) -> std::io::Result<()> {
+        self.correlation += 1;
+        let parts = wavetank_wire::encode_request(version, self.correlation, "test", request);
+        self.stream.write_all(&parts.concat())
+    }
+
+    /// The next answer; correlation ids are looked at by `ask`.
+    pub fn receive(&mut self, api: ApiKey, version: i16) -> Response {
+        self.try_receive(api, version).expect("an answer").1
+    }
+
+    fn try_receive(&mut self, api: ApiKey, version: i16) -> Option<(i32, Response)> {
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length).ok()?;
+        let length = usize::try_from(i32::from_be_bytes(length)).expect("a length");
+        let mut frame = vec![0; length];
+        self.stream.read_exact(&mut frame).ok()?;
+        Some(
+            wavetank_wire::decode_response(api, version, Bytes::from(frame))
+                .expect("the answer can be read"),
+        )
+    }
+
+    fn try_ask(&mut self, version: i16, request: &Request) -> Option<Response> {
+        self.try_send(version, request).ok()?;
+        let (correlation, response) = self.try_receive(request.api(), version)?;
+        assert_eq!(correlation, self.correlation, "the answer is this request's");
+        Some(response)
+    }
+
+    pub fn ask(&mut self, version: i16, request: &Request) -> Response {
+        self.try_ask(version, request).expect("an answer")
+    }
+
+    pub fn metadata(&mut self, topic: &str) -> MetadataResponse {
+        let request = MetadataRequest {
+            topics: Some(vec![TopicRef::name(topic)]),
+            allow_auto_topic_creation: true,
+            include_topic_authorized_operations: false,
+        };
+        match self.ask(9, &Request::Metadata(request)) {
+            Response::Metadata(response) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks (and so creates) until partition 0 has a leader that knows it.
+    pub fn until_leader(&mut self, topic: &str) {
+        let start = Instant::now();
+        loop {
+            let metadata = self.metadata(topic);
+            let partition = metadata.topics.first().and_then(|topic| topic.partitions.first());
+            if partition.is_some_and(|p| p.error == ErrorCode::None && p.leader.0 >= 0) {
+                let fetched = self.ask(11, &Request::Fetch(fetch(&TopicRef::name(topic), 0)));
+                if let Response::Fetch(fetched) = fetched
+                    && fetched.topics[0].partitions[0].error == ErrorCode::None
+                {
+                    return;
+                }
+            }
+            assert!(start.elapsed() < PATIENCE, "no leader: {metadata:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+pub fn batch(text: &str) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.expect("after 1970").as_millis() as i64;
+    builder.push(now, None, Some(text.as_bytes()), &[]);
+    builder.build(Offset(0), LeaderEpoch::NONE).to_bytes()
+}
+
+pub fn produce(topic: &TopicRef, acks: i16, text: &str) -> ProduceRequest {
+    ProduceRequest {
+        transactional_id: None,
+        acks,
+        timeout_ms: 5000,
+        topics: vec![ProduceTopic {
+            topic: topic.clone(),
+            partitions: vec![ProducePartition { partition: 0, records: Some(batch(text)) }],
+        }],
+    }
+}
+
+pub fn fetch(topic: &TopicRef, offset: i64) -> FetchRequest {
+    FetchRequest {
+        max_wait_ms: 10,
+        min_bytes: 1,
+        topics: vec![FetchTopic {
+            topic: topic.clone(),
+            partitions: vec![FetchPartition {
+                partition: 0,
+                current_leader_epoch: LeaderEpoch::NONE,
+                fetch_offset: Offset(offset),
+                last_fetched_epoch: LeaderEpoch::NONE,
+                log_start_offset: Offset(-1),
+                max_bytes: 1 << 20,
+                replica_directory_id: Uuid::ZERO,
+                high_watermark: Offset(i64::MAX),
+            }],
+        }],
+        ..FetchRequest::default()
+    }
+}
+
+/// The records' values as text.
+pub fn values(fetched: &FetchPartitionResponse) -> Vec<String> {
+    let records = fetched.records.iter().flat_map(|batch| batch.records().expect("records"));
+    let text = |record: wavetank_core::batch::Record| {
+        String::from_utf8(record.value.expect("a value").to_vec()).expect("text")
+    };
+    records.map(text).collect()
+}

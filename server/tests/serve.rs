@@ -1,0 +1,336 @@
+//! A whole node at its port: as a client of the raw protocol sees it, under bytes that are no
+//! protocol, and as the command that starts, refuses and stops.
+//!
+//! The node runs in a child process, which is this test binary again (see `child_main`), so that
+//! signals, exit codes and memory are those of a process.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use common::{Client, Node, batch, values};
+use wavetank_core::error_code::ErrorCode;
+use wavetank_core::msg::*;
+use wavetank_core::types::*;
+
+/// Not a test: the node process that the others start.
+#[test]
+fn child_main() {
+    common::child_main();
+}
+
+fn produce(
+    client: &mut Client,
+    topic: &TopicRef,
+    acks: i16,
+    text: &str,
+) -> ProducePartitionResponse {
+    client.send(7, &Request::Produce(common::produce(topic, acks, text)));
+    match client.receive(ApiKey::Produce, 7) {
+        Response::Produce(mut response) => response.topics.remove(0).partitions.remove(0),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn fetch(client: &mut Client, topic: &TopicRef, offset: i64) -> FetchPartitionResponse {
+    match client.ask(11, &Request::Fetch(common::fetch(topic, offset))) {
+        Response::Fetch(mut response) => response.topics.remove(0).partitions.remove(0),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_client_of_the_raw_protocol() {
+    let node = Node::start(&[]);
+    let mut client = node.client();
+    let Response::ApiVersions(versions) = client.ask(
+        3,
+        &Request::ApiVersions(ApiVersionsRequest {
+            client_software_name: "test".into(),
+            client_software_version: "1.0".into(),
+        }),
+    ) else {
+        panic!("another answer");
+    };
+    assert_eq!(versions.error, ErrorCode::None);
+    assert!(versions.apis.iter().any(|(key, _, max)| *key == 1 && *max >= 12), "{versions:?}");
+
+    let Response::CreateTopics(created) = client.ask(
+        5,
+        &Request::CreateTopics(CreateTopicsRequest {
+            topics: vec![CreatableTopic {
+                name: "made".into(),
+                num_partitions: 2,
+                replication_factor: 1,
+                assignments: vec![],
+                configs: vec![],
+            }],
+            timeout_ms: 5000,
+            validate_only: false,
+        }),
+    ) else {
+        panic!("another answer");
+    };
+    assert_eq!(created.topics[0].error, ErrorCode::None, "{created:?}");
+    let metadata = client.metadata("made");
+    assert_eq!(metadata.brokers[0].endpoint.port, node.port(), "it advertises what it bound");
+    let topic = metadata.topics.first().expect("it was asked for");
+    assert_eq!((topic.error, topic.partitions.len()), (ErrorCode::None, 2));
+
+    let by_name = TopicRef::name("made");
+    client.until_leader("made");
+    assert_eq!(produce(&mut client, &by_name, -1, "one").base_offset, Offset(0));
+    assert_eq!(produce(&mut client, &by_name, 1, "two").base_offset, Offset(1));
+    // acks=0 has no answer; the next one's answer is the next request's.
+    client.send(7, &Request::Produce(common::produce(&by_name, 0, "three")));
+    assert_eq!(produce(&mut client, &by_name, -1, "four").base_offset, Offset(3));
+    let fetched = fetch(&mut client, &by_name, 0);
+    assert_eq!(values(&fetched), ["one", "two", "three", "four"]);
+    assert_eq!(fetched.high_watermark, Offset(4));
+    assert_eq!(fetch(&mut client, &by_name, 9).error, ErrorCode::OffsetOutOfRange);
+
+    for (timestamp, offset) in [(LATEST_TIMESTAMP, 4), (EARLIEST_TIMESTAMP, 0)] {
+        let Response::ListOffsets(listed) = client.ask(
+            5,
+            &Request::ListOffsets(ListOffsetsRequest {
+                replica: NodeId::NONE,
+                isolation_level: 0,
+                topics: vec![ListOffsetsTopic {
+                    name: "made".into(),
+                    partitions: vec![ListOffsetsPartition {
+                        partition: 0,
+                        current_leader_epoch: LeaderEpoch::NONE,
+                        timestamp,
+                    }],
+                }],
+                timeout_ms: 0,
+            }),
+        ) else {
+            panic!("another answer");
+        };
+        assert_eq!(listed.topics[0].partitions[0].offset, Offset(offset));
+    }
+
+    // Pipelined requests are answered in order.
+    for text in ["five", "six", "seven"] {
+        client.send(7, &Request::Produce(common::produce(&by_name, -1, text)));
+    }
+    for offset in 4..7 {
+        match client.receive(ApiKey::Produce, 7) {
+            Response::Produce(response) => {
+                assert_eq!(response.topics[0].partitions[0].base_offset, Offset(offset));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn topics_appear_on_first_use() {
+    let node = Node::start(&[]);
+    let mut client = node.client();
+    client.until_leader("wished");
+    assert_eq!(produce(&mut client, &TopicRef::name("wished"), -1, "x").error, ErrorCode::None);
+}
+
+#[test]
+fn an_unknown_version_of_api_versions_is_answered() {
+    let node = Node::start(&[]);
+    let mut stream = TcpStream::connect(node.address()).expect("it listens");
+    stream.write_all(b"\0\0\0\x0a\0\x12\0\x63\0\0\0\x07\xff\xff").expect("sent");
+    let mut head = [0; 10];
+    stream.read_exact(&mut head).expect("an answer");
+    assert_eq!(head[4..10], *b"\0\0\0\x07\0\x23", "the correlation id and error 35");
+}
+
+/// Closed by the server, and soon?
+fn closed(mut stream: TcpStream) -> bool {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    // A reset is a close, too: unread bytes of ours were there.
+    matches!(stream.read(&mut [0; 64]), Ok(0) | Err(_))
+}
+
+#[test]
+fn hostile_bytes() {
+    let node = Node::start(&[]);
+    let mut seed: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut random = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    // Lengths that nobody means.
+    for length in [-1_i32, i32::MIN, i32::MAX, 101 << 20] {
+        let mut stream = TcpStream::connect(node.address()).expect("it listens");
+        stream.write_all(&length.to_be_bytes()).expect("sent");
+        assert!(closed(stream), "a frame of {length} bytes");
+    }
+    // No header, an unknown API, an unknown version, a body that is none.
+    let frames: [&[u8]; 5] = [
+        b"\0\0\0\0",
+        b"\0\0\0\x03abc",
+        b"\0\0\0\x0a\x03\xe7\0\0\0\0\0\x01\xff\xff",
+        b"\0\0\0\x0a\0\0\0\x63\0\0\0\x01\xff\xff",
+        b"\0\0\0\x0e\0\x03\0\x05\0\0\0\x01\xff\xff\x7f\xff\xff\xff",
+    ];
+    for frame in frames {
+        let mut stream = TcpStream::connect(node.address()).expect("it listens");
+        stream.write_all(frame).expect("sent");
+        assert!(closed(stream), "{frame:?}");
+    }
+    // Large declarations that are never honoured, held open together.
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(node.address()).expect("it listens");
+        stream.write_all(&(99_i32 << 20).to_be_bytes()).expect("sent");
+        stream.write_all(&[0; 1000]).expect("sent");
+        held.push(stream);
+    }
+    // Random frames whose headers are right, so that every decoder sees some.
+    for round in 0..3000_u64 {
+        let Ok(mut stream) = TcpStream::connect(node.address()) else { panic!("round {round}") };
+        let api = ApiKey::ALL[random() as usize % ApiKey::ALL.len()];
+        let mut body = Vec::new();
+        body.extend_from_slice(&api.key().to_be_bytes());
+        body.extend_from_slice(&((random() % 14) as i16).to_be_bytes());
+        body.extend_from_slice(&(round as i32).to_be_bytes());
+        body.extend_from_slice(b"\xff\xff");
+        for _ in 0..random() % 60 {
+            let byte = random();
+            body.push(if byte & 0x700 == 0 { byte as u8 } else { (byte & 3) as u8 });
+        }
+        let declared = body.len() as i32;
+        let cut = if round % 3 == 0 { random() as usize % body.len() } else { body.len() };
+        let mut bytes = declared.to_be_bytes().to_vec();
+        bytes.extend_from_slice(&body[..cut]);
+        // The server may have closed in the middle already.
+        let _ = stream.write_all(&bytes);
+    }
+    let memory = node.resident_bytes();
+    assert!(memory < 300 << 20, "{} MiB for bytes that were only declared", memory >> 20);
+    drop(held);
+    let mut client = node.client();
+    client.until_leader("after");
+    let answer = produce(&mut client, &TopicRef::name("after"), -1, "still here");
+    assert_eq!(answer.error, ErrorCode::None);
+}
+
+#[test]
+fn more_connections_than_allowed() {
+    let node = Node::start(&["max.connections = 20"]);
+    let mut open: Vec<TcpStream> = Vec::new();
+    for _ in 0..60 {
+        open.push(TcpStream::connect(node.address()).expect("the kernel accepts"));
+    }
+    let kept = open.drain(..).filter(|stream| {
+        stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+        let mut stream = stream;
+        matches!(stream.read(&mut [0; 1]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    });
+    let kept: Vec<TcpStream> = kept.collect();
+    assert!(kept.len() <= 20, "{} are open", kept.len());
+    drop(kept);
+    let mut client = node.client();
+    client.until_leader("after");
+}
+
+#[test]
+fn a_graceful_stop_keeps_everything_and_so_does_a_kill() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let topic = TopicRef::name("kept");
+    let mut expected: Vec<String> = Vec::new();
+    for round in 0..4 {
+        let mut node = Node::start_on(data.path(), &[]);
+        let mut client = node.client();
+        client.until_leader("kept");
+        let fetched = fetch(&mut client, &topic, 0);
+        assert_eq!(values(&fetched), expected, "in round {round}");
+        for i in 0..5 {
+            let text = format!("{round}.{i}");
+            assert_eq!(produce(&mut client, &topic, -1, &text).error, ErrorCode::None);
+            expected.push(text);
+        }
+        if round % 2 == 0 {
+            let start = Instant::now();
+            assert_eq!(node.terminate(), Some(0), "a graceful stop is a success");
+            assert!(start.elapsed() < Duration::from_secs(30));
+            assert!(data.path().join(".kafka_cleanshutdown").exists(), "and is marked");
+        } else {
+            node.kill();
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_served_is_refused() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::start_on(data.path(), &[]);
+    let (code, text) = common::refusal(&["--data", &data.path().display().to_string()]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("in use by another process"), "{text}");
+
+    let other = tempfile::tempdir().expect("a temporary directory");
+    let other = other.path().display().to_string();
+    let (code, text) = common::refusal(&["--data", &other, "--listen", &node.address()]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("cannot listen on") && text.contains("--listen"), "{text}");
+
+    let (code, text) = common::refusal(&["--data", &other, "--listen", "nonsense"]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("expected HOST:PORT"), "{text}");
+
+    let (code, text) = common::refusal(&["--config", "/nonexistent.toml"]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("/nonexistent.toml"), "{text}");
+
+    let file = data.path().join("wrong.toml");
+    std::fs::write(&file, "node.id = 1\nlog.segment.bytez = 5\n").expect("written");
+    let (code, text) = common::refusal(&["--config", &file.display().to_string()]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("wrong.toml:2") && text.contains("log.segment.bytes"), "{text}");
+
+    let (code, text) = common::refusal(&["--data", "/proc/nothing/here"]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("data directory /proc/nothing/here"), "{text}");
+}
+
+#[test]
+fn data_of_another_node_are_refused() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let mut node = Node::start_on(data.path(), &[]);
+    assert_eq!(node.terminate(), Some(0));
+    for line in ["node.id = 5", "cluster.id = \"another\""] {
+        let file = data.path().join("other.toml");
+        let listen = "listeners = \"127.0.0.1:0\"";
+        std::fs::write(&file, format!("{line}\n{listen}\n")).expect("written");
+        let data = data.path().display().to_string();
+        let (code, text) =
+            common::refusal(&["--data", &data, "--config", &file.display().to_string()]);
+        assert_eq!(code, Some(2), "{line}: {text}");
+        assert!(text.contains("will not start"), "{line}: {text}");
+    }
+    // And nothing was changed: it starts as itself.
+    let node = Node::start_on(data.path(), &[]);
+    drop(node);
+}
+
+#[test]
+fn a_batch_that_is_none_is_refused() {
+    let node = Node::start(&[]);
+    let mut client = node.client();
+    client.until_leader("t");
+    let topic = TopicRef::name("t");
+    let mut broken = batch("x").to_vec();
+    let last = broken.len() - 1;
+    broken[last] ^= 1;
+    let mut request = common::produce(&topic, -1, "x");
+    request.topics[0].partitions[0].records = Some(broken.into());
+    let Response::Produce(response) = client.ask(7, &Request::Produce(request)) else {
+        panic!("another answer");
+    };
+    assert_eq!(response.topics[0].partitions[0].error, ErrorCode::CorruptMessage);
+    assert_eq!(produce(&mut client, &topic, -1, "y").base_offset, Offset(0));
+}
