@@ -1,8 +1,11 @@
 //! The command line: commands, flags, and the examples that `--help` shows.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+
+use crate::values::{Faults, FlawName, ProfileName, SeedOrPlan, Seeds, Shard, Workloads};
 
 /// Runs a Kafka-compatible broker core through seeded storms, replays what went wrong, and serves
 /// the same core to real clients.
@@ -10,8 +13,13 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "wavetank",
     version,
-    propagate_version = true,
-    after_help = "Exit code: 0 all held, 1 a violation was found, 2 usage or environment error."
+    after_help = "\
+Examples:
+  wavetank hunt                  1,000 seeded storms, and a verdict
+  wavetank replay 42 --trace     one of them again, explained
+  wavetank COMMAND --help        examples of a command
+
+Exit code: 0 all held, 1 a violation was found, 2 usage or environment error."
 )]
 pub struct Args {
     /// What to do.
@@ -22,8 +30,240 @@ pub struct Args {
 /// One command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run seeded storms and give a verdict
+    Hunt(HuntArgs),
+    /// Run one seed or plan again, explained
+    Replay(ReplayArgs),
+    /// The bug zoo: what the tank finds when a safety rule is left out
+    Zoo(ZooArgs),
+    /// Lessons and regressions, with their timelines
+    Scenario(ScenarioArgs),
+    /// Judge a history
+    Check(CheckArgs),
+    /// Serve the broker to Kafka clients
+    Serve(ServeArgs),
     /// Render REPORT.md from saved result files
     Report(ReportArgs),
+}
+
+/// `wavetank hunt`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wavetank hunt                             seeds 0..1000 of the default profile
+  wavetank hunt --seeds 5000..6000          a half-open range
+  wavetank hunt --for 10m                   seed after seed until the time is over
+  wavetank hunt --faults crash,power_loss   only these kinds of faults
+  wavetank hunt --shard 2/8                 the second eighth of the seeds, for a fleet
+  wavetank hunt --flaw ack-before-flush     leave a safety rule out: is it found?
+  wavetank hunt --json -                    the result as one JSON object on standard output
+
+Exit code: 0 all held, 1 a violation was found (or a mark that no seed reached in a large hunt),
+2 usage or environment error.")]
+pub struct HuntArgs {
+    /// How many seeds from 0 on, or a half-open range
+    #[arg(long, value_name = "N or A..B")]
+    pub seeds: Option<Seeds>,
+    /// Go on until this much time has passed (`90s`, `10m`, `1h`); starts at --seeds' first
+    #[arg(long = "for", value_name = "TIME", value_parser = crate::values::parse_duration)]
+    pub time: Option<Duration>,
+    /// Threads, one seed each at a time [default: the machine's]
+    #[arg(short, long, value_name = "J")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// The family of plans that seeds draw from
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub profile: ProfileName,
+    /// Only these kinds of faults, comma-separated
+    #[arg(long, value_name = "LIST")]
+    pub faults: Option<Faults>,
+    /// Only producers with these promises, comma-separated: acks=all, acks=1, acks=0
+    #[arg(long, value_name = "LIST")]
+    pub workload: Option<Workloads>,
+    /// Only the i-th of n equal parts of the seeds, counted from 1
+    #[arg(long, value_name = "i/n")]
+    pub shard: Option<Shard>,
+    /// Build every node without this safety rule (`wavetank zoo list` names them)
+    #[arg(long, value_name = "F")]
+    pub flaw: Vec<FlawName>,
+    /// Write the result as JSON; `-` is standard output, which then holds nothing else
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// `wavetank replay`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wavetank replay 42                        the same run again, and its fingerprint
+  wavetank replay 42 --trace --until 31.5   every step until 31.5 s of virtual time
+  wavetank replay 42 --save-plan plan.json  the plan that the seed draws, to be edited
+  wavetank replay plan.json                 run a plan
+  wavetank replay 42 --flaw early-isr-join  the seed's plan without a safety rule
+  wavetank replay 42 --twice                run it twice; name the first event that differs
+  wavetank replay 42 --history out.jsonl    what the clients did and saw, for `wavetank check`
+
+Exit code: 0 all held, 1 a violation was found or two runs differed, 2 usage or environment error.")]
+pub struct ReplayArgs {
+    /// A seed of the profile, or a file with a plan
+    #[arg(value_name = "SEED or PLAN")]
+    pub what: SeedOrPlan,
+    /// The family of plans that the seed draws from
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub profile: ProfileName,
+    /// The kinds of faults that the hunt was limited to, comma-separated
+    #[arg(long, value_name = "LIST")]
+    pub faults: Option<Faults>,
+    /// The workloads that the hunt was limited to, comma-separated
+    #[arg(long, value_name = "LIST")]
+    pub workload: Option<Workloads>,
+    /// Build every node without this safety rule (`wavetank zoo list` names them)
+    #[arg(long, value_name = "F")]
+    pub flaw: Vec<FlawName>,
+    /// Print every event, one line each
+    #[arg(long)]
+    pub trace: bool,
+    /// Stop at this virtual time, in seconds
+    #[arg(long, value_name = "T", value_parser = crate::values::parse_virtual)]
+    pub until: Option<u64>,
+    /// Write what the clients did and saw, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+    /// Run it twice and compare event by event
+    #[arg(long)]
+    pub twice: bool,
+    /// Write the plan, do not run it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["trace", "history", "twice", "json"])]
+    pub save_plan: Option<PathBuf>,
+    /// Print one JSON object and nothing else
+    #[arg(long, conflicts_with_all = ["trace", "twice"])]
+    pub json: bool,
+}
+
+/// `wavetank zoo`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wavetank zoo list                                  the flaws, their stories and sources
+  wavetank zoo hunt                                  hunt each flaw until it is found
+  wavetank zoo hunt ack-before-flush --max-seeds 500
+  wavetank zoo hunt early-isr-join --ranges 3 --json the median over three ranges of seeds")]
+pub struct ZooArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<ZooCommand>,
+}
+
+/// A subcommand of `wavetank zoo`.
+#[derive(Debug, Subcommand)]
+pub enum ZooCommand {
+    /// Name every flaw, with its story and source
+    List {
+        /// Print JSON and nothing else
+        #[arg(long)]
+        json: bool,
+    },
+    /// Hunt flaws until they are found; exit 1 if one is not
+    Hunt {
+        /// The flaws; none means all
+        #[arg(value_name = "FLAW")]
+        flaws: Vec<FlawName>,
+        /// Hunt in so many ranges of seeds and report the median
+        #[arg(long, value_name = "R", default_value = "1")]
+        ranges: std::num::NonZeroU32,
+        /// Give up after so many seeds in a range
+        #[arg(long, value_name = "N", default_value = "2000")]
+        max_seeds: std::num::NonZeroU64,
+        /// Threads [default: the machine's]
+        #[arg(short, long, value_name = "J")]
+        jobs: Option<std::num::NonZeroUsize>,
+        /// Print JSON and nothing else
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `wavetank scenario`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wavetank scenario list
+  wavetank scenario show acks-1-loses    the story and what happened, line by line
+  wavetank scenario run                  run all and compare with what each promises")]
+pub struct ScenarioArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<ScenarioCommand>,
+}
+
+/// A subcommand of `wavetank scenario`.
+#[derive(Debug, Subcommand)]
+pub enum ScenarioCommand {
+    /// Name every scenario
+    List,
+    /// Run scenarios and compare their outcomes with what they promise
+    Run {
+        /// The scenarios; none means all
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Tell a scenario's story and print its timeline
+    Show {
+        /// The scenario
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+/// What a history is judged as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Model {
+    /// Partitioned logs: sends and polls
+    Log,
+}
+
+/// `wavetank check`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wavetank replay 42 --history out.jsonl
+  wavetank check out.jsonl --model log --complete
+
+Exit code: 0 valid, 1 not valid, 2 unknown, or usage or environment error.")]
+pub struct CheckArgs {
+    /// A history: wavetank's JSON lines; `-` is standard input
+    #[arg(value_name = "HISTORY")]
+    pub history: PathBuf,
+    /// What the history is judged as
+    #[arg(long, value_name = "M")]
+    pub model: Model,
+    /// The history ends with a read of everything: what is not in it is lost
+    #[arg(long)]
+    pub complete: bool,
+    /// Producers are idempotent: duplicates and reordered sends are violations
+    #[arg(long)]
+    pub idempotent: bool,
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `wavetank serve`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wavetank serve                                 one node on 127.0.0.1:9092, data in ./wavetank-data
+  wavetank serve --listen 127.0.0.1:0            any free port; the ready line names it
+  wavetank serve --data /tmp/a --config a.toml   one of three nodes")]
+pub struct ServeArgs {
+    /// Where the node keeps its files
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where clients and other nodes connect
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// A TOML file; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// `wavetank report`.

@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod output;
+mod values;
 
 use std::process::ExitCode;
 
@@ -25,13 +26,19 @@ fn main() -> ExitCode {
             if !failure.is_silent() {
                 eprintln!("{failure}");
             }
-            ExitCode::from(2)
+            ExitCode::from(failure.code())
         }
     }
 }
 
 fn run(command: Command, out: &mut Out) -> Result<Verdict, Failure> {
     match command {
+        Command::Hunt(args) => commands::hunt::run(&args, out),
+        Command::Replay(args) => commands::replay::run(&args, out),
+        Command::Zoo(args) => commands::zoo::run(args, out),
+        Command::Scenario(args) => commands::scenario::run(args, out),
+        Command::Check(args) => commands::check::run(&args, out),
+        Command::Serve(args) => commands::serve::run(args),
         Command::Report(args) => commands::report::run(&args, out),
     }
 }

@@ -12,12 +12,11 @@ pub enum Verdict {
     Violated,
 }
 
-/// A command could not do what was asked: exit code 2.
+/// A command could not do what was asked: exit code 2, unless a library says otherwise.
 #[derive(Debug)]
 pub struct Failure {
-    attempted: String,
-    why: String,
-    remedy: String,
+    text: String,
+    code: u8,
     silent: bool,
 }
 
@@ -28,12 +27,19 @@ impl Failure {
         why: impl fmt::Display,
         remedy: impl Into<String>,
     ) -> Failure {
-        Failure {
-            attempted: attempted.into(),
-            why: why.to_string(),
-            remedy: remedy.into(),
-            silent: false,
-        }
+        let (attempted, remedy) = (attempted.into(), remedy.into());
+        let end = if remedy.is_empty() { String::new() } else { format!("\n  {remedy}") };
+        Failure::sentence(format!("cannot {attempted}: {why}{end}"), 2)
+    }
+
+    /// A library's own sentence, with the exit code that it goes with.
+    pub fn sentence(text: impl fmt::Display, code: u8) -> Failure {
+        Failure { text: text.to_string(), code, silent: false }
+    }
+
+    /// The process's exit code.
+    pub fn code(&self) -> u8 {
+        self.code
     }
 
     /// Whoever read our output has gone: there is nobody to tell.
@@ -45,11 +51,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = Style::Bad.paint("error:", colour_allowed(io::stderr().is_terminal()));
-        write!(f, "{error} cannot {}: {}", self.attempted, self.why)?;
-        if !self.remedy.is_empty() {
-            write!(f, "\n  {}", self.remedy)?;
-        }
-        Ok(())
+        write!(f, "{error} {}", self.text)
     }
 }
 
@@ -86,6 +88,12 @@ impl Out {
         Ok(self.writer.write_all(text.as_bytes())?)
     }
 
+    /// One JSON value, indented, and a newline.
+    pub fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value).expect("keys are strings");
+        self.line(text)
+    }
+
     /// Everything out of the buffer.
     pub fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.writer.flush()?)
@@ -102,6 +110,10 @@ impl Out {
 pub enum Style {
     /// A violation, an error.
     Bad,
+    /// All held.
+    Good,
+    /// What a reader looks for first.
+    Heading,
 }
 
 impl Style {
@@ -111,6 +123,8 @@ impl Style {
         }
         let code = match self {
             Style::Bad => "1;31",
+            Style::Good => "32",
+            Style::Heading => "1",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }

@@ -17,6 +17,8 @@ pub struct ReplayOptions {
     pub twice: bool,
     /// Go on after the first violation.
     pub keep_going: bool,
+    /// Keep the history in the judge's form ([`Outcome::judged`]).
+    pub history: bool,
 }
 
 /// The digest of every event and effect of a run. Prints and serializes as 16 hexadecimal digits.
@@ -79,6 +81,7 @@ pub fn replay(plan: &Plan, options: ReplayOptions) -> ReplayReport {
                 until: options.until,
                 keep_going: options.keep_going,
                 keep_fingerprints: options.twice,
+                keep_history: options.history,
                 ..Options::default()
             },
         )

@@ -69,6 +69,8 @@ pub struct Options {
     pub keep_fingerprints: bool,
     /// Go on after the first violation that a client or the ledger could state.
     pub keep_going: bool,
+    /// Keep the history in the judge's form ([`Outcome::judged`]).
+    pub keep_history: bool,
 }
 
 /// What a run came to.
@@ -104,6 +106,8 @@ pub struct Outcome {
     pub weakly_acked_lost: u64,
     /// Records that lie in the log more than once, which is no violation without idempotence.
     pub duplicates: u64,
+    /// The history as it is judged, if it was asked for.
+    pub judged: Option<wavetank_linearizability::History>,
     /// The trace, if it was asked for.
     pub trace: Vec<String>,
     /// How many lines of the trace there were after each step.
@@ -292,6 +296,7 @@ impl Tank {
         }
         if let StepKind::Control(token) = step.kind {
             self.nemesis.due(token, &mut self.world, &self.ledger);
+            self.tell_struck();
             self.observe(NodeId::NONE);
             return true;
         }
@@ -345,6 +350,7 @@ impl Tank {
         for (_, node, note) in &notes {
             self.nemesis.note(*node, note, &mut self.world, &self.ledger);
         }
+        self.tell_struck();
         something
     }
 
@@ -382,6 +388,12 @@ impl Tank {
                 self.marks.hit(Mark::LossAdmitted);
             }
             self.tell(Seen::Finding(&finding));
+        }
+    }
+
+    fn tell_struck(&mut self) {
+        for (kind, nodes) in self.nemesis.drain_struck() {
+            self.tell(Seen::Fault(kind, &nodes));
         }
     }
 
@@ -434,6 +446,11 @@ impl Tank {
     fn finish(mut self) -> Outcome {
         self.outcome.fingerprint = self.world.fingerprint();
         self.outcome.virtual_ns = self.world.now();
+        if self.options.keep_history {
+            let records = &self.outcome.history;
+            let judged = crate::history::history(records, &self.plan, &self.ledger, true);
+            self.outcome.judged = Some(judged);
+        }
         self.outcome.events = self.world.steps();
         let counts = self.nemesis.counts();
         self.outcome.faults = counts.iter().map(|(kind, n)| ((*kind).to_owned(), *n)).collect();

@@ -24,7 +24,8 @@
 //! void, and nothing else is. Where an epoch is not known, both are taken to be so.
 //!
 //! **Acks.** Only [`Acks::All`] promises that a record stays. How many others were
-//! lost is counted as `lost-acks-1` (acknowledged by the leader, read past, never read there).
+//! lost is counted as `lost-acks-1` (acknowledged by the leader, never read
+//! there, though its offset was read past or the history is complete).
 //!
 //! A process has one poll open at a time. Readers are expected to get every record from their
 //! position on: histories of compacted or expired logs are not for this judge.

@@ -147,6 +147,9 @@ impl Judge<'_> {
                 || send.acked < 0 && !part.lineages.is_empty();
             match (send.acks, passed) {
                 (Acks::Leader, true) => self.report.count("lost-acks-1"),
+                (Acks::Leader, false) if self.options.complete => {
+                    self.report.count("lost-acks-1");
+                }
                 (Acks::All, true) if excused => self.report.count("excused-loss"),
                 (Acks::All, true) => self.report.lost(self.history, send.op),
                 (Acks::All, false) if excused && self.options.complete => {

@@ -77,6 +77,7 @@ pub(crate) struct Nemesis {
     /// Nodes that will be started at this time.
     restarts: BTreeMap<NodeId, u64>,
     counts: BTreeMap<&'static str, u64>,
+    struck: Vec<(&'static str, Vec<NodeId>)>,
     strikes: u64,
     base_loss: u64,
     stopped: bool,
@@ -100,6 +101,7 @@ impl Nemesis {
             failing: BTreeMap::new(),
             restarts: BTreeMap::new(),
             counts: BTreeMap::new(),
+            struck: Vec::new(),
             strikes: 0,
             base_loss: plan.network.loss_per_million,
             stopped: false,
@@ -109,6 +111,11 @@ impl Nemesis {
     /// Hosts of clients, which partitions may cut off too.
     pub(crate) fn set_clients(&mut self, clients: Vec<NodeId>) {
         self.clients = clients;
+    }
+
+    /// What has struck whom since the last call.
+    pub(crate) fn drain_struck(&mut self) -> Vec<(&'static str, Vec<NodeId>)> {
+        std::mem::take(&mut self.struck)
     }
 
     /// How often each kind of fault struck.
@@ -307,11 +314,15 @@ impl Nemesis {
         let place = world.dice().place(Purpose::Driver).with(self.strikes);
         let (nodes, topics) = (self.nodes().collect::<Vec<_>>(), self.topics.clone());
         let cast = Cast { nodes: &nodes, topics: &topics, noted, place };
+        let targets = targets(&fault.what);
+        let whom =
+            targets.iter().filter_map(|target| cast.resolve(target, world, ledger)).collect();
         let struck = self.inflict(&fault.what, &cast, world, ledger);
         if !struck {
             return;
         }
         *self.counts.entry(fault.what.name()).or_default() += 1;
+        self.struck.push((fault.what.name(), whom));
         for next in fault.then {
             self.arm(next, noted, world);
         }
@@ -539,6 +550,25 @@ impl Nemesis {
             }
         }
         links
+    }
+}
+
+/// Whom a fault names.
+fn targets(what: &FaultKind) -> Vec<Target> {
+    match what {
+        FaultKind::Crash { node, .. }
+        | FaultKind::PowerLoss { node, .. }
+        | FaultKind::CrashLoop { node, .. }
+        | FaultKind::Pause { node, .. }
+        | FaultKind::FailSync { node, .. }
+        | FaultKind::SlowDisk { node, .. } => vec![node.clone()],
+        FaultKind::Partition { shape, .. } => match shape {
+            Shape::Isolate(node) | Shape::Bridge(node) => vec![node.clone()],
+            Shape::Pair(one, other) => vec![one.clone(), other.clone()],
+            Shape::Groups(_) | Shape::Ring => Vec::new(),
+        },
+        FaultKind::Delay { node, .. } => node.iter().cloned().collect(),
+        FaultKind::PowerLossAll { .. } | FaultKind::Loss { .. } => Vec::new(),
     }
 }
 

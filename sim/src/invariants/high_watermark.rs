@@ -61,7 +61,7 @@ impl Invariant for HighWatermark {
                 let end = view.ledger.replica(node, *partition).end();
                 in_order(node, *partition, *to, Offset(end), view)
             }
-            Seen::Note(..) | Seen::Finding(_) | Seen::Client(_) => Ok(()),
+            Seen::Note(..) | Seen::Finding(_) | Seen::Client(_) | Seen::Fault(..) => Ok(()),
         }
     }
 }

@@ -25,7 +25,11 @@ impl Invariant for MetadataLog {
             Seen::Finding(Finding::Unreadable { node, batch, why }) => Err(format!(
                 "the committed metadata log does not replay: {batch} on node {node}: {why}"
             )),
-            Seen::Finding(_) | Seen::Note(..) | Seen::Started(_) | Seen::Client(_) => Ok(()),
+            Seen::Finding(_)
+            | Seen::Note(..)
+            | Seen::Started(_)
+            | Seen::Client(_)
+            | Seen::Fault(..) => Ok(()),
         }
     }
 }

@@ -77,6 +77,9 @@ pub enum Seen<'a> {
     Finding(&'a Finding),
     /// A process started on a node.
     Started(NodeId),
+    /// A fault of this kind ([`crate::plan::FaultKind::name`]) struck these nodes; none are named
+    /// where it concerns all.
+    Fault(&'static str, &'a [NodeId]),
     /// A client did or learned something.
     Client(&'a Record),
 }

@@ -1,0 +1,86 @@
+//! `wavetank scenario`: lessons and regressions.
+
+use wavetank_scenarios::{Scenario, all, run as run_variant};
+
+use crate::args::{ScenarioArgs, ScenarioCommand};
+use crate::output::{Failure, Out, Style, Verdict};
+
+/// Lists, runs, or shows.
+pub fn run(args: ScenarioArgs, out: &mut Out) -> Result<Verdict, Failure> {
+    let scenarios = all().map_err(|error| {
+        Failure::new("read the scenarios of this build", error, "Correct the file and build again.")
+    })?;
+    match args.command.unwrap_or(ScenarioCommand::List) {
+        ScenarioCommand::List => {
+            for scenario in &scenarios {
+                let name = out.paint(Style::Heading, &format!("{:<16}", scenario.name));
+                out.line(format_args!("{name} {}", scenario.title))?;
+            }
+            out.line("\nShow one with: wavetank scenario show NAME")?;
+            Ok(Verdict::Held)
+        }
+        ScenarioCommand::Run { names } => {
+            let chosen: Vec<&Scenario> = match names[..] {
+                [] => scenarios.iter().collect(),
+                _ => names.iter().map(|name| find(&scenarios, name)).collect::<Result<_, _>>()?,
+            };
+            let mut verdict = Verdict::Held;
+            for scenario in chosen {
+                if !assert_all(scenario, out)? {
+                    verdict = Verdict::Violated;
+                }
+            }
+            Ok(verdict)
+        }
+        ScenarioCommand::Show { name } => show(find(&scenarios, &name)?, out),
+    }
+}
+
+fn find<'a>(scenarios: &'a [Scenario], name: &str) -> Result<&'a Scenario, Failure> {
+    scenarios.iter().find(|scenario| scenario.name == name).ok_or_else(|| {
+        let known = scenarios.iter().map(|scenario| &scenario.name[..]).collect::<Vec<_>>();
+        let remedy = format!("Known: {}.", known.join(", "));
+        Failure::new(format!("find the scenario {name:?}"), "there is none of that name", remedy)
+    })
+}
+
+/// One line a variant. True if all came out as they must.
+fn assert_all(scenario: &Scenario, out: &mut Out) -> Result<bool, Failure> {
+    let mut all_as_told = true;
+    for variant in &scenario.variants {
+        let shown = run_variant(variant);
+        let as_told = shown.surprises.is_empty();
+        all_as_told &= as_told;
+        let word = match as_told {
+            true => out.paint(Style::Good, "as told"),
+            false => out.paint(Style::Bad, "NOT AS TOLD"),
+        };
+        out.line(format_args!("{}, {}: {word}", scenario.name, variant.name))?;
+        for surprise in &shown.surprises {
+            out.line(format_args!("  {surprise}"))?;
+        }
+        out.flush()?;
+    }
+    Ok(all_as_told)
+}
+
+fn show(scenario: &Scenario, out: &mut Out) -> Result<Verdict, Failure> {
+    out.line(out.paint(Style::Heading, &scenario.title))?;
+    out.line(format_args!("({})", scenario.source))?;
+    out.line(format_args!("\n{}", scenario.story.trim()))?;
+    let mut verdict = Verdict::Held;
+    for variant in &scenario.variants {
+        let shown = run_variant(variant);
+        out.line(format_args!("\n{}", out.paint(Style::Heading, &variant.name)))?;
+        for line in &shown.timeline {
+            out.line(line)?;
+        }
+        out.line(format_args!("=> {}", shown.conclusion()))?;
+        for surprise in &shown.surprises {
+            let word = out.paint(Style::Bad, "not as told:");
+            out.line(format_args!("{word} {surprise}"))?;
+            verdict = Verdict::Violated;
+        }
+    }
+    Ok(verdict)
+}

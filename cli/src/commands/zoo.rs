@@ -1,0 +1,109 @@
+//! `wavetank zoo`: proof that the tank finds what it is for.
+
+use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use wavetank_core::flaw::Flaw;
+use wavetank_sim::hunt::HuntOptions;
+use wavetank_sim::zoo::{ZooEntry, hunt};
+
+use crate::args::{ZooArgs, ZooCommand};
+use crate::output::{Failure, Out, Style, Verdict, grouped, measured};
+
+/// Lists, or hunts.
+pub fn run(args: ZooArgs, out: &mut Out) -> Result<Verdict, Failure> {
+    match args.command.unwrap_or(ZooCommand::List { json: false }) {
+        ZooCommand::List { json } => list(json, out),
+        ZooCommand::Hunt { flaws, ranges, max_seeds, jobs, json } => {
+            let flaws = match flaws[..] {
+                [] => Flaw::ALL.to_vec(),
+                _ => flaws.iter().map(|flaw| flaw.0).collect(),
+            };
+            let options = HuntOptions { jobs: super::jobs(jobs), ..HuntOptions::default() };
+            let ranges = u64::from(ranges.get());
+            let entries = hunt_all(&flaws, ranges, max_seeds.get(), &options, json, out)?;
+            let found = entries.iter().all(|entry| entry.found);
+            Ok(if found { Verdict::Held } else { Verdict::Violated })
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Listed {
+    flaw: &'static str,
+    source: &'static str,
+    story: &'static str,
+}
+
+fn list(json: bool, out: &mut Out) -> Result<Verdict, Failure> {
+    let stories = Flaw::ALL.map(Flaw::story);
+    if json {
+        let listed = stories.map(|s| Listed { flaw: s.name, source: s.source, story: s.story });
+        out.json(&listed.as_slice())?;
+        return Ok(Verdict::Held);
+    }
+    for story in stories {
+        let name = out.paint(Style::Heading, story.name);
+        out.line(format_args!("{name} ({})", story.source))?;
+        out.line(format_args!("  {}\n", story.story))?;
+    }
+    out.line("Hunt one with: wavetank zoo hunt NAME")?;
+    Ok(Verdict::Held)
+}
+
+fn hunt_all(
+    flaws: &[Flaw],
+    ranges: u64,
+    max_seeds: u64,
+    options: &HuntOptions,
+    json: bool,
+    out: &mut Out,
+) -> Result<Vec<ZooEntry>, Failure> {
+    let style = ProgressStyle::with_template("{msg}: {pos} seeds, {elapsed}")
+        .expect("the template is a constant of ours");
+    let mut entries = Vec::new();
+    if !json {
+        out.line(format_args!(
+            "{:<34} {:>6} {:>12} {:>8}  promise broken",
+            "flaw", "seeds", "first seed", "CPU s"
+        ))?;
+    }
+    for &flaw in flaws {
+        // On a terminal; elsewhere it draws nothing.
+        let bar = ProgressBar::no_length().with_style(style.clone());
+        bar.set_message(flaw.story().name);
+        let counted = bar.clone();
+        let options = HuntOptions {
+            progress: Some(Arc::new(move |done, _, _| counted.set_position(done))),
+            ..options.clone()
+        };
+        let entry = hunt(flaw, ranges, max_seeds, &options);
+        bar.finish_and_clear();
+        if !json {
+            tell(&entry, out)?;
+            out.flush()?;
+        }
+        entries.push(entry);
+    }
+    if json {
+        out.json(&entries)?;
+    }
+    Ok(entries)
+}
+
+fn tell(entry: &ZooEntry, out: &mut Out) -> Result<(), Failure> {
+    let first = entry.seed.map_or("-".to_owned(), |seed| seed.to_string());
+    let promise = match (&entry.invariant, entry.kind) {
+        (Some(invariant), Some(kind)) => format!("{invariant} ({kind})"),
+        (Some(invariant), None) => invariant.clone(),
+        (None, _) => String::new(),
+    };
+    let missed = if entry.found { String::new() } else { out.paint(Style::Bad, " NOT FOUND") };
+    out.line(format_args!(
+        "{:<34} {:>6} {first:>12} {:>8}  {promise}{missed}",
+        entry.flaw,
+        grouped(entry.seeds),
+        measured(entry.cpu_seconds),
+    ))
+}

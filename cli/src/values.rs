@@ -1,0 +1,219 @@
+//! The values that flags take: ranges of seeds, shards, times, and names that the libraries know.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use wavetank_core::flaw::Flaw;
+use wavetank_sim::plan::FaultKind;
+use wavetank_sim::profile::Profile;
+
+/// A half-open range of seeds: `N` is `0..N`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seeds(pub Range<u64>);
+
+impl FromStr for Seeds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Seeds, String> {
+        let number = |text: &str| {
+            text.replace('_', "").parse::<u64>().map_err(|error| {
+                format!("{text:?} is no seed ({error}); write a number N or a range A..B")
+            })
+        };
+        let range = match text.split_once("..") {
+            None => 0..number(text)?,
+            Some((first, end)) => number(first)?..number(end)?,
+        };
+        if range.is_empty() {
+            return Err("the range is empty; the end is not part of it".to_owned());
+        }
+        Ok(Seeds(range))
+    }
+}
+
+/// The `part`-th of `of` equal parts, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which, 1 to `of`.
+    pub part: u64,
+    /// How many there are.
+    pub of: u64,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Shard, String> {
+        let parts = text
+            .split_once('/')
+            .and_then(|(part, of)| Some(Shard { part: part.parse().ok()?, of: of.parse().ok()? }));
+        parts
+            .filter(|shard| (1..=shard.of).contains(&shard.part))
+            .ok_or_else(|| "write i/n with 1 <= i <= n, as in 2/8".to_owned())
+    }
+}
+
+/// `90s`, `10m`, `1h`, or seconds alone.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = match text.char_indices().find(|(_, c)| !c.is_ascii_digit()) {
+        Some((at, _)) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let factor = match unit {
+        "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3600),
+        _ => None,
+    };
+    let seconds =
+        digits.parse::<u64>().ok().zip(factor).and_then(|(n, factor)| n.checked_mul(factor));
+    match seconds {
+        Some(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
+        Some(0) | None => Err("write a whole number and s, m or h, as in 90s".to_owned()),
+    }
+}
+
+/// Seconds of virtual time with up to six decimals, in microseconds.
+pub fn parse_virtual(text: &str) -> Result<u64, String> {
+    let wrong = || "write seconds of virtual time, as in 31.5".to_owned();
+    let text = text.strip_suffix('s').unwrap_or(text);
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    if part.is_empty() || part.len() > 6 || !part.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let micros: u64 = format!("{part:0<6}").parse().map_err(|_| wrong())?;
+    let whole: u64 = whole.parse().map_err(|_| wrong())?;
+    whole.checked_mul(1_000_000).and_then(|us| us.checked_add(micros)).ok_or_else(wrong)
+}
+
+/// A seed, or the path of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SeedOrPlan {
+    /// A seed of a profile.
+    Seed(u64),
+    /// A file.
+    Plan(PathBuf),
+}
+
+impl FromStr for SeedOrPlan {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<SeedOrPlan, Self::Err> {
+        Ok(match text.parse() {
+            Ok(seed) => SeedOrPlan::Seed(seed),
+            Err(_) => SeedOrPlan::Plan(text.into()),
+        })
+    }
+}
+
+/// A profile by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProfileName(pub Profile);
+
+impl FromStr for ProfileName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ProfileName, String> {
+        let names = Profile::ALL.map(Profile::name);
+        Profile::from_name(text).map(ProfileName).ok_or_else(|| unknown("profile", &names))
+    }
+}
+
+/// A flaw by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlawName(pub Flaw);
+
+impl FromStr for FlawName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<FlawName, String> {
+        let names = Flaw::ALL.map(|flaw| flaw.story().name);
+        Flaw::from_name(text).map(FlawName).ok_or_else(|| unknown("flaw", &names))
+    }
+}
+
+/// Names of kinds of faults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults(pub Vec<String>);
+
+impl FromStr for Faults {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Faults, String> {
+        listed(text, "kind of fault", &FaultKind::NAMES).map(Faults)
+    }
+}
+
+/// Names of workloads, as hunts filter them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workloads(pub Vec<String>);
+
+impl FromStr for Workloads {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Workloads, String> {
+        listed(text, "workload", &["acks=all", "acks=1", "acks=0"]).map(Workloads)
+    }
+}
+
+fn listed(text: &str, what: &str, known: &[&str]) -> Result<Vec<String>, String> {
+    let names = text.split(',').map(str::trim);
+    names
+        .map(
+            |name| {
+                if known.contains(&name) { Ok(name.to_owned()) } else { Err(unknown(what, known)) }
+            },
+        )
+        .collect()
+}
+
+fn unknown(what: &str, known: &[&str]) -> String {
+    format!("there is no such {what}; known: {}", known.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_half_open_and_not_empty() {
+        assert_eq!("1000".parse(), Ok(Seeds(0..1000)));
+        assert_eq!("10_000".parse(), Ok(Seeds(0..10_000)));
+        assert_eq!("5..7".parse(), Ok(Seeds(5..7)));
+        for wrong in ["", "0", "7..7", "7..5", "-3", "a..b", "1..=2"] {
+            assert!(wrong.parse::<Seeds>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn shards_count_from_one() {
+        assert_eq!("3/3".parse(), Ok(Shard { part: 3, of: 3 }));
+        for wrong in ["0/3", "4/3", "1", "1/0", "a/b"] {
+            assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(parse_duration("5"), Ok(Duration::from_secs(5)));
+        assert!(parse_duration("0s").is_err());
+        assert!(parse_duration("10 parsecs").is_err());
+        assert_eq!(parse_virtual("31.5"), Ok(31_500_000));
+        assert_eq!(parse_virtual("31.000001s"), Ok(31_000_001));
+        assert!(parse_virtual("1.").is_err());
+        assert!(parse_virtual("-1").is_err());
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let error = "hubris".parse::<FlawName>().unwrap_err();
+        assert!(error.contains("ack-before-flush"), "{error}");
+        assert!("crash,earthquake".parse::<Faults>().unwrap_err().contains("power_loss"));
+        assert_eq!("crash, pause".parse(), Ok(Faults(vec!["crash".into(), "pause".into()])));
+        assert!("stormy".parse::<ProfileName>().unwrap_err().contains("default"));
+    }
+}

@@ -1,0 +1,160 @@
+//! The command as a script meets it: exit codes, what goes where, the promised field names.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn wavetank(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wavetank")).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Exit code 2, nothing on stdout, and an error with all of these in it.
+fn refused(args: &[&str], parts: &[&str]) {
+    let output = wavetank(args);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
+    assert_eq!(text(&output.stdout), "", "{args:?}");
+    for part in parts {
+        assert!(error.contains(part), "{args:?}: no {part:?} in {error}");
+    }
+}
+
+fn temporary(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder.join(name)
+}
+
+#[test]
+fn every_command_has_help_with_examples() {
+    for command in ["hunt", "replay", "zoo", "scenario", "check", "serve", "report"] {
+        let output = wavetank(&[command, "--help"]);
+        assert_eq!(output.status.code(), Some(0), "{command}");
+        let help = text(&output.stdout);
+        let (_, examples) = help.split_once("Examples:\n").unwrap();
+        assert!(examples.contains(&format!("  wavetank {command} ")), "{help}");
+    }
+}
+
+#[test]
+fn what_cannot_be_done_says_what_why_and_what_to_do() {
+    refused(&["hunt", "--seeds", "5..5"], &["--seeds", "the range is empty"]);
+    refused(&["hunt", "--profile", "stormy"], &["--profile", "known: default"]);
+    refused(&["hunt", "--faults", "earthquake"], &["--faults", "power_loss"]);
+    refused(&["hunt", "--flaw", "hubris"], &["--flaw", "ack-before-flush"]);
+    refused(&["zoo", "hunt", "hubris"], &["ack-before-flush"]);
+    refused(&["replay", "no-such-plan.json"], &["no-such-plan.json", "--save-plan"]);
+    refused(&["scenario", "show", "happy-end"], &["happy-end", "kip-101"]);
+    refused(&["check", "no-such-file", "--model", "log"], &["no-such-file"]);
+    refused(&["report", "--results", "no-such-folder"], &["no-such-folder", "ci/record"]);
+    refused(&["serve", "--config", "no-such.toml"], &["no-such.toml"]);
+    let plan = temporary("misspelt.json");
+    std::fs::write(&plan, r#"{"version": 1, "sneed": 3}"#).unwrap();
+    refused(&["replay", plan.to_str().unwrap()], &["misspelt.json", "sneed"]);
+}
+
+#[test]
+fn a_hunt_in_json_has_the_promised_fields_and_stdout_holds_nothing_else() {
+    let output = wavetank(&["hunt", "--seeds", "2", "--json", "-"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["seeds"], 2);
+    for name in [
+        "violations",
+        "weak_seeds",
+        "virtual_seconds",
+        "wall_seconds",
+        "cpu_seconds",
+        "events",
+        "operations",
+        "faults",
+        "marks",
+    ] {
+        assert!(!report[name].is_null(), "{name} is missing");
+    }
+    assert_eq!(text(&output.stderr), "", "no progress bar where there is no terminal");
+}
+
+#[test]
+fn a_hunt_and_the_replays_of_its_seeds_have_the_same_fingerprint() {
+    let hunt = wavetank(&["hunt", "--seeds", "7..9", "--json", "-"]);
+    let hunt: Value = serde_json::from_slice(&hunt.stdout).unwrap();
+    let replays = ["7", "8"].map(|seed| {
+        let replay: Value =
+            serde_json::from_slice(&wavetank(&["replay", seed, "--json"]).stdout).unwrap();
+        for name in ["seed", "violations", "virtual_seconds", "events", "operations"] {
+            assert!(!replay[name].is_null(), "{name} is missing");
+        }
+        u64::from_str_radix(replay["fingerprint"].as_str().unwrap(), 16).unwrap()
+    });
+    assert_eq!(hunt["fingerprint"], format!("{:016x}", replays[0] ^ replays[1]));
+}
+
+#[test]
+fn a_flaw_that_is_found_exits_with_1_and_names_the_replay() {
+    let output = wavetank(&["zoo", "hunt", "ack-at-leader-append", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let zoo: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let seed = zoo[0]["seed"].as_u64().unwrap();
+    for name in ["flaw", "source", "found", "seeds", "cpu_seconds", "invariant"] {
+        assert!(!zoo[0][name].is_null(), "{name} is missing");
+    }
+    let seeds = format!("{seed}..{}", seed + 1);
+    let output = wavetank(&["hunt", "--seeds", &seeds, "--flaw", "ack-at-leader-append"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stdout);
+    assert!(
+        told.contains(&format!("wavetank replay {seed} --flaw ack-at-leader-append")),
+        "{told}"
+    );
+    assert!(!told.contains('\x1b'), "no colours where there is no terminal");
+}
+
+#[test]
+fn a_saved_plan_is_the_seeds_run() {
+    let plan = temporary("plan.json");
+    let plan = plan.to_str().unwrap();
+    assert_eq!(wavetank(&["replay", "3", "--save-plan", plan]).status.code(), Some(0));
+    let (seed, saved) = (wavetank(&["replay", "3"]), wavetank(&["replay", plan]));
+    assert_eq!(text(&seed.stdout), text(&saved.stdout));
+    assert_eq!(saved.status.code(), Some(0));
+}
+
+#[test]
+fn a_saved_history_is_judged_valid() {
+    let history = temporary("history.jsonl");
+    let history = history.to_str().unwrap();
+    let replay = wavetank(&["replay", "3", "--history", history]);
+    assert_eq!(replay.status.code(), Some(0), "{}", text(&replay.stderr));
+    let check = wavetank(&["check", history, "--model", "log", "--complete", "--json"]);
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check.stdout));
+    let verdict: Value = serde_json::from_slice(&check.stdout).unwrap();
+    assert_eq!(verdict["valid"], true);
+    assert!(verdict["operations"].as_u64().unwrap() > 0);
+    for name in ["seconds", "anomalies"] {
+        assert!(!verdict[name].is_null(), "{name} is missing");
+    }
+}
+
+#[test]
+fn a_history_with_a_lost_write_is_not_valid() {
+    let history = temporary("lost.jsonl");
+    std::fs::write(
+        &history,
+        concat!(
+            r#"{"type":"invoke","f":"send","process":1,"time":1,"op":0,"partition":"p-0","value":7}"#,
+            "\n",
+            r#"{"type":"ok","f":"send","process":1,"time":2,"op":0,"offset":0}"#,
+            "\n",
+        ),
+    )
+    .unwrap();
+    let check = wavetank(&["check", history.to_str().unwrap(), "--model", "log", "--complete"]);
+    assert_eq!(check.status.code(), Some(1));
+    assert!(text(&check.stdout).contains("unseen"), "{}", text(&check.stdout));
+}

@@ -1,0 +1,153 @@
+//! The file of a scenario: TOML, read strictly.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::Value;
+use wavetank_sim::plan::Plan;
+
+/// A story that runs.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The file's name without its ending.
+    pub name: String,
+    /// One line.
+    pub title: String,
+    /// Where history met it.
+    pub source: String,
+    /// What happens and why, in a few paragraphs.
+    pub story: String,
+    /// The runs, in the order in which they are told.
+    pub variants: Vec<Variant>,
+}
+
+/// One run of a scenario.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// What is different in it.
+    pub name: String,
+    /// The scenario's plan with the variant's changes.
+    pub plan: Plan,
+    /// What must come of it.
+    pub expect: Expectation,
+}
+
+/// What must come of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expectation {
+    /// The invariants that break, all and only these; none means that everything holds.
+    pub violated: Vec<String>,
+    /// Are records lost that were acknowledged with acks=0 or 1, which breaks no promise?
+    pub loses_weakly_acked: bool,
+    /// Marks that are reached.
+    #[serde(default)]
+    pub reached: Vec<String>,
+    /// Marks that are not.
+    #[serde(default)]
+    pub not_reached: Vec<String>,
+}
+
+/// Why a file is no scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScenarioError {
+    name: String,
+    why: String,
+}
+
+impl fmt::Display for ScenarioError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "scenario {}: {}", self.name, self.why)
+    }
+}
+
+impl std::error::Error for ScenarioError {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    title: String,
+    source: String,
+    story: String,
+    variant: Vec<VariantEntry>,
+    plan: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VariantEntry {
+    name: String,
+    /// JSON pointers into the plan, and what stands there in this variant.
+    #[serde(default)]
+    change: BTreeMap<String, Value>,
+    expect: Expectation,
+}
+
+impl Scenario {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Says what is missing, unknown or impossible, and where.
+    pub fn parse(name: &str, text: &str) -> Result<Scenario, ScenarioError> {
+        let wrong = |why: String| ScenarioError { name: name.to_owned(), why };
+        let file: File = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        if file.variant.is_empty() {
+            return Err(wrong("has no [[variant]], so nothing would run".to_owned()));
+        }
+        let variants = file.variant.into_iter().map(|entry| {
+            let mut plan = file.plan.clone();
+            for (pointer, value) in entry.change {
+                let place = plan.pointer_mut(&pointer).ok_or_else(|| {
+                    wrong(format!("variant {:?}: the plan has no {pointer}", entry.name))
+                })?;
+                *place = value;
+            }
+            let plan = Plan::from_json(&plan.to_string())
+                .map_err(|error| wrong(format!("variant {:?}: {error}", entry.name)))?;
+            Ok(Variant { name: entry.name, plan, expect: entry.expect })
+        });
+        Ok(Scenario {
+            name: name.to_owned(),
+            title: file.title,
+            source: file.source,
+            story: file.story,
+            variants: variants.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(change: &str, rest: &str) -> Result<Scenario, ScenarioError> {
+        let plan = wavetank_sim::profile::Profile::Calm.draw(1);
+        let plan: toml::Value = toml::Value::try_from(plan).unwrap();
+        let mut table = toml::Table::new();
+        table.insert("plan".to_owned(), plan);
+        Scenario::parse(
+            "sample",
+            &format!(
+                "title = 'a'\nsource = 'b'\nstory = 'c'\n{rest}\n[[variant]]\nname = 'one'\n\
+                 [variant.change]\n{change}\n[variant.expect]\nviolated = []\n\
+                 loses_weakly_acked = false\n{table}"
+            ),
+        )
+    }
+
+    #[test]
+    fn a_variant_changes_the_plan_where_it_says() {
+        let scenario = file("'/seed' = 77\n'/flaws' = ['ack-before-flush']", "").unwrap();
+        assert_eq!(scenario.variants[0].plan.seed, 77);
+        assert_eq!(scenario.variants[0].plan.flaws, ["ack-before-flush"]);
+    }
+
+    #[test]
+    fn what_is_unknown_or_impossible_is_refused_with_its_place() {
+        let why = |change: &str, rest: &str| file(change, rest).unwrap_err().to_string();
+        assert!(why("'/sneed' = 1", "").contains("the plan has no /sneed"));
+        assert!(why("'/flaws' = ['hubris']", "").contains("variant \"one\": "));
+        assert!(why("", "colour = 'red'").contains("unknown field `colour`"));
+    }
+}
