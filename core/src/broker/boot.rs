@@ -5,7 +5,7 @@
 //! removed durably, then the metadata log and all partition logs are recovered, then the node
 //! registers ([`super::lifecycle`]).
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -52,6 +52,9 @@ struct Opening {
     /// Known when the partition is being created; read from `partition.metadata` otherwise.
     topic_id: Option<TopicId>,
     file: AtomicFile,
+    /// `partition.metadata` is durable, but the recovery-point checkpoint still names the
+    /// partition's predecessor.
+    held: bool,
 }
 
 /// The root directory and the partitions that are being opened.
@@ -74,6 +77,10 @@ pub struct Boot {
     checkpoint_timer: Monotonic,
     /// What the checkpoints said last, so that they are written only when that changed.
     written: (Bytes, Bytes),
+    /// The recovery points in what was written last.
+    submitted: Vec<(PartitionId, Offset)>,
+    /// Partitions, by directory name, that the checkpoint on disk may have a recovery point of.
+    vouched: BTreeSet<String>,
 }
 
 impl Default for Boot {
@@ -94,6 +101,8 @@ impl Default for Boot {
             quorum_ready: false,
             checkpoint_timer: Monotonic(0),
             written: (Bytes::new(), Bytes::new()),
+            submitted: Vec::new(),
+            vouched: BTreeSet::new(),
         }
     }
 }
@@ -171,11 +180,18 @@ impl Broker {
             // A hint, never truth: without it high watermarks start at the log's start.
             boot.known_high_watermarks = known_offsets(SmallFile::HighWatermarks, &bytes);
             return self.loaded_one(env);
-        } else if let Some(AtomicFileEvent::Loaded(bytes)) = boot.recovery_points.on_disk(done, env)
-        {
-            // A hint, never truth: without it every segment is checked.
-            boot.known_recovery_points = known_offsets(SmallFile::RecoveryPoints, &bytes);
-            return self.loaded_one(env);
+        } else if let Some(event) = boot.recovery_points.on_disk(done, env) {
+            match event {
+                AtomicFileEvent::Loaded(bytes) => {
+                    // A hint, never truth: without it every segment is checked.
+                    boot.known_recovery_points = known_offsets(SmallFile::RecoveryPoints, &bytes);
+                    let names = boot.known_recovery_points.keys();
+                    boot.vouched = names.map(|(topic, index)| dir_name(topic, *index)).collect();
+                    self.loaded_one(env);
+                }
+                AtomicFileEvent::Durable(version) => self.on_recovery_points(version, env),
+            }
+            return;
         }
         if self.boot.phase == Phase::Reading && self.boot.to_read == 0 {
             self.check_identity(env);
@@ -293,7 +309,7 @@ impl Broker {
         let dir = DirId::of_partition(id);
         env.open_dir(dir, &dir_name(&topic, partition));
         let file = AtomicFile::new(dir, SmallFile::PartitionMetadata);
-        self.boot.opening.insert(id, Opening { topic, partition, topic_id, file });
+        self.boot.opening.insert(id, Opening { topic, partition, topic_id, file, held: false });
     }
 
     /// A completion in the directory of a partition that is being opened.
@@ -321,7 +337,7 @@ impl Broker {
         }
         match opening.file.on_disk(done, env) {
             None => {}
-            Some(AtomicFileEvent::Durable(_)) => self.host(id, env),
+            Some(AtomicFileEvent::Durable(_)) => self.host_created(id, env),
             Some(AtomicFileEvent::Loaded(bytes)) => {
                 match checkpoint::parse_partition_metadata(&bytes) {
                     Ok(topic_id) => {
@@ -415,8 +431,45 @@ impl Broker {
         }
         if recovery_points != self.boot.written.1 {
             self.boot.recovery_points.write(recovery_points.clone(), env);
+            self.boot.submitted.clear();
+            for partition in self.hosted.iter_mut() {
+                let point = partition.recovery_point();
+                partition.on_checkpoint_submitted(point);
+                self.boot.submitted.push((partition.id(), point));
+                self.boot.vouched.insert(partition.dir_name());
+            }
         }
         self.boot.written = (high_watermarks, recovery_points);
+    }
+
+    /// The recovery points of this version are durable.
+    fn on_recovery_points(&mut self, version: u64, env: &mut dyn Env) {
+        if version < self.boot.recovery_points.version() {
+            return;
+        }
+        self.boot.vouched.clear();
+        for (id, point) in &self.boot.submitted {
+            if let Some(partition) = self.hosted.get_mut(*id) {
+                self.boot.vouched.insert(partition.dir_name());
+                partition.on_checkpoint_durable(*point, env, &mut self.facts);
+            }
+        }
+        let held = self.boot.opening.iter().filter(|(_, opening)| opening.held);
+        for id in held.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.host_created(id, env);
+        }
+    }
+
+    /// A partition's `partition.metadata` is durable. A recovery point that its predecessor of the
+    /// same name left in the checkpoint would vouch for what this log never had; so that goes first.
+    fn host_created(&mut self, id: PartitionId, env: &mut dyn Env) {
+        let Some(opening) = self.boot.opening.get_mut(&id) else { return };
+        opening.held = self.boot.vouched.contains(&dir_name(&opening.topic, opening.partition));
+        if opening.held {
+            self.write_checkpoints(env);
+        } else {
+            self.host(id, env);
+        }
     }
 
     /// Whether no checkpoint is being written.
@@ -435,10 +488,6 @@ fn known_offsets(file: SmallFile, bytes: &Bytes) -> BTreeMap<(String, i32), Offs
     lines.into_iter().map(|line| ((line.topic, line.partition), line.offset)).collect()
 }
 
-fn recovery_point(partition: &Partition) -> Offset {
-    partition.log().recovery_point(partition.high_watermark())
-}
-
 fn checkpoints(hosted: &Hosted) -> (Bytes, Bytes) {
     let line = |partition: &Partition, offset: Offset| PartitionOffset {
         topic: partition.topic().into(),
@@ -448,7 +497,7 @@ fn checkpoints(hosted: &Hosted) -> (Bytes, Bytes) {
     let high_watermarks: Vec<_> =
         hosted.iter().map(|partition| line(partition, partition.high_watermark())).collect();
     let recovery_points: Vec<_> =
-        hosted.iter().map(|partition| line(partition, recovery_point(partition))).collect();
+        hosted.iter().map(|partition| line(partition, partition.recovery_point())).collect();
     let encode = |lines: &[PartitionOffset]| checkpoint::format_offsets(lines.iter());
     (encode(&high_watermarks), encode(&recovery_points))
 }

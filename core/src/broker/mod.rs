@@ -199,6 +199,7 @@ impl Broker {
                 self.fetch_wanted = true;
                 self.fetches.on_changed(id, &self.hosted, &self.image, env);
             }
+            Fact::CutBelowRecoveryPoint(_) => self.write_checkpoints(env),
             Fact::HighWatermarkAdvanced(id) => {
                 self.fetches.on_changed(id, &self.hosted, &self.image, env);
             }

@@ -37,6 +37,8 @@ pub enum Flaw {
     /// An answer to a pre-vote that names the leader which the asker lost sight of sends it back to
     /// following that leader.
     LostLeaderIsNews,
+    /// A log is cut although the recovery-point checkpoint still vouches for what goes.
+    CutBelowRecoveryPoint,
 }
 
 /// What the zoo tells about a flaw.
@@ -52,7 +54,7 @@ pub struct Story {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Flaw; 11] = [
+    pub const ALL: [Flaw; 12] = [
         Flaw::TruncateToHighWatermark,
         Flaw::UnknownEpochAnsweredWithNext,
         Flaw::AckAtLeaderAppend,
@@ -64,6 +66,7 @@ impl Flaw {
         Flaw::TornTailAccepted,
         Flaw::FailedSyncRetried,
         Flaw::LostLeaderIsNews,
+        Flaw::CutBelowRecoveryPoint,
     ];
 
     /// Its name, source and story.
@@ -140,6 +143,13 @@ impl Flaw {
                 story: "Two followers lose their leader. Each grants the other's pre-vote, and each \
                         grant names the dead leader, which the asker takes for news: it follows \
                         that leader again and drops the grant. Nobody is ever elected.",
+            },
+            Flaw::CutBelowRecoveryPoint => Story {
+                name: "cut-below-recovery-point",
+                source: "found by the tank in this broker; Kafka's LogManager.truncateTo",
+                story: "A follower cuts below its checkpointed recovery point, because a new leader's \
+                        log parts there, and loses power before the checkpoint says less. At start \
+                        its log ends where the checkpoint vouches for more: it refuses to start.",
             },
         }
     }

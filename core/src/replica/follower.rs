@@ -36,7 +36,9 @@ impl Partition {
     /// the fetch offset is the acknowledgement, and under flush-before-ack it must not run ahead
     /// of the disk.
     pub fn may_fetch(&self) -> bool {
-        self.log.is_ready() && self.log.counted_end() >= self.log.log_end()
+        self.log.is_ready()
+            && self.pending_cut.is_none()
+            && self.log.counted_end() >= self.log.log_end()
     }
 
     /// This partition's part of the next fetch.
@@ -64,17 +66,18 @@ impl Partition {
         facts: &mut Vec<Fact>,
     ) -> AfterFetch {
         let follows = matches!(&self.role, Role::Follower { epoch: ours, .. } if *ours == epoch);
-        if !follows || !self.log.is_ready() || self.log.log_end() != fetch_offset {
+        let ready = self.log.is_ready() && self.pending_cut.is_none();
+        if !follows || !ready || self.log.log_end() != fetch_offset {
             return AfterFetch::Continue;
         }
         match response.error {
             ErrorCode::None => {}
-            ErrorCode::OffsetOutOfRange => return self.on_out_of_range(&response, env),
+            ErrorCode::OffsetOutOfRange => return self.on_out_of_range(&response, env, facts),
             _ => return AfterFetch::BackOff,
         }
         if let Some(diverging) = response.diverging_epoch {
             // Neither records nor high watermark of such an answer count (KAFKA-14704).
-            return self.on_diverging(diverging, env);
+            return self.on_diverging(diverging, env, facts);
         }
         let first = self.log.log_end();
         for batch in response.records {
@@ -102,7 +105,12 @@ impl Partition {
 
     /// Cuts to where our log and the leader's part. If we never had the epoch that it names, we
     /// cut to the end of our largest smaller one and ask again with that (KIP-279).
-    fn on_diverging(&mut self, leaders: EpochEndOffset, env: &mut dyn Env) -> AfterFetch {
+    fn on_diverging(
+        &mut self,
+        leaders: EpochEndOffset,
+        env: &mut dyn Env,
+        facts: &mut Vec<Fact>,
+    ) -> AfterFetch {
         let log_end = self.log.log_end();
         let ours = self.log.epochs().end_offset_for(leaders.epoch, log_end);
         let to = match ours {
@@ -110,7 +118,7 @@ impl Partition {
             Some(ours) => ours.end_offset,
             None => leaders.end_offset,
         };
-        self.truncate(to.min(log_end), TruncationReason::Diverging, env);
+        self.truncate(to.min(log_end), TruncationReason::Diverging, env, facts);
         AfterFetch::Continue
     }
 
@@ -118,6 +126,7 @@ impl Partition {
         &mut self,
         response: &FetchPartitionResponse,
         env: &mut dyn Env,
+        facts: &mut Vec<Fact>,
     ) -> AfterFetch {
         if response.log_start_offset > self.log.log_end() {
             // Everything that we have was deleted at the leader.
@@ -128,7 +137,7 @@ impl Partition {
             && self.log.log_end() > response.high_watermark
         {
             let reason = TruncationReason::LeaderEndsBefore;
-            self.truncate(response.high_watermark, reason, env);
+            self.truncate(response.high_watermark, reason, env, facts);
         } else {
             return AfterFetch::BackOff;
         }

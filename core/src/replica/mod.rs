@@ -39,6 +39,9 @@ pub enum Fact {
     LogEndAdvanced(PartitionId),
     /// More can be read by consumers.
     HighWatermarkAdvanced(PartitionId),
+    /// The log is to be cut below what the recovery-point checkpoint says; that has to be lowered
+    /// durably first.
+    CutBelowRecoveryPoint(PartitionId),
     /// A parked produce has what it waited for (or an error).
     ProduceReached(PartitionId, ReplyTo, Offset, ErrorCode),
     /// The leader wants another ISR.
@@ -83,6 +86,10 @@ pub struct Partition {
     registration: PartitionRegistration,
     /// A registration that waits for the log to be ready.
     target: Option<PartitionRegistration>,
+    /// The highest recovery point that the checkpoint on disk may say.
+    checkpointed: Offset,
+    /// A cut that waits for the checkpoint to say less.
+    pending_cut: Option<(Offset, TruncationReason)>,
 }
 
 impl Partition {
@@ -115,6 +122,8 @@ impl Partition {
             role: Role::None,
             registration: PartitionRegistration::default(),
             target: None,
+            checkpointed: recovery.recovery_point,
+            pending_cut: None,
         }
     }
 
@@ -227,6 +236,10 @@ impl Partition {
         }
         self.target = None;
         let same_epoch = registration.leader_epoch == self.leader_epoch();
+        if !same_epoch {
+            // Where to cut was worked out against the leader of another epoch.
+            self.pending_cut = None;
+        }
         self.registration = registration.clone();
         let leads = registration.leader == Some(self.me);
         match &mut self.role {
@@ -249,7 +262,7 @@ impl Partition {
                 if leads {
                     self.become_leader(env);
                 } else {
-                    self.become_follower(env);
+                    self.become_follower(env, facts);
                 }
                 facts.push(Fact::RoleChanged(self.id));
             }
@@ -311,7 +324,7 @@ impl Partition {
         self.role = Role::Leader(leader);
     }
 
-    fn become_follower(&mut self, env: &mut dyn Env) {
+    fn become_follower(&mut self, env: &mut dyn Env, facts: &mut Vec<Fact>) {
         let registration = &self.registration;
         let (leader, epoch) = (registration.leader, registration.leader_epoch);
         self.role = Role::Follower { leader, epoch };
@@ -324,7 +337,7 @@ impl Partition {
         });
         // A follower keeps its log until a leader tells where the two diverge (KIP-101).
         if self.flaws.has(Flaw::TruncateToHighWatermark) {
-            self.truncate(self.high_watermark, TruncationReason::OwnHighWatermark, env);
+            self.truncate(self.high_watermark, TruncationReason::OwnHighWatermark, env, facts);
         }
     }
 
@@ -626,7 +639,57 @@ impl Partition {
         Err(error)
     }
 
-    fn truncate(&mut self, to: Offset, reason: TruncationReason, env: &mut dyn Env) {
+    /// What the recovery-point checkpoint should say: below it, the log's content is durable and
+    /// stays.
+    pub fn recovery_point(&self) -> Offset {
+        let point = self.log.recovery_point(self.high_watermark);
+        self.pending_cut.map_or(point, |(to, _)| point.min(to))
+    }
+
+    /// A checkpoint with this recovery point is being written: until it is durable, the disk may
+    /// say this or what it said before.
+    pub fn on_checkpoint_submitted(&mut self, point: Offset) {
+        self.checkpointed = self.checkpointed.max(point);
+    }
+
+    /// A checkpoint with this recovery point is durable, and no newer one is on its way.
+    pub fn on_checkpoint_durable(
+        &mut self,
+        point: Offset,
+        env: &mut dyn Env,
+        facts: &mut Vec<Fact>,
+    ) {
+        self.checkpointed = point;
+        if let Some((to, reason)) = self.pending_cut
+            && to >= point
+            && self.log.is_ready()
+        {
+            self.pending_cut = None;
+            self.cut(to, reason, env);
+            facts.push(Fact::LogEndAdvanced(self.id));
+        }
+    }
+
+    /// Cuts the log; if the checkpoint on disk vouches for what goes, only once it no longer does:
+    /// after a crash in between, recovery would take the missing or the rewritten tail for damage
+    /// (Kafka's `LogManager.truncateTo` lowers the recovery point at once, too).
+    fn truncate(
+        &mut self,
+        to: Offset,
+        reason: TruncationReason,
+        env: &mut dyn Env,
+        facts: &mut Vec<Fact>,
+    ) {
+        let vouched = to < self.checkpointed && !self.flaws.has(Flaw::CutBelowRecoveryPoint);
+        if vouched && to < self.log.log_end() {
+            self.pending_cut = Some((to, reason));
+            facts.push(Fact::CutBelowRecoveryPoint(self.id));
+        } else {
+            self.cut(to, reason, env);
+        }
+    }
+
+    fn cut(&mut self, to: Offset, reason: TruncationReason, env: &mut dyn Env) {
         self.log.truncate_to(to, reason, env);
         self.high_watermark = self.high_watermark.min(self.log.log_end());
     }
