@@ -18,6 +18,9 @@ use crate::net::NetLimits;
 /// The node that `serve` runs when it is given no file.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:9092";
 
+/// `broker.heartbeat.interval.ms` of a node that is its only voter, unless it is given.
+const ALONE_HEARTBEAT: Duration = Duration::from_millis(100);
+
 /// Everything that a node is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
@@ -139,7 +142,10 @@ impl ServerConfig {
             "controller.quorum.retry.backoff.ms" => {
                 node.quorum.retry_backoff = millis(key, value)?;
             }
-            "broker.heartbeat.interval.ms" => node.heartbeat_interval = millis(key, value)?,
+            "broker.heartbeat.interval.ms" => {
+                node.heartbeat_interval = millis(key, value)?;
+                given.heartbeat = true;
+            }
             "broker.session.timeout.ms" => node.session_timeout = millis(key, value)?,
             "replica.lag.time.max.ms" => node.replica_lag_time_max = millis(key, value)?,
             "replica.fetch.wait.max.ms" => node.replica_fetch_wait_max = millis(key, value)?,
@@ -208,6 +214,11 @@ impl ServerConfig {
         let quorum = Some("controller.quorum.voters");
         if self.voters.is_empty() {
             self.node.voters = vec![self.node.node];
+            if !given.heartbeat {
+                // A node alone talks to itself, and should neither start nor stop at the pace that
+                // spares a network.
+                self.node.heartbeat_interval = ALONE_HEARTBEAT;
+            }
         } else if !given.node_id {
             return Err((
                 quorum,
@@ -277,6 +288,7 @@ impl ServerConfig {
 #[derive(Default)]
 struct Given {
     node_id: bool,
+    heartbeat: bool,
     /// (broker, controller)
     roles: Option<(bool, bool)>,
 }

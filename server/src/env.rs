@@ -131,7 +131,7 @@ impl Random for TokioEnv {
             return bits;
         }
         // Fixed-point scaling; its bias is below bound / 2^64.
-        (u128::from(bits) * u128::from(bound) >> 64) as u64
+        ((u128::from(bits) * u128::from(bound)) >> 64) as u64
     }
 }
 

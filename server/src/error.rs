@@ -106,20 +106,7 @@ impl fmt::Display for ServeError {
                 )
             }
             ServeError::Listen { address, error } => {
-                write!(f, "cannot listen on {address}: {error}. ")?;
-                f.write_str(match error.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        "Another process has the port; stop it, or give another address with \
-                         --listen or listeners (port 0 takes any free one)"
-                    }
-                    io::ErrorKind::AddrNotAvailable => {
-                        "No interface of this machine has that address; see --listen or listeners"
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        "Ports below 1024 need privileges; give another with --listen or listeners"
-                    }
-                    _ => "Give another address with --listen or listeners",
-                })
+                write!(f, "cannot listen on {address}: {error}. {}", listen_advice(error))
             }
             ServeError::Start(error) => write!(
                 f,
@@ -155,6 +142,23 @@ impl fmt::Display for ServeError {
                  acknowledged is recovered at the next start",
             ),
         }
+    }
+}
+
+/// What to do about an address that cannot be listened on.
+fn listen_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "Another process has the port; stop it, or give another address with --listen or \
+             listeners (port 0 takes any free one)"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "No interface of this machine has that address; see --listen or listeners"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "Ports below 1024 need privileges; give another with --listen or listeners"
+        }
+        _ => "Give another address with --listen or listeners",
     }
 }
 

@@ -334,3 +334,33 @@ fn a_batch_that_is_none_is_refused() {
     assert_eq!(response.topics[0].partitions[0].error, ErrorCode::CorruptMessage);
     assert_eq!(produce(&mut client, &topic, -1, "y").base_offset, Offset(0));
 }
+
+#[test]
+fn idle_connections_are_closed() {
+    let node = Node::start(&["connections.max.idle.ms = 300"]);
+    let silent = TcpStream::connect(node.address()).expect("it listens");
+    let mut slow = TcpStream::connect(node.address()).expect("it listens");
+    slow.write_all(b"\0\0\0\x0a\0").expect("sent");
+    assert!(closed(silent) && closed(slow));
+    let mut client = node.client();
+    client.until_leader("t");
+    std::thread::sleep(Duration::from_millis(600));
+    // The node's connections to itself were idle, too, and come back.
+    let mut client = node.client();
+    client.until_leader("another");
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let mut node = Node::start(&[]);
+    // A graceful stop takes a heartbeat and several syncs; the second signal is there long before.
+    assert_eq!(node.terminate_by(&["TERM", "INT"]), Some(130));
+}
+
+#[test]
+fn a_bug_ends_the_process() {
+    let (code, text) = common::refusal(&["--bug"]);
+    assert_eq!(code, None, "ended by a signal (abort)");
+    assert!(text.contains("the disk thread met a bug"), "{text}");
+    assert!(text.contains("must start at the end of the file"), "{text}");
+}

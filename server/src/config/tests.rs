@@ -1,3 +1,5 @@
+//! Files that are right, and each mistake with the line and the words that it must be told in.
+
 use super::*;
 
 const THREE: &str = r#"

@@ -50,6 +50,8 @@ pub(super) struct Directory {
     /// Files with a sync to do, and the generation that asked last.
     pending: BTreeMap<FileKind, (FileId, u32)>,
     counter: Arc<OpenFiles>,
+    /// Removed and not opened again.
+    removed: bool,
 }
 
 impl Drop for Directory {
@@ -82,10 +84,16 @@ impl Directory {
             failed: BTreeMap::new(),
             pending: BTreeMap::new(),
             counter,
+            removed: false,
         }
     }
 
-    /// Nothing to do and nothing open?
+    /// Is there nothing left to remember of it?
+    pub(super) fn is_gone(&self) -> bool {
+        self.removed && self.is_idle()
+    }
+
+    /// Nothing to do?
     pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.pending.is_empty()
     }
@@ -122,10 +130,13 @@ impl Directory {
 
     fn execute(&mut self, op: DiskOp, done: &mut Vec<DiskDone>) {
         match op {
-            DiskOp::OpenDir { dir, name: _ } => match self.open_and_list() {
-                Ok((files, dirs)) => done.push(DiskDone::Listed { dir, files, dirs }),
-                Err(error) => self.fail(whole(dir), DiskOpKind::OpenDir, &error, done),
-            },
+            DiskOp::OpenDir { dir, name: _ } => {
+                self.removed = false;
+                match self.open_and_list() {
+                    Ok((files, dirs)) => done.push(DiskDone::Listed { dir, files, dirs }),
+                    Err(error) => self.fail(whole(dir), DiskOpKind::OpenDir, &error, done),
+                }
+            }
             DiskOp::Create { file, generation: _ } => {
                 self.failed.remove(&file.kind);
                 if let Err(error) = self.create(file.kind) {
@@ -177,6 +188,7 @@ impl Directory {
             },
             DiskOp::RemoveDir { dir } => {
                 self.forget_all();
+                self.removed = true;
                 if let Err(error) = self.remove_durably() {
                     self.fail(whole(dir), DiskOpKind::Namespace, &error, done);
                 }
@@ -447,3 +459,6 @@ fn write_all_vectored(file: &mut File, parts: &[Bytes]) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

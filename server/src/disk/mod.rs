@@ -191,6 +191,10 @@ impl State {
         self.slow -= usize::from(slow);
         let lane = self.lanes.get_mut(&name).expect("a lane in work exists");
         directory.queue.append(&mut lane.incoming);
+        if directory.is_gone() {
+            self.lanes.remove(&name);
+            return;
+        }
         let idle = directory.is_idle();
         lane.directory = Some(directory);
         if !idle {
@@ -226,5 +230,65 @@ fn work(shared: &Shared) {
         if !state.ready.is_empty() {
             shared.work.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wavetank_core::env::{FileId, FileKind};
+
+    fn open_files() -> Arc<OpenFiles> {
+        Arc::new(OpenFiles { open: AtomicUsize::new(0), wanted_at_most: 10 })
+    }
+
+    #[test]
+    fn one_thread_never_waits_for_the_device() {
+        let mut state = State::default();
+        let dir = DirId(2);
+        let kind = FileKind::LeaderEpochs;
+        let slow = DiskOp::SyncDir { dir, by: kind, serial: 1 };
+        let fast = DiskOp::Unlink { file: FileId { dir, kind } };
+        let root: Arc<Path> = Arc::from(Path::new("/nonexistent"));
+        let all = [("a", &slow), ("b", &slow), ("c", &slow), ("d", &slow), ("e", &fast)];
+        for (name, op) in all {
+            let name: Arc<str> = Arc::from(name);
+            let mut directory = Directory::new(Arc::clone(&root), &name, open_files());
+            directory.queue.push_back(op.clone());
+            let lane = Lane { directory: Some(directory), incoming: VecDeque::new() };
+            state.lanes.insert(Arc::clone(&name), lane);
+            state.ready.push_back(name);
+        }
+        let mut taken = Vec::new();
+        while let Some((name, directory, slow)) = state.pick() {
+            taken.push((name, directory, slow));
+        }
+        let names: Vec<&str> = taken.iter().map(|(name, ..)| &**name).collect();
+        assert_eq!(names, ["a", "b", "c", "e"], "d would be the fourth to wait");
+        let (name, mut directory, slow) = taken.remove(0);
+        directory.queue.clear();
+        state.put_back(name, directory, slow);
+        assert_eq!(state.pick().map(|(name, ..)| name).as_deref(), Some("d"));
+    }
+
+    #[test]
+    fn removed_directories_are_forgotten() {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let data = DataDir::open(temporary.path()).expect("it is ours");
+        let (inbox, events) = std::sync::mpsc::channel();
+        let mut pool = DiskPool::start(&data, inbox).expect("threads");
+        for round in 0..20 {
+            let dir = DirId(2 + round);
+            let open = DiskOp::OpenDir { dir, name: format!("t-{}", round % 2) };
+            pool.submit([open, DiskOp::RemoveDir { dir }]);
+        }
+        pool.submit([DiskOp::OpenDir { dir: DirId::ROOT, name: String::new() }]);
+        for _ in 0..21 {
+            events.recv().expect("a listing");
+        }
+        let shared = Arc::clone(&pool.shared);
+        drop(pool);
+        let lanes: Vec<String> = shared.lock().lanes.keys().map(|name| name.to_string()).collect();
+        assert_eq!(lanes, [""], "only the root is left");
     }
 }

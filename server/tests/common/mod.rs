@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tempfile::TempDir;
 use wavetank_core::batch::BatchBuilder;
+use wavetank_core::env::{DiskOp, FileId, FileKind};
 use wavetank_core::error_code::ErrorCode;
 use wavetank_core::msg::*;
 use wavetank_core::types::*;
-use wavetank_server::{ServeOptions, serve};
+use wavetank_server::{DataDir, DiskPool, ServeOptions, serve};
 
 const ARGUMENTS: &str = "WAVETANK_TEST_NODE";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What `child_main` runs when this binary was started as a node; otherwise nothing.
 pub fn child_main() {
     let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
+    if arguments == "--bug" {
+        return bug();
+    }
     let mut options = ServeOptions::default();
     let mut arguments = arguments.split('\n').map(String::from);
     while let (Some(flag), Some(value)) = (arguments.next(), arguments.next()) {
@@ -38,6 +42,21 @@ pub fn child_main() {
             std::process::exit(error.exit_code().into());
         }
     }
+}
+
+/// Makes a disk thread break an assertion.
+fn bug() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let data = DataDir::open(data.path()).expect("it is ours");
+    let (inbox, _events) = channel();
+    let mut pool = DiskPool::start(&data, inbox).expect("threads");
+    let file = FileId { dir: DirId::ROOT, kind: FileKind::LeaderEpochs };
+    pool.submit([
+        DiskOp::OpenDir { dir: DirId::ROOT, name: String::new() },
+        DiskOp::Create { file, generation: 0 },
+        DiskOp::Append { file, generation: 0, at: 7, bytes: vec![Bytes::from_static(b"x")] },
+    ]);
+    std::thread::sleep(PATIENCE);
 }
 
 fn spawn(arguments: &[&str], stderr: Stdio) -> Child {
@@ -142,9 +161,16 @@ impl Node {
 
     /// SIGTERM, and its exit code.
     pub fn terminate(&mut self) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").arg(pid).status().expect("kill exists");
-        assert!(sent.success());
+        self.terminate_by(&["TERM"])
+    }
+
+    /// These signals in a row, and its exit code.
+    pub fn terminate_by(&mut self, signals: &[&str]) -> Option<i32> {
+        let pid = self.child.id();
+        let commands: Vec<String> =
+            signals.iter().map(|signal| format!("kill -{signal} {pid}")).collect();
+        let sent = Command::new("sh").args(["-c", &commands.join("; ")]).status();
+        assert!(sent.expect("there is a shell").success());
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
