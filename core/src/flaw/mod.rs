@@ -71,87 +71,7 @@ impl Flaw {
 
     /// Its name, source and story.
     pub fn story(self) -> Story {
-        match self {
-            Flaw::TruncateToHighWatermark => Story {
-                name: "truncate-to-high-watermark",
-                source: "KIP-101 scenario 1, KAFKA-1211",
-                story: "A follower holds an acknowledged record above its own high watermark, which \
-                        lags by one fetch. It restarts, cuts to that mark, and the leader dies \
-                        before it has fetched the record again: it leads without it.",
-            },
-            Flaw::UnknownEpochAnsweredWithNext => Story {
-                name: "unknown-epoch-answered-with-next",
-                source: "KIP-279, KAFKA-6361",
-                story: "After two quick elections a follower's last epoch is one that the leader \
-                        never had. Told where the next epoch starts, it keeps records that are \
-                        not the leader's; logs differ below the high watermark.",
-            },
-            Flaw::AckAtLeaderAppend => Story {
-                name: "ack-at-leader-append",
-                source: "the acks=all contract; Kafka's replication design, 4.7",
-                story: "The leader answers acks=all when it has the record itself. It crashes before \
-                        a follower fetched it, and the acknowledged record is gone.",
-            },
-            Flaw::AckBeforeFlush => Story {
-                name: "ack-before-flush",
-                source: "flush.messages=1; NATS 2.12.1 (Jepsen 2025), Raft section 3.8",
-                story: "A broker that promised to flush first counts what is only in page caches. \
-                        All nodes lose power, and acknowledged records with it.",
-            },
-            Flaw::VoteBeforeDurable => Story {
-                name: "vote-before-durable",
-                source: "Raft section 3.8, KIP-595 quorum-state",
-                story: "A voter grants its vote, answers, loses power before the vote is on disk, and \
-                        grants it again to another candidate of the same epoch: two leaders.",
-            },
-            Flaw::EarlyIsrJoin => Story {
-                name: "early-isr-join",
-                source: "KAFKA-7128",
-                story: "A new leader's high watermark is stale. A follower that has fetched up to \
-                        it, but not to the start of the leader's epoch, joins the ISR, is elected, \
-                        and lacks records that were acknowledged in the epoch before.",
-            },
-            Flaw::LeaderResumesEpoch => Story {
-                name: "leader-resumes-epoch",
-                source: "KAFKA-10527",
-                story: "A leader loses its unflushed tail, restarts and leads on in the same epoch. \
-                        It gives an (offset, epoch) that a follower already holds to another \
-                        record, and nothing can tell the two logs apart.",
-            },
-            Flaw::HighWatermarkByCommittedIsr => Story {
-                name: "high-watermark-by-committed-isr",
-                source: "KIP-497, KAFKA-12686",
-                story: "The controller has accepted an expansion that the leader does not know of \
-                        yet. The leader moves the high watermark without the new member, which is \
-                        then elected and lacks what was acknowledged.",
-            },
-            Flaw::TornTailAccepted => Story {
-                name: "torn-tail-accepted",
-                source: "ALICE (OSDI 2014); Kafka's log recovery",
-                story: "A power loss tears the last write. Recovery believes the batch's length and \
-                        does not check its CRC: half a batch becomes part of the log.",
-            },
-            Flaw::FailedSyncRetried => Story {
-                name: "failed-sync-retried",
-                source: "fsyncgate; Rebello et al., ATC 2020",
-                story: "A sync fails and the kernel marks the pages clean. The broker syncs again, \
-                        hears success, and acknowledges what is nowhere on disk.",
-            },
-            Flaw::LostLeaderIsNews => Story {
-                name: "lost-leader-is-news",
-                source: "found by the tank in this broker; KIP-996",
-                story: "Two followers lose their leader. Each grants the other's pre-vote, and each \
-                        grant names the dead leader, which the asker takes for news: it follows \
-                        that leader again and drops the grant. Nobody is ever elected.",
-            },
-            Flaw::CutBelowRecoveryPoint => Story {
-                name: "cut-below-recovery-point",
-                source: "found by the tank in this broker; Kafka's LogManager.truncateTo",
-                story: "A follower cuts below its checkpointed recovery point, because a new leader's \
-                        log parts there, and loses power before the checkpoint says less. At start \
-                        its log ends where the checkpoint vouches for more: it refuses to start.",
-            },
-        }
+        STORIES[self as usize]
     }
 
     /// The flaw of that name.
@@ -159,6 +79,101 @@ impl Flaw {
         Flaw::ALL.into_iter().find(|flaw| flaw.story().name == name)
     }
 }
+
+/// In the order of the variants.
+const STORIES: [Story; Flaw::ALL.len()] = [
+    // TruncateToHighWatermark
+    Story {
+        name: "truncate-to-high-watermark",
+        source: "KIP-101 scenario 1, KAFKA-1211",
+        story: "A follower holds an acknowledged record above its own high watermark, which \
+                lags by one fetch. It restarts, cuts to that mark, and the leader dies \
+                before it has fetched the record again: it leads without it.",
+    },
+    // UnknownEpochAnsweredWithNext
+    Story {
+        name: "unknown-epoch-answered-with-next",
+        source: "KIP-279, KAFKA-6361",
+        story: "After two quick elections a follower's last epoch is one that the leader \
+                never had. Told where the next epoch starts, it keeps records that are \
+                not the leader's; logs differ below the high watermark.",
+    },
+    // AckAtLeaderAppend
+    Story {
+        name: "ack-at-leader-append",
+        source: "the acks=all contract; Kafka's replication design, 4.7",
+        story: "The leader answers acks=all when it has the record itself. It crashes before \
+                a follower fetched it, and the acknowledged record is gone.",
+    },
+    // AckBeforeFlush
+    Story {
+        name: "ack-before-flush",
+        source: "flush.messages=1; NATS 2.12.1 (Jepsen 2025), Raft section 3.8",
+        story: "A broker that promised to flush first counts what is only in page caches. \
+                All nodes lose power, and acknowledged records with it.",
+    },
+    // VoteBeforeDurable
+    Story {
+        name: "vote-before-durable",
+        source: "Raft section 3.8, KIP-595 quorum-state",
+        story: "A voter grants its vote, answers, loses power before the vote is on disk, and \
+                grants it again to another candidate of the same epoch: two leaders.",
+    },
+    // EarlyIsrJoin
+    Story {
+        name: "early-isr-join",
+        source: "KAFKA-7128",
+        story: "A new leader's high watermark is stale. A follower that has fetched up to \
+                it, but not to the start of the leader's epoch, joins the ISR, is elected, \
+                and lacks records that were acknowledged in the epoch before.",
+    },
+    // LeaderResumesEpoch
+    Story {
+        name: "leader-resumes-epoch",
+        source: "KAFKA-10527",
+        story: "A leader loses its unflushed tail, restarts and leads on in the same epoch. \
+                It gives an (offset, epoch) that a follower already holds to another \
+                record, and nothing can tell the two logs apart.",
+    },
+    // HighWatermarkByCommittedIsr
+    Story {
+        name: "high-watermark-by-committed-isr",
+        source: "KIP-497, KAFKA-12686",
+        story: "The controller has accepted an expansion that the leader does not know of \
+                yet. The leader moves the high watermark without the new member, which is \
+                then elected and lacks what was acknowledged.",
+    },
+    // TornTailAccepted
+    Story {
+        name: "torn-tail-accepted",
+        source: "ALICE (OSDI 2014); Kafka's log recovery",
+        story: "A power loss tears the last write. Recovery believes the batch's length and \
+                does not check its CRC: half a batch becomes part of the log.",
+    },
+    // FailedSyncRetried
+    Story {
+        name: "failed-sync-retried",
+        source: "fsyncgate; Rebello et al., ATC 2020",
+        story: "A sync fails and the kernel marks the pages clean. The broker syncs again, \
+                hears success, and acknowledges what is nowhere on disk.",
+    },
+    // LostLeaderIsNews
+    Story {
+        name: "lost-leader-is-news",
+        source: "found by the tank in this broker; KIP-996",
+        story: "Two followers lose their leader. Each grants the other's pre-vote, and each \
+                grant names the dead leader, which the asker takes for news: it follows \
+                that leader again and drops the grant. Nobody is ever elected.",
+    },
+    // CutBelowRecoveryPoint
+    Story {
+        name: "cut-below-recovery-point",
+        source: "found by the tank in this broker; Kafka's LogManager.truncateTo",
+        story: "A follower cuts below its checkpointed recovery point, because a new leader's \
+                log parts there, and loses power before the checkpoint says less. At start \
+                its log ends where the checkpoint vouches for more: it refuses to start.",
+    },
+];
 
 impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -212,4 +227,20 @@ impl Eq for FlawSet {}
 
 impl core::hash::Hash for FlawSet {
     fn hash<H: core::hash::Hasher>(&self, _: &mut H) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flaw_has_its_own_story() {
+        for (index, flaw) in Flaw::ALL.into_iter().enumerate() {
+            assert_eq!(flaw as usize, index, "ALL and STORIES are in the order of the variants");
+            assert_eq!(Flaw::from_name(flaw.story().name), Some(flaw));
+            // `TornTailAccepted` is "torn-tail-accepted".
+            let variant: alloc::string::String = alloc::format!("{flaw:?}").to_lowercase();
+            assert_eq!(flaw.story().name.replace('-', ""), variant);
+        }
+    }
 }
