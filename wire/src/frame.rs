@@ -241,12 +241,29 @@ pub fn body_of(frame: Vec<Bytes>) -> Bytes {
 
 // ---- envelopes (KIP-590) -----------------------------------------------------------------------
 
+/// An answer in an envelope does not say what it answers, and the envelope's sender may not
+/// remember. But it echoes the correlation id of the enclosed request, which is ours to choose.
+fn envelope_correlation(api: ApiKey, version: i16) -> i32 {
+    i32::from(api.key()) << 16 | i32::from(version)
+}
+
+fn of_envelope_correlation(correlation: i32) -> Option<(ApiKey, i16)> {
+    let api = ApiKey::from_key(i16::try_from(correlation >> 16).ok()?)?;
+    let version = i16::try_from(correlation & 0xffff).ok()?;
+    let (min, max) = supported(api);
+    (api != ApiKey::Envelope && (min..=max).contains(&version)).then_some((api, version))
+}
+
+/// 0.0.0.0: whose request it is was checked where it arrived.
+const UNKNOWN_ADDRESS: &[u8] = &[0, 0, 0, 0];
+
 pub(crate) fn envelope_request(io: &mut Io, message: &mut EnvelopeRequest) -> Visited {
-    let inner = encode_request(message.version, 0, "", &message.request);
+    let correlation = envelope_correlation(message.request.api(), message.version);
+    let inner = encode_request(message.version, correlation, "", &message.request);
     io.nullable_bytes(&mut Some(Vec::from([body_of(inner)])))?;
-    // Principal (none: everyone may do everything) and client address (unknown).
+    // The principal: none, everyone may do everything.
     io.nullable_bytes(&mut None)?;
-    io.nullable_bytes(&mut Some(Vec::new()))?;
+    io.nullable_bytes(&mut Some(Vec::from([Bytes::from_static(UNKNOWN_ADDRESS)])))?;
     io.end()
 }
 
@@ -264,16 +281,10 @@ fn read_envelope_request(io: &mut Io) -> Result<Request, DecodeError> {
     Ok(Request::Envelope(EnvelopeRequest { version: frame.version, request }))
 }
 
-/// The API and version go along with the enclosed response, because only the sender's memory of the
-/// request would tell them otherwise.
 pub(crate) fn envelope_response(io: &mut Io, message: &mut EnvelopeResponse) -> Visited {
     let mut data = message.response.as_ref().map(|response| {
-        let inner = encode_response(message.version, 0, response);
-        let mut writer = Writer::new();
-        writer.i16(response.api().key());
-        writer.i16(message.version);
-        writer.put(&body_of(inner));
-        Vec::from([writer.finish()])
+        let correlation = envelope_correlation(response.api(), message.version);
+        Vec::from([body_of(encode_response(message.version, correlation, response))])
     });
     io.nullable_bytes(&mut data)?;
     io.error(&mut message.error)?;
@@ -289,16 +300,11 @@ fn read_envelope_response(io: &mut Io) -> Result<Response, DecodeError> {
     let mut version = -1;
     let mut response = None;
     if let Some(bytes) = data.into_iter().flatten().next() {
-        let mut reader = Reader::new(bytes);
-        let key = reader.i16()?;
-        version = reader.i16()?;
         let bad = DecodeError::Invalid("the enveloped response");
-        let api = ApiKey::from_key(key).filter(|api| *api != ApiKey::Envelope).ok_or(bad)?;
-        let (min, max) = supported(api);
-        if !(min..=max).contains(&version) {
-            return Err(bad);
-        }
-        let (_, inner) = decode_response(api, version, reader.rest()).map_err(|_| bad)?;
+        let correlation = Reader::new(bytes.clone()).i32()?;
+        let (api, enclosed) = of_envelope_correlation(correlation).ok_or(bad)?;
+        let (_, inner) = decode_response(api, enclosed, bytes).map_err(|_| bad)?;
+        version = enclosed;
         response = Some(Box::new(inner));
     }
     Ok(Response::Envelope(EnvelopeResponse { error, version, response }))

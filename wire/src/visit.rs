@@ -2,8 +2,8 @@
 //! [`Io`] reads or writes each.
 //!
 //! Reading is bounded twice: a count never exceeds the bytes that remain, and all elements together
-//! never take more memory than a fixed multiple of the frame ([`AMPLIFICATION`]), because an
-//! element of a few bytes on the wire may take a hundred in memory.
+//! never take more memory than a fixed multiple of the frame ([`AMPLIFICATION`], [`CEILING`]),
+//! because an element of a few bytes on the wire may take a hundred in memory.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,10 +16,14 @@ use wavetank_core::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEp
 /// The outcome of visiting.
 pub(crate) type Visited = Result<(), DecodeError>;
 
-/// Bytes of memory that decoded elements may take for each byte of the frame.
-pub(crate) const AMPLIFICATION: usize = 24;
-/// ... on top of this, so that small frames are never refused.
+/// Bytes of memory that decoded elements may take for each byte of the frame. The hungriest honest
+/// messages are lists of topics by name, of at most 12 where names have two letters.
+const AMPLIFICATION: usize = 16;
+/// ... on top of this, so that small frames are never refused,
 const ALLOWANCE: usize = 16 << 10;
+/// ... but never more than this: a frame of the largest size is full of records, which are slices
+/// of it. About a million partitions' metadata fit.
+const CEILING: usize = 256 << 20;
 /// Slices at least this long are written as chunks of their own, without a copy.
 const CHUNK: usize = 1 << 10;
 
@@ -39,6 +43,8 @@ pub(crate) struct Io {
 pub(crate) struct Tagged<'a> {
     /// Its tag.
     pub tag: u32,
+    /// The version that brought it; before, it is neither written nor known.
+    pub since: i16,
     /// Whether to write it (its value is not the default).
     pub present: bool,
     /// Its content.
@@ -68,6 +74,7 @@ macro_rules! newtypes {
 impl Io {
     pub fn reader(bytes: Bytes, version: i16, flexible: bool) -> Io {
         let budget = bytes.len().saturating_mul(AMPLIFICATION).saturating_add(ALLOWANCE);
+        let budget = budget.min(CEILING);
         Io { direction: Direction::Read { reader: Reader::new(bytes), budget }, version, flexible }
     }
 
@@ -206,13 +213,23 @@ impl Io {
         };
         let mut elements = Vec::new();
         for _ in 0..count {
-            // A growing vector holds up to twice its elements, and while it grows three times.
-            self.charge(core::mem::size_of::<T>() * 2)?;
+            if elements.len() == elements.capacity() {
+                self.grow(&mut elements, count)?;
+            }
             let mut element = make();
             visit(self, &mut element)?;
             elements.push(element);
         }
         *value = Some(elements);
+        Ok(())
+    }
+
+    /// Makes room for as many elements again, but for no more than `count`. What is held is what was
+    /// charged; while it moves, half as much again.
+    fn grow<T>(&mut self, elements: &mut Vec<T>, count: usize) -> Visited {
+        let more = elements.len().max(1).min(count - elements.len());
+        self.charge(more.saturating_mul(core::mem::size_of::<T>()))?;
+        elements.reserve_exact(more);
         Ok(())
     }
 
@@ -275,7 +292,8 @@ impl Io {
         match &mut self.direction {
             Direction::Write { writer, .. } => {
                 let mut encoded = Vec::new();
-                for field in fields.iter_mut().filter(|field| field.present) {
+                let wanted = |field: &&mut Tagged<'_>| field.present && field.since <= version;
+                for field in fields.iter_mut().filter(wanted) {
                     let mut inner = Io::writer(version, flexible);
                     (field.visit)(&mut inner)?;
                     let chunks = inner.into_chunks();
@@ -287,9 +305,8 @@ impl Io {
                 Ok(())
             }
             Direction::Read { reader, budget } => reader.tagged_fields(|tag, inner| {
-                let Some(field) = fields.iter_mut().find(|field| field.tag == tag) else {
-                    return Ok(());
-                };
+                let known = |field: &&mut Tagged<'_>| field.tag == tag && field.since <= version;
+                let Some(field) = fields.iter_mut().find(known) else { return Ok(()) };
                 let direction = Direction::Read { reader: inner, budget: *budget };
                 let mut io = Io { direction, version, flexible };
                 (field.visit)(&mut io)?;
@@ -300,5 +317,21 @@ impl Io {
                 Ok(())
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_for_elements_has_a_ceiling() {
+        let frame = Bytes::from(alloc::vec![0; CEILING / AMPLIFICATION + 1]);
+        let mut io = Io::reader(frame, 0, false);
+        assert_eq!(io.charge(CEILING), Ok(()));
+        assert!(io.charge(1).is_err());
+        let mut small = Io::reader(Bytes::from_static(&[0; 10]), 0, false);
+        assert_eq!(small.charge(10 * AMPLIFICATION + ALLOWANCE), Ok(()));
+        assert!(small.charge(1).is_err());
     }
 }

@@ -117,6 +117,122 @@ fn golden_bytes() {
     assert_eq!(&encoded[..7], b"\x00\x00\x00\x07\x00\x00\x03", "id, error, two APIs compact");
 }
 
+/// The bytes of each message in each version are those that were compared with an independent codec
+/// (`ci/crosscheck`). After a wanted change: run that first, then this with `UPDATE_LAYOUTS=1`.
+#[test]
+fn layouts_are_pinned() {
+    use std::fmt::Write as _;
+    let mut layouts = String::new();
+    let mut line = |api: ApiKey, kind: &str, version: i16, bytes: bytes::Bytes| {
+        let crc = crc32c::crc32c(&bytes);
+        writeln!(layouts, "{api:?} {kind} v{version}: {} bytes, crc32c {crc:08x}", bytes.len())
+            .expect("writing to a string");
+    };
+    for request in requests() {
+        let (min, max) = supported(request.api());
+        for version in min..=max {
+            let bytes = body(encode_request(version, 42, "me", &request));
+            line(request.api(), "request", version, bytes);
+        }
+    }
+    for response in responses() {
+        let (min, max) = supported(response.api());
+        for version in min..=max {
+            line(
+                response.api(),
+                "response",
+                version,
+                body(encode_response(version, 42, &response)),
+            );
+        }
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/layouts.txt");
+    if std::env::var_os("UPDATE_LAYOUTS").is_some() {
+        std::fs::write(path, &layouts).expect("tests/layouts.txt can be written");
+    }
+    let pinned = std::fs::read_to_string(path).expect("tests/layouts.txt is there");
+    for (now, then) in layouts.lines().zip(pinned.lines()) {
+        assert_eq!(now, then);
+    }
+    assert_eq!(layouts.lines().count(), pinned.lines().count());
+}
+
+fn refused(frame: &[u8]) -> String {
+    decode_request(bytes::Bytes::copy_from_slice(frame)).expect_err("no request").to_string()
+}
+
+/// The quorum's messages are about `__cluster_metadata`-0; what is about nothing, or about anything
+/// else, is not a vote for epoch -1.
+#[test]
+fn quorum_messages_name_their_partition() {
+    let vote = requests().into_iter().find(|request| request.api() == ApiKey::Vote);
+    let whole = body(encode_request(2, 1, "", &vote.expect("there is one")));
+    assert!(decode_request(whole.clone()).is_ok());
+    let name = b"__cluster_metadata";
+    let at = whole.windows(name.len()).position(|window| window == name).expect("it is named");
+    let mut other = whole.to_vec();
+    other[at] = b'x';
+    assert!(refused(&other).contains("partition of a quorum message"));
+    // The length of the name comes before it, the count of topics before that: now none.
+    let mut none = whole[..at - 1].to_vec();
+    none[at - 2] = 1;
+    none.push(0);
+    assert!(refused(&none).contains("partition of a quorum message"), "{}", refused(&none));
+    // A failed answer may name none, a granted vote may not.
+    let failed = bytes::Bytes::from_static(b"\0\0\0\x01\0\0\x68\x01\0");
+    let (_, answer) = decode_response(ApiKey::Vote, 0, failed).expect("all failed");
+    let Response::Vote(answer) = answer else { panic!("{answer:?}") };
+    assert_eq!(answer.error.name(), "INCONSISTENT_CLUSTER_ID");
+    let nothing = bytes::Bytes::from_static(b"\0\0\0\x01\0\0\0\x01\0");
+    assert!(decode_response(ApiKey::Vote, 0, nothing).is_err());
+}
+
+/// A tag that a version does not know is skipped, even if a later version gives it a meaning.
+#[test]
+fn tags_of_later_versions_are_unknown() {
+    let fetch = |version| {
+        let mut frame = b"\x00\x01\x00\x00\0\0\0\x01\xff\xff\0".to_vec();
+        frame[3] = version;
+        // v15 brought the replica's state as tag 1, in place of the replica id in front.
+        if version < 15 {
+            frame.extend((-1i32).to_be_bytes());
+        }
+        frame.extend([0; 13]);
+        frame.extend([0; 4]);
+        frame.extend((-1i32).to_be_bytes());
+        // No topics, none forgotten, no rack; then one tagged field of 13 bytes.
+        frame.extend([1, 1, 1, 1, 1, 13, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 9, 0]);
+        match decode_request(frame.into()).expect("a fetch").request {
+            Request::Fetch(fetch) => (fetch.replica.0, fetch.replica_epoch.0),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(fetch(14), (-1, -1));
+    assert_eq!(fetch(15), (5, 9));
+}
+
+/// An envelope holds a request, not another envelope, and nothing without end.
+#[test]
+fn envelopes_do_not_nest() {
+    let inner = requests().into_iter().find(|request| request.api() == ApiKey::Envelope);
+    let inner = inner.expect("there is one");
+    let nested = Request::Envelope(wavetank_core::msg::EnvelopeRequest {
+        version: 0,
+        request: Box::new(inner),
+    });
+    let frame = body(encode_request(0, 1, "", &nested));
+    assert!(refused(&frame).contains("enveloped request"));
+}
+
+#[test]
+fn a_port_that_is_none_is_refused() {
+    // Metadata v0: one broker on port 65,536.
+    let frame = b"\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x01h\0\x01\0\0\0\0\0\0";
+    let frame = bytes::Bytes::from_static(frame);
+    let error = decode_response(ApiKey::Metadata, 0, frame).expect_err("no such port");
+    assert!(error.to_string().contains("a port"), "{error}");
+}
+
 #[test]
 fn versions_that_are_not_served_are_told_apart() {
     let frame = bytes::Bytes::from_static(b"\x00\x12\x00\x63\x00\x00\x00\x07\x00\x00");

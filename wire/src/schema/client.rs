@@ -65,12 +65,13 @@ pub(super) fn api_versions_response(io: &mut Io, m: &mut ApiVersionsResponse) ->
         m.finalized_features_epoch >= 0,
         !m.finalized_features.is_empty(),
     );
-    let (supported, epoch, finalized) =
-        (&mut m.supported_features, &mut m.finalized_features_epoch, &mut m.finalized_features);
+    let supported = &mut |io: &mut Io| features(io, &mut m.supported_features);
+    let epoch = &mut |io: &mut Io| io.i64(&mut m.finalized_features_epoch);
+    let finalized = &mut |io: &mut Io| features(io, &mut m.finalized_features);
     io.tagged(&mut [
-        Tagged { tag: 0, present: has_supported, visit: &mut |io| features(io, supported) },
-        Tagged { tag: 1, present: has_epoch, visit: &mut |io| io.i64(epoch) },
-        Tagged { tag: 2, present: has_finalized, visit: &mut |io| features(io, finalized) },
+        Tagged { tag: 0, since: 3, present: has_supported, visit: supported },
+        Tagged { tag: 1, since: 3, present: has_epoch, visit: epoch },
+        Tagged { tag: 2, since: 3, present: has_finalized, visit: finalized },
     ])
 }
 

@@ -21,8 +21,12 @@ use wavetank_core::types::{
 use super::data::no_endpoint;
 use crate::visit::{Io, Tagged, Visited};
 
-/// The one partition of a quorum message, within its topic.
-fn metadata_partition(io: &mut Io, mut visit: impl FnMut(&mut Io) -> Visited) -> Visited {
+/// The one partition of a quorum message, within its topic. Tells whether it was there: an answer
+/// that failed as a whole names none.
+fn metadata_partition(
+    io: &mut Io,
+    mut visit: impl FnMut(&mut Io) -> Visited,
+) -> Result<bool, DecodeError> {
     let mut topics = Vec::from([()]);
     let mut count = 0;
     io.array(
@@ -40,7 +44,7 @@ fn metadata_partition(io: &mut Io, mut visit: impl FnMut(&mut Io) -> Visited) ->
                     let mut index = 0;
                     io.i32(&mut index)?;
                     if count > 1 || index != 0 || name != METADATA_TOPIC {
-                        return Err(DecodeError::Invalid("the partition of a quorum message"));
+                        return Err(WRONG_PARTITION);
                     }
                     visit(io)?;
                     io.end()
@@ -49,7 +53,14 @@ fn metadata_partition(io: &mut Io, mut visit: impl FnMut(&mut Io) -> Visited) ->
             io.end()
         },
     )?;
-    Ok(())
+    Ok(count == 1)
+}
+
+const WRONG_PARTITION: DecodeError = DecodeError::Invalid("the partition of a quorum message");
+
+/// A request without its partition asks nothing.
+fn requested(there: bool) -> Visited {
+    if there { Ok(()) } else { Err(WRONG_PARTITION) }
 }
 
 /// An endpoint with a port of 16 bits, as nodes are told.
@@ -84,7 +95,7 @@ pub(super) fn vote_request(io: &mut Io, m: &mut VoteRequest) -> Visited {
     if version >= 1 {
         io.node(&mut m.voter)?;
     }
-    metadata_partition(io, |io| {
+    let there = metadata_partition(io, |io| {
         io.epoch(&mut m.epoch)?;
         io.node(&mut m.candidate)?;
         if version >= 1 {
@@ -98,6 +109,7 @@ pub(super) fn vote_request(io: &mut Io, m: &mut VoteRequest) -> Visited {
         }
         Ok(())
     })?;
+    requested(there)?;
     io.end()
 }
 
@@ -105,22 +117,26 @@ pub(super) fn vote_response(io: &mut Io, m: &mut VoteResponse) -> Visited {
     // The error of the request as a whole; ours is the partition's, which says more.
     let mut whole = ErrorCode::None;
     io.error(&mut whole)?;
-    metadata_partition(io, |io| {
+    let there = metadata_partition(io, |io| {
         io.error(&mut m.error)?;
         io.node(&mut m.leader)?;
         io.epoch(&mut m.leader_epoch)?;
         io.bool(&mut m.vote_granted)
     })?;
-    take_whole(&mut m.error, whole);
-    let present = io.version() >= 1 && !m.node_endpoints.is_empty();
-    let endpoints = &mut m.node_endpoints;
-    io.tagged(&mut [Tagged { tag: 0, present, visit: &mut |io| voter_endpoints(io, endpoints) }])
+    take_whole(&mut m.error, whole, there)?;
+    let present = !m.node_endpoints.is_empty();
+    let visit = &mut |io: &mut Io| voter_endpoints(io, &mut m.node_endpoints);
+    io.tagged(&mut [Tagged { tag: 0, since: 1, present, visit }])
 }
 
-fn take_whole(error: &mut ErrorCode, whole: ErrorCode) {
+/// An answer without its partition says something only if it says that everything failed.
+fn take_whole(error: &mut ErrorCode, whole: ErrorCode, there: bool) -> Visited {
     if !whole.is_ok() {
         *error = whole;
+    } else if !there {
+        return Err(WRONG_PARTITION);
     }
+    Ok(())
 }
 
 pub(super) fn begin_request(io: &mut Io, m: &mut BeginQuorumEpochRequest) -> Visited {
@@ -129,13 +145,14 @@ pub(super) fn begin_request(io: &mut Io, m: &mut BeginQuorumEpochRequest) -> Vis
     if version >= 1 {
         io.node(&mut m.voter)?;
     }
-    metadata_partition(io, |io| {
+    let there = metadata_partition(io, |io| {
         if version >= 1 {
             io.uuid(&mut m.voter_directory_id)?;
         }
         io.node(&mut m.leader)?;
         io.epoch(&mut m.leader_epoch)
     })?;
+    requested(there)?;
     if version >= 1 {
         listeners(io, &mut m.leader_endpoints)?;
     }
@@ -154,19 +171,19 @@ fn epoch_response(
 ) -> Visited {
     let mut whole = ErrorCode::None;
     io.error(&mut whole)?;
-    metadata_partition(io, |io| {
+    let there = metadata_partition(io, |io| {
         io.error(error)?;
         io.node(leader)?;
         io.epoch(epoch)
     })?;
-    take_whole(error, whole);
+    take_whole(error, whole, there)?;
     io.end()
 }
 
 pub(super) fn end_request(io: &mut Io, m: &mut EndQuorumEpochRequest) -> Visited {
     let version = io.version();
     io.nullable_string(&mut m.cluster_id)?;
-    metadata_partition(io, |io| {
+    let there = metadata_partition(io, |io| {
         io.node(&mut m.leader)?;
         io.epoch(&mut m.leader_epoch)?;
         if version == 0 {
@@ -183,6 +200,7 @@ pub(super) fn end_request(io: &mut Io, m: &mut EndQuorumEpochRequest) -> Visited
             },
         )
     })?;
+    requested(there)?;
     if version >= 1 {
         let mut leader_endpoints = Vec::new();
         listeners(io, &mut leader_endpoints)?;
@@ -318,9 +336,9 @@ pub(super) fn heartbeat_request(io: &mut Io, m: &mut BrokerHeartbeatRequest) -> 
     io.offset(&mut m.current_metadata_offset)?;
     io.bool(&mut m.want_fence)?;
     io.bool(&mut m.want_shut_down)?;
-    let present = io.version() >= 1 && !m.offline_log_dirs.is_empty();
-    let dirs = &mut m.offline_log_dirs;
-    io.tagged(&mut [Tagged { tag: 0, present, visit: &mut |io| io.uuids(dirs) }])
+    let present = !m.offline_log_dirs.is_empty();
+    let visit = &mut |io: &mut Io| io.uuids(&mut m.offline_log_dirs);
+    io.tagged(&mut [Tagged { tag: 0, since: 1, present, visit }])
 }
 
 pub(super) fn heartbeat_response(io: &mut Io, m: &mut BrokerHeartbeatResponse) -> Visited {

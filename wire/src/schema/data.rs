@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use wavetank_core::batch::{Batch, split};
+use wavetank_core::codec::DecodeError;
 use wavetank_core::error_code::ErrorCode;
 use wavetank_core::msg::{
     EpochEndOffsetResponse, FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse,
@@ -14,7 +15,9 @@ use wavetank_core::msg::{
     OffsetForLeaderTopicResponse, ProducePartition, ProducePartitionResponse, ProduceRequest,
     ProduceResponse, ProduceTopic, ProduceTopicResponse, Records,
 };
-use wavetank_core::types::{Endpoint, EpochEndOffset, LeaderEpoch, NodeId, Offset, TopicRef, Uuid};
+use wavetank_core::types::{
+    BrokerEpoch, Endpoint, EpochEndOffset, LeaderEpoch, NodeId, Offset, TopicRef, Uuid,
+};
 
 use crate::visit::{Io, Tagged, Visited};
 
@@ -38,7 +41,7 @@ pub(super) fn wide_endpoint(io: &mut Io, endpoint: &mut Endpoint) -> Visited {
     io.string(&mut endpoint.host)?;
     let mut port = i32::from(endpoint.port);
     io.i32(&mut port)?;
-    endpoint.port = u16::try_from(port).unwrap_or(0);
+    endpoint.port = u16::try_from(port).map_err(|_| DecodeError::Invalid("a port"))?;
     Ok(())
 }
 
@@ -98,16 +101,17 @@ pub(super) fn produce_response(io: &mut Io, m: &mut ProduceResponse) -> Visited 
                 )?;
                 io.nullable_string(&mut part.error_message)?;
             }
-            let present = version >= 10 && part.current_leader.is_some();
+            let present = part.current_leader.is_some();
             let current = &mut part.current_leader;
-            io.tagged(&mut [Tagged { tag: 0, present, visit: &mut |io| leader(io, current) }])
+            let visit = &mut |io: &mut Io| leader(io, current);
+            io.tagged(&mut [Tagged { tag: 0, since: 10, present, visit }])
         })?;
         io.end()
     })?;
     io.i32(&mut m.throttle_time_ms)?;
-    let present = version >= 10 && !m.node_endpoints.is_empty();
-    let endpoints = &mut m.node_endpoints;
-    io.tagged(&mut [Tagged { tag: 0, present, visit: &mut |io| node_endpoints(io, endpoints) }])
+    let present = !m.node_endpoints.is_empty();
+    let visit = &mut |io: &mut Io| node_endpoints(io, &mut m.node_endpoints);
+    io.tagged(&mut [Tagged { tag: 0, since: 10, present, visit }])
 }
 
 fn no_fetch_partition() -> FetchPartition {
@@ -152,12 +156,18 @@ pub(super) fn fetch_request(io: &mut Io, m: &mut FetchRequest) -> Visited {
         io.string(&mut m.rack_id)?;
     }
     let has_cluster = m.cluster_id.is_some();
-    let has_replica = version >= 15 && m.replica.known().is_some();
+    let has_replica = m.replica != NodeId::NONE || m.replica_epoch != BrokerEpoch::NONE;
     let (cluster, replica, epoch) = (&mut m.cluster_id, &mut m.replica, &mut m.replica_epoch);
     io.tagged(&mut [
-        Tagged { tag: 0, present: has_cluster, visit: &mut |io| io.nullable_string(cluster) },
+        Tagged {
+            tag: 0,
+            since: 12,
+            present: has_cluster,
+            visit: &mut |io| io.nullable_string(cluster),
+        },
         Tagged {
             tag: 1,
+            since: 15,
             present: has_replica,
             visit: &mut |io| {
                 io.node(replica)?;
@@ -182,12 +192,13 @@ fn fetch_partition(io: &mut Io, part: &mut FetchPartition) -> Visited {
         io.offset(&mut part.log_start_offset)?;
     }
     io.i32(&mut part.max_bytes)?;
-    let has_directory = version >= 17 && part.replica_directory_id != Uuid::ZERO;
-    let has_watermark = version >= 18 && part.high_watermark != Offset(i64::MAX);
-    let (directory, watermark) = (&mut part.replica_directory_id, &mut part.high_watermark);
+    let has_directory = part.replica_directory_id != Uuid::ZERO;
+    let has_watermark = part.high_watermark != Offset(i64::MAX);
+    let directory = &mut |io: &mut Io| io.uuid(&mut part.replica_directory_id);
+    let watermark = &mut |io: &mut Io| io.offset(&mut part.high_watermark);
     io.tagged(&mut [
-        Tagged { tag: 0, present: has_directory, visit: &mut |io| io.uuid(directory) },
-        Tagged { tag: 1, present: has_watermark, visit: &mut |io| io.offset(watermark) },
+        Tagged { tag: 0, since: 17, present: has_directory, visit: directory },
+        Tagged { tag: 1, since: 18, present: has_watermark, visit: watermark },
     ])
 }
 
@@ -204,9 +215,9 @@ pub(super) fn fetch_response(io: &mut Io, m: &mut FetchResponse) -> Visited {
         io.array(&mut one.partitions, none, fetch_partition_response)?;
         io.end()
     })?;
-    let present = version >= 16 && !m.node_endpoints.is_empty();
-    let endpoints = &mut m.node_endpoints;
-    io.tagged(&mut [Tagged { tag: 0, present, visit: &mut |io| node_endpoints(io, endpoints) }])
+    let present = !m.node_endpoints.is_empty();
+    let visit = &mut |io: &mut Io| node_endpoints(io, &mut m.node_endpoints);
+    io.tagged(&mut [Tagged { tag: 0, since: 16, present, visit }])
 }
 
 fn fetch_partition_response(io: &mut Io, part: &mut FetchPartitionResponse) -> Visited {
@@ -231,14 +242,13 @@ fn fetch_partition_response(io: &mut Io, part: &mut FetchPartitionResponse) -> V
         io.node(&mut part.preferred_read_replica)?;
     }
     records(io, &mut part.records)?;
-    let (has_diverging, has_leader) = (
-        version >= 12 && part.diverging_epoch.is_some(),
-        version >= 12 && part.current_leader.is_some(),
-    );
-    let (diverging, current) = (&mut part.diverging_epoch, &mut part.current_leader);
+    let (has_diverging, has_leader) =
+        (part.diverging_epoch.is_some(), part.current_leader.is_some());
+    let diverging = &mut |io: &mut Io| epoch_end(io, &mut part.diverging_epoch);
+    let current = &mut |io: &mut Io| leader(io, &mut part.current_leader);
     io.tagged(&mut [
-        Tagged { tag: 0, present: has_diverging, visit: &mut |io| epoch_end(io, diverging) },
-        Tagged { tag: 1, present: has_leader, visit: &mut |io| leader(io, current) },
+        Tagged { tag: 0, since: 12, present: has_diverging, visit: diverging },
+        Tagged { tag: 1, since: 12, present: has_leader, visit: current },
     ])
 }
 

@@ -1,4 +1,5 @@
-//! One message of each API with every field set to something that is not its default.
+//! One message of each API with every field set to something that is not its default, and sparse
+//! ones whose fields are absent, null or empty where they can be.
 
 use bytes::Bytes;
 use wavetank_core::batch::BatchBuilder;
@@ -37,8 +38,120 @@ pub fn records() -> Records {
     vec![build(10, &[7; 5000]), build(11, b"small")]
 }
 
-/// A request of each API.
+/// A request of each API, and sparse ones.
 pub fn requests() -> Vec<Request> {
+    [full_requests(), sparse_requests()].concat()
+}
+
+/// A response of each API, and sparse ones.
+pub fn responses() -> Vec<Response> {
+    [full_responses(), sparse_responses()].concat()
+}
+
+fn sparse_requests() -> Vec<Request> {
+    let id = Uuid(77);
+    vec![
+        Request::Produce(ProduceRequest { acks: 1, ..Default::default() }),
+        Request::Fetch(FetchRequest {
+            topics: vec![FetchTopic {
+                topic: topic(""),
+                partitions: vec![FetchPartition {
+                    partition: 0,
+                    current_leader_epoch: LeaderEpoch::NONE,
+                    fetch_offset: Offset(0),
+                    last_fetched_epoch: LeaderEpoch::NONE,
+                    log_start_offset: Offset(-1),
+                    max_bytes: 1,
+                    replica_directory_id: Uuid::ZERO,
+                    high_watermark: Offset(i64::MAX),
+                }],
+            }],
+            ..Default::default()
+        }),
+        Request::Metadata(MetadataRequest {
+            topics: Some(vec![TopicRef::id(id)]),
+            ..Default::default()
+        }),
+        Request::CreateTopics(CreateTopicsRequest::default()),
+        Request::DeleteTopics(DeleteTopicsRequest {
+            topics: vec![TopicRef::id(id)],
+            timeout_ms: 5,
+        }),
+        Request::Vote(VoteRequest {
+            cluster_id: None,
+            voter: NodeId::NONE,
+            epoch: LeaderEpoch(1),
+            candidate: NodeId(1),
+            candidate_directory_id: Uuid::ZERO,
+            voter_directory_id: Uuid::ZERO,
+            last_offset_epoch: LeaderEpoch(0),
+            last_offset: Offset(0),
+            pre_vote: false,
+        }),
+        Request::BrokerHeartbeat(BrokerHeartbeatRequest {
+            broker: NodeId(1),
+            broker_epoch: BrokerEpoch::NONE,
+            current_metadata_offset: Offset(-1),
+            want_fence: false,
+            want_shut_down: false,
+            offline_log_dirs: Vec::new(),
+        }),
+    ]
+}
+
+fn sparse_responses() -> Vec<Response> {
+    let error = ErrorCode::NotLeaderOrFollower;
+    vec![
+        Response::Produce(ProduceResponse {
+            topics: vec![ProduceTopicResponse {
+                topic: topic("t"),
+                partitions: vec![ProducePartitionResponse::failed(3, error)],
+            }],
+            ..Default::default()
+        }),
+        Response::Fetch(FetchResponse {
+            topics: vec![FetchTopicResponse {
+                topic: topic("t"),
+                partitions: vec![FetchPartitionResponse::failed(3, error)],
+            }],
+            ..Default::default()
+        }),
+        Response::Metadata(MetadataResponse {
+            topics: vec![MetadataTopic {
+                error: ErrorCode::UnknownTopicId,
+                id: Uuid(77),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }),
+        Response::ApiVersions(ApiVersionsResponse {
+            finalized_features_epoch: -1,
+            ..Default::default()
+        }),
+        Response::CreateTopics(CreateTopicsResponse {
+            topics: vec![CreatableTopicResult { name: "t".into(), ..Default::default() }],
+            ..Default::default()
+        }),
+        Response::DeleteTopics(DeleteTopicsResponse {
+            throttle_time_ms: 0,
+            topics: vec![(TopicRef::id(Uuid(77)), ErrorCode::UnknownTopicId, None)],
+        }),
+        Response::Vote(VoteResponse {
+            error: ErrorCode::None,
+            leader: NodeId::NONE,
+            leader_epoch: LeaderEpoch(1),
+            vote_granted: false,
+            node_endpoints: Vec::new(),
+        }),
+        Response::Envelope(EnvelopeResponse {
+            error: ErrorCode::NotController,
+            version: -1,
+            response: None,
+        }),
+    ]
+}
+
+fn full_requests() -> Vec<Request> {
     let produce = ProduceRequest {
         transactional_id: Some("tx".into()),
         acks: -1,
@@ -195,8 +308,7 @@ pub fn requests() -> Vec<Request> {
     ]
 }
 
-/// A response of each API.
-pub fn responses() -> Vec<Response> {
+fn full_responses() -> Vec<Response> {
     let error = ErrorCode::FencedLeaderEpoch;
     let (leader, leader_epoch) = (NodeId(3), LeaderEpoch(9));
     let created = CreateTopicsResponse {
