@@ -30,6 +30,11 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) {
     while kinds.len() > 3 {
         kinds.remove(draw.below(kinds.len() as u64) as usize);
     }
+    let count = draw.pick(&[0, 1, 1, 1, 2, 2]);
+    // Some scenes need quiet around them.
+    if count > 0 && draw.chance(35) {
+        kinds.clear();
+    }
     for kind in kinds {
         kind(plan, draw);
     }
@@ -46,7 +51,6 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) {
         dropped_pages,
         torn_tails,
     ];
-    let count = draw.pick(&[0, 1, 1, 1, 2, 2]);
     for _ in 0..count {
         let scene = draw.pick(&scenes);
         scene(plan, draw);
@@ -281,6 +285,12 @@ fn forked_leader(plan: &mut Plan, draw: &mut Draw) {
     let partition = a_partition(plan, draw);
     let (from, count) = (moment(plan, draw) / 3, draw.range(1, 6) as u32);
     plan.phases.storm_ms += 4_000;
+    for topic in &mut plan.topics {
+        topic.min_insync_replicas = topic.min_insync_replicas.min(2);
+    }
+    for producer in &mut plan.workload.producers {
+        producer.interval_us = producer.interval_us.min(40_000);
+    }
     let hold = FaultKind::Pause {
         node: Target::FollowerOf(partition),
         for_us: draw.range(100_000, 500_000),
@@ -302,7 +312,8 @@ fn forked_leader(plan: &mut Plan, draw: &mut Draw) {
     // Proposed and committed again: the one that was cut off is back.
     let back = draw.pick(&["isr_committed", "isr_proposed"]);
     let after_cut = after(back, session * 3 / 2, 1, draw.scale(10_000, 300_000), last);
-    let next = after("became_leader", 0, 1, soon(draw) / 16, cut).then(after_cut);
+    // At once: the other follower must not hear of the epoch.
+    let next = after("became_leader", 0, 1, 0, cut).then(after_cut);
     let gone = after("leader_appended", 0, draw.range(2, 6) as u32, soon(draw) / 4, first);
     let name = draw.pick(&["leader_appended", "produce_acked", "follower_appended"]);
     plan.faults.push(after(name, from, count, 0, hold).then(gone.then(next)));

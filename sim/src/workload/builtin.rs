@@ -115,7 +115,7 @@ pub struct Produce {
 
 /// A producer with so many unanswered records waits: memory stays bounded however long a partition
 /// is without a leader.
-const UNFINISHED_LIMIT: usize = 200;
+const UNFINISHED_LIMIT: usize = 40;
 
 impl Produce {
     /// The producer of this index.
