@@ -93,6 +93,8 @@ pub struct Promises {
     admitted: u64,
     /// The largest end that was ever committed, admitted losses notwithstanding.
     furthest: i64,
+    /// The newest epoch in which a leader has started.
+    led: Option<LeaderEpoch>,
 }
 
 impl Promises {
@@ -645,6 +647,13 @@ impl Ledger {
         epoch: LeaderEpoch,
         findings: &mut Vec<Finding>,
     ) {
+        let known = self.promises.entry(partition).or_default();
+        // A node that is behind with the metadata may begin a leadership that has long been
+        // overtaken; nothing was promised to hold there, and it can promise nothing.
+        if known.led.is_some_and(|led| epoch < led) {
+            return;
+        }
+        known.led = Some(epoch);
         let Some(promises) = self.promises.get(&partition) else { return };
         let log = self.replica(leader, partition);
         let isr = if partition == TopicPartition::METADATA {

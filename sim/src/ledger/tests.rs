@@ -157,6 +157,19 @@ fn a_loss_that_a_member_of_the_isr_could_have_prevented_is_not_excused() {
 }
 
 #[test]
+fn a_leadership_that_was_overtaken_is_not_judged() {
+    let mut tub = Tub::new(false);
+    tub.register(1, 0, &[1, 2, 3], 0);
+    tub.register(3, 1, &[2, 3], 1);
+    tub.register(2, 2, &[2, 1], 2);
+    tub.leads(2, 2);
+    tub.append(&[1, 2], 0, 2, 7);
+    tub.commit(2, 1);
+    tub.leads(3, 1);
+    assert_eq!(tub.findings, []);
+}
+
+#[test]
 fn a_loss_of_all_copies_by_faults_is_admitted_and_opens_a_lineage() {
     let mut tub = Tub::new(false);
     tub.register(1, 0, &[1, 2, 3], 0);

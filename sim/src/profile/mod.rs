@@ -58,6 +58,12 @@ impl Profile {
             Profile::Calm => {}
             Profile::First => first(&mut plan, &mut draw),
         }
+        // A follower that syncs slowly and fetches little at a time never catches up: that is a lack of
+        // capacity, not a bug to find.
+        let flushes = plan.topics.iter().any(|topic| topic.flush_each_batch);
+        if flushes && plan.disk.sync_min_us + plan.disk.sync_mean_us > 5_000 {
+            plan.node.replica_fetch_max_bytes = plan.node.replica_fetch_max_bytes.max(64 << 10);
+        }
         plan.faults = filter(plan.faults, &allowed);
         plan.marks = declared_marks(&plan).iter().map(|mark| mark.name().to_owned()).collect();
         plan
