@@ -374,7 +374,7 @@ mod tests {
         }
         fn see(&mut self, seen: Seen<'_>, _view: &View<'_>) -> Result<(), String> {
             match seen {
-                Seen::Started(_) if self.0 % 3 == 0 => panic!("a bug of ours"),
+                Seen::Started(_) if self.0.is_multiple_of(3) => panic!("a bug of ours"),
                 Seen::Started(_) if self.0 % 3 == 1 => Err(format!("seed {}", self.0)),
                 Seen::Started(_)
                 | Seen::Note(..)
