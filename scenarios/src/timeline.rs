@@ -100,6 +100,16 @@ fn host(node: NodeId) -> String {
     }
 }
 
+fn why_cut(reason: TruncationReason) -> &'static str {
+    match reason {
+        TruncationReason::Diverging => "it diverges from the leader's log",
+        TruncationReason::LeaderEndsBefore => "the leader's log ends before it",
+        TruncationReason::LeaderStartsAfter => "the leader's log starts after it",
+        TruncationReason::TornTail => "its tail is torn",
+        TruncationReason::OwnHighWatermark => "to its own high watermark",
+    }
+}
+
 fn nodes(nodes: &[NodeId]) -> String {
     nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ")
 }
@@ -169,22 +179,11 @@ impl Timeline {
             Note::Recovered { partition, log_end, torn_bytes, .. }
                 if data(partition) && (log_end.0 > 0 || *torn_bytes > 0) =>
             {
-                let torn = if *torn_bytes > 0 {
-                    format!(", {torn_bytes} torn bytes cut")
-                } else {
-                    String::new()
-                };
+                let torn = if *torn_bytes > 0 { ", its torn tail cut" } else { "" };
                 ("recovers", format!("{} up to {log_end}{torn}", name(partition)))
             }
             Note::Truncated { partition, from, to, reason } if data(partition) && from > to => {
-                let why = match reason {
-                    TruncationReason::Diverging => "it diverges from the leader's log",
-                    TruncationReason::LeaderEndsBefore => "the leader's log ends before it",
-                    TruncationReason::LeaderStartsAfter => "the leader's log starts after it",
-                    TruncationReason::TornTail => "its tail is torn",
-                    TruncationReason::OwnHighWatermark => "to its own high watermark",
-                };
-                ("cuts", format!("{} from {from} to {to}: {why}", name(partition)))
+                ("cuts", format!("{} from {from} to {to}: {}", name(partition), why_cut(*reason)))
             }
             Note::BecameLeader { partition, epoch, start, high_watermark, isr } => {
                 self.isr.insert(*partition, isr.clone());

@@ -156,6 +156,13 @@ fn tell(report: &HuntReport, out: &mut Out) -> Result<(), Failure> {
         let word = out.paint(Style::Bad, "not reached");
         out.line(format_args!("  {word}   {missed}: no seed of {seeds} got there"))?;
     }
+    tell_violations(&by_seed, out)
+}
+
+fn tell_violations(
+    by_seed: &BTreeMap<u64, Vec<&FoundViolation>>,
+    out: &mut Out,
+) -> Result<(), Failure> {
     for (seed, violations) in by_seed.iter().take(TOLD) {
         out.line(format_args!("\n{}", out.paint(Style::Bad, &format!("seed {seed}"))))?;
         for violation in violations {
