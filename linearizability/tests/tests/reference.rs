@@ -262,7 +262,7 @@ impl Reference<'_> {
                     && (acked == -1 || loss.offset <= acked && (epoch == -1 || epoch < loss.epoch))
             });
             let is = if acks == Acks::Leader {
-                if passed { "lost-acks-1" } else { "unread" }
+                if passed || options.complete { "lost-acks-1" } else { "unread" }
             } else if excused && (passed || options.complete) {
                 "excused-loss"
             } else if passed {
