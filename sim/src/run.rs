@@ -1,8 +1,8 @@
 //! One run: `Plan -> Outcome`, a pure function.
 //!
-//! Builds the world that a plan describes, drives it through its phases ([`crate::phases`]), and
+//! Builds the world that a plan describes, drives it through its phases (`crate::phases`), and
 //! tells everything that happens to the ledger, the invariants, the marks and the nemesis, in that
-//! order. Nothing here draws or decides; what strikes when is in [`crate::faults`].
+//! order. Nothing here draws or decides; what strikes when is in `crate::faults`.
 
 use crate::disk::{DiskConfig, DiskLatency};
 use crate::faults::Nemesis;

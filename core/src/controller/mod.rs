@@ -1,6 +1,6 @@
 //! The active controller: Kafka's coordinator shard over the metadata log.
 //!
-//! [`Shard::decide`](shard::Shard::decide) looks at the state and says which records to write and
+//! `Shard::decide` looks at the state and says which records to write and
 //! what to answer; [`MetadataImage::replay`] is the only thing that changes hard state. Soft state
 //! (sessions) is apart: it is rebuilt from heartbeats after a failover. An answer is parked until
 //! everything that it was decided on is committed, also when it wrote nothing itself: it may rest

@@ -5,7 +5,7 @@
 //! microseconds or milliseconds and say so in their names; nothing here is a float.
 //!
 //! What does not live here: how a plan is drawn, and how its faults are carried out
-//! ([`crate::faults`]).
+//! (`crate::faults`).
 
 mod fault;
 mod validate;

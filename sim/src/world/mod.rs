@@ -1,7 +1,7 @@
 //! The world: hosts, their timers and disks, the connections between them, and one heap of events.
 //!
 //! Single-threaded, in virtual time, without a wall clock; every choice comes from
-//! [`Dice`](crate::decide::Dice). A host runs one step at a time: it has an inbox and is busy for the
+//! [`Dice`]. A host runs one step at a time: it has an inbox and is busy for the
 //! drawn cost of each step, which is also what pausing and throttling are made of. The world is
 //! `Clone`, so a snapshot is a copy and a branch is a copy with other dice. A running digest of every
 //! event and effect is the run's fingerprint.
