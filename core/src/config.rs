@@ -1,6 +1,6 @@
 //! A node's configuration, by Kafka's names, already parsed and in range.
 //!
-//! Text (TOML, flags, topic overrides) is parsed where it comes in; `TopicConfig::parse` is here
+//! Text (TOML, flags, topic overrides) is parsed where it comes in; `TopicConfig::with_overrides` is here
 //! because overrides arrive in CreateTopics and in the metadata log.
 
 use alloc::collections::BTreeMap;
