@@ -326,6 +326,13 @@ impl Broker {
                 (false, Some(topic_id)) => {
                     opening.file.write(checkpoint::format_partition_metadata(topic_id), env);
                 }
+                (false, None) if has_records(files) => {
+                    let dir = dir_name(&opening.topic, opening.partition);
+                    self.refuse(format!(
+                        "{dir} holds records but no partition.metadata: restore that file, or \
+                         remove the directory to fetch the partition from other replicas"
+                    ));
+                }
                 // Its creation was cut short before anything could be stored in it.
                 (false, None) => {
                     self.boot.opening.remove(&id);
@@ -481,6 +488,11 @@ impl Broker {
     pub(super) fn mark_clean(&mut self, epoch: BrokerEpoch, env: &mut dyn Env) {
         self.boot.clean_shutdown.write(checkpoint::format_clean_shutdown(epoch), env);
     }
+}
+
+/// Is there a segment with anything in it?
+fn has_records(files: &[(FileKind, u64)]) -> bool {
+    files.iter().any(|(kind, length)| matches!(kind, FileKind::Log(_)) && *length > 0)
 }
 
 fn known_offsets(file: SmallFile, bytes: &Bytes) -> BTreeMap<(String, i32), Offset> {
