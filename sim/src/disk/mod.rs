@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wavetank_core::env::{DiskOp, FileId, FileKind};
-use wavetank_core::event::{DiskDone, DiskError, DiskOpKind, ReadTag};
+use wavetank_core::event::{DiskDone, DiskError, DiskOpKind};
 use wavetank_core::types::{DirId, NodeId};
 
 use crate::decide::{Dice, Place};
@@ -590,30 +590,20 @@ impl SimDisk {
                 dir.clear();
                 self.changed(slot, FileKind::CleanShutdown, || Change::DirRemoved, out);
             }
-            DiskOp::Read { tag, file, at, len } => self.apply_read(slot, tag, file, at, len, out),
+            DiskOp::Read { tag, file, at, len } => {
+                let Some(inode) = self.dirs[slot as usize].inode(file.kind) else {
+                    fail(file, DiskOpKind::Read, DiskError::Refused, out);
+                    return;
+                };
+                let end = at + u64::from(len);
+                if inode.bad.iter().any(|(from, to)| *from < end && at < *to) {
+                    fail(file, DiskOpKind::Read, DiskError::Io, out);
+                    return;
+                }
+                let bytes = inode.content.read(at, u64::from(len));
+                out.done.push(DiskDone::Read { tag, file, at, bytes });
+            }
         }
-    }
-
-    fn apply_read(
-        &mut self,
-        slot: u32,
-        tag: ReadTag,
-        file: FileId,
-        at: u64,
-        len: u32,
-        out: &mut Outcome,
-    ) {
-        let Some(inode) = self.dirs[slot as usize].inode(file.kind) else {
-            fail(file, DiskOpKind::Read, DiskError::Refused, out);
-            return;
-        };
-        let end = at + u64::from(len);
-        if inode.bad.iter().any(|(from, to)| *from < end && at < *to) {
-            fail(file, DiskOpKind::Read, DiskError::Io, out);
-            return;
-        }
-        let bytes = inode.content.read(at, u64::from(len));
-        out.done.push(DiskDone::Read { tag, file, at, bytes });
     }
 
     fn apply_open(&mut self, slot: u32, id: DirId, out: &mut Outcome) {

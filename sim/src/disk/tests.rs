@@ -3,6 +3,7 @@
 
 use super::*;
 use wavetank_core::env::SmallFile;
+use wavetank_core::event::ReadTag;
 
 const DIR: DirId = DirId(2);
 const LOG: FileId = FileId { dir: DIR, kind: FileKind::Log(wavetank_core::types::Offset(0)) };
