@@ -20,6 +20,7 @@
 //!
 //! - [`History`] records operations; [`json`] reads and writes them as JSON lines.
 //! - [`log::check`] judges the sends and polls of partitioned logs (Kafka's shape).
+//! - [`linear`] takes operations on one object, [`txn`] transactions on lists and logs.
 //! - [`Verdict`] says what was found, in words, with the operations that show it.
 //!
 //! What does not live here: how a history came about, and what a simulator knows beyond it (its
@@ -27,11 +28,17 @@
 //! admit, is part of the history ([`Loss`]).
 #![warn(missing_docs)]
 
+mod datum;
+mod hash;
 mod history;
 pub mod json;
+pub mod linear;
 pub mod log;
+pub mod page;
+pub mod txn;
 mod verdict;
 
+pub use datum::Datum;
 pub use history::{
     Acks, Action, History, Loss, OpId, Operation, Outcome, Partition, Polled, Stamp, Value,
 };

@@ -1,0 +1,103 @@
+//! What an object is, as far as the checker needs to know: its sequential specification.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use crate::Datum;
+
+/// A sequential specification: what the object does when operations come one at a time. Write it as
+/// you would write the simplest single-threaded implementation:
+///
+/// ```
+/// use wavetank_linearizability::linear::{History, Model};
+///
+/// /// A counter; `Add` returns the sum.
+/// struct Counter;
+///
+/// #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// struct Add(i64);
+///
+/// impl Model for Counter {
+///     type State = i64;
+///     type Op = Add;
+///     type Output = i64;
+///
+///     fn initial(&self) -> i64 {
+///         0
+///     }
+///
+///     fn step(&self, sum: &i64, op: &Add) -> Option<(i64, i64)> {
+///         let sum = sum + op.0;
+///         Some((sum, sum)) // the next state, and what is returned
+///     }
+///
+///     fn is_read(&self, op: &Add, _: &i64) -> bool {
+///         op.0 == 0
+///     }
+/// }
+///
+/// let mut history = History::new();
+/// let one = history.invoke(1, 100, Add(1));
+/// let two = history.invoke(2, 200, Add(1)); // at the same time
+/// history.returned(one, 300, 1);
+/// history.returned(two, 400, 1); // both cannot have got 1
+/// ```
+///
+/// Only `initial` and `step` are needed; the rest makes judging faster and words better.
+pub trait Model {
+    /// What the object remembers.
+    type State: Clone + Eq + Hash + Debug;
+    /// What it can be asked for.
+    type Op: Clone + Eq + Hash + Debug;
+    /// What it answers.
+    type Output: Clone + Eq + Hash + Debug;
+
+    /// The state in which it begins.
+    fn initial(&self) -> Self::State;
+
+    /// The next state and what is returned; `None` where the operation cannot take effect now
+    /// (acquiring a mutex that is held). It must depend on nothing but its arguments.
+    fn step(&self, state: &Self::State, op: &Self::Op) -> Option<(Self::State, Self::Output)>;
+
+    /// Whether what was returned to the client agrees with what the specification returns; equality,
+    /// unless a client may have got less (an acknowledgement without an offset).
+    fn accepts(&self, specified: &Self::Output, returned: &Self::Output) -> bool {
+        specified == returned
+    }
+
+    /// Whether the operation, having returned this, changed the state in no state whatever. Such
+    /// operations are placed as soon as they fit, and dropped where they are indeterminate: saying
+    /// so makes judging much faster. `false` is always right.
+    fn is_read(&self, op: &Self::Op, returned: &Self::Output) -> bool {
+        let _ = (op, returned);
+        false
+    }
+
+    /// Which of many independent objects it is about: each is judged on its own (linearizability
+    /// composes), beginning in [`Model::initial`], which makes judging much faster. Operations on
+    /// different keys must not influence each other.
+    fn key(&self, op: &Self::Op) -> Datum {
+        let _ = op;
+        Datum::Nil
+    }
+
+    /// Bytes on the heap that a state needs, about: they count against the limit of memory.
+    fn heap_bytes(&self, state: &Self::State) -> usize {
+        let _ = state;
+        0
+    }
+
+    /// An operation in words, for explanations: `write 7`, `read: 5`; `None` is an operation whose
+    /// answer never came.
+    fn describe(&self, op: &Self::Op, returned: Option<&Self::Output>) -> String {
+        match returned {
+            Some(returned) => format!("{op:?}: {returned:?}"),
+            None => format!("{op:?}"),
+        }
+    }
+
+    /// A state in words, to end the sentence "the object is ...".
+    fn describe_state(&self, state: &Self::State) -> String {
+        format!("{state:?}")
+    }
+}

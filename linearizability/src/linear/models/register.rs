@@ -1,0 +1,98 @@
+//! A register: read, write, compare-and-set.
+
+use crate::Datum;
+use crate::linear::Model;
+
+/// Registers that begin as `initial`.
+#[derive(Clone, Debug, Default)]
+pub struct Register {
+    /// What is read before the first write.
+    pub initial: Datum,
+}
+
+/// What a register is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RegisterOp {
+    /// Which register; [`Datum::Nil`] if there is one.
+    pub key: Datum,
+    /// What.
+    pub call: RegisterCall,
+}
+
+/// See [`RegisterOp`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RegisterCall {
+    /// Returns [`RegisterOutput::Value`].
+    Read,
+    /// Returns [`RegisterOutput::Done`].
+    Write(Datum),
+    /// Writes `to` if the value is `from`; returns [`RegisterOutput::Swapped`].
+    Cas {
+        /// What it must be.
+        from: Datum,
+        /// What it becomes.
+        to: Datum,
+    },
+}
+
+/// What a register answers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RegisterOutput {
+    /// It was written.
+    Done,
+    /// What was read.
+    Value(Datum),
+    /// Whether the value was as expected, and so was replaced.
+    Swapped(bool),
+}
+
+impl Model for Register {
+    type State = Datum;
+    type Op = RegisterOp;
+    type Output = RegisterOutput;
+
+    fn initial(&self) -> Datum {
+        self.initial.clone()
+    }
+
+    fn step(&self, state: &Datum, op: &RegisterOp) -> Option<(Datum, RegisterOutput)> {
+        Some(match &op.call {
+            RegisterCall::Read => (state.clone(), RegisterOutput::Value(state.clone())),
+            RegisterCall::Write(value) => (value.clone(), RegisterOutput::Done),
+            RegisterCall::Cas { from, to } if state == from => {
+                (to.clone(), RegisterOutput::Swapped(true))
+            }
+            RegisterCall::Cas { .. } => (state.clone(), RegisterOutput::Swapped(false)),
+        })
+    }
+
+    fn is_read(&self, op: &RegisterOp, returned: &RegisterOutput) -> bool {
+        op.call == RegisterCall::Read || *returned == RegisterOutput::Swapped(false)
+    }
+
+    fn key(&self, op: &RegisterOp) -> Datum {
+        op.key.clone()
+    }
+
+    fn describe(&self, op: &RegisterOp, returned: Option<&RegisterOutput>) -> String {
+        let of = match &op.key {
+            Datum::Nil => String::new(),
+            key => format!(" {key}"),
+        };
+        match (&op.call, returned) {
+            (RegisterCall::Read, Some(RegisterOutput::Value(value))) => {
+                format!("read{of}: {value}")
+            }
+            (RegisterCall::Read, _) => format!("read{of}"),
+            (RegisterCall::Write(value), _) => format!("write{of}: {value}"),
+            (RegisterCall::Cas { from, to }, Some(RegisterOutput::Swapped(false))) => {
+                format!("cas{of} {from} to {to}: refused")
+            }
+            (RegisterCall::Cas { from, to }, _) => format!("cas{of} {from} to {to}"),
+        }
+    }
+
+    fn describe_state(&self, state: &Datum) -> String {
+        state.to_string()
+    }
+}
