@@ -41,7 +41,8 @@
 //! may lead, lossy, though a fenced one was lucky. This is the documented limit of not flushing.
 //!
 //! A loss that is admitted opens a new lineage at (partition, offset, epoch of the new leader):
-//! promises from that offset on are void, and order and agreement start anew there.
+//! promises from that offset on are void, and order and agreement start anew there. That holds for
+//! what a leader of a smaller epoch still promises later, because it has not heard of the new one.
 //!
 //! What does not live here: the invariants that read this ([`crate::invariants`]).
 
@@ -95,6 +96,8 @@ pub struct Promises {
     furthest: i64,
     /// The newest epoch in which a leader has started.
     led: Option<LeaderEpoch>,
+    /// The epoch in which each node that ever led last began to.
+    leading: BTreeMap<NodeId, LeaderEpoch>,
 }
 
 impl Promises {
@@ -156,6 +159,16 @@ impl Promises {
             before = Some(registration);
         }
         None
+    }
+
+    /// What this node promises up to `to` counts up to here. A deposed leader that has not heard of
+    /// its successor may go on promising what members of its ISR held once; behind an offset from
+    /// which the successor's loss was admitted, that promise was void before it was made.
+    fn counts(&self, node: NodeId, to: Offset) -> i64 {
+        let epoch = self.leading.get(&node);
+        let later = |lineage: &&Lineage| epoch.is_some_and(|epoch| *epoch < lineage.epoch);
+        let void = self.lineages.iter().filter(later).map(|lineage| lineage.offset.0).min();
+        void.map_or(to.0, |void| void.min(to.0))
     }
 
     /// A loss is admitted from this offset on.
@@ -513,10 +526,12 @@ impl Ledger {
             findings.push(Finding::Beyond { partition, node, offset: to, end });
             return;
         }
-        if to.0 <= end {
+        promises.furthest = promises.furthest.max(to.0);
+        let to = promises.counts(node, to);
+        if to <= end {
             return;
         }
-        let new: Vec<BatchId> = log.between(end, to.0).copied().collect();
+        let new: Vec<BatchId> = log.between(end, to).copied().collect();
         for id in &new {
             if let Some(acked) = promises.acked.remove(&id.base)
                 && acked != *id
@@ -526,10 +541,9 @@ impl Ledger {
         }
         let first = new.first().copied();
         promises.committed.extend(new);
-        promises.furthest = promises.furthest.max(promises.committed_end());
         promises.acked = promises.acked.split_off(&promises.committed_end());
         if let Some(first) = first {
-            self.judge_promise(node, partition, first.base, to.0, findings);
+            self.judge_promise(node, partition, first.base, to, findings);
         }
     }
 
@@ -579,7 +593,11 @@ impl Ledger {
             findings.push(Finding::Beyond { partition, node, offset: end, end: end_of_log });
             return;
         }
-        let ids: Vec<BatchId> = log.between(first.0, end.0).copied().collect();
+        let end = self.promises.get(&partition).map_or(end.0, |known| known.counts(node, end));
+        if end <= first.0 {
+            return;
+        }
+        let ids: Vec<BatchId> = log.between(first.0, end).copied().collect();
         let promises = self.promises.entry(partition).or_default();
         let committed_end = promises.committed_end();
         for id in ids {
@@ -593,8 +611,8 @@ impl Ledger {
                 findings.push(Finding::Replaced { partition, acked: id, committed });
             }
         }
-        if end.0 > committed_end {
-            self.judge_promise(node, partition, first.0, end.0, findings);
+        if end > committed_end {
+            self.judge_promise(node, partition, first.0, end, findings);
         }
     }
 
@@ -648,6 +666,7 @@ impl Ledger {
         findings: &mut Vec<Finding>,
     ) {
         let known = self.promises.entry(partition).or_default();
+        known.leading.insert(leader, epoch);
         // A node that is behind with the metadata may begin a leadership that has long been
         // overtaken; nothing was promised to hold there, and it can promise nothing.
         if known.led.is_some_and(|led| epoch < led) {

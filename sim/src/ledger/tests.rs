@@ -193,6 +193,45 @@ fn a_loss_of_all_copies_by_faults_is_admitted_and_opens_a_lineage() {
     assert_eq!(tub.findings, []);
 }
 
+/// Node 1 leads epoch 0; node 2 held all it had, loses it to a fault, and leads epoch 1 without it.
+fn deposed_and_unaware() -> Tub {
+    let mut tub = Tub::new(false);
+    tub.register(1, 0, &[1, 2], 0);
+    tub.leads(1, 0);
+    tub.append(&[1, 2], 0, 0, 7);
+    tub.commit(1, 1);
+    tub.append(&[1, 2], 1, 0, 7);
+    tub.register(2, 1, &[2], 1);
+    tub.power_loss(2);
+    tub.cut(2, 0);
+    tub.register(2, 2, &[2], 2);
+    tub.leads(2, 2);
+    assert!(matches!(tub.findings[..], [Finding::Admitted { .. }]), "{:?}", tub.findings);
+    tub.findings.clear();
+    tub
+}
+
+#[test]
+fn what_a_deposed_leader_promises_behind_an_admitted_loss_is_void() {
+    let mut tub = deposed_and_unaware();
+    tub.commit(1, 2);
+    tub.acked(1, 1, 2);
+    tub.append(&[2], 0, 2, 8);
+    tub.commit(2, 1);
+    tub.acked(2, 0, 1);
+    assert_eq!(tub.findings, []);
+    assert_eq!(tub.ledger.promises(PARTITION).unwrap().committed_end(), 1);
+}
+
+#[test]
+fn what_the_new_leader_promises_counts() {
+    let mut tub = deposed_and_unaware();
+    tub.append(&[2], 0, 2, 8);
+    tub.commit(2, 1);
+    tub.cut(2, 0);
+    assert!(matches!(tub.findings[..], [Finding::Cut { .. }]), "{:?}", tub.findings);
+}
+
 #[test]
 fn where_batches_are_flushed_nothing_is_excused() {
     let mut tub = Tub::new(true);
