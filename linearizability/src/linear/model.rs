@@ -9,7 +9,7 @@ use crate::Datum;
 /// you would write the simplest single-threaded implementation:
 ///
 /// ```
-/// use wavetank_linearizability::linear::{History, Model};
+/// use wavetank_linearizability::linear::{self, History, Model, Options};
 ///
 /// /// A counter; `Add` returns the sum.
 /// struct Counter;
@@ -31,7 +31,7 @@ use crate::Datum;
 ///         Some((sum, sum)) // the next state, and what is returned
 ///     }
 ///
-///     fn is_read(&self, op: &Add, _: &i64) -> bool {
+///     fn is_read(&self, op: &Add, _: Option<&i64>) -> bool {
 ///         op.0 == 0
 ///     }
 /// }
@@ -41,6 +41,9 @@ use crate::Datum;
 /// let two = history.invoke(2, 200, Add(1)); // at the same time
 /// history.returned(one, 300, 1);
 /// history.returned(two, 400, 1); // both cannot have got 1
+/// let judged = linear::check(&Counter, history.operations(), &Options::default()).unwrap();
+/// assert!(!judged.verdict.is_valid());
+/// println!("{}", judged.verdict);
 /// ```
 ///
 /// Only `initial` and `step` are needed; the rest makes judging faster and words better.
@@ -65,10 +68,11 @@ pub trait Model {
         specified == returned
     }
 
-    /// Whether the operation, having returned this, changed the state in no state whatever. Such
-    /// operations are placed as soon as they fit, and dropped where they are indeterminate: saying
-    /// so makes judging much faster. `false` is always right.
-    fn is_read(&self, op: &Self::Op, returned: &Self::Output) -> bool {
+    /// Whether the operation, having returned this (`None`: whatever it may have returned), changed
+    /// nothing, in whichever state it took effect. Such operations are placed as soon as they fit,
+    /// and left out where they are indeterminate: saying so makes judging much faster. `false` is
+    /// always right.
+    fn is_read(&self, op: &Self::Op, returned: Option<&Self::Output>) -> bool {
         let _ = (op, returned);
         false
     }

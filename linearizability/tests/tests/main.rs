@@ -4,5 +4,9 @@
 mod anomalies;
 mod generate;
 mod json;
+mod linear;
+mod linear_generate;
+mod linear_property;
+mod linear_reference;
 mod property;
 mod reference;

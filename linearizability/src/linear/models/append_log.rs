@@ -148,7 +148,7 @@ impl Model for AppendLog {
             || matches!((specified, returned), (LogOutput::Offset(_), LogOutput::Offset(None)))
     }
 
-    fn is_read(&self, op: &LogOp, _: &LogOutput) -> bool {
+    fn is_read(&self, op: &LogOp, _: Option<&LogOutput>) -> bool {
         !matches!(op, LogOp::Append { .. })
     }
 

@@ -63,7 +63,7 @@ impl Model for Kv {
         specified == returned || (*specified == KvOutput::Got(Datum::Nil) && *returned == empty)
     }
 
-    fn is_read(&self, op: &KvOp, _: &KvOutput) -> bool {
+    fn is_read(&self, op: &KvOp, _: Option<&KvOutput>) -> bool {
         op.call == KvCall::Get
     }
 

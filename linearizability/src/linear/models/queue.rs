@@ -61,8 +61,8 @@ impl Model for FifoQueue {
         Some((next, output))
     }
 
-    fn is_read(&self, op: &QueueOp, returned: &QueueOutput) -> bool {
-        op.call == QueueCall::Dequeue && *returned == QueueOutput::Front(None)
+    fn is_read(&self, op: &QueueOp, returned: Option<&QueueOutput>) -> bool {
+        op.call == QueueCall::Dequeue && returned == Some(&QueueOutput::Front(None))
     }
 
     fn key(&self, op: &QueueOp) -> Datum {

@@ -66,8 +66,8 @@ impl Model for Register {
         })
     }
 
-    fn is_read(&self, op: &RegisterOp, returned: &RegisterOutput) -> bool {
-        op.call == RegisterCall::Read || *returned == RegisterOutput::Swapped(false)
+    fn is_read(&self, op: &RegisterOp, returned: Option<&RegisterOutput>) -> bool {
+        op.call == RegisterCall::Read || returned == Some(&RegisterOutput::Swapped(false))
     }
 
     fn key(&self, op: &RegisterOp) -> Datum {
