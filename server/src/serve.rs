@@ -30,6 +30,10 @@ pub const DEFAULT_DATA: &str = "wavetank-data";
 /// How long a graceful stop may take.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
+/// Signals that come together are one wish to stop: supervisors and shells signal the process and
+/// then its group.
+const ONE_WISH: Duration = Duration::from_millis(500);
+
 /// What the command line says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServeOptions {
@@ -271,17 +275,23 @@ fn watch_signals(stop: Sender<News>) -> io::Result<()> {
     };
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         runtime.block_on(async {
-            for round in 0.. {
+            let mut first: Option<Instant> = None;
+            loop {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
                 }
-                if round == 0 {
-                    tracing::info!("stopping; a second signal ends the process at once");
-                    let _ = stop.send(News::Stop);
-                } else {
-                    tracing::warn!("ended by a second signal, without a graceful stop");
-                    std::process::exit(130);
+                match first {
+                    None => {
+                        tracing::info!("stopping; a second signal ends the process at once");
+                        let _ = stop.send(News::Stop);
+                        first = Some(Instant::now());
+                    }
+                    Some(first) if first.elapsed() < ONE_WISH => {}
+                    Some(_) => {
+                        tracing::warn!("ended by a second signal, without a graceful stop");
+                        std::process::exit(130);
+                    }
                 }
             }
         });

@@ -8,6 +8,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::{Client, Node, batch, values};
@@ -351,10 +352,110 @@ fn idle_connections_are_closed() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn signals_that_come_together_are_one() {
     let mut node = Node::start(&[]);
-    // A graceful stop takes a heartbeat and several syncs; the second signal is there long before.
-    assert_eq!(node.terminate_by(&["TERM", "INT"]), Some(130));
+    assert_eq!(node.terminate_by(&["TERM", "INT", "TERM"]), Some(0), "a graceful stop");
+}
+
+/// Copies a node's data, without sub-sub-directories: there are none.
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            std::fs::create_dir(&target).expect("created");
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+/// What is done to a file of a stopped node.
+enum Damage {
+    Flip(usize),
+    Cut(u64),
+    Replace(&'static str),
+    Remove,
+}
+
+/// Each damage is either refused with a reason that names it, or harmless: nothing is lost.
+#[test]
+fn damaged_files() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let topic = TopicRef::name("kept");
+    let mut node = Node::start_on(data.path(), &[]);
+    let mut client = node.client();
+    client.until_leader("kept");
+    let expected: Vec<String> = (0..50).map(|i| format!("record number {i}")).collect();
+    for text in &expected {
+        assert_eq!(produce(&mut client, &topic, -1, text).error, ErrorCode::None);
+    }
+    drop(client);
+    assert_eq!(node.terminate(), Some(0));
+
+    let log = "kept-0/00000000000000000000.log";
+    let metadata = "__cluster_metadata-0/00000000000000000000.log";
+    let refused: &[(&str, Damage, &str)] = &[
+        (log, Damage::Cut(1000), "damaged below the recovery point"),
+        (log, Damage::Remove, "ends before its recovery point"),
+        ("kept-0/partition.metadata", Damage::Replace("hello"), "partition.metadata, line 1"),
+        ("kept-0/partition.metadata", Damage::Remove, "no partition.metadata"),
+        ("meta.properties", Damage::Replace("hello"), "meta.properties, line 1"),
+        ("meta.properties", Damage::Remove, "no meta.properties"),
+        ("__cluster_metadata-0/quorum-state", Damage::Replace(""), "quorum-state is damaged"),
+        ("__cluster_metadata-0/quorum-state", Damage::Flip(3), "quorum-state is damaged"),
+        (metadata, Damage::Flip(200), "damaged below the recovery point"),
+        (metadata, Damage::Cut(150), "damaged below the recovery point"),
+        (metadata, Damage::Remove, "ends before its recovery point"),
+    ];
+    for (file, damage, reason) in refused {
+        let copied = damaged(data.path(), file, damage);
+        let path = copied.path().display().to_string();
+        let (code, text) = common::refusal(&["--data", &path, "--listen", "127.0.0.1:0"]);
+        assert_eq!(code, Some(2), "{file}: {text}");
+        assert!(text.contains("will not start") && text.contains(reason), "{file}: {text}");
+    }
+    let harmless: &[(&str, Damage)] = &[
+        ("kept-0/00000000000000000000.index", Damage::Flip(3)),
+        ("kept-0/00000000000000000000.index", Damage::Cut(5)),
+        ("kept-0/00000000000000000000.timeindex", Damage::Remove),
+        ("kept-0/leader-epoch-checkpoint", Damage::Replace("hello")),
+        ("replication-offset-checkpoint", Damage::Replace("hello")),
+        ("recovery-point-offset-checkpoint", Damage::Flip(2)),
+        (".kafka_cleanshutdown", Damage::Replace("hello")),
+        (".kafka_cleanshutdown", Damage::Remove),
+    ];
+    for (file, damage) in harmless {
+        let copied = damaged(data.path(), file, damage);
+        let node = Node::start_on(copied.path(), &[]);
+        let mut client = node.client();
+        client.until_leader("kept");
+        assert_eq!(values(&fetch(&mut client, &topic, 0)), expected, "{file}");
+    }
+}
+
+fn damaged(data: &Path, file: &str, damage: &Damage) -> tempfile::TempDir {
+    let copied = tempfile::tempdir().expect("a temporary directory");
+    copy(data, copied.path());
+    let path = copied.path().join(file);
+    let mut bytes = std::fs::read(&path).expect("the file is there");
+    match damage {
+        Damage::Flip(at) => {
+            let at = (*at).min(bytes.len().saturating_sub(1));
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= 0x55;
+            }
+        }
+        Damage::Cut(to) => bytes.truncate(*to as usize),
+        Damage::Replace(text) => bytes = text.as_bytes().to_vec(),
+        Damage::Remove => {
+            std::fs::remove_file(&path).expect("removed");
+            return copied;
+        }
+    }
+    std::fs::write(&path, bytes).expect("written");
+    copied
 }
 
 #[test]

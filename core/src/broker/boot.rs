@@ -71,6 +71,8 @@ pub struct Boot {
     clean_epoch: Option<BrokerEpoch>,
     known_high_watermarks: BTreeMap<(String, i32), Offset>,
     known_recovery_points: BTreeMap<(String, i32), Offset>,
+    /// The metadata log's: the largest that was ever checkpointed.
+    metadata_recovery_point: Offset,
     dirs: Vec<String>,
     opening: BTreeMap<PartitionId, Opening>,
     quorum_ready: bool,
@@ -96,6 +98,7 @@ impl Default for Boot {
             clean_epoch: None,
             known_high_watermarks: BTreeMap::new(),
             known_recovery_points: BTreeMap::new(),
+            metadata_recovery_point: Offset::ZERO,
             dirs: Vec::new(),
             opening: BTreeMap::new(),
             quorum_ready: false,
@@ -282,7 +285,10 @@ impl Broker {
 
     fn recover_all(&mut self, env: &mut dyn Env) {
         self.boot.phase = Phase::Recovering;
-        self.quorum.start(env);
+        let metadata = (String::from(METADATA_TOPIC), TopicPartition::METADATA.partition);
+        let recovery_point = self.boot.known_recovery_points.get(&metadata).copied();
+        self.boot.metadata_recovery_point = recovery_point.unwrap_or_default();
+        self.quorum.start_from(self.boot.metadata_recovery_point, env);
         for name in core::mem::take(&mut self.boot.dirs) {
             let Some((topic, partition)) = parse_dir_name(&name) else { continue };
             if topic != METADATA_TOPIC {
@@ -432,7 +438,10 @@ impl Broker {
         if self.boot.phase != Phase::Done {
             return;
         }
-        let (high_watermarks, recovery_points) = checkpoints(&self.hosted);
+        // What was committed stays so, whatever this node knows of it just after a start.
+        let metadata = self.boot.metadata_recovery_point.max(self.quorum.recovery_point());
+        self.boot.metadata_recovery_point = metadata;
+        let (high_watermarks, recovery_points) = checkpoints(&self.hosted, metadata);
         if high_watermarks != self.boot.written.0 {
             self.boot.high_watermarks.write(high_watermarks.clone(), env);
         }
@@ -500,7 +509,7 @@ fn known_offsets(file: SmallFile, bytes: &Bytes) -> BTreeMap<(String, i32), Offs
     lines.into_iter().map(|line| ((line.topic, line.partition), line.offset)).collect()
 }
 
-fn checkpoints(hosted: &Hosted) -> (Bytes, Bytes) {
+fn checkpoints(hosted: &Hosted, metadata: Offset) -> (Bytes, Bytes) {
     let line = |partition: &Partition, offset: Offset| PartitionOffset {
         topic: partition.topic().into(),
         partition: partition.topic_partition().partition,
@@ -508,8 +517,14 @@ fn checkpoints(hosted: &Hosted) -> (Bytes, Bytes) {
     };
     let high_watermarks: Vec<_> =
         hosted.iter().map(|partition| line(partition, partition.high_watermark())).collect();
-    let recovery_points: Vec<_> =
+    let mut recovery_points: Vec<_> =
         hosted.iter().map(|partition| line(partition, partition.recovery_point())).collect();
+    let partition = TopicPartition::METADATA.partition;
+    recovery_points.push(PartitionOffset {
+        topic: METADATA_TOPIC.into(),
+        partition,
+        offset: metadata,
+    });
     let encode = |lines: &[PartitionOffset]| checkpoint::format_offsets(lines.iter());
     (encode(&high_watermarks), encode(&recovery_points))
 }

@@ -42,7 +42,7 @@ pub(super) enum Phase {
 }
 
 impl Quorum {
-    pub(super) fn open(&mut self, env: &mut dyn Env) {
+    pub(super) fn open(&mut self, recovery_point: Offset, env: &mut dyn Env) {
         assert!(self.phase == Phase::New, "a quorum starts once");
         let config = LogConfig {
             segment_bytes: SEGMENT_BYTES,
@@ -54,7 +54,7 @@ impl Quorum {
             flaws: FlawSet::NONE,
         };
         let (dir, partition) = (DirId::METADATA, TopicPartition::METADATA);
-        let hint = RecoveryHint::NONE;
+        let hint = RecoveryHint { clean: false, recovery_point };
         self.log = Some(PartitionLog::open(dir, DIRECTORY, partition, config, hint, env));
         self.phase = Phase::Opening { vote: false, log: false };
     }

@@ -200,7 +200,22 @@ impl Quorum {
 
     /// Opens `__cluster_metadata-0` and its `quorum-state`. [`QuorumFact::Ready`] follows.
     pub fn start(&mut self, env: &mut dyn Env) {
-        self.open(env);
+        self.start_from(Offset::ZERO, env);
+    }
+
+    /// As [`Quorum::start`], on a log that a checkpoint once called durable and committed up to
+    /// `recovery_point`. If it ends before that, it was damaged since: [`QuorumFact::Refused`].
+    /// Without that, a flipped bit would pass for a torn tail, and every topic after it for deleted.
+    pub fn start_from(&mut self, recovery_point: Offset, env: &mut dyn Env) {
+        self.open(recovery_point, env);
+    }
+
+    /// What to checkpoint for [`Quorum::start_from`].
+    pub fn recovery_point(&self) -> Offset {
+        match (&self.log, self.high_watermark()) {
+            (Some(log), Some(high_watermark)) => log.recovery_point(high_watermark),
+            (None, _) | (_, None) => Offset::ZERO,
+        }
     }
 
     /// A completion in [`DirId::METADATA`].
