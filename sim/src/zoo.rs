@@ -1,9 +1,10 @@
 //! The bug zoo: proof that the tank finds each flaw, from which seed, how soon, by what.
 //!
-//! A flaw counts as found when a promise of safety that a client or the ledger can state is broken;
-//! for the flaws of voting, election safety counts, too. An assertion alone does not, nor does a lack
-//! of progress: these are flaws of safety. Each flaw is hunted
-//! from several places of the seed space, since the first seed that finds it is luck.
+//! A flaw of safety counts as found when a promise of safety that a client or the ledger can state is
+//! broken; for the flaws of voting, election safety counts, too. An assertion alone does not, nor does
+//! a lack of progress. The flaws that are no flaws of safety (our own, found by the tank) have their
+//! own complaints ([`complaints`]). Each flaw is hunted from several places of the seed space, since
+//! the first seed that finds it is luck.
 
 use crate::hunt::{HuntOptions, SeedResult, hunt_seeds};
 use crate::invariants::{Kind, Violation};
@@ -49,16 +50,33 @@ pub struct Catch {
     pub cpu_seconds: f64,
 }
 
+/// The invariants by which a flaw counts as found, besides the promises of safety that a client or the
+/// ledger can state.
+pub fn complaints(flaw: Flaw) -> &'static [&'static str] {
+    match flaw {
+        Flaw::VoteBeforeDurable => &["one-leader-per-epoch"],
+        Flaw::LostLeaderIsNews => &["progress"],
+        Flaw::CutBelowRecoveryPoint => &["process-exit"],
+        Flaw::RequestBeforeRecovery => &["assertion"],
+        Flaw::TruncateToHighWatermark
+        | Flaw::UnknownEpochAnsweredWithNext
+        | Flaw::AckAtLeaderAppend
+        | Flaw::AckBeforeFlush
+        | Flaw::EarlyIsrJoin
+        | Flaw::LeaderResumesEpoch
+        | Flaw::HighWatermarkByCommittedIsr
+        | Flaw::TornTailAccepted
+        | Flaw::FailedSyncRetried => &[],
+    }
+}
+
 /// The violation that counts, if the run has one.
 pub fn counts(flaw: Flaw, outcome: &Outcome) -> Option<&Violation> {
     let promise =
         |found: &&Violation| found.kind != Kind::WhiteBox && found.invariant != "progress";
     let by_promise = outcome.violations.iter().find(promise);
-    by_promise.or_else(|| {
-        let voting = flaw == Flaw::VoteBeforeDurable;
-        let safety = |found: &&Violation| voting && found.invariant == "one-leader-per-epoch";
-        outcome.violations.iter().find(safety)
-    })
+    let complaint = |found: &&Violation| complaints(flaw).contains(&&found.invariant[..]);
+    by_promise.or_else(|| outcome.violations.iter().find(complaint))
 }
 
 /// Hunts one flaw in `ranges` ranges of at most `max_seeds` seeds. Everything but seeds and flaws
@@ -125,6 +143,9 @@ mod tests {
         let two = outcome(&[("one-leader-per-epoch", Kind::WhiteBox)]);
         assert_eq!(counts(Flaw::AckAtLeaderAppend, &two), None);
         assert!(counts(Flaw::VoteBeforeDurable, &two).is_some());
+        assert!(counts(Flaw::LostLeaderIsNews, &stuck).is_some());
+        assert!(counts(Flaw::RequestBeforeRecovery, &assertion).is_some());
+        assert_eq!(counts(Flaw::RequestBeforeRecovery, &stuck), None);
         let lost = outcome(&[("log-matching", Kind::WhiteBox), ("lost-write", Kind::Client)]);
         let found = counts(Flaw::AckAtLeaderAppend, &lost).unwrap();
         assert_eq!(found.invariant, "lost-write");

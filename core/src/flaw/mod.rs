@@ -39,6 +39,8 @@ pub enum Flaw {
     LostLeaderIsNews,
     /// A log is cut although the recovery-point checkpoint still vouches for what goes.
     CutBelowRecoveryPoint,
+    /// The quorum takes requests before it has read its vote and its log.
+    RequestBeforeRecovery,
 }
 
 /// What the zoo tells about a flaw.
@@ -54,7 +56,7 @@ pub struct Story {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Flaw; 12] = [
+    pub const ALL: [Flaw; 13] = [
         Flaw::TruncateToHighWatermark,
         Flaw::UnknownEpochAnsweredWithNext,
         Flaw::AckAtLeaderAppend,
@@ -67,6 +69,7 @@ impl Flaw {
         Flaw::FailedSyncRetried,
         Flaw::LostLeaderIsNews,
         Flaw::CutBelowRecoveryPoint,
+        Flaw::RequestBeforeRecovery,
     ];
 
     /// Its name, source and story.
@@ -172,6 +175,14 @@ const STORIES: [Story; Flaw::ALL.len()] = [
         story: "A follower cuts below its checkpointed recovery point, because a new leader's \
                 log parts there, and loses power before the checkpoint says less. At start \
                 its log ends where the checkpoint vouches for more: it refuses to start.",
+    },
+    // RequestBeforeRecovery
+    Story {
+        name: "request-before-recovery",
+        source: "found by the tank in this broker",
+        story: "A node restarts, and a new leader's BeginQuorumEpoch is the first thing that it \
+                reads. It follows, and stores that in a directory which is not open yet, over \
+                a vote which it has not read: the process ends.",
     },
 ];
 

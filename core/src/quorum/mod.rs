@@ -37,7 +37,7 @@ use crate::controller::MetadataLog;
 use crate::env::{Channel, Env, Site, SmallFile};
 use crate::error_code::ErrorCode;
 use crate::event::{ConnectionId, DiskDone, DiskError, DiskOpKind, ReplyTo, RpcError, TimerKey};
-use crate::flaw::FlawSet;
+use crate::flaw::{Flaw, FlawSet};
 use crate::log::PartitionLog;
 use crate::metadata::MetadataRecord;
 use crate::msg::{
@@ -263,7 +263,8 @@ impl Quorum {
         env: &mut dyn Env,
         facts: &mut Vec<QuorumFact>,
     ) {
-        if self.phase != Phase::Running {
+        let ready = self.phase == Phase::Running;
+        if !ready && !self.settings.flaws.has(Flaw::RequestBeforeRecovery) {
             return self.refuse_request(from, &request, env);
         }
         match request {
