@@ -36,5 +36,6 @@ mod prepare;
 mod search;
 
 pub use check::{Error, Judgement, KeyJudgement, NOT_LINEARIZABLE, Options, Why, check};
+pub(crate) use explain::seconds;
 pub use model::Model;
 pub use operation::{Ending, History, Operation};

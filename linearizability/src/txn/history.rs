@@ -255,6 +255,18 @@ impl History {
         &self.transactions[id.0 as usize]
     }
 
+    /// Beginnings (false) and ends (true) of transactions, in order.
+    pub(crate) fn moments(&self) -> Vec<(u32, bool)> {
+        let mut moments = vec![(0, false); self.next_seq as usize];
+        for (op, transaction) in (0..).zip(&self.transactions) {
+            moments[transaction.invoked.seq as usize] = (op, false);
+            if let Some(completed) = transaction.completed {
+                moments[completed.seq as usize] = (op, true);
+            }
+        }
+        moments
+    }
+
     pub(crate) fn steps(&self, transaction: &Transaction) -> &[Step] {
         &self.steps[transaction.first as usize..][..transaction.count as usize]
     }

@@ -10,3 +10,7 @@ mod linear_property;
 mod linear_reference;
 mod property;
 mod reference;
+mod txn;
+mod txn_generate;
+mod txn_property;
+mod txn_reference;

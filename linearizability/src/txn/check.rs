@@ -1,0 +1,188 @@
+//! Judging transactions: the parts put together.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::cycles::Hunt;
+use super::explain;
+use super::graph::Graph;
+use super::history::History;
+use super::infer::Inference;
+use super::kind::{Kind, Level, Order};
+use super::report::Report;
+use super::versions::Table;
+use crate::{Datum, OpId, Verdict};
+
+/// What is promised, and how much is said about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What may be: it is counted, and no violation.
+    pub allowed: BTreeSet<Kind>,
+    /// Does a poll return all that is in the log from its position on? Then it depends on what it
+    /// did not see (rw edges); else what it did not see tells nothing.
+    pub polls_see_end: bool,
+    /// How many anomalies of each kind are described; all are counted, cycles once for each
+    /// strongly connected component.
+    pub witnesses: usize,
+    /// How many edges the search for cycles in components may look at: components are found in
+    /// linear time, but telling which kinds of cycles a large one has may take its square. Beyond
+    /// it a history that is not known to be invalid is "unknown".
+    pub work: u64,
+}
+
+impl Options {
+    /// For this level; ten witnesses, a thousand million edges.
+    pub fn of(level: Level) -> Options {
+        Options {
+            allowed: level.allowed(),
+            polls_see_end: false,
+            witnesses: 10,
+            work: 1_000_000_000,
+        }
+    }
+}
+
+impl Default for Options {
+    /// Strictly serializable.
+    fn default() -> Options {
+        Options::of(Level::StrictSerializable)
+    }
+}
+
+/// The transactions cannot be judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// One element was appended to one key twice.
+    AppendedTwice {
+        /// To what.
+        key: Datum,
+        /// What.
+        element: Datum,
+        /// By whom.
+        transactions: [OpId; 2],
+    },
+    /// A key is used as a list and as a log.
+    ListAndLog {
+        /// The key.
+        key: Datum,
+        /// Who appended to it or read it.
+        list: OpId,
+        /// Who sent to it or polled it.
+        log: OpId,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::AppendedTwice { key, element, transactions: [first, second] } => write!(
+                f,
+                "{element} was appended to {key} twice (operations {} and {}): elements must be \
+                 unique within a key, or nobody can tell which of the two was read",
+                first.0, second.0
+            ),
+            Error::ListAndLog { key, list, log } => write!(
+                f,
+                "{key} is a list for operation {} (append, read) and a log for operation {} (send, \
+                 poll): give the two different keys",
+                list.0, log.0
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Why one transaction is before another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dependency {
+    /// It wrote an earlier version.
+    WriteWrite,
+    /// It wrote what the other read.
+    WriteRead,
+    /// It read an earlier version than the other wrote.
+    ReadWrite,
+    /// Its process ran the other later.
+    Process,
+    /// It ended before the other began.
+    RealTime,
+}
+
+impl Dependency {
+    /// `ww`, `wr`, `rw`, `process`, `realtime`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dependency::WriteWrite => "ww",
+            Dependency::WriteRead => "wr",
+            Dependency::ReadWrite => "rw",
+            Dependency::Process => "process",
+            Dependency::RealTime => "realtime",
+        }
+    }
+}
+
+/// A step in a cycle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// This transaction
+    pub from: OpId,
+    /// is before this one,
+    pub to: OpId,
+    /// by this kind of dependency,
+    pub dependency: Dependency,
+    /// in words.
+    pub because: String,
+}
+
+/// Transactions that would each be before itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cycle {
+    /// Of which kind.
+    pub kind: Kind,
+    /// The steps; the last leads to where the first began.
+    pub links: Vec<Link>,
+    /// All in words.
+    pub text: String,
+}
+
+/// What the checker says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// In the form of all checkers.
+    pub verdict: Verdict,
+    /// The cycles that are described in it, and those that are allowed.
+    pub cycles: Vec<Cycle>,
+}
+
+/// Judges transactions.
+///
+/// # Errors
+/// If an element was appended to a key twice, or a key is used as a list and as a log.
+pub fn check(history: &History, options: &Options) -> Result<Judgement, Error> {
+    let mut report = Report::new(options.witnesses);
+    let table = Table::new(history, &mut report)?;
+    let forbids = |order| Kind::cycles(order).any(|kind| !options.allowed.contains(&kind));
+    let (process, realtime) = (forbids(Order::Process), forbids(Order::Realtime));
+    let mut inference = Inference::new(history, &table, &mut report);
+    inference.writes();
+    inference.reads(options);
+    inference.orders(process || realtime, realtime);
+    let graph = Graph::new(inference.nodes as usize, &inference.edges);
+    drop(std::mem::take(&mut inference.edges));
+    let count = history.transactions().len();
+    let mut hunt = Hunt::new(&graph, count as u32, options.work);
+    let mut cycles: Vec<Cycle> = Vec::new();
+    for component in graph.components() {
+        for (kind, steps) in hunt.component(&component) {
+            report.add(kind, || {
+                let cycle = explain::cycle(history, &table, kind, &steps);
+                let told = (cycle.text.clone(), cycle.links.iter().map(|link| link.from).collect());
+                cycles.push(cycle);
+                told
+            });
+        }
+    }
+    let doubt = hunt.work == 0;
+    let verdict = report.verdict(count as u64, &options.allowed, doubt);
+    Ok(Judgement { verdict, cycles })
+}
