@@ -36,12 +36,12 @@ pub(crate) fn name<M: Model>(
     let operation = &operations[id.0 as usize];
     let (process, from) = (operation.process, seconds(operation.invoked.time));
     let (returned, until) = match &operation.ending {
-        Ending::Returned { at, output } => (Some(output), format!("to {}", seconds(at.time))),
-        Ending::Failed => (None, "failed".into()),
-        Ending::Indeterminate => (None, "never answered".into()),
+        Ending::Returned { at, output } => (Some(output), format!(" to {}", seconds(at.time))),
+        Ending::Failed => (None, ", failed".into()),
+        Ending::Indeterminate => (None, ", never answered".into()),
     };
     let what = model.describe(&operation.op, returned);
-    format!("process {process}'s {what} (operation {}, {from} {until})", id.0)
+    format!("process {process}'s {what} (operation {}, {from}{until})", id.0)
 }
 
 /// When the operation returned.

@@ -22,6 +22,8 @@
 //!   memory and, by way of a question asked of the caller, its time; beyond them it says "unknown",
 //!   and how far it came.
 //!
+//! - [`page`] draws a judgement.
+//!
 //! What is never answered may take effect at any later time, or never. At equal times invocations
 //! come before returns.
 
@@ -32,6 +34,7 @@ mod memo;
 mod model;
 pub mod models;
 mod operation;
+mod page;
 mod prepare;
 mod search;
 
@@ -39,3 +42,4 @@ pub use check::{Error, Judgement, KeyJudgement, NOT_LINEARIZABLE, Options, Why, 
 pub(crate) use explain::seconds;
 pub use model::Model;
 pub use operation::{Ending, History, Operation};
+pub use page::page;

@@ -156,7 +156,9 @@ struct Best {
     path: Vec<(u32, u32)>,
     /// As much of `path` and of the trail is equal.
     common: usize,
-    /// Is the trail, as it is now, the best and not yet saved?
+    /// How long the trail was then.
+    length: usize,
+    /// Is the beginning of the trail, of that length, the best and not yet saved?
     ahead: bool,
 }
 
@@ -195,6 +197,7 @@ impl<'a, M: Model> Search<'a, M> {
                 Look::Done => {
                     self.best.ahead = true;
                     self.best.placed = self.placed;
+                    self.best.length = self.trail.len();
                     self.save();
                     return self.found(Validity::Valid, None);
                 }
@@ -261,8 +264,9 @@ impl<'a, M: Model> Search<'a, M> {
     fn save(&mut self) {
         if self.best.ahead {
             let best = &mut self.best;
+            best.common = best.common.min(best.length);
             best.path.truncate(best.common);
-            best.path.extend_from_slice(&self.trail[best.common..]);
+            best.path.extend_from_slice(&self.trail[best.common..best.length]);
             best.common = best.path.len();
             best.ahead = false;
         }
@@ -330,7 +334,7 @@ impl<'a, M: Model> Search<'a, M> {
         if (rank, self.placed) > self.best.reached || self.steps == 1 {
             let best = &mut self.best;
             (best.reached, best.stuck) = ((rank, self.placed), first);
-            (best.placed, best.ahead) = (self.placed, true);
+            (best.placed, best.length, best.ahead) = (self.placed, self.trail.len(), true);
         }
         self.key[0] = u64::from(rank) << 32 | u64::from(self.state);
         if !self.cache.insert(&self.key, &self.used_bits) {

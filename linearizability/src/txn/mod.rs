@@ -21,6 +21,7 @@
 //! - [`History`] records transactions; [`Mop`] is one of their steps.
 //! - [`check`] infers which depends on which, as [Elle](https://github.com/jepsen-io/elle) does, and
 //!   finds [`Kind`]s of anomalies; [`Options`] say which are allowed, by [`Level`].
+//! - [`page`] draws a judgement.
 //!
 //! | edge | from | to | known by |
 //! |---|---|---|---|
@@ -41,9 +42,11 @@ mod graph;
 mod history;
 mod infer;
 mod kind;
+mod page;
 mod report;
 mod versions;
 
 pub use check::{Cycle, Dependency, Error, Judgement, Link, Options, check};
 pub use history::{Element, History, Key, Mop, Transaction};
 pub use kind::{Kind, Level, Order, Shape};
+pub use page::page;

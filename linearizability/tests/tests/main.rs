@@ -8,6 +8,7 @@ mod linear;
 mod linear_generate;
 mod linear_property;
 mod linear_reference;
+mod page;
 mod property;
 mod reference;
 mod txn;
