@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use wavetank_core::env::{DiskOp, FileId, FileKind};
 
-use super::{Change, Dir, DirSlot, Extents, Inode, NameOp, Outcome, SECTOR, SimDisk};
+use super::{Change, Dir, DirSlot, Extents, Inode, Outcome, SECTOR, SimDisk};
 use crate::decide::{Dice, Place, Purpose};
 
 /// # What the tank does to it
@@ -318,19 +318,7 @@ impl Dir {
         let kept = dice.decide(place.with(1), pending.len() as u64 + 1) as usize;
         let mut names = std::mem::take(&mut self.durable);
         for op in &pending[..kept] {
-            match op {
-                NameOp::Create(kind, id) => {
-                    names.insert(*kind, *id);
-                }
-                NameOp::Rename(from, to) => {
-                    if let Some(id) = names.remove(from) {
-                        names.insert(*to, id);
-                    }
-                }
-                NameOp::Unlink(kind) => {
-                    names.remove(kind);
-                }
-            }
+            op.apply(&mut names); // inodes without a name go when all is known
         }
         names
     }

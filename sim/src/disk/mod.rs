@@ -656,10 +656,27 @@ impl SimDisk {
             return;
         }
         let dir = &mut self.dirs[slot as usize];
-        dir.pending.clear();
-        dir.durable = dir.entries.clone();
-        let (entries, inodes) = (&dir.entries, &mut dir.inodes);
-        inodes.retain(|id, _| entries.values().any(|used| used == id));
+        for op in dir.pending.drain(..) {
+            if let Some(nameless) = op.apply(&mut dir.durable) {
+                dir.inodes.remove(&nameless);
+            }
+        }
+        assert_eq!(
+            dir.durable.len(),
+            dir.entries.len(),
+            "pending changes lead to the names of now"
+        );
+    }
+}
+
+impl NameOp {
+    /// Makes the change. Returns the inode that has lost its name by it.
+    fn apply(&self, names: &mut BTreeMap<FileKind, u32>) -> Option<u32> {
+        match self {
+            NameOp::Create(kind, id) => names.insert(*kind, *id),
+            NameOp::Rename(from, to) => names.remove(from).and_then(|id| names.insert(*to, id)),
+            NameOp::Unlink(kind) => names.remove(kind),
+        }
     }
 }
 
