@@ -83,7 +83,7 @@ fn give_capacity(plan: &mut Plan) {
         .sum();
     let (disk, network) = (&plan.disk, &plan.network);
     let sync = disk.sync_min_us + disk.sync_mean_us;
-    let tail = u64::from(network.tail_per_million) * network.tail_mean_us / 1_000_000;
+    let tail = network.tail_per_million * network.tail_mean_us / 1_000_000;
     let trip = network.latency_min_us + network.latency_mean_us + tail;
     let steps = 2 * plan.process.step_max_us;
     let mut needed = 0;
