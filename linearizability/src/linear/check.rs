@@ -16,6 +16,9 @@ pub const NOT_LINEARIZABLE: &str = "not-linearizable";
 /// on: one hard key does not keep the others from being judged.
 const FIRST_SHARE: u64 = 1 << 14;
 
+/// Configurations for a better witness of what is known to be invalid by hindsight.
+const WITNESS: u64 = 1 << 16;
+
 /// Limits: judging is NP-hard. Within them verdicts are certain; beyond them they are "unknown".
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
@@ -118,7 +121,9 @@ pub struct KeyJudgement {
     /// before the operation that is `stuck`.
     pub order: Vec<OpId>,
     /// Where the search got no further. Of an invalid history: what returned before it can be put in
-    /// order, among what was under way, answered as it was; and together with it no longer.
+    /// order, among what was under way, answered as it was; and together with it no longer. (Only
+    /// where [`Model::hindsight`] found it, and finding it without would take long, can it be that
+    /// it fits, but nothing more after it.)
     pub stuck: Option<OpId>,
     /// Configurations looked at.
     pub steps: u64,
@@ -175,8 +180,19 @@ pub fn check<M: Model>(
             sizes[index] = (prepared.len(), prepared.returned.len());
             let steps = share.min(left);
             let budget = Budget { steps, memory: options.memory, stop: options.stop };
-            let result = Search::new(model, &prepared).run(&budget);
+            let of_key: Vec<_> = ids.iter().map(|id| &operations[id.0 as usize]).collect();
+            let hindsight = model.hindsight(&of_key);
+            let mut result = Search::new(model, hindsight.as_ref(), &prepared).run(&budget);
             left -= result.steps;
+            if hindsight.is_some() && result.valid == Validity::Invalid {
+                // Without it, the search comes to where a person would see it first.
+                let budget = Budget { steps: left.min(WITNESS), ..budget };
+                let plain = Search::new(model, None, &prepared).run(&budget);
+                left -= plain.steps;
+                if plain.valid == Validity::Invalid {
+                    result = plain;
+                }
+            }
             again |= result.why == Some(Why::Steps);
             found[index] = Some(result);
         }

@@ -2,14 +2,14 @@
 
 use std::hash::{Hash, Hasher};
 
-use super::Model;
+use super::{Hindsight, Model};
 use crate::hash::{FastMap, Hasher64};
 
 /// A step that cannot be taken, or does not return what was returned.
 pub(crate) const IMPOSSIBLE: u32 = u32::MAX - 1;
 const UNKNOWN: u32 = u32::MAX;
 /// With more classes than this, steps are looked up by hash and not in a row for each state.
-const ROW: usize = 256;
+const ROW: usize = 32;
 
 /// An operation with its answer, one for all operations that ask and are answered alike.
 pub(crate) struct Class<M: Model> {
@@ -21,6 +21,7 @@ pub(crate) struct Class<M: Model> {
 /// See the module.
 pub(crate) struct Memo<'a, M: Model> {
     model: &'a M,
+    hindsight: Option<&'a Hindsight<M::State, M::Op>>,
     classes: &'a [Class<M>],
     states: Vec<M::State>,
     /// From a state's hash to the last state that has it, and from each to the one before.
@@ -33,9 +34,14 @@ pub(crate) struct Memo<'a, M: Model> {
 
 impl<'a, M: Model> Memo<'a, M> {
     /// Knows the initial state, as 0.
-    pub(crate) fn new(model: &'a M, classes: &'a [Class<M>]) -> Memo<'a, M> {
+    pub(crate) fn new(
+        model: &'a M,
+        hindsight: Option<&'a Hindsight<M::State, M::Op>>,
+        classes: &'a [Class<M>],
+    ) -> Memo<'a, M> {
         let mut memo = Memo {
             model,
+            hindsight,
             classes,
             states: Vec::new(),
             by_hash: FastMap::default(),
@@ -102,10 +108,17 @@ impl<'a, M: Model> Memo<'a, M> {
         let Some((next, output)) = self.model.step(&self.states[state as usize], op) else {
             return IMPOSSIBLE;
         };
-        match returned {
-            Some(returned) if !self.model.accepts(&output, returned) => IMPOSSIBLE,
-            Some(_) | None if next == self.states[state as usize] => state,
-            Some(_) | None => self.intern(next),
+        if returned.as_ref().is_some_and(|returned| !self.model.accepts(&output, returned)) {
+            return IMPOSSIBLE;
+        }
+        if next == self.states[state as usize] {
+            return state;
+        }
+        match self.hindsight {
+            None => self.intern(next),
+            Some(hindsight) => {
+                hindsight(op, returned.is_some(), next).map_or(IMPOSSIBLE, |next| self.intern(next))
+            }
         }
     }
 

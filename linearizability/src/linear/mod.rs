@@ -40,6 +40,6 @@ mod search;
 
 pub use check::{Error, Judgement, KeyJudgement, NOT_LINEARIZABLE, Options, Why, check};
 pub(crate) use explain::seconds;
-pub use model::Model;
+pub use model::{Hindsight, Model};
 pub use operation::{Ending, History, Operation};
 pub use page::page;

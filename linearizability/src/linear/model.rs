@@ -3,7 +3,13 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 
+use super::Operation;
 use crate::Datum;
+
+/// What [`Model::hindsight`] knows: given an operation, whether it was answered, and the state that it
+/// led to, the state to go on from; or `None` if not all that returned can be returned from there, or
+/// if an operation that was never answered does not help there.
+pub type Hindsight<S, O> = Box<dyn Fn(&O, bool, S) -> Option<S>>;
 
 /// A sequential specification: what the object does when operations come one at a time. Write it as
 /// you would write the simplest single-threaded implementation:
@@ -83,6 +89,18 @@ pub trait Model {
     fn key(&self, op: &Self::Op) -> Datum {
         let _ = op;
         Datum::Nil
+    }
+
+    /// What can be known of states because the whole history of a key is known: that from some of
+    /// them on, what was returned cannot be returned any more, or that two of them lead to the same
+    /// answers (then it names one for both). The search then turns back early. If there is an order
+    /// that explains all operations, it must admit one. `None` is always right.
+    fn hindsight(
+        &self,
+        operations: &[&Operation<Self::Op, Self::Output>],
+    ) -> Option<Hindsight<Self::State, Self::Op>> {
+        let _ = operations;
+        None
     }
 
     /// Bytes on the heap that a state needs, about: they count against the limit of memory.

@@ -10,12 +10,13 @@
 //!   any order the two can change places. Among those that never returned, the one invoked first.
 //! - An operation that never returned is not tried where it changes nothing, nor where one that
 //!   returned and asks the same can be placed with the same effect.
+//! - States that [`Model::hindsight`] refuses.
 //! - Configurations that the [cache](super::cache) knows, or knows to be no better than another.
 
 use super::cache::Cache;
 use super::memo::{IMPOSSIBLE, Memo};
 use super::prepare::Prepared;
-use super::{Model, Why};
+use super::{Hindsight, Model, Why};
 use crate::{OpId, Validity};
 
 /// How much may be spent.
@@ -163,12 +164,16 @@ struct Best {
 }
 
 impl<'a, M: Model> Search<'a, M> {
-    pub(crate) fn new(model: &'a M, prepared: &'a Prepared<M>) -> Search<'a, M> {
+    pub(crate) fn new(
+        model: &'a M,
+        hindsight: Option<&'a Hindsight<M::State, M::Op>>,
+        prepared: &'a Prepared<M>,
+    ) -> Search<'a, M> {
         let key_words = 1 + (prepared.width as usize).div_ceil(64);
         let used_words = (prepared.open_count as usize).div_ceil(64);
         Search {
             prepared,
-            memo: Memo::new(model, &prepared.classes),
+            memo: Memo::new(model, hindsight, &prepared.classes),
             cache: Cache::new(key_words, used_words),
             list: List::new(&prepared.events),
             state: 0,

@@ -101,6 +101,7 @@ impl Draw for AppendLog {
     fn draw(&self, _: u32, which: u8, what: u8, fresh: u32) -> LogOp {
         let key = key(what);
         match which % 3 {
+            0 if what < 128 => LogOp::Append { key, value: i64::from(fresh).into() },
             0 => LogOp::Append { key, value: i64::from(fresh % 4).into() },
             1 => LogOp::Tail { key },
             _ => LogOp::Read { key, offset: u64::from(what >> 1) % 4 },

@@ -106,3 +106,35 @@ agrees_with_reference!(stores, Kv, 26);
 agrees_with_reference!(mutexes, Mutex, 22);
 agrees_with_reference!(queues, FifoQueue, 24);
 agrees_with_reference!(logs, AppendLog, 26);
+
+/// Histories of which much is known by hindsight: values are put in once, and none is overwritten.
+mod fresh {
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+        #[test]
+        fn queues(
+            clients in 1u32..6,
+            dice in vec((any::<u8>(), any::<u8>(), 0..128u8), 0..26),
+            spoil in vec(any::<(u8, u8)>(), 0..3),
+            seed in any::<u64>(),
+        ) {
+            judge(&FifoQueue, clients, &dice, &spoil, seed);
+        }
+
+        #[test]
+        fn stores(
+            clients in 1u32..6,
+            dice in vec((any::<u8>(), any::<u8>(), 0..128u8), 0..26),
+            spoil in vec(any::<(u8, u8)>(), 0..3),
+            seed in any::<u64>(),
+        ) {
+            // No puts.
+            let put = |which: u8| if which % 3 == 1 { which - 1 } else { which };
+            let dice: Vec<_> = dice.iter().map(|(who, which, what)| (*who, put(*which), *what)).collect();
+            judge(&Kv, clients, &dice, &spoil, seed);
+        }
+    }
+}

@@ -4,7 +4,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::Datum;
-use crate::linear::Model;
+use crate::hash::FastMap;
+use crate::linear::{Ending, Hindsight, Model, Operation};
 
 /// Logs that begin empty, with offsets from 0.
 #[derive(Clone, Copy, Debug, Default)]
@@ -158,6 +159,54 @@ impl Model for AppendLog {
                 key.clone()
             }
         }
+    }
+
+    /// What is at which offset, by all answers; unless two of them contradict each other. What nobody
+    /// saw at an offset may as well be nothing.
+    fn hindsight(
+        &self,
+        operations: &[&Operation<LogOp, LogOutput>],
+    ) -> Option<Hindsight<LogState, LogOp>> {
+        let mut seen: FastMap<u64, Datum> = FastMap::default();
+        let mut appends: FastMap<&Datum, u32> = FastMap::default();
+        for operation in operations {
+            if let (LogOp::Append { value, .. }, false) =
+                (&operation.op, operation.ending == Ending::Failed)
+            {
+                *appends.entry(value).or_insert(0) += 1;
+            }
+            let Ending::Returned { output, .. } = &operation.ending else { continue };
+            let (offset, value) = match (&operation.op, output) {
+                (LogOp::Append { value, .. }, LogOutput::Offset(Some(offset))) => (*offset, value),
+                (LogOp::Read { offset, .. }, LogOutput::Value(Some(value))) => (*offset, value),
+                _ => continue,
+            };
+            let known = seen.entry(offset).or_insert_with(|| value.clone());
+            if known != value {
+                return None;
+            }
+        }
+        let mut places: FastMap<Datum, u64> = FastMap::default();
+        for (offset, value) in &seen {
+            if appends.get(value) == Some(&1) {
+                let other = places.insert(value.clone(), *offset);
+                if other.is_some() {
+                    return None;
+                }
+            }
+        }
+        Some(Box::new(move |op, _, state| {
+            let LogOp::Append { value, .. } = op else { return Some(state) };
+            let offset = state.tail() - 1;
+            match (seen.get(&offset), places.get(value)) {
+                (Some(known), _) => (known == value).then_some(state),
+                (None, Some(_)) => None,
+                (None, None) => {
+                    let Some(link) = &state.0 else { return Some(state) };
+                    Some(link.before.append(&Datum::Nil))
+                }
+            }
+        }))
     }
 
     fn heap_bytes(&self, _: &LogState) -> usize {

@@ -1,7 +1,7 @@
 //! A key-value store: get, put, append.
 
 use crate::Datum;
-use crate::linear::Model;
+use crate::linear::{Ending, Hindsight, Model, Operation};
 
 /// A store in which every key begins without a value.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,6 +37,9 @@ pub enum KvOutput {
     Got(Datum),
 }
 
+/// Stands for every value that is never seen; no history has it.
+const UNSEEN: &str = "\0unseen";
+
 impl Model for Kv {
     type State = Datum;
     type Op = KvOp;
@@ -69,6 +72,42 @@ impl Model for Kv {
 
     fn key(&self, op: &KvOp) -> Datum {
         op.key.clone()
+    }
+
+    /// By what was got: a value of which no text that was got is a continuation is never seen, until
+    /// something is put. All such are one, and nobody need bring one about. If nothing is put, every
+    /// value begins as the longest that was got, or is its beginning.
+    fn hindsight(
+        &self,
+        operations: &[&Operation<KvOp, KvOutput>],
+    ) -> Option<Hindsight<Datum, KvOp>> {
+        let mut got: Vec<String> = Vec::new();
+        let mut is_put = false;
+        for operation in operations {
+            is_put |= matches!(operation.op.call, KvCall::Put(_));
+            if let Ending::Returned { output: KvOutput::Got(value), .. } = &operation.ending {
+                got.push(value.to_plain());
+            }
+        }
+        if got.iter().any(|text| text.contains(UNSEEN)) {
+            return None;
+        }
+        got.sort_unstable();
+        got.dedup();
+        let longest = got.iter().max_by_key(|text| text.len()).cloned().unwrap_or_default();
+        let seen = move |value: &str| {
+            let at = got.partition_point(|text| text.as_str() < value);
+            got.get(at).is_some_and(|text| text.starts_with(value))
+        };
+        Some(Box::new(move |_, is_answered, state| {
+            let text = state.to_plain();
+            if seen(&text) {
+                return Some(state);
+            }
+            // Without puts, one that is unseen has all that was ever got in it.
+            let follows = is_put || text.starts_with(&longest) || text.starts_with(UNSEEN);
+            (follows && is_answered).then(|| UNSEEN.into())
+        }))
     }
 
     fn heap_bytes(&self, state: &Datum) -> usize {

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::Datum;
-use crate::linear::Model;
+use crate::hash::FastMap;
+use crate::linear::{Ending, Hindsight, Model, Operation};
 
 /// Queues that begin empty.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,6 +70,42 @@ impl Model for FifoQueue {
         op.key.clone()
     }
 
+    /// When each value was taken out: what was taken out before something else was asked for must not
+    /// be behind it. Of what was never taken out, neighbours can change places.
+    fn hindsight(
+        &self,
+        operations: &[&Operation<QueueOp, QueueOutput>],
+    ) -> Option<Hindsight<VecDeque<Datum>, QueueOp>> {
+        let mut taken = Taken::default();
+        for operation in operations {
+            match (&operation.op.call, &operation.ending) {
+                (_, Ending::Failed) => {}
+                (QueueCall::Enqueue(value), _) => {
+                    let first = taken.between.insert(value.clone(), NEVER).is_none();
+                    taken.repeated |= !first;
+                }
+                (QueueCall::Dequeue, Ending::Indeterminate) => {
+                    taken.perhaps.push(operation.invoked.seq);
+                }
+                (QueueCall::Dequeue, Ending::Returned { .. }) => {}
+            }
+        }
+        if taken.repeated {
+            return None; // Nobody can tell which of two was taken out.
+        }
+        for operation in operations {
+            if let Ending::Returned { at, output: QueueOutput::Front(Some(value)) } =
+                &operation.ending
+            {
+                let between = taken.between.entry(value.clone()).or_insert(NEVER);
+                let before = if *between == NEVER { (u64::MAX, 0) } else { *between };
+                *between = (before.0.min(operation.invoked.seq), before.1.max(at.seq));
+            }
+        }
+        taken.perhaps.sort_unstable();
+        Some(Box::new(move |op, _, state| taken.look_back(op, state)))
+    }
+
     fn heap_bytes(&self, state: &VecDeque<Datum>) -> usize {
         state.capacity() * std::mem::size_of::<Datum>()
     }
@@ -94,5 +131,41 @@ impl Model for FifoQueue {
             (Some(front), 1) => format!("a queue of just {front}"),
             (Some(front), length) => format!("a queue of {length} with {front} at its front"),
         }
+    }
+}
+
+/// Taken out by nobody.
+const NEVER: (u64, u64) = (u64::MAX, u64::MAX);
+
+/// When values were taken out.
+#[derive(Default)]
+struct Taken {
+    /// Not before the first of these moments, and by the second.
+    between: FastMap<Datum, (u64, u64)>,
+    /// Was a value put in twice?
+    repeated: bool,
+    /// From when on somebody may have taken out nobody knows what.
+    perhaps: Vec<u64>,
+}
+
+impl Taken {
+    fn look_back(&self, op: &QueueOp, mut state: VecDeque<Datum>) -> Option<VecDeque<Datum>> {
+        let QueueCall::Enqueue(value) = &op.call else { return Some(state) };
+        let between = |value: &Datum| self.between.get(value).copied().unwrap_or(NEVER);
+        let (_, by) = between(value);
+        let mut at = state.len() - 1;
+        if by == NEVER.1 {
+            while at > 0 && between(&state[at - 1]) == NEVER && state[at - 1] > state[at] {
+                state.swap(at - 1, at);
+                at -= 1;
+            }
+            return Some(state);
+        }
+        // What nobody is known to have taken out, somebody may have whose answer is not known.
+        let may_be_gone = self.perhaps.partition_point(|from| *from <= by);
+        let never = state.iter().filter(|other| between(other) == NEVER).count();
+        let behind = |other: &Datum| between(other) != NEVER && between(other).0 > by;
+        let too_late = never > may_be_gone || state.iter().take(at).any(behind);
+        (!too_late).then_some(state)
     }
 }

@@ -1,7 +1,9 @@
 //! A register: read, write, compare-and-set.
 
+use std::collections::BTreeSet;
+
 use crate::Datum;
-use crate::linear::Model;
+use crate::linear::{Ending, Hindsight, Model, Operation};
 
 /// Registers that begin as `initial`.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +48,9 @@ pub enum RegisterOutput {
     Swapped(bool),
 }
 
+/// Stands for every value that is never seen; no history has it.
+const UNSEEN: &str = "\0unseen";
+
 impl Model for Register {
     type State = Datum;
     type Op = RegisterOp;
@@ -72,6 +77,41 @@ impl Model for Register {
 
     fn key(&self, op: &RegisterOp) -> Datum {
         op.key.clone()
+    }
+
+    /// Values that are neither read nor compared with are all one. Nobody need bring one about, except
+    /// for a comparison that fails.
+    fn hindsight(
+        &self,
+        operations: &[&Operation<RegisterOp, RegisterOutput>],
+    ) -> Option<Hindsight<Datum, RegisterOp>> {
+        let mut seen: BTreeSet<Datum> = BTreeSet::new();
+        let mut refused = false;
+        for operation in operations {
+            if let RegisterCall::Cas { from, .. } = &operation.op.call {
+                seen.insert(from.clone());
+            }
+            match &operation.ending {
+                Ending::Returned { output: RegisterOutput::Value(value), .. } => {
+                    seen.insert(value.clone());
+                }
+                Ending::Returned { output, .. } => {
+                    refused |= *output == RegisterOutput::Swapped(false);
+                }
+                Ending::Failed | Ending::Indeterminate => {}
+            }
+        }
+        let unseen = Datum::from(UNSEEN);
+        if seen.contains(&unseen) {
+            return None;
+        }
+        Some(Box::new(move |_, is_answered, state| {
+            if seen.contains(&state) {
+                Some(state)
+            } else {
+                (is_answered || refused).then(|| unseen.clone())
+            }
+        }))
     }
 
     fn describe(&self, op: &RegisterOp, returned: Option<&RegisterOutput>) -> String {
