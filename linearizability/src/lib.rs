@@ -35,11 +35,13 @@ pub mod json;
 pub mod linear;
 pub mod log;
 pub mod page;
+mod read_error;
 pub mod txn;
 mod verdict;
 
 pub use datum::Datum;
 pub use history::{
-    Acks, Action, History, Loss, OpId, Operation, Outcome, Partition, Polled, Stamp, Value,
+    Acks, Action, Change, Group, History, Loss, OpId, Operation, Outcome, Partition, Polled,
+    Position, Stamp, Value,
 };
 pub use verdict::{Anomaly, Validity, Verdict};

@@ -132,18 +132,20 @@ impl Writer {
             Recorded::Fact(ClientFact::Truncated { partition, to, .. }) => {
                 // Where no loss was admitted, nothing that was read may be gone: then the reader's
                 // going back is left for the judge to find.
-                let admitted = ledger
-                    .partition_named(&partition.to_string())
-                    .and_then(|known| ledger.promises(known))
-                    .is_some_and(|promises| !promises.lineages().is_empty());
-                if admitted {
+                if lost_some(ledger, partition) {
                     let partition = self.partition(partition);
                     self.history.seek(process, time, partition, Some(to.0));
                 }
             }
+            Recorded::Fact(ClientFact::Reset { partition, .. }) => {
+                // The same: a position beyond the end is where a loss leaves a reader, too.
+                if lost_some(ledger, partition) {
+                    let partition = self.partition(partition);
+                    self.history.seek(process, time, partition, None);
+                }
+            }
             Recorded::Fact(
                 ClientFact::Position { .. }
-                | ClientFact::Reset { .. }
                 | ClientFact::EndOffset { .. }
                 | ClientFact::FetchError { .. }
                 | ClientFact::TopicCreated { .. }
@@ -165,6 +167,14 @@ impl Writer {
             .collect();
         self.history.assign(record.client.0 as u32, record.at, &all);
     }
+}
+
+/// Was a loss of this partition admitted?
+fn lost_some(ledger: &Ledger, partition: &NamedPartition) -> bool {
+    ledger
+        .partition_named(&partition.to_string())
+        .and_then(|known| ledger.promises(known))
+        .is_some_and(|promises| !promises.lineages().is_empty())
 }
 
 /// The number in a value that [`crate::workload::unique_value`] made.

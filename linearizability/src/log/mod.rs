@@ -1,23 +1,54 @@
-//! The judge of partitioned logs: sends and polls, in the shape of Kafka, as near-linear passes.
+//! The judge of partitioned logs: sends, polls, transactions, groups, in the shape of Kafka, as
+//! near-linear passes.
 //!
 //! Evidence that a record is in the log, at an offset and in a leader's epoch, is that somebody read
-//! it there, or that a send with [`Acks::All`] was acknowledged there. What is
-//! promised about it, after Jepsen's Kafka workload (A-numbers: CORRECTNESS.md, section 1):
+//! it there, or that a send with [`Acks::All`] was acknowledged there (and its transaction, if it is
+//! in one, was committed). What is promised about it, after Jepsen's Kafka workload (A-numbers:
+//! CORRECTNESS.md, section 1):
 //!
 //! | name | what happened |
 //! |---|---|
 //! | `inconsistent-offsets` (A1) | one offset held two records: other values, or one value in two epochs |
-//! | `duplicate` (A2) | one value at two offsets; a violation only if [`Options::forbid_duplicates`] |
+//! | `duplicate` (A2) | one value at two offsets; a violation in transactions, or if [`Options::forbid_duplicates`] |
 //! | `lost-write` (A3) | acknowledged by all at an offset that some reader read past, and never read there |
 //! | `unseen` (A4) | acknowledged by all and never read, though the history is [`Options::complete`] |
-//! | `aborted-read` (A5, G1a) | the value of a send that certainly failed was read |
-//! | `poll-skip`, `int-poll-skip` (A9, A11) | between two records that a reader got one after the other lies one that others got; `int-`: both came in one poll |
+//! | `aborted-read` (A5, G1a) | the value of a send that certainly failed, or was aborted, was read |
+//! | `precommitted-read` (A6) | a value was read in the transaction that sent it, or before the end of that one was asked for |
+//! | `torn-transaction` (A7) | one record of a committed transaction was read, another is lost |
+//! | `poll-skip`, `int-poll-skip` (A9, A11) | between two records that a reader got one after the other lies one that was read at another time; `int-`: both came in one poll or transaction |
 //! | `nonmonotonic-poll`, `int-nonmonotonic-poll` (A10, A11) | a reader got a record at or before the one it got before |
 //! | `epoch-regression` | a reader got a record of an older epoch after one of a newer epoch at a smaller offset |
-//! | `reordered-send` (A12) | a process' later send lies at or before its earlier one; a violation only if [`Options::forbid_reordered_sends`] |
+//! | `nonmonotonic-send`, `int-nonmonotonic-send` (A12) | a process' later send lies at or before its earlier one (`int-`: in one transaction); a violation in transactions, or if [`Options::forbid_reordered_sends`] |
 //! | `garbage-read` (A13) | a value was read that nobody sent |
 //! | `real-time-order` (A14) | acknowledged by all before another send began, and yet at or behind that one's offset |
 //! | `read-before-send` (A14) | a poll returned a value before its send began |
+//! | `processed-twice` (A17) | two committed transactions (others: counted) made a record from the same one |
+//! | `processed-never` (A17) | none was made from a record between others that were processed; a violation if complete |
+//! | `conservation` (A18) | the amounts of all records that were read do not add up to nothing; a violation if complete |
+//! | `lost-commit` (A20) | a group's committed offset was found to be one that had been overwritten |
+//! | `commit-regression` (A20) | a committed offset went back, and no reader had sought |
+//! | `zombie-commit` (A20) | a commit was accepted of a generation that had been superseded |
+//! | `garbage-commit` (A20) | a group's committed offset was one that nobody had committed |
+//! | `uncommitted-offset` (A21) | a group's committed offset was that of a transaction which had not been committed |
+//! | `double-ownership` (A22) | a partition belonged to two members of one generation, or was given to another before its owner, asked to, gave it up |
+//!
+//! Counted, and never violations: `realtime-lag-ns` (A15: the longest that a reader was behind what
+//! had been acknowledged when it asked), `consumed-twice` (A16: how many records a process got more
+//! than once while subscribed, outside of aborted transactions). The cycles of A8 are judged by
+//! [`crate::txn`].
+//!
+//! **Readers.** After `assign`, a reader goes through a partition without a gap and never back. After
+//! `subscribe`, a group may take partitions away and give them back at any time between two polls or
+//! transactions: such skips and returns are counted as `poll-skip-subscribed` and
+//! `nonmonotonic-poll-subscribed`, within one they are violations still, but for the partitions of
+//! a [`Change::Changed`] in it. A process that tells of what it is [`Change::Assigned`] is judged
+//! strictly between one assignment and the next. A transaction that aborts takes its polls back: its
+//! reader goes on from where it began. After one of unknown outcome nothing is known of positions.
+//!
+//! **Transactions.** What is in a committed one is promised as far as it was acknowledged. What is in
+//! an indeterminate one is so as soon as somebody has read a record of it (so long, an offset of it
+//! contradicts nobody's). What is in an aborted one may not be read, whatever became of the reader's
+//! own transaction; its offsets are no evidence.
 //!
 //! **Lineages.** Each admitted [`Loss`] opens a new lineage: promises between a record before it (at
 //! or beyond its offset, of an epoch before its epoch) and one after it (of its epoch or later) are
@@ -27,11 +58,14 @@
 //! lost is counted as `lost-acks-1` (acknowledged by the leader, never read
 //! there, though its offset was read past or the history is complete).
 //!
-//! A process has one poll open at a time. Readers are expected to get every record from their
-//! position on: histories of compacted or expired logs are not for this judge.
+//! A process has one poll and one transaction open at a time. Readers are expected to get every
+//! record from their position on: histories of compacted or expired logs are not for this judge. A
+//! group is expected to begin without committed offsets.
 
+mod groups;
 mod lineage;
 mod order;
+mod pipelines;
 mod reads;
 mod report;
 mod table;
@@ -39,13 +73,14 @@ mod table;
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::{Acks, Action, History, OpId, Outcome, Verdict};
+use crate::{Acks, Action, History, OpId, Outcome, Partition, Value, Verdict};
+use groups::Groups;
 use lineage::Lineages;
 use report::Report;
 use table::{Slots, ValueMap};
 
 #[cfg(doc)]
-use crate::Loss;
+use crate::{Change, Loss};
 
 /// Which promises apply beyond those that always do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +91,14 @@ pub struct Options {
     pub forbid_duplicates: bool,
     /// Are reordered sends violations (idempotent producers), or only counted?
     pub forbid_reordered_sends: bool,
+    /// Do readers see records of transactions that are not committed? Then seeing them is counted
+    /// (as `uncommitted-read`), and proves nothing about the transaction.
+    pub read_uncommitted: bool,
+    /// Between them, readers have read each partition from its start: what lies before a record that
+    /// was read, and was not read itself, is lost, though no reader is known to have passed it.
+    pub covered: bool,
+    /// Are generations those of single members (KIP-848's member epochs), not of a group?
+    pub member_epochs: bool,
     /// How many anomalies of each kind are described; all are counted.
     pub witnesses: usize,
 }
@@ -67,6 +110,9 @@ impl Default for Options {
             complete: false,
             forbid_duplicates: false,
             forbid_reordered_sends: false,
+            read_uncommitted: false,
+            covered: false,
+            member_epochs: false,
             witnesses: 10,
         }
     }
@@ -104,11 +150,18 @@ impl std::error::Error for AmbiguousValue {}
 pub fn check(history: &History, options: &Options) -> Result<Verdict, AmbiguousValue> {
     let mut judge = Judge::new(history, options)?;
     judge.read_polls();
+    judge.prove_transactions();
     judge.judge_skips();
     judge.judge_offsets();
+    judge.judge_producers();
     judge.judge_sends();
+    judge.judge_transactions();
     judge.judge_real_time();
-    Ok(judge.report.verdict(history.operations().len() as u64, options))
+    judge.judge_pipelines();
+    judge.judge_amounts();
+    let Judge { mut report, .. } = judge;
+    Groups::of(history, options).judge(&mut report);
+    Ok(report.verdict(history.operations().len() as u64))
 }
 
 /// A send, as the passes need it.
@@ -117,7 +170,12 @@ struct Send {
     op: OpId,
     partition: u32,
     acks: Acks,
+    /// What became of it, its transaction included.
     outcome: Outcome,
+    /// Was the send itself acknowledged?
+    answered: bool,
+    /// Its transaction, or [`NONE`].
+    txn: u32,
     /// Where it was acknowledged, or -1.
     acked: i64,
     acked_epoch: i32,
@@ -127,6 +185,31 @@ struct Send {
     first_epoch: i32,
     /// A read of it has been reported as too early, or as aborted.
     reported: bool,
+}
+
+/// No transaction.
+const NONE: u32 = u32::MAX;
+
+/// A transaction, as the passes need it.
+#[derive(Clone, Copy, Debug)]
+struct Txn {
+    op: OpId,
+    outcome: Outcome,
+    /// When its end was asked for, [`u64::MAX`] if that is not known.
+    ending: u64,
+    /// A record of it, and a poll that returned it.
+    seen: Option<(OpId, OpId)>,
+    /// A record of it that is lost.
+    lost: Option<OpId>,
+}
+
+/// What became of something that is in a transaction of this outcome.
+fn effective(own: Outcome, transaction: Option<Outcome>) -> Outcome {
+    match (own, transaction) {
+        (own, None | Some(Outcome::Ok)) => own,
+        (Outcome::Fail, Some(Outcome::Info)) | (_, Some(Outcome::Fail)) => Outcome::Fail,
+        (Outcome::Ok | Outcome::Info, Some(Outcome::Info)) => Outcome::Info,
+    }
 }
 
 /// Someone knows that this record is at an offset.
@@ -153,6 +236,14 @@ struct Part {
 }
 
 impl Part {
+    /// Evidence of a send that counts as acknowledged.
+    fn note_acknowledged(&mut self, send: &Send, value: Value) {
+        if send.acks == Acks::All && send.acked >= 0 {
+            let (value, epoch, op) = (value.raw(), send.acked_epoch, send.op);
+            self.note(send.acked, Evidence { value, epoch, op, read: false });
+        }
+    }
+
     fn note(&mut self, offset: i64, new: Evidence) {
         let slot = self.slots.get(offset).expect("a slot for each offset of the history");
         let Some(first) = &mut self.first[slot] else {
@@ -193,6 +284,7 @@ struct Judge<'a> {
     options: &'a Options,
     parts: Vec<Part>,
     sends: Vec<Send>,
+    txns: Vec<Txn>,
     /// Every place of the values that have more than one: (offset, epoch, operation).
     places: HashMap<u32, Vec<(i64, i32, OpId)>>,
     gaps: Vec<reads::Gap>,
@@ -202,41 +294,72 @@ struct Judge<'a> {
 impl<'a> Judge<'a> {
     /// Reads the sends and makes the tables.
     fn new(history: &'a History, options: &'a Options) -> Result<Judge<'a>, AmbiguousValue> {
-        let sends = sends(history);
+        let txns = txns(history);
+        let sends = sends(history, &txns);
         let mut parts = parts(history, &sends);
         for (index, send) in (0..).zip(&sends) {
-            let Action::Send { partition, value, .. } = history.operation(send.op).action else {
-                unreachable!("the sends were collected from sends")
-            };
+            let value = send.value(history);
             let part = &mut parts[send.partition as usize];
             if let Some(other) = part.sends.insert(value.raw(), index) {
                 return Err(AmbiguousValue {
-                    partition: history.partition_name(partition).into(),
+                    partition: history.partition_name(Partition(send.partition)).into(),
                     value: history.value_text(value),
                     sends: [sends[other as usize].op, send.op],
                 });
             }
-            if send.acks == Acks::All && send.acked >= 0 {
-                let (epoch, op) = (send.acked_epoch, send.op);
-                part.note(send.acked, Evidence { value: value.raw(), epoch, op, read: false });
+            if send.outcome == Outcome::Ok {
+                part.note_acknowledged(send, value);
             }
         }
         let report = Report::new(&sends, options);
         let (places, gaps) = (HashMap::new(), Vec::new());
-        Ok(Judge { history, options, parts, sends, places, gaps, report })
+        Ok(Judge { history, options, parts, sends, txns, places, gaps, report })
+    }
+
+    /// What was acknowledged in transactions of unknown outcome counts if one of their records was
+    /// read: then they were committed.
+    fn prove_transactions(&mut self) {
+        for send in &mut self.sends {
+            if send.txn == NONE || send.outcome != Outcome::Info || !send.answered {
+                continue;
+            }
+            if self.txns[send.txn as usize].seen.is_some() {
+                send.outcome = Outcome::Ok;
+                let value = send.value(self.history);
+                self.parts[send.partition as usize].note_acknowledged(send, value);
+            }
+        }
     }
 }
 
-fn sends(history: &History) -> Vec<Send> {
+fn txns(history: &History) -> Vec<Txn> {
+    let mut txns = Vec::new();
+    for (id, operation) in (0..).zip(history.operations()) {
+        if let Action::Transaction { ending } = operation.action {
+            let outcome = operation.outcome;
+            txns.push(Txn { op: OpId(id), outcome, ending, seen: None, lost: None });
+        }
+    }
+    txns
+}
+
+fn sends(history: &History, txns: &[Txn]) -> Vec<Send> {
     let mut sends = Vec::new();
     for (id, operation) in (0..).zip(history.operations()) {
         if let Action::Send { partition, acks, offset, epoch, .. } = operation.action {
+            let txn = operation.transaction().map(|op| {
+                let at = txns.binary_search_by_key(&op, |txn| txn.op);
+                at.expect("joined to a transaction of the history")
+            });
+            let outcome = effective(operation.outcome, txn.map(|txn| txns[txn].outcome));
             sends.push(Send {
                 op: OpId(id),
                 partition: partition.0,
                 acks,
-                outcome: operation.outcome,
-                acked: offset,
+                outcome,
+                answered: operation.outcome == Outcome::Ok,
+                txn: txn.map_or(NONE, |txn| txn as u32),
+                acked: if outcome == Outcome::Fail { -1 } else { offset },
                 acked_epoch: epoch,
                 invoked: operation.invoked.seq,
                 first: -1,
@@ -246,6 +369,15 @@ fn sends(history: &History) -> Vec<Send> {
         }
     }
     sends
+}
+
+impl Send {
+    fn value(&self, history: &History) -> Value {
+        match history.operation(self.op).action {
+            Action::Send { value, .. } => value,
+            action => unreachable!("the sends were collected from sends, not {action:?}"),
+        }
+    }
 }
 
 /// Empty tables of the right size for each partition.

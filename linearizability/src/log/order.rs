@@ -6,7 +6,7 @@ use std::hash::BuildHasherDefault;
 
 use super::lineage::Lineages;
 use super::table::Mix;
-use super::{Judge, Send};
+use super::{Judge, NONE, Send};
 use crate::{Acks, OpId, Outcome, Partition};
 
 /// The furthest offsets of some records, kept apart by what losses could excuse: two records in one
@@ -103,13 +103,47 @@ impl Judge<'_> {
                 Some((a, b))
             });
             if let Some((a, b)) = twice {
-                self.report.duplicate(self.history, send.op, (a.0, a.2), (b.0, b.2));
+                let forbidden = self.options.forbid_duplicates || send.txn != NONE;
+                let places = [(a.0, a.2), (b.0, b.2)];
+                self.report.duplicate(self.history, forbidden, send.op, places);
             }
         }
     }
 
-    /// Acknowledged records that are not there, and the order of each process' sends.
+    /// The order of each process' sends. Those in transactions and others are taken to be of two
+    /// producers.
+    pub(super) fn judge_producers(&mut self) {
+        let mut produced: HashMap<u64, Furthest, BuildHasherDefault<Mix>> = HashMap::default();
+        let mut within: HashMap<u64, Furthest, BuildHasherDefault<Mix>> = HashMap::default();
+        for send in self.sends.iter().filter(|send| send.first >= 0) {
+            let lineages = &self.parts[send.partition as usize].lineages;
+            let (first, epoch) = (send.first, send.first_epoch);
+            let key = |of: u32, kind: u32| u64::from(of) << 32 | u64::from(send.partition ^ kind);
+            let process = self.history.operation(send.op).process;
+            let kind = if send.txn == NONE { 0 } else { 1 << 31 };
+            let mut internal = false;
+            if send.txn != NONE {
+                let before = within.entry(key(send.txn, 0)).or_default();
+                if let Some(earlier) = before.behind(lineages, first, epoch) {
+                    internal = true;
+                    let name = "int-nonmonotonic-send";
+                    self.report.reordered(self.history, name, true, (first, send.op), earlier);
+                }
+                before.add(lineages, first, epoch, send.op);
+            }
+            let before = produced.entry(key(process, kind)).or_default();
+            if let Some(earlier) = before.behind(lineages, first, epoch).filter(|_| !internal) {
+                let forbidden = self.options.forbid_reordered_sends || send.txn != NONE;
+                let name = "nonmonotonic-send";
+                self.report.reordered(self.history, name, forbidden, (first, send.op), earlier);
+            }
+            before.add(lineages, first, epoch, send.op);
+        }
+    }
+
+    /// Acknowledged records that are not there.
     pub(super) fn judge_sends(&mut self) {
+        self.cover();
         let scanned: Vec<Vec<bool>> = self
             .parts
             .iter()
@@ -121,19 +155,8 @@ impl Judge<'_> {
                 counts.collect()
             })
             .collect();
-        let mut produced: HashMap<u64, Furthest, BuildHasherDefault<Mix>> = HashMap::default();
         for (index, send) in (0..).zip(&self.sends) {
             let part = &self.parts[send.partition as usize];
-            if send.first >= 0 {
-                let process = self.history.operation(send.op).process;
-                let key = u64::from(process) << 32 | u64::from(send.partition);
-                let before = produced.entry(key).or_default();
-                let (lineages, first) = (&part.lineages, send.first);
-                if let Some(earlier) = before.behind(lineages, first, send.first_epoch) {
-                    self.report.reordered(self.history, send.op, first, earlier);
-                }
-                before.add(lineages, first, send.first_epoch, send.op);
-            }
             if send.outcome != Outcome::Ok || send.acks == Acks::None {
                 continue;
             }
@@ -151,12 +174,48 @@ impl Judge<'_> {
                     self.report.count("lost-acks-1");
                 }
                 (Acks::All, true) if excused => self.report.count("excused-loss"),
-                (Acks::All, true) => self.report.lost(self.history, send.op),
+                (Acks::All, true) => {
+                    self.report.lost(self.history, send.op);
+                    if send.txn != NONE {
+                        self.txns[send.txn as usize].lost.get_or_insert(send.op);
+                    }
+                }
                 (Acks::All, false) if excused && self.options.complete => {
                     self.report.count("excused-loss");
                 }
-                (Acks::All, false) => self.report.unseen(self.history, send.op),
+                (Acks::All, false) => {
+                    self.report.unseen(self.history, self.options.complete, send.op);
+                }
                 (Acks::Leader, false) | (Acks::None, _) => self.report.count("unread"),
+            }
+        }
+    }
+
+    /// With [`super::Options::covered`]: everything before the last record that was read has been
+    /// passed. Of a record with several places the first counts.
+    fn cover(&mut self) {
+        if !self.options.covered {
+            return;
+        }
+        for part in &mut self.parts {
+            let mut last = -1;
+            for slot in 0..part.first.len() {
+                for evidence in part.at(part.slots.offset(slot)).filter(|e| e.read) {
+                    if let Some(send) = part.sends.get(evidence.value) {
+                        last = last.max(self.sends[send as usize].first);
+                    }
+                }
+            }
+            let last = last.min(part.lineages.witnessed_below(-1).saturating_sub(1));
+            part.witness(0, last);
+        }
+    }
+
+    /// Transactions of which a part can be seen and a part is lost (A7).
+    pub(super) fn judge_transactions(&mut self) {
+        for txn in &self.txns {
+            if let (Some(seen), Some(lost)) = (txn.seen, txn.lost) {
+                self.report.torn(self.history, txn.op, seen, lost);
             }
         }
     }
@@ -181,6 +240,7 @@ impl Judge<'_> {
         let mut acknowledged: Vec<(u64, u32)> = Vec::new();
         for (index, send) in (0..).zip(&self.sends) {
             if send.acks == Acks::All
+                && send.outcome == Outcome::Ok
                 && send.acked >= 0
                 && let Some(completed) = self.history.operation(send.op).completed
             {

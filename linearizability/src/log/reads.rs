@@ -1,11 +1,11 @@
 //! What readers got: each poll against its reader's position, and against the sends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 
 use super::table::Mix;
-use super::{Evidence, Judge, Part};
-use crate::{Action, OpId, Outcome, Partition, Polled};
+use super::{Evidence, Judge, NONE, Part};
+use crate::{Action, Change, OpId, Operation, Outcome, Partition, Polled, Position};
 
 /// Two records that a reader got one after the other, with offsets between them.
 pub(super) struct Gap {
@@ -14,6 +14,18 @@ pub(super) struct Gap {
     resume: i64,
     before: (i64, OpId),
     next: (i64, i32, OpId),
+    between: Between,
+}
+
+/// What lies between two records that a reader got one after the other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Between {
+    /// Nothing: one poll or transaction returned both.
+    Nothing,
+    /// Another poll or transaction began.
+    Polls,
+    /// As `Polls`, and a group may have moved the reader in between.
+    Group,
 }
 
 /// Where a reader is in a partition.
@@ -21,6 +33,10 @@ pub(super) struct Gap {
 struct Cursor {
     /// Of which of the process' assignments.
     generation: u32,
+    /// The transaction in which it was last used, or [`NONE`].
+    txn: u32,
+    /// When a group last changed something at an unknown time.
+    unsettled: u64,
     /// The last record: offset, epoch, and the poll that it came by. At the start of an assignment
     /// the offset before the position, no epoch, and the assignment.
     last: Option<(i64, i32, OpId)>,
@@ -28,30 +44,54 @@ struct Cursor {
     scan: Option<(i64, i64)>,
 }
 
+/// A process that reads.
+#[derive(Clone, Default)]
+struct Reader {
+    /// Counts its assignments.
+    generation: u32,
+    subscribed: bool,
+    /// Does it tell what its group assigns and revokes?
+    tells: bool,
+    /// Transaction, cursor that it moved, and where that was before; of the newest transaction.
+    moved: Vec<(u32, usize, Option<(i64, i32, OpId)>)>,
+}
+
 /// The processes' positions.
 #[derive(Default)]
 struct Cursors {
-    generations: HashMap<u64, u32, BuildHasherDefault<Mix>>,
+    readers: HashMap<u64, Reader, BuildHasherDefault<Mix>>,
     index: HashMap<u64, usize, BuildHasherDefault<Mix>>,
     cursors: Vec<(u32, Cursor)>,
+    /// Cursors and offsets of what was got while subscribed (A16), and what was got again.
+    consumed: HashSet<(usize, i64)>,
+    consumed_again: HashSet<(usize, i64)>,
 }
 
 impl Cursors {
     fn get(&mut self, process: u32, partition: u32, generation: u32) -> usize {
         let key = u64::from(process) << 32 | u64::from(partition);
         *self.index.entry(key).or_insert_with(|| {
-            self.cursors.push((partition, Cursor { generation, last: None, scan: None }));
+            let cursor = Cursor { generation, txn: NONE, unsettled: 0, last: None, scan: None };
+            self.cursors.push((partition, cursor));
             self.cursors.len() - 1
         })
     }
 }
 
 impl Judge<'_> {
-    /// Polls and assignments, in the order of their completion.
+    /// Polls and what moves readers, in the order of their completion.
     pub(super) fn read_polls(&mut self) {
         let mut order: Vec<(u64, OpId)> = Vec::new();
         for (id, operation) in (0..).zip(self.history.operations()) {
-            let reads = matches!(operation.action, Action::Poll { .. } | Action::Assign { .. });
+            let reads = match operation.action {
+                Action::Poll { .. }
+                | Action::Assign { .. }
+                | Action::Subscribe
+                | Action::Rebalance { .. }
+                | Action::Transaction { .. }
+                | Action::Crash => true,
+                Action::Send { .. } | Action::Commit { .. } | Action::Committed { .. } => false,
+            };
             if let (true, Some(completed)) = (reads, operation.completed) {
                 order.push((completed.seq, OpId(id)));
             }
@@ -61,51 +101,185 @@ impl Judge<'_> {
         let mut cursors = Cursors::default();
         for (completed, op) in order {
             let operation = history.operation(op);
-            let process = operation.process;
-            if let Action::Assign { seek, .. } = operation.action {
-                let generation = cursors.generations.entry(process.into()).or_default();
-                *generation += u32::from(!seek);
-                let generation = *generation;
-                for (partition, position) in history.positions(operation) {
-                    let at = cursors.get(process, partition.0, generation);
-                    let cursor = &mut cursors.cursors[at].1;
-                    self.parts[partition.0 as usize].end_scan(cursor);
-                    cursor.generation = generation;
-                    cursor.last = position.map(|position| (position - 1, -1, op));
+            match operation.action {
+                Action::Poll { .. } => self.read_poll(&mut cursors, completed, op, operation),
+                Action::Assign { seek, .. } => {
+                    let reader = cursors.readers.entry(operation.process.into()).or_default();
+                    if !seek {
+                        reader.generation += 1;
+                        reader.subscribed = false;
+                    }
+                    self.place(&mut cursors, op, operation);
                 }
-                continue;
-            }
-            let generation = cursors.generations.get(&process.into()).copied().unwrap_or(0);
-            let mut current: Option<(Partition, usize)> = None;
-            let records = history.polled(operation);
-            self.report.records += records.len() as u64;
-            for record in records {
-                let at = match current {
-                    Some((partition, at)) if partition == record.partition => at,
-                    Some(_) | None => cursors.get(process, record.partition.0, generation),
-                };
-                current = Some((record.partition, at));
-                let cursor = &mut cursors.cursors[at].1;
-                if cursor.generation != generation {
-                    self.parts[record.partition.0 as usize].end_scan(cursor);
-                    cursor.generation = generation;
-                    cursor.last = None;
+                Action::Rebalance { change: Change::Changed, .. } => {
+                    for (partition, _) in history.positions(operation) {
+                        let reader = cursors.readers.entry(operation.process.into()).or_default();
+                        let generation = reader.generation;
+                        let at = cursors.get(operation.process, partition.0, generation);
+                        cursors.cursors[at].1.unsettled = completed;
+                    }
                 }
-                self.step(cursor, record, op);
-                self.trace_back(record, completed, op);
+                Action::Rebalance { change, .. } => {
+                    let reader = cursors.readers.entry(operation.process.into()).or_default();
+                    reader.tells = true;
+                    match change {
+                        Change::Assigned => self.place(&mut cursors, op, operation),
+                        Change::Revoked | Change::Lost | Change::Changed => {
+                            self.forget(&mut cursors, operation);
+                        }
+                    }
+                }
+                Action::Subscribe | Action::Crash => {
+                    let reader = cursors.readers.entry(operation.process.into()).or_default();
+                    reader.generation += 1;
+                    reader.subscribed = operation.action == Action::Subscribe;
+                    reader.tells = false;
+                }
+                Action::Transaction { .. } => self.end_polls(&mut cursors, op, operation),
+                Action::Send { .. } | Action::Commit { .. } | Action::Committed { .. } => {
+                    unreachable!("not collected above")
+                }
             }
         }
+        self.report.count_more("consumed-twice", cursors.consumed_again.len() as u64);
         for (partition, mut cursor) in cursors.cursors {
             self.parts[partition as usize].end_scan(&mut cursor);
         }
     }
 
+    /// Moves a process' cursors to where an assignment puts them.
+    fn place(&mut self, cursors: &mut Cursors, op: OpId, operation: &Operation) {
+        let process = operation.process;
+        let generation = cursors.readers.entry(process.into()).or_default().generation;
+        for (partition, position) in self.history.positions(operation) {
+            let at = cursors.get(process, partition.0, generation);
+            let cursor = &mut cursors.cursors[at].1;
+            cursor.last = match position {
+                Position::At(position) => Some((position - 1, -1, op)),
+                Position::Unknown => None,
+                Position::Kept if cursor.generation + 1 >= generation => {
+                    cursor.generation = generation;
+                    continue;
+                }
+                Position::Kept => None,
+            };
+            self.parts[partition.0 as usize].end_scan(cursor);
+            cursor.generation = generation;
+            cursor.txn = NONE;
+        }
+    }
+
+    /// A process no longer has these partitions.
+    fn forget(&mut self, cursors: &mut Cursors, operation: &Operation) {
+        let process = operation.process;
+        let generation = cursors.readers.entry(process.into()).or_default().generation;
+        for (partition, _) in self.history.positions(operation) {
+            let at = cursors.get(process, partition.0, generation);
+            let cursor = &mut cursors.cursors[at].1;
+            self.parts[partition.0 as usize].end_scan(cursor);
+            cursor.last = None;
+            cursor.txn = NONE;
+        }
+    }
+
+    /// The end of a transaction keeps what its polls moved, or takes it back.
+    fn end_polls(&mut self, cursors: &mut Cursors, op: OpId, operation: &Operation) {
+        let Some(reader) = cursors.readers.get_mut(&operation.process.into()) else { return };
+        if reader.moved.first().is_none_or(|(txn, ..)| *txn != op.0) {
+            return;
+        }
+        for (txn, at, before) in reader.moved.drain(..) {
+            let (partition, cursor) = &mut cursors.cursors[at];
+            let elsewhere = cursor.txn != txn || cursor.generation != reader.generation;
+            if operation.outcome == Outcome::Ok || elsewhere {
+                continue;
+            }
+            self.parts[*partition as usize].end_scan(cursor);
+            cursor.last = before.filter(|_| operation.outcome == Outcome::Fail);
+            cursor.txn = NONE;
+        }
+    }
+
+    /// A process goes on in this transaction: if another has moved its cursors, and nobody knows
+    /// what became of that one, nobody knows where they are.
+    fn change_transaction(&mut self, cursors: &mut Cursors, process: u32, txn: u32) {
+        let reader = cursors.readers.entry(process.into()).or_default();
+        if reader.moved.first().is_none_or(|(open, ..)| *open == txn) {
+            return;
+        }
+        for (txn, at, _) in reader.moved.drain(..) {
+            let (partition, cursor) = &mut cursors.cursors[at];
+            if cursor.txn == txn && cursor.generation == reader.generation {
+                self.parts[*partition as usize].end_scan(cursor);
+                cursor.last = None;
+            }
+        }
+    }
+
+    fn read_poll(
+        &mut self,
+        cursors: &mut Cursors,
+        completed: u64,
+        op: OpId,
+        operation: &Operation,
+    ) {
+        let records = self.history.polled(operation);
+        if records.is_empty() {
+            return;
+        }
+        self.report.records += records.len() as u64;
+        let process = operation.process;
+        let reader = cursors.readers.entry(process.into()).or_default();
+        let (generation, subscribed) = (reader.generation, reader.subscribed);
+        let by_group = subscribed && !reader.tells;
+        let transaction = operation.transaction();
+        let txn = transaction.map_or(NONE, |transaction| transaction.0);
+        let began = transaction.unwrap_or(op);
+        let began = self.history.operation(began).invoked.seq;
+        let aborted = transaction
+            .is_some_and(|transaction| self.history.operation(transaction).outcome != Outcome::Ok);
+        self.change_transaction(cursors, process, txn);
+        let mut current: Option<(Partition, usize)> = None;
+        for record in records {
+            let at = match current {
+                Some((partition, at)) if partition == record.partition => at,
+                Some(_) | None => cursors.get(process, record.partition.0, generation),
+            };
+            current = Some((record.partition, at));
+            let cursor = &mut cursors.cursors[at].1;
+            if cursor.generation != generation {
+                self.parts[record.partition.0 as usize].end_scan(cursor);
+                cursor.generation = generation;
+                cursor.last = None;
+            }
+            if cursor.txn != txn {
+                cursor.txn = txn;
+                if txn != NONE {
+                    let reader = cursors.readers.entry(process.into()).or_default();
+                    reader.moved.push((txn, at, cursor.last));
+                }
+            }
+            if cursor.unsettled > began {
+                // Where it was says nothing.
+                self.parts[record.partition.0 as usize].end_scan(cursor);
+                cursor.last = None;
+            }
+            self.step(cursor, record, op, by_group);
+            self.trace_back(record, completed, op, txn);
+            let cursor = (at, record.offset);
+            if subscribed && !aborted && !cursors.consumed.insert(cursor) {
+                cursors.consumed_again.insert(cursor);
+            }
+        }
+    }
+
     /// One record against the reader's position.
-    fn step(&mut self, cursor: &mut Cursor, record: &Polled, op: OpId) {
+    fn step(&mut self, cursor: &mut Cursor, record: &Polled, op: OpId, by_group: bool) {
         let part = &mut self.parts[record.partition.0 as usize];
         let Polled { offset, epoch, value, .. } = *record;
         part.note(offset, Evidence { value: value.raw(), epoch, op, read: true });
         if let Some((last, last_epoch, last_op)) = cursor.last {
+            let (before, next) = ((last, last_op), (offset, epoch, op));
             if offset <= last {
                 let resumed = part.lineages.iter().any(|loss| {
                     loss.offset <= offset
@@ -113,10 +287,14 @@ impl Judge<'_> {
                             || epoch < 0
                             || last_epoch < loss.epoch && loss.epoch <= epoch)
                 });
+                let between = self.between(last_op, op, by_group);
                 if resumed {
                     self.report.count("resumed-after-loss");
+                } else if between == Between::Group {
+                    self.report.count("nonmonotonic-poll-subscribed");
                 } else {
-                    self.report.went_back(self.history, record, op, (last, last_op));
+                    let within = between == Between::Nothing;
+                    self.report.went_back(self.history, record, op, before, within);
                 }
             } else {
                 if last_epoch >= 0 && epoch >= 0 && epoch < last_epoch {
@@ -133,9 +311,9 @@ impl Judge<'_> {
                     }
                 }
                 if resume < offset {
-                    let (before, next) = ((last, last_op), (offset, epoch, op));
                     let partition = record.partition.0;
-                    self.gaps.push(Gap { partition, resume, before, next });
+                    let between = self.between(last_op, op, by_group);
+                    self.gaps.push(Gap { partition, resume, before, next, between });
                 }
             }
         }
@@ -144,23 +322,54 @@ impl Judge<'_> {
         cursor.last = Some((offset, epoch, op));
     }
 
+    fn between(&self, last: OpId, next: OpId, by_group: bool) -> Between {
+        let transaction = self.history.operation(next).transaction();
+        let same =
+            transaction.is_some() && transaction == self.history.operation(last).transaction();
+        if same || last == next {
+            Between::Nothing
+        } else if by_group {
+            Between::Group
+        } else {
+            Between::Polls
+        }
+    }
+
     /// One record against its send.
-    fn trace_back(&mut self, record: &Polled, completed: u64, op: OpId) {
+    fn trace_back(&mut self, record: &Polled, completed: u64, op: OpId, txn: u32) {
         let part = &self.parts[record.partition.0 as usize];
         let Some(send) = part.sends.get(record.value.raw()) else {
             self.report.garbage(self.history, record, op);
             return;
         };
         let send = &mut self.sends[send as usize];
+        let mut uncommitted = false;
+        let mut premature = None;
+        if send.txn != NONE {
+            let of = &mut self.txns[send.txn as usize];
+            uncommitted = self.options.read_uncommitted;
+            if !uncommitted {
+                of.seen.get_or_insert((send.op, op));
+            }
+            let early = of.ending != u64::MAX && completed < of.ending;
+            premature = (of.op.0 == txn || early).then_some(of.op);
+        }
         if send.reported {
             return;
         }
-        if send.outcome == Outcome::Fail {
-            send.reported = true;
+        send.reported = true;
+        if send.outcome == Outcome::Fail && uncommitted && send.answered {
+            self.report.count("uncommitted-read");
+        } else if send.outcome == Outcome::Fail {
             self.report.aborted(self.history, record, op, send.op);
         } else if completed < send.invoked {
-            send.reported = true;
             self.report.too_early(self.history, record, op, send.op);
+        } else if let (Some(_), true) = (premature, uncommitted) {
+            self.report.count("uncommitted-read");
+        } else if let Some(transaction) = premature {
+            self.report.precommitted(self.history, record, op, send.op, transaction);
+        } else {
+            send.reported = false;
         }
     }
 
@@ -185,10 +394,15 @@ impl Judge<'_> {
                 part.at(offset).find(excused).map(|evidence| (offset, *evidence))
             });
             if let Some((offset, evidence)) = missing {
+                if gap.between == Between::Group {
+                    self.report.count("poll-skip-subscribed");
+                    continue;
+                }
                 let next = (gap.next.0, gap.next.2);
                 let partition = Partition(gap.partition);
                 let missing = (offset, evidence.op);
-                self.report.skipped(self.history, partition, gap.before, next, missing);
+                let within = gap.between == Between::Nothing;
+                self.report.skipped(self.history, partition, gap.before, next, missing, within);
             }
         }
     }
@@ -224,7 +438,7 @@ impl Part {
         }
     }
 
-    fn witness(&mut self, from: i64, to: i64) {
+    pub(super) fn witness(&mut self, from: i64, to: i64) {
         if from <= to {
             let (start, end) = (self.slots.below(from), self.slots.below(to.saturating_add(1)));
             self.scans[start] += 1;

@@ -37,18 +37,8 @@ impl Report {
         report
     }
 
-    pub(super) fn verdict(mut self, operations: u64, options: &Options) -> Verdict {
+    pub(super) fn verdict(mut self, operations: u64) -> Verdict {
         self.counts.insert("records-read", self.records);
-        let allowed = [
-            ("duplicate", !options.forbid_duplicates),
-            ("reordered-send", !options.forbid_reordered_sends),
-            ("unseen", !options.complete),
-        ];
-        for (name, allowed) in allowed {
-            if allowed {
-                self.anomalies.remove(name);
-            }
-        }
         let valid = if self.anomalies.is_empty() { Validity::Valid } else { Validity::Invalid };
         let anomalies = self.anomalies.into_iter().map(|(name, list)| (name.into(), list));
         let counts = self.counts.into_iter().map(|(name, count)| (name.into(), count));
@@ -56,16 +46,35 @@ impl Report {
     }
 
     pub(super) fn count(&mut self, name: &'static str) {
-        *self.counts.entry(name).or_default() += 1;
+        self.count_more(name, 1);
     }
 
-    fn add<const N: usize>(
+    pub(super) fn count_more(&mut self, name: &'static str, more: u64) {
+        *self.counts.entry(name).or_default() += more;
+    }
+
+    /// A violation.
+    pub(super) fn add<const N: usize>(
         &mut self,
         name: &'static str,
         ops: [OpId; N],
         text: impl FnOnce() -> String,
     ) {
+        self.add_if(true, name, ops, text);
+    }
+
+    /// A violation, or (not `forbidden`) something to count.
+    pub(super) fn add_if<const N: usize>(
+        &mut self,
+        forbidden: bool,
+        name: &'static str,
+        ops: [OpId; N],
+        text: impl FnOnce() -> String,
+    ) {
         self.count(name);
+        if !forbidden {
+            return;
+        }
         // An entry even without witnesses: it makes the history invalid.
         let list = self.anomalies.entry(name).or_default();
         if list.len() < self.witnesses {
@@ -87,8 +96,8 @@ impl Report {
         });
     }
 
-    pub(super) fn unseen(&mut self, history: &History, send: OpId) {
-        self.add("unseen", [send], || {
+    pub(super) fn unseen(&mut self, history: &History, forbidden: bool, send: OpId) {
+        self.add_if(forbidden, "unseen", [send], || {
             let (partition, value, at) = sent(history, send);
             format!(
                 "{partition}: {}'s {value} was acknowledged{at} at {}, and nobody read it",
@@ -98,14 +107,36 @@ impl Report {
         });
     }
 
+    /// A record of a transaction that some poll returned, and one that is lost.
+    pub(super) fn torn(
+        &mut self,
+        history: &History,
+        transaction: OpId,
+        seen: (OpId, OpId),
+        lost: OpId,
+    ) {
+        self.add("torn-transaction", [transaction, seen.0, seen.1, lost], || {
+            let (partition, value, _) = sent(history, seen.0);
+            let (elsewhere, missing, at) = sent(history, lost);
+            format!(
+                "{}'s transaction that began at {}: {} got its {value} from {partition} at {}, but \
+                 its {missing}, acknowledged{at} of {elsewhere}, is lost",
+                who(history, transaction),
+                begun(history, transaction),
+                who(history, seen.1),
+                done(history, seen.1)
+            )
+        });
+    }
+
     pub(super) fn duplicate(
         &mut self,
         history: &History,
+        forbidden: bool,
         send: OpId,
-        first: (i64, OpId),
-        second: (i64, OpId),
+        [first, second]: [(i64, OpId); 2],
     ) {
-        self.add("duplicate", [send, first.1, second.1], || {
+        self.add_if(forbidden, "duplicate", [send, first.1, second.1], || {
             let (partition, value, _) = sent(history, send);
             format!(
                 "{partition}: {}'s {value} was sent once and is at offsets {} and {}",
@@ -119,11 +150,12 @@ impl Report {
     pub(super) fn reordered(
         &mut self,
         history: &History,
-        send: OpId,
-        offset: i64,
+        name: &'static str,
+        forbidden: bool,
+        (offset, send): (i64, OpId),
         earlier: (i64, OpId),
     ) {
-        self.add("reordered-send", [earlier.1, send], || {
+        self.add_if(forbidden, name, [earlier.1, send], || {
             let (partition, value, _) = sent(history, send);
             let (_, before, _) = sent(history, earlier.1);
             format!(
@@ -170,7 +202,14 @@ impl Report {
                 let value = value_at(history, e.op, partition, offset);
                 let by = match history.operation(e.op).action {
                     Action::Send { .. } => "by its acknowledgement to",
-                    Action::Poll { .. } | Action::Assign { .. } => "as read by",
+                    Action::Poll { .. }
+                    | Action::Assign { .. }
+                    | Action::Subscribe
+                    | Action::Rebalance { .. }
+                    | Action::Commit { .. }
+                    | Action::Committed { .. }
+                    | Action::Transaction { .. }
+                    | Action::Crash => "as read by",
                 };
                 format!("{value}{epoch} {by} {} at {}", who(history, e.op), done(history, e.op))
             };
@@ -185,19 +224,26 @@ impl Report {
         record: &Polled,
         op: OpId,
         before: (i64, OpId),
+        within: bool,
     ) {
-        let name = if before.1 == op { "int-nonmonotonic-poll" } else { "nonmonotonic-poll" };
+        let name = if within { "int-nonmonotonic-poll" } else { "nonmonotonic-poll" };
         self.add(name, [before.1, op], || {
             let at = history.partition_name(record.partition);
             let reader = who(history, op);
             match history.operation(before.1).action {
-                Action::Assign { .. } => format!(
+                Action::Assign { .. } | Action::Rebalance { .. } => format!(
                     "{at}: {reader} was to read from offset {}, and got offset {} at {}",
                     before.0 + 1,
                     record.offset,
                     done(history, op)
                 ),
-                Action::Poll { .. } | Action::Send { .. } => format!(
+                Action::Poll { .. }
+                | Action::Send { .. }
+                | Action::Subscribe
+                | Action::Commit { .. }
+                | Action::Committed { .. }
+                | Action::Transaction { .. }
+                | Action::Crash => format!(
                     "{at}: {reader} got offset {}, and after it offset {} at {}",
                     before.0,
                     record.offset,
@@ -235,13 +281,14 @@ impl Report {
         before: (i64, OpId),
         next: (i64, OpId),
         missing: (i64, OpId),
+        within: bool,
     ) {
-        let name = if before.1 == next.1 { "int-poll-skip" } else { "poll-skip" };
+        let name = if within { "int-poll-skip" } else { "poll-skip" };
         self.add(name, [before.1, next.1, missing.1], || {
             let value = value_at(history, missing.1, partition, missing.0);
             format!(
                 "{}: {} got offset {} right after offset {} at {}; between them it missed {value} \
-                 at offset {}, which others got",
+                 at offset {}, which is there",
                 history.partition_name(partition),
                 who(history, next.1),
                 next.0,
@@ -266,16 +313,50 @@ impl Report {
     }
 
     pub(super) fn aborted(&mut self, history: &History, record: &Polled, op: OpId, send: OpId) {
-        self.add("aborted-read", [send, op], || {
+        let transaction = history.operation(send).transaction();
+        let aborted = transaction.filter(|op| history.operation(*op).outcome == Outcome::Fail);
+        let ops = [aborted.unwrap_or(send), send, op];
+        self.add("aborted-read", ops, || {
+            let (what, by) = match aborted {
+                Some(transaction) => ("transaction", transaction),
+                None => ("send", send),
+            };
+            let end = if aborted.is_some() { "been aborted" } else { "certainly failed" };
             format!(
-                "{}: {} got {} at offset {} at {}, whose send by {} had certainly failed at {}",
+                "{}: {} got {} at offset {} at {}, whose {what} by {} had {end} at {}",
                 history.partition_name(record.partition),
                 who(history, op),
                 history.value_text(record.value),
                 record.offset,
                 done(history, op),
                 who(history, send),
-                done(history, send)
+                done(history, by)
+            )
+        });
+    }
+
+    pub(super) fn precommitted(
+        &mut self,
+        history: &History,
+        record: &Polled,
+        op: OpId,
+        send: OpId,
+        transaction: OpId,
+    ) {
+        self.add("precommitted-read", [transaction, send, op], || {
+            let own = history.operation(op).transaction() == Some(transaction);
+            let how = if own {
+                "in the transaction in which it sent it".into()
+            } else {
+                format!("before {} asked for the end of its transaction", who(history, send))
+            };
+            format!(
+                "{}: {} got {} at offset {} at {}, {how}",
+                history.partition_name(record.partition),
+                who(history, op),
+                history.value_text(record.value),
+                record.offset,
+                done(history, op)
             )
         });
     }
@@ -296,24 +377,24 @@ impl Report {
     }
 }
 
-fn who(history: &History, op: OpId) -> String {
+pub(super) fn who(history: &History, op: OpId) -> String {
     format!("process {}", history.operation(op).process)
 }
 
-fn begun(history: &History, op: OpId) -> String {
+pub(super) fn begun(history: &History, op: OpId) -> String {
     seconds(history.operation(op).invoked.time)
 }
 
-fn done(history: &History, op: OpId) -> String {
+pub(super) fn done(history: &History, op: OpId) -> String {
     history.operation(op).completed.map_or_else(String::new, |stamp| seconds(stamp.time))
 }
 
-fn seconds(nanos: u64) -> String {
+pub(super) fn seconds(nanos: u64) -> String {
     format!("{}.{:06} s", nanos / 1_000_000_000, nanos / 1_000 % 1_000_000)
 }
 
 /// Partition, value, and where and how it was acknowledged.
-fn sent(history: &History, op: OpId) -> (&str, String, String) {
+pub(super) fn sent(history: &History, op: OpId) -> (&str, String, String) {
     let Action::Send { partition, value, acks, offset, epoch } = history.operation(op).action
     else {
         unreachable!("asked about a send");
@@ -336,7 +417,14 @@ fn value_at(history: &History, op: OpId, partition: Partition, offset: i64) -> S
     let operation = history.operation(op);
     let value = match operation.action {
         Action::Send { value, .. } => Some(value),
-        Action::Poll { .. } | Action::Assign { .. } => history
+        Action::Poll { .. }
+        | Action::Assign { .. }
+        | Action::Subscribe
+        | Action::Rebalance { .. }
+        | Action::Commit { .. }
+        | Action::Committed { .. }
+        | Action::Transaction { .. }
+        | Action::Crash => history
             .polled(operation)
             .iter()
             .find(|record| record.partition == partition && record.offset == offset)

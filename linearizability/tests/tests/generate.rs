@@ -1,44 +1,135 @@
 //! Histories as lists of events that tests can change, and a small log that makes valid ones.
 
-use wavetank_linearizability::{Acks, History, Loss, OpId, Partition, Polled, Value};
+use std::collections::BTreeMap;
 
-/// One line of a history. Sends are numbered by their values.
+use wavetank_linearizability::{
+    Acks, Change, History, Loss, OpId, Outcome, Partition, Polled, Position, Value,
+};
+
+/// One line of a history. Sends, transactions and questions (commits of offsets, and questions for
+/// them) are numbered in their order. What a process sends, polls and commits while it has a
+/// transaction open is in that.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Send { process: u32, partition: u32, value: u64, acks: Acks },
+    Make { process: u32, partition: u32, value: u64, source: (u32, i64) },
+    Move { process: u32, partition: u32, value: u64, amount: i64 },
     Ack { send: usize, offset: Option<i64>, epoch: Option<i32> },
     Fail { send: usize },
     Info { send: usize },
     Poll { process: u32, records: Vec<(u32, i64, i32, u64)> },
     Assign { process: u32, positions: Vec<(u32, Option<i64>)> },
+    Keep { process: u32, partitions: Vec<u32> },
     Seek { process: u32, partition: u32, position: Option<i64> },
     Loss { partition: u32, offset: i64, epoch: i32 },
+    Begin { process: u32 },
+    End { transaction: usize },
+    Over { transaction: usize, outcome: Outcome },
+    Subscribe { process: u32 },
+    Crash { process: u32 },
+    Group { process: u32, generation: Option<i32>, change: Change, partitions: Vec<u32> },
+    Commit { process: u32, generation: Option<i32>, partition: u32, offset: i64 },
+    Fetch { process: u32 },
+    Answer { question: usize, outcome: Outcome, found: Option<i64> },
 }
 
-/// The history of these events; time passes by 1 ms an event. `send` counts `Send` events; an
-/// outcome of a send that is not open is left out.
+/// Builds a history, an event after the other.
+struct Builder {
+    history: History,
+    partitions: Vec<Partition>,
+    sends: Vec<Option<OpId>>,
+    transactions: Vec<Option<OpId>>,
+    open: BTreeMap<u32, OpId>,
+    ended: Vec<usize>,
+    questions: Vec<Option<(OpId, bool)>>,
+}
+
+/// The history of these events; time passes by 1 ms an event. Ends of what is not open are left
+/// out.
 pub fn build(events: &[Event]) -> History {
     let mut history = History::new();
-    let partitions: Vec<Partition> =
-        (0..3).map(|index| history.partition(&format!("t-{index}"))).collect();
-    let mut sends: Vec<Option<OpId>> = vec![];
+    let partitions = (0..3).map(|index| history.partition(&format!("t-{index}"))).collect();
+    let mut builder = Builder {
+        history,
+        partitions,
+        sends: vec![],
+        transactions: vec![],
+        open: BTreeMap::new(),
+        ended: vec![],
+        questions: vec![],
+    };
     for (time, event) in (0..).map(|i| i * 1_000_000).zip(events) {
         match event {
-            Event::Send { process, partition, value, acks } => {
-                let partition = partitions[*partition as usize];
-                let op = history.send(*process, time, partition, Value::number(*value), *acks);
-                sends.push(Some(op));
+            Event::Send { .. } | Event::Make { .. } | Event::Move { .. } => {
+                builder.send(time, event);
             }
-            Event::Ack { send, .. } | Event::Fail { send } | Event::Info { send } => {
-                let Some(op) = sends.get_mut(*send).and_then(Option::take) else { continue };
-                match event {
-                    Event::Ack { offset, epoch, .. } => {
-                        history.acknowledge(op, time, *offset, *epoch);
-                    }
-                    Event::Fail { .. } => history.fail(op, time),
-                    _ => history.info(op, time),
-                }
+            Event::Ack { .. } | Event::Fail { .. } | Event::Info { .. } => {
+                builder.answer_send(time, event);
             }
+            Event::Poll { .. }
+            | Event::Assign { .. }
+            | Event::Keep { .. }
+            | Event::Seek { .. }
+            | Event::Loss { .. } => builder.read(time, event),
+            Event::Begin { .. } | Event::End { .. } | Event::Over { .. } => {
+                builder.transaction(time, event);
+            }
+            Event::Subscribe { .. }
+            | Event::Crash { .. }
+            | Event::Group { .. }
+            | Event::Commit { .. }
+            | Event::Fetch { .. }
+            | Event::Answer { .. } => builder.group(time, event),
+        }
+    }
+    builder.history
+}
+
+impl Builder {
+    fn join(&mut self, process: u32, op: OpId) {
+        if let Some(transaction) = self.open.get(&process) {
+            self.history.join(op, *transaction);
+        }
+    }
+
+    fn send(&mut self, time: u64, event: &Event) {
+        let (Event::Send { process, partition, value, .. }
+        | Event::Make { process, partition, value, .. }
+        | Event::Move { process, partition, value, .. }) = event
+        else {
+            return;
+        };
+        let acks = if let Event::Send { acks, .. } = event { *acks } else { Acks::All };
+        let partition = self.partitions[*partition as usize];
+        let op = self.history.send(*process, time, partition, Value::number(*value), acks);
+        match event {
+            Event::Make { source, .. } => {
+                self.history.made_from(op, self.partitions[source.0 as usize], source.1);
+            }
+            Event::Move { amount, .. } => self.history.amount(op, *amount),
+            _ => {}
+        }
+        self.join(*process, op);
+        self.sends.push(Some(op));
+    }
+
+    fn answer_send(&mut self, time: u64, event: &Event) {
+        let (Event::Ack { send, .. } | Event::Fail { send } | Event::Info { send }) = event else {
+            return;
+        };
+        let Some(op) = self.sends.get_mut(*send).and_then(Option::take) else { return };
+        match event {
+            Event::Ack { offset, epoch, .. } => {
+                self.history.acknowledge(op, time, *offset, *epoch);
+            }
+            Event::Fail { .. } => self.history.fail(op, time),
+            _ => self.history.info(op, time),
+        }
+    }
+
+    fn read(&mut self, time: u64, event: &Event) {
+        let partitions = &self.partitions;
+        match event {
             Event::Poll { process, records } => {
                 let records: Vec<Polled> = records
                     .iter()
@@ -49,25 +140,102 @@ pub fn build(events: &[Event]) -> History {
                         value: Value::number(*value),
                     })
                     .collect();
-                history.poll(*process, time, &records);
+                let op = self.history.poll(*process, time, &records);
+                self.join(*process, op);
             }
             Event::Assign { process, positions } => {
                 let positions: Vec<(Partition, Option<i64>)> =
                     positions.iter().map(|(p, at)| (partitions[*p as usize], *at)).collect();
-                history.assign(*process, time, &positions);
+                self.history.assign(*process, time, &positions);
+            }
+            Event::Keep { process, partitions: kept } => {
+                let positions: Vec<(Partition, Position)> =
+                    kept.iter().map(|p| (partitions[*p as usize], Position::Kept)).collect();
+                self.history.assign_at(*process, time, &positions);
             }
             Event::Seek { process, partition, position } => {
-                history.seek(*process, time, partitions[*partition as usize], *position);
+                let partition = partitions[*partition as usize];
+                self.history.seek(*process, time, partition, *position);
             }
-            Event::Loss { partition, offset, epoch } => history.admit(Loss {
+            Event::Loss { partition, offset, epoch } => self.history.admit(Loss {
                 partition: partitions[*partition as usize],
                 offset: *offset,
                 epoch: *epoch,
                 time,
             }),
+            _ => {}
         }
     }
-    history
+
+    fn transaction(&mut self, time: u64, event: &Event) {
+        match event {
+            Event::Begin { process } => {
+                // One that is still open stays so for good.
+                let op = self.history.begin(*process, time);
+                self.open.insert(*process, op);
+                self.transactions.push(Some(op));
+            }
+            Event::End { transaction } => {
+                let open = self.transactions.get(*transaction).copied().flatten();
+                if let (Some(op), false) = (open, self.ended.contains(transaction)) {
+                    self.history.end(op, time);
+                    self.ended.push(*transaction);
+                }
+            }
+            Event::Over { transaction, outcome } => {
+                let open = self.transactions.get_mut(*transaction).and_then(Option::take);
+                let Some(op) = open else { return };
+                match outcome {
+                    Outcome::Ok => self.history.done(op, time),
+                    Outcome::Fail => self.history.fail(op, time),
+                    Outcome::Info => self.history.info(op, time),
+                }
+                self.open.retain(|_, open| *open != op);
+            }
+            _ => {}
+        }
+    }
+
+    fn group(&mut self, time: u64, event: &Event) {
+        let group = self.history.group("g");
+        match event {
+            Event::Subscribe { process } => drop(self.history.subscribe(*process, time)),
+            Event::Crash { process } => drop(self.history.crash(*process, time)),
+            Event::Group { process, generation, change, partitions } => {
+                let partitions: Vec<_> = partitions
+                    .iter()
+                    .map(|p| (self.partitions[*p as usize], Position::Unknown))
+                    .collect();
+                let history = &mut self.history;
+                history.rebalance(*process, time, group, *generation, *change, &partitions);
+            }
+            Event::Commit { process, generation, partition, offset } => {
+                let offsets = [(self.partitions[*partition as usize], *offset)];
+                let history = &mut self.history;
+                let op = history.commit_offsets(*process, time, group, *generation, &offsets);
+                self.join(*process, op);
+                self.questions.push(Some((op, false)));
+            }
+            Event::Fetch { process } => {
+                let op = self.history.fetch_offsets(*process, time, group);
+                self.questions.push(Some((op, true)));
+            }
+            Event::Answer { question, outcome, found } => {
+                let open = self.questions.get_mut(*question).and_then(Option::take);
+                let Some((op, fetch)) = open else { return };
+                match (outcome, fetch) {
+                    (Outcome::Ok, true) => {
+                        let found = [(self.partitions[0], *found)];
+                        self.history.return_offsets(op, time, &found);
+                    }
+                    (Outcome::Ok, false) => self.history.done(op, time),
+                    (Outcome::Fail, _) => self.history.fail(op, time),
+                    (Outcome::Info, _) => self.history.info(op, time),
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// What a generated cluster may do.

@@ -62,7 +62,10 @@ fn malformed_lines_are_named() {
         r#"{"type":"ok","time":0,"offest":1}"#,
         "expected a line of a history: unknown field `offest`",
     );
-    refused(r#"{"type":"ok","time":0}"#, "expected \"f\": send, poll, assign or seek");
+    refused(
+        r#"{"type":"ok","time":0}"#,
+        "expected \"f\": send, poll, assign, seek or another function",
+    );
     refused(r#"{"type":"ok","time":0,"f":"poll"}"#, "expected \"process\"");
     refused(r#"{"type":"ok","time":-1,"f":"poll"}"#, "expected a line of a history: invalid value");
     refused(r#"{"type":"ok","time":0,"f":"poll","process":1}"#, "expected \"records\"");
@@ -104,7 +107,7 @@ fn malformed_lines_are_named() {
     );
     refused(
         r#"{"type":"invoke","f":"send","process":2,"time":0,"partition":"p","value":[1]}"#,
-        "expected a line of a history: a value is a number from 0 to 2^63-1 or a text",
+        "expected a line of a history: invalid type: sequence, expected a number from 0 to 2^63-1 or",
     );
     refused(
         r#"{"type":"invoke","f":"seek","process":2,"time":0,"partition":"p"}"#,
@@ -128,7 +131,7 @@ fn malformed_lines_are_named() {
 #[test]
 fn what_cannot_be_read_is_named() {
     let error = json::read("bytes", &[0xff, 0xfe][..]).unwrap_err();
-    assert!(error.to_string().starts_with("bytes: cannot be read: "), "{error}");
+    assert!(error.to_string().starts_with("bytes:1: expected a line of a history: "), "{error}");
 }
 
 proptest! {

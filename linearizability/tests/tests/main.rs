@@ -3,6 +3,7 @@
 
 mod anomalies;
 mod generate;
+mod groups;
 mod json;
 mod linear;
 mod linear_generate;
@@ -11,6 +12,8 @@ mod linear_reference;
 mod page;
 mod property;
 mod reference;
+mod reference_groups;
+mod transactions;
 mod txn;
 mod txn_generate;
 mod txn_property;

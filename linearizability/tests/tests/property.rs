@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use wavetank_linearizability::log::{self, Options};
-use wavetank_linearizability::{Acks, History, Verdict};
+use wavetank_linearizability::{Acks, Change, History, Outcome, Verdict};
 
 use super::generate::{Event, Rules, build, valid};
 use super::reference;
@@ -32,8 +32,14 @@ fn rules() -> impl Strategy<Value = Rules> {
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    (any::<bool>(), any::<bool>(), any::<bool>(), 0..3usize).prop_map(|(a, b, c, witnesses)| {
-        Options { complete: a, forbid_duplicates: b, forbid_reordered_sends: c, witnesses }
+    (any::<[bool; 6]>(), 0..3usize).prop_map(|([a, b, c, d, e, f], witnesses)| Options {
+        complete: a,
+        forbid_duplicates: b,
+        forbid_reordered_sends: c,
+        read_uncommitted: d,
+        covered: e,
+        member_epochs: f,
+        witnesses,
     })
 }
 
@@ -41,13 +47,20 @@ fn choices() -> impl Strategy<Value = Vec<(u8, u8)>> {
     prop::collection::vec((any::<u8>(), any::<u8>()), 0..100)
 }
 
-/// Anything at all: few offsets, epochs and values, so that everything collides.
-fn anything() -> impl Strategy<Value = Vec<Event>> {
-    let acks = prop_oneof![3 => Just(Acks::All), 1 => Just(Acks::Leader), 1 => Just(Acks::None)];
+fn acks() -> impl Strategy<Value = Acks> {
+    prop_oneof![3 => Just(Acks::All), 1 => Just(Acks::Leader), 1 => Just(Acks::None)]
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![3 => Just(Outcome::Ok), 1 => Just(Outcome::Fail), 1 => Just(Outcome::Info)]
+}
+
+/// Sends and polls.
+fn plain_event() -> impl Strategy<Value = Event> {
     let record = (0..2u32, 0..6i64, -1..4i32, 0..8u64);
     let position = prop::option::of(0..5i64);
-    let event = prop_oneof![
-        4 => (0..2u32, 0..2u32, acks).prop_map(|(process, partition, acks)| Event::Send {
+    prop_oneof![
+        4 => (0..2u32, 0..2u32, acks()).prop_map(|(process, partition, acks)| Event::Send {
             process,
             partition,
             value: 0,
@@ -66,11 +79,79 @@ fn anything() -> impl Strategy<Value = Vec<Event>> {
         }),
         1 => (0..2u32, 0..5i64, 0..4i32)
             .prop_map(|(partition, offset, epoch)| Event::Loss { partition, offset, epoch }),
-    ];
-    prop::collection::vec(event, 0..30).prop_map(|mut events| {
+    ]
+}
+
+/// Transactions, pipelines and groups. Processes send and poll, so that transactions have both.
+fn rich_event() -> impl Strategy<Value = Event> {
+    let record = (0..2u32, 0..6i64, -1..2i32, 0..8u64);
+    let change = prop::sample::select(vec![
+        Change::Assigned,
+        Change::Assigned,
+        Change::Revoked,
+        Change::Lost,
+        Change::Changed,
+    ]);
+    let generation = || prop::option::weighted(0.8, 0..3i32);
+    let process = || 0..2u32;
+    let some = |length| prop::collection::vec(0..2u32, length);
+    prop_oneof![
+        2 => (process(), 0..2u32)
+            .prop_map(|(process, partition)| Event::Send { process, partition, value: 0, acks: Acks::All }),
+        1 => (process(), 0..2u32, (0..2u32, 0..5i64)).prop_map(|(process, partition, source)| {
+            Event::Make { process, partition, value: 0, source }
+        }),
+        1 => (process(), 0..2u32, -2..3i64).prop_map(|(process, partition, amount)| {
+            Event::Move { process, partition, value: 0, amount }
+        }),
+        4 => (0..8usize, prop::option::weighted(0.9, 0..6i64))
+            .prop_map(|(send, offset)| Event::Ack { send, offset, epoch: Some(0) }),
+        4 => (process(), prop::collection::vec(record, 0..3))
+            .prop_map(|(process, records)| Event::Poll { process, records }),
+        3 => process().prop_map(|process| Event::Begin { process }),
+        1 => (0..5usize).prop_map(|transaction| Event::End { transaction }),
+        3 => (0..5usize, outcome())
+            .prop_map(|(transaction, outcome)| Event::Over { transaction, outcome }),
+        1 => process().prop_map(|process| Event::Subscribe { process }),
+        1 => process().prop_map(|process| Event::Crash { process }),
+        1 => (process(), some(0..3)).prop_map(|(process, partitions)| Event::Keep { process, partitions }),
+        3 => (process(), generation(), change, some(1..3)).prop_map(
+            |(process, generation, change, mut partitions)| {
+                partitions.sort_unstable();
+                partitions.dedup();
+                Event::Group { process, generation, change, partitions }
+            }
+        ),
+        2 => (process(), generation(), 0..5i64).prop_map(|(process, generation, offset)| {
+            Event::Commit { process, generation, partition: 0, offset }
+        }),
+        2 => process().prop_map(|process| Event::Fetch { process }),
+        4 => (0..8usize, outcome(), prop::option::weighted(0.8, 0..5i64)).prop_map(
+            |(question, outcome, found)| Event::Answer { question, outcome, found }
+        ),
+    ]
+}
+
+/// Anything at all: few offsets, epochs and values, so that everything collides.
+fn anything() -> impl Strategy<Value = Vec<Event>> {
+    numbered(prop::collection::vec(plain_event(), 0..30))
+}
+
+/// As [`anything`], with transactions and groups.
+fn anything_rich() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![3 => rich_event(), 1 => plain_event()];
+    numbered(prop::collection::vec(event, 0..40))
+}
+
+/// Sends get values, in their order.
+fn numbered(events: impl Strategy<Value = Vec<Event>>) -> impl Strategy<Value = Vec<Event>> {
+    events.prop_map(|mut events| {
         let mut next = 0;
         for event in &mut events {
-            if let Event::Send { value, .. } = event {
+            if let Event::Send { value, .. }
+            | Event::Make { value, .. }
+            | Event::Move { value, .. } = event
+            {
                 *value = next;
                 next += 1;
             }
@@ -121,6 +202,11 @@ proptest! {
 
     #[test]
     fn equals_the_reference_on_anything(events in anything(), options in options()) {
+        agree(&events, &options)?;
+    }
+
+    #[test]
+    fn equals_the_reference_on_anything_rich(events in anything_rich(), options in options()) {
         agree(&events, &options)?;
     }
 }
@@ -229,10 +315,10 @@ fn process(event: &Event) -> Option<u32> {
         Event::Ack { send, .. } | Event::Fail { send } | Event::Info { send } => {
             Some(1000 + *send as u32)
         }
-        Event::Send { .. } | Event::Loss { .. } => None,
+        _ => None,
     }
 }
 
 fn is_answer(event: &Event) -> bool {
-    !matches!(event, Event::Send { .. } | Event::Loss { .. })
+    process(event).is_some()
 }
