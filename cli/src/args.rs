@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use wavetank_linearizability::read::Kind;
+use wavetank_linearizability::txn::Level;
 
 use crate::values::{Faults, FlawName, ProfileName, SeedOrPlan, Seeds, Shard, Workloads};
 
@@ -214,37 +216,54 @@ pub enum ScenarioCommand {
     },
 }
 
-/// What a history is judged as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Model {
-    /// Partitioned logs: sends and polls
-    Log,
-}
-
 /// `wavetank check`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   wavetank replay 42 --history out.jsonl
-  wavetank check out.jsonl --model log --complete
+  wavetank check out.jsonl --complete
+  wavetank check store/latest/history.edn --html judged.html
+  wavetank check histories/                 a table, one line for each file
 
-Exit code: 0 valid, 1 not valid, 2 unknown, or usage or environment error.")]
+Exit code: 0 valid, 1 not valid, 2 unknown or unreadable, or usage or environment error. Of several
+histories, 1 if any is not valid, else 2 if any is unknown or unreadable.")]
 pub struct CheckArgs {
-    /// A history: wavetank's JSON lines; `-` is standard input
-    #[arg(value_name = "HISTORY")]
-    pub history: PathBuf,
-    /// What the history is judged as
+    /// Histories, or folders of them: wavetank's JSON lines or Jepsen's EDN; `-` is standard input
+    #[arg(value_name = "HISTORY", required = true)]
+    pub history: Vec<PathBuf>,
+    /// What they are of: log, register, kv, mutex, queue, append-log, list-append [default: what
+    /// their first operations tell]
     #[arg(long, value_name = "M")]
-    pub model: Model,
-    /// The history ends with a read of everything: what is not in it is lost
+    pub model: Option<Kind>,
+    /// Logs: the history ends with a read of everything, and what is not in it is lost
     #[arg(long)]
     pub complete: bool,
-    /// Producers are idempotent: duplicates and reordered sends are violations
+    /// Logs: producers are idempotent, and duplicates and reordered sends are violations
     #[arg(long)]
     pub idempotent: bool,
-    /// Print one JSON object and nothing else
+    /// Logs: readers see records of transactions that are not committed
+    #[arg(long)]
+    pub read_uncommitted: bool,
+    /// Lists: what transactions promise
+    #[arg(long, value_name = "L", default_value = "strict-serializable", value_parser = level)]
+    pub level: Level,
+    /// Objects: give up after this much time for a history (`90s`, `10m`)
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = crate::values::parse_duration)]
+    pub limit: Duration,
+    /// Draw what was found as a page
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Print one JSON object (of several histories, a list) and nothing else
     #[arg(long)]
     pub json: bool,
+}
+
+fn level(name: &str) -> Result<Level, String> {
+    let known = Level::ALL.into_iter().find(|level| level.name() == name);
+    known.ok_or_else(|| {
+        let names: Vec<&str> = Level::ALL.iter().map(|level| level.name()).collect();
+        format!("expected one of {}", names.join(", "))
+    })
 }
 
 /// `wavetank serve`.

@@ -37,6 +37,11 @@ impl Failure {
         Failure { text: text.to_string(), code, silent: false }
     }
 
+    /// What it says.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The process's exit code.
     pub fn code(&self) -> u8 {
         self.code

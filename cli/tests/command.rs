@@ -158,3 +158,44 @@ fn a_history_with_a_lost_write_is_not_valid() {
     assert_eq!(check.status.code(), Some(1));
     assert!(text(&check.stdout).contains("unseen"), "{}", text(&check.stdout));
 }
+
+/// Two writes of a register and a read between them; EDN, one map after the other.
+fn register(read: &str) -> String {
+    let op = |kind: &str, process: u32, f: &str, value: &str| {
+        format!("{{:type :{kind}, :process {process}, :f :{f}, :value {value}}}\n")
+    };
+    let write = |value: &str| op("invoke", 0, "write", value) + &op("ok", 0, "write", value);
+    let read = op("invoke", 1, "read", "nil") + &op("ok", 1, "read", read);
+    write("1") + &write("2") + &read
+}
+
+#[test]
+fn a_folder_is_judged_file_by_file() {
+    let folder = temporary("histories");
+    std::fs::create_dir_all(&folder).unwrap();
+    let put = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    let check = |more: &[&str]| {
+        let arguments = [&["check", folder.to_str().unwrap()], more].concat();
+        let check = wavetank(&arguments);
+        (check.status.code(), text(&check.stdout).to_owned())
+    };
+    put("a.edn", &register("2"));
+    put("b.edn", &format!("[{}]", register("2")));
+    let (code, table) = check(&[]);
+    assert_eq!(code, Some(0), "{table}");
+    assert_eq!(table.lines().count(), 2, "{table}");
+    assert!(table.contains("valid") && table.contains("register"), "{table}");
+    put("c.jsonl", "{\"type\":\"invoke\"}\n");
+    let (code, table) = check(&[]);
+    assert_eq!(code, Some(2), "{table}");
+    assert!(table.contains("unreadable") && table.contains("c.jsonl:1: expected"), "{table}");
+    put("d.edn", &register("1"));
+    let page = temporary("page.html");
+    let (code, table) = check(&["--html", page.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{table}");
+    assert!(table.contains("not-linearizable 1"), "{table}");
+    assert!(std::fs::read_to_string(&page).unwrap().starts_with("<!doctype html>"));
+    let (code, list) = check(&["--json"]);
+    let list: Value = serde_json::from_str(&list).unwrap();
+    assert_eq!((code, list.as_array().map(Vec::len)), (Some(1), Some(4)));
+}

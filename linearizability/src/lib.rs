@@ -18,7 +18,8 @@
 //! println!("{}", verdict.anomalies["lost-write"][0].text);
 //! ```
 //!
-//! - [`History`] records operations; [`json`] reads and writes them as JSON lines.
+//! - [`History`] records operations; [`json`] reads and writes them as JSON lines, [`mod@read`] takes
+//!   histories of any kind from these or Jepsen's EDN.
 //! - [`log::check`] judges the sends and polls of partitioned logs (Kafka's shape).
 //! - [`linear`] takes operations on one object, [`txn`] transactions on lists and logs.
 //! - [`Verdict`] says what was found, in words, with the operations that show it.
@@ -35,6 +36,7 @@ pub mod json;
 pub mod linear;
 pub mod log;
 pub mod page;
+pub mod read;
 mod read_error;
 pub mod txn;
 mod verdict;
@@ -44,4 +46,5 @@ pub use history::{
     Acks, Action, Change, Group, History, Loss, OpId, Operation, Outcome, Partition, Polled,
     Position, Stamp, Value,
 };
+pub use read_error::ReadError;
 pub use verdict::{Anomaly, Validity, Verdict};

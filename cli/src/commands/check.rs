@@ -1,20 +1,25 @@
-//! `wavetank check`: judges a history from anywhere.
+//! `wavetank check`: judges histories from anywhere.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, stdin};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
-use wavetank_linearizability::{Anomaly, Validity, Verdict as Judgement, json, log};
+use wavetank_linearizability::linear::{self, Model, models};
+use wavetank_linearizability::page::Page;
+use wavetank_linearizability::read::{self, AnyHistory};
+use wavetank_linearizability::{Anomaly, Validity, Verdict as Judgement, log, txn};
 
-use crate::args::{CheckArgs, Model};
+use crate::args::CheckArgs;
 use crate::output::{Failure, Out, Style, Verdict, grouped, measured};
 
-/// What `--json` prints; the field names are a promise.
+/// What `--json` prints for a file; the field names are a promise.
 #[derive(Serialize)]
 struct Report<'a> {
+    file: &'a str,
+    model: &'a str,
     valid: Validity,
     operations: u64,
     /// Judging, not parsing.
@@ -23,48 +28,217 @@ struct Report<'a> {
     counts: &'a BTreeMap<String, u64>,
 }
 
+/// What `--json` prints for a file that could not be judged.
+#[derive(Serialize)]
+struct Unread<'a> {
+    file: &'a str,
+    valid: Validity,
+    error: &'a str,
+}
+
+/// A file, judged.
+struct Judged {
+    file: String,
+    model: &'static str,
+    verdict: Judgement,
+    /// Why it is unknown, in words.
+    unknown: Vec<String>,
+    seconds: f64,
+    page: Option<Page>,
+}
+
 /// Reads, judges, tells.
 pub fn run(args: &CheckArgs, out: &mut Out) -> Result<Verdict, Failure> {
-    let name = args.history.display().to_string();
-    let history = json::read(&name, open(&args.history)?).map_err(|error| {
-        let remedy = "A history is what `wavetank replay SEED --history FILE` writes.";
+    if let [path] = args.history.as_slice()
+        && !path.is_dir()
+    {
+        return one(args, path, out);
+    }
+    many(args, out)
+}
+
+fn one(args: &CheckArgs, path: &Path, out: &mut Out) -> Result<Verdict, Failure> {
+    let judged = judge(args, path)?;
+    if let (Some(file), Some(page)) = (&args.html, &judged.page) {
+        write_page(file, page)?;
+    }
+    if args.json {
+        out.json(&report(&judged))?;
+    } else {
+        tell(&judged, out)?;
+    }
+    match judged.verdict.valid {
+        Validity::Valid => Ok(Verdict::Held),
+        Validity::Invalid => Ok(Verdict::Violated),
+        Validity::Unknown => {
+            let why = judged.unknown.first().map_or("the judge gave up", String::as_str);
+            let remedy = "Give it more time with --limit, or judge a shorter history.";
+            Err(Failure::new(format!("tell whether {} is valid", judged.file), why, remedy))
+        }
+    }
+}
+
+fn many(args: &CheckArgs, out: &mut Out) -> Result<Verdict, Failure> {
+    let files = files(&args.history)?;
+    let mut pages = Vec::new();
+    let (mut invalid, mut unknown) = (0, 0);
+    let mut reports = Vec::new();
+    let width = files.iter().map(|path| path.display().to_string().len()).max().unwrap_or(0);
+    for path in &files {
+        let name = path.display().to_string();
+        match judge(args, path) {
+            Ok(mut judged) => {
+                invalid += u64::from(judged.verdict.valid == Validity::Invalid);
+                unknown += u64::from(judged.verdict.valid == Validity::Unknown);
+                if args.json {
+                    let value = serde_json::to_value(report(&judged));
+                    reports.push(value.expect("keys are strings"));
+                } else {
+                    row(&judged, width, out)?;
+                }
+                pages.extend(judged.page.take().map(|page| (name, page)));
+            }
+            Err(failure) => {
+                unknown += 1;
+                let error = failure.text();
+                if args.json {
+                    let unread = Unread { file: &name, valid: Validity::Unknown, error };
+                    let value = serde_json::to_value(unread);
+                    reports.push(value.expect("keys are strings"));
+                } else {
+                    let word = out.paint(Style::Bad, "unreadable");
+                    out.line(format_args!("{name:width$}  {word}  {error}"))?;
+                }
+            }
+        }
+    }
+    if args.json {
+        out.json(&reports)?;
+    }
+    if let Some(file) = &args.html {
+        write_page(file, &together(pages))?;
+    }
+    if invalid > 0 {
+        return Ok(Verdict::Violated);
+    }
+    if unknown > 0 {
+        let text = format!("{unknown} of {} histories could not be judged", files.len());
+        return Err(Failure::sentence(text, 2));
+    }
+    Ok(Verdict::Held)
+}
+
+/// All pages as one, each section headed by its file.
+fn together(pages: Vec<(String, Page)>) -> Page {
+    let subtitle = format!("{} histories", pages.len());
+    let mut all = Page { title: "Histories".into(), subtitle, sections: Vec::new() };
+    for (file, page) in pages {
+        for mut section in page.sections {
+            section.heading = format!("{file}: {}", section.heading);
+            all.sections.push(section);
+        }
+    }
+    all
+}
+
+fn write_page(file: &Path, page: &Page) -> Result<(), Failure> {
+    std::fs::write(file, page.html()).map_err(|error| {
+        let remedy = "Name another file with --html.";
+        Failure::new(format!("write {}", file.display()), error, remedy)
+    })
+}
+
+/// The files named, and those in the folders named, by name.
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let fail = |error| {
+            Failure::new(format!("list {}", path.display()), error, "Name files, or a folder.")
+        };
+        let mut inside = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let hidden = entry.file_name().to_string_lossy().starts_with('.');
+            if !hidden && entry.path().is_file() {
+                inside.push(entry.path());
+            }
+        }
+        inside.sort();
+        if inside.is_empty() {
+            let remedy = "Put histories there, as JSON lines or EDN.";
+            let attempted = format!("judge {}", path.display());
+            return Err(Failure::new(attempted, "there are no files in it", remedy));
+        }
+        files.extend(inside);
+    }
+    Ok(files)
+}
+
+fn judge(args: &CheckArgs, path: &Path) -> Result<Judged, Failure> {
+    let file = path.display().to_string();
+    let history = read::read(&file, open(path)?, args.model).map_err(|error| {
+        let remedy = "A history is JSON lines, such as `wavetank replay SEED --history FILE` \
+                      writes, or EDN, as Jepsen does.";
         Failure::new("read the history", error, remedy)
     })?;
+    let model = history.kind().name();
     let start = Instant::now();
-    let judged = match args.model {
-        Model::Log => {
+    let ambiguous = |error: &dyn std::fmt::Display| {
+        Failure::new(format!("judge {file}"), error, "Give every record a value of its own.")
+    };
+    let (verdict, unknown, page) = match history {
+        AnyHistory::Log { history, jepsen } => {
             let options = log::Options {
                 complete: args.complete,
                 forbid_duplicates: args.idempotent,
                 forbid_reordered_sends: args.idempotent,
+                read_uncommitted: args.read_uncommitted,
+                covered: jepsen,
                 ..log::Options::default()
             };
-            log::check(&history, &options)
+            let verdict = log::check(&history, &options).map_err(|error| ambiguous(&error))?;
+            let page = args.html.as_ref().map(|_| log::page(&history, &verdict, &file));
+            (verdict, Vec::new(), page)
         }
+        AnyHistory::ListAppend(history) => {
+            let options = txn::Options::of(args.level);
+            let judged = txn::check(&history, &options).map_err(|error| ambiguous(&error))?;
+            let page = args.html.as_ref().map(|_| txn::page(&history, &judged, &file));
+            (judged.verdict, Vec::new(), page)
+        }
+        AnyHistory::Register(history) => {
+            object(args, &file, &models::Register::default(), &history)?
+        }
+        AnyHistory::Kv(history) => object(args, &file, &models::Kv, &history)?,
+        AnyHistory::Mutex(history) => object(args, &file, &models::Mutex, &history)?,
+        AnyHistory::Queue(history) => object(args, &file, &models::FifoQueue, &history)?,
+        AnyHistory::AppendLog(history) => object(args, &file, &models::AppendLog, &history)?,
     };
     let seconds = start.elapsed().as_secs_f64();
-    let judged = judged.map_err(|error| {
-        Failure::new(format!("judge {name}"), error, "Give every record a value of its own.")
+    Ok(Judged { file, model, verdict, unknown, seconds, page })
+}
+
+/// Judges operations on an object, for as long as `--limit` says.
+fn object<M: Model>(
+    args: &CheckArgs,
+    file: &str,
+    model: &M,
+    history: &linear::History<M::Op, M::Output>,
+) -> Result<(Judgement, Vec<String>, Option<Page>), Failure> {
+    let start = Instant::now();
+    let stop = || start.elapsed() > args.limit;
+    let options = linear::Options { stop: Some(&stop), ..linear::Options::default() };
+    let judged = linear::check(model, history.operations(), &options).map_err(|error| {
+        Failure::new(format!("judge {file}"), error, "Write what happened in its order.")
     })?;
-    if args.json {
-        out.json(&Report {
-            valid: judged.valid,
-            operations: judged.operations,
-            seconds,
-            anomalies: &judged.anomalies,
-            counts: &judged.counts,
-        })?;
-    } else {
-        tell(&judged, seconds, out)?;
-    }
-    match judged.valid {
-        Validity::Valid => Ok(Verdict::Held),
-        Validity::Invalid => Ok(Verdict::Violated),
-        Validity::Unknown => {
-            let remedy = "Judge a shorter history.";
-            Err(Failure::new(format!("tell whether {name} is valid"), "the judge gave up", remedy))
-        }
-    }
+    let page = args.html.as_ref().map(|_| linear::page(model, history.operations(), &judged, file));
+    let keys = judged.failing().filter(|key| key.valid == Validity::Unknown);
+    let unknown = keys.map(|key| key.text.clone()).collect();
+    Ok((judged.verdict, unknown, page))
 }
 
 fn open(path: &Path) -> Result<Box<dyn BufRead>, Failure> {
@@ -74,26 +248,68 @@ fn open(path: &Path) -> Result<Box<dyn BufRead>, Failure> {
     let file = File::open(path).map_err(|error| {
         Failure::new(format!("open {}", path.display()), error, "Name a file, or - for stdin.")
     })?;
-    Ok(Box::new(BufReader::new(file)))
+    Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
 }
 
-fn tell(judged: &Judgement, seconds: f64, out: &mut Out) -> Result<(), Failure> {
-    let (word, style) = match judged.valid {
+fn report(judged: &Judged) -> Report<'_> {
+    Report {
+        file: &judged.file,
+        model: judged.model,
+        valid: judged.verdict.valid,
+        operations: judged.verdict.operations,
+        seconds: judged.seconds,
+        anomalies: &judged.verdict.anomalies,
+        counts: &judged.verdict.counts,
+    }
+}
+
+fn word(judged: &Judged, width: usize, out: &Out) -> String {
+    let (word, style) = match judged.verdict.valid {
         Validity::Valid => ("valid", Style::Good),
         Validity::Invalid => ("not valid", Style::Bad),
         Validity::Unknown => ("unknown", Style::Bad),
     };
-    let word = out.paint(style, word);
-    let operations = grouped(judged.operations);
-    out.line(format_args!("{word}: {operations} operations in {} s", measured(seconds)))?;
-    for (name, anomalies) in &judged.anomalies {
+    out.paint(style, &format!("{word:width$}"))
+}
+
+/// A line of the table.
+fn row(judged: &Judged, width: usize, out: &mut Out) -> Result<(), Failure> {
+    let found: Vec<String> = judged
+        .verdict
+        .anomalies
+        .keys()
+        .map(|name| format!("{name} {}", judged.verdict.count(name)))
+        .collect();
+    let word = word(judged, 10, out);
+    let (file, model) = (&judged.file, judged.model);
+    let operations = grouped(judged.verdict.operations);
+    let seconds = measured(judged.seconds);
+    out.line(
+        format!(
+            "{file:width$}  {word}  {model:11}  {operations:>12} operations  {seconds:>8} s  {}",
+            found.join(", ")
+        )
+        .trim_end(),
+    )
+}
+
+fn tell(judged: &Judged, out: &mut Out) -> Result<(), Failure> {
+    let word = word(judged, 0, out);
+    let verdict = &judged.verdict;
+    let operations = grouped(verdict.operations);
+    let seconds = measured(judged.seconds);
+    out.line(format_args!("{word}: {operations} operations in {seconds} s"))?;
+    for (name, anomalies) in &verdict.anomalies {
         for anomaly in anomalies {
             out.line(format_args!("  {name}: {}", anomaly.text))?;
         }
-        let more = judged.count(name).saturating_sub(anomalies.len() as u64);
+        let more = verdict.count(name).saturating_sub(anomalies.len() as u64);
         if more > 0 {
             out.line(format_args!("  {name}: {more} more"))?;
         }
+    }
+    for text in &judged.unknown {
+        out.line(format_args!("  unknown: {text}"))?;
     }
     Ok(())
 }

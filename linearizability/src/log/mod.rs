@@ -15,6 +15,7 @@
 //! | `aborted-read` (A5, G1a) | the value of a send that certainly failed, or was aborted, was read |
 //! | `precommitted-read` (A6) | a value was read in the transaction that sent it, or before the end of that one was asked for |
 //! | `torn-transaction` (A7) | one record of a committed transaction was read, another is lost |
+//! | `G1c`, `G1c-process`, `G1c-realtime` (A8) | transactions that read of each other in a circle (of the orders of processes and of real time, too); circles with writes in them (G0) are legal in Kafka |
 //! | `poll-skip`, `int-poll-skip` (A9, A11) | between two records that a reader got one after the other lies one that was read at another time; `int-`: both came in one poll or transaction |
 //! | `nonmonotonic-poll`, `int-nonmonotonic-poll` (A10, A11) | a reader got a record at or before the one it got before |
 //! | `epoch-regression` | a reader got a record of an older epoch after one of a newer epoch at a smaller offset |
@@ -34,8 +35,7 @@
 //!
 //! Counted, and never violations: `realtime-lag-ns` (A15: the longest that a reader was behind what
 //! had been acknowledged when it asked), `consumed-twice` (A16: how many records a process got more
-//! than once while subscribed, outside of aborted transactions). The cycles of A8 are judged by
-//! [`crate::txn`].
+//! than once while subscribed, outside of aborted transactions).
 //!
 //! **Readers.** After `assign`, a reader goes through a partition without a gap and never back. After
 //! `subscribe`, a group may take partitions away and give them back at any time between two polls or
@@ -62,9 +62,11 @@
 //! record from their position on: histories of compacted or expired logs are not for this judge. A
 //! group is expected to begin without committed offsets.
 
+mod cycles;
 mod groups;
 mod lineage;
 mod order;
+mod page;
 mod pipelines;
 mod reads;
 mod report;
@@ -81,6 +83,8 @@ use table::{Slots, ValueMap};
 
 #[cfg(doc)]
 use crate::{Change, Loss};
+
+pub use page::page;
 
 /// Which promises apply beyond those that always do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +165,9 @@ pub fn check(history: &History, options: &Options) -> Result<Verdict, AmbiguousV
     judge.judge_amounts();
     let Judge { mut report, .. } = judge;
     Groups::of(history, options).judge(&mut report);
+    if !options.read_uncommitted {
+        cycles::judge(history, &mut report);
+    }
     Ok(report.verdict(history.operations().len() as u64))
 }
 

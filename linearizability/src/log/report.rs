@@ -53,6 +53,25 @@ impl Report {
         *self.counts.entry(name).or_default() += more;
     }
 
+    pub(super) fn witnesses(&self) -> usize {
+        self.witnesses
+    }
+
+    /// A violation, described already.
+    pub(super) fn push(&mut self, name: &'static str, ops: Vec<OpId>, text: String) {
+        self.count(name);
+        let list = self.anomalies.entry(name).or_default();
+        if list.len() < self.witnesses {
+            list.push(Anomaly { text, ops });
+        }
+    }
+
+    /// Violations that nobody describes.
+    pub(super) fn count_forbidden(&mut self, name: &'static str, more: u64) {
+        self.count_more(name, more);
+        self.anomalies.entry(name).or_default();
+    }
+
     /// A violation.
     pub(super) fn add<const N: usize>(
         &mut self,

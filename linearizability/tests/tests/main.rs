@@ -11,6 +11,7 @@ mod linear_property;
 mod linear_reference;
 mod page;
 mod property;
+mod read;
 mod reference;
 mod reference_groups;
 mod transactions;

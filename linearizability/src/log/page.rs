@@ -1,0 +1,136 @@
+//! A judgement of logs as a page: for each anomaly the operations that show it, and nothing else.
+
+use std::collections::BTreeMap;
+
+use super::report::seconds;
+use crate::page::{Bar, Page, Section, Tone};
+use crate::{Action, Anomaly, History, OpId, Outcome, Position, Validity, Verdict};
+
+/// How many anomalies of each kind are drawn.
+const SHOWN: usize = 5;
+/// How many records of a poll are in its label.
+const RECORDS: usize = 6;
+
+/// The page of a judgement.
+pub fn page(history: &History, verdict: &Verdict, subtitle: &str) -> Page {
+    let title = match verdict.valid {
+        Validity::Valid => "Nothing is wrong with the logs",
+        Validity::Invalid => "The logs break what was promised",
+        Validity::Unknown => "Not all could be judged",
+    };
+    let mut sections = Vec::new();
+    for (name, anomalies) in &verdict.anomalies {
+        let count = verdict.count(name);
+        for anomaly in anomalies.iter().take(SHOWN) {
+            let mut section = section(history, anomaly);
+            section.heading = name.clone();
+            if count > 1 {
+                section.notes.push(format!("One of {count} of this kind."));
+            }
+            sections.push(section);
+        }
+    }
+    Page { title: title.into(), subtitle: subtitle.into(), sections }
+}
+
+fn section(history: &History, anomaly: &Anomaly) -> Section {
+    let mut ops = anomaly.ops.clone();
+    ops.sort_unstable();
+    ops.dedup();
+    let mut lanes: BTreeMap<u32, usize> = BTreeMap::new();
+    for op in &ops {
+        lanes.insert(history.operation(*op).process, 0);
+    }
+    for (lane, place) in lanes.values_mut().enumerate() {
+        *place = lane;
+    }
+    let bars = ops.iter().map(|op| bar(history, *op, &lanes)).collect();
+    Section {
+        text: vec![anomaly.text.clone()],
+        lanes: lanes.keys().map(|process| format!("process {process}")).collect(),
+        bars,
+        omitted: history.operations().len() - ops.len(),
+        ..Section::default()
+    }
+}
+
+fn bar(history: &History, op: OpId, lanes: &BTreeMap<u32, usize>) -> Bar {
+    let operation = history.operation(op);
+    let (how, tone) = match operation.outcome {
+        Outcome::Ok => ("ok", Tone::Bad),
+        Outcome::Fail => ("failed", Tone::Note),
+        Outcome::Info => ("unknown", Tone::Unsure),
+    };
+    let until =
+        operation.completed.map_or_else(String::new, |at| format!(" to {}", seconds(at.time)));
+    let label = describe(history, op);
+    let from = seconds(operation.invoked.time);
+    Bar {
+        lane: lanes[&operation.process],
+        start: operation.invoked.seq,
+        end: operation.completed.map(|at| at.seq),
+        detail: format!("operation {}, {how}, {from}{until}: {label}", op.0),
+        label,
+        tone,
+    }
+}
+
+/// An operation in a few words.
+fn describe(history: &History, op: OpId) -> String {
+    let operation = history.operation(op);
+    match operation.action {
+        Action::Send { partition, value, offset, .. } => {
+            let at = if offset < 0 { String::new() } else { format!(" at {offset}") };
+            let name = history.partition_name(partition);
+            format!("send {} to {name}{at}", history.value_text(value))
+        }
+        Action::Poll { .. } => {
+            let records = history.polled(operation);
+            let mut text = String::from("poll");
+            for record in records.iter().take(RECORDS) {
+                let (name, value) = (record.partition, history.value_text(record.value));
+                let name = history.partition_name(name);
+                text.push_str(&format!(" {name}/{}={value}", record.offset));
+            }
+            if records.len() > RECORDS {
+                text.push_str(&format!(" and {} more", records.len() - RECORDS));
+            }
+            text
+        }
+        Action::Assign { seek, .. } => {
+            format!("{}{}", if seek { "seek" } else { "assign" }, places(history, op))
+        }
+        Action::Subscribe => "subscribe".into(),
+        Action::Rebalance { group, generation, change, .. } => format!(
+            "{change:?} by {} in generation {generation}:{}",
+            history.group_name(group),
+            places(history, op)
+        ),
+        Action::Commit { group, generation, .. } => format!(
+            "commit to {} of generation {generation}:{}",
+            history.group_name(group),
+            places(history, op)
+        ),
+        Action::Committed { group, .. } => {
+            format!("committed by {}:{}", history.group_name(group), places(history, op))
+        }
+        Action::Transaction { .. } => match operation.outcome {
+            Outcome::Ok => "committed transaction".into(),
+            Outcome::Fail => "aborted transaction".into(),
+            Outcome::Info => "transaction of unknown outcome".into(),
+        },
+        Action::Crash => "crash".into(),
+    }
+}
+
+fn places(history: &History, op: OpId) -> String {
+    let mut text = String::new();
+    for (partition, position) in history.positions(history.operation(op)) {
+        let name = history.partition_name(*partition);
+        text.push_str(&match position {
+            Position::At(offset) => format!(" {name} {offset}"),
+            Position::Unknown | Position::Kept => format!(" {name}"),
+        });
+    }
+    text
+}
