@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Dice, cpu_seconds, rounded, wants_json};
+use common::{Dice, rounded, wants_json};
 use serde_json::json;
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
 use wavetank_linearizability::linear::models::{
@@ -310,7 +310,7 @@ fn engine<M: Draw + Clone>(model: &M, engine: &str, open: u32) -> (u64, f64) {
             history(model, shape, seed)
         })
         .collect();
-    let start = cpu_seconds();
+    let start = Instant::now();
     let valid = histories.iter().filter(|operations| match engine {
         "wavetank" => {
             let judged = linear::check(model, operations, &Options::default());
@@ -322,7 +322,7 @@ fn engine<M: Draw + Clone>(model: &M, engine: &str, open: u32) -> (u64, f64) {
         }
         _ => stateright(model, operations),
     });
-    (valid.count() as u64, cpu_seconds() - start)
+    (valid.count() as u64, start.elapsed().as_secs_f64())
 }
 
 /// Runs one engine in a process of its own; `None` if it takes too long.
@@ -360,6 +360,9 @@ fn compare(json: bool, rows: &mut Vec<serde_json::Value>) {
     for model in ["register", "cas-register", "kv"] {
         let mut given_up = [false; 3];
         for open in [1, 2, 4, 6, 8, 10, 15, 20, 30] {
+            if given_up == [true; 3] {
+                break;
+            }
             let mut times = [None; 3];
             let mut verdicts = Vec::new();
             for (index, engine) in ENGINES.iter().enumerate() {
@@ -368,20 +371,18 @@ fn compare(json: bool, rows: &mut Vec<serde_json::Value>) {
                 verdicts.extend(found.map(|(valid, _)| valid));
                 times[index] = found.map(|(_, seconds)| rounded(seconds * 1e3));
             }
+            let Some(valid) = verdicts.first() else { break };
             assert!(
                 verdicts.windows(2).all(|two| two[0] == two[1]),
                 "{model} {open}: {verdicts:?}"
             );
             let shown = times.map(|time| time.map_or("-".to_owned(), |time| format!("{time}")));
             if json {
-                rows.push(json!({"model": model, "open": open, "valid": verdicts[0],
+                rows.push(json!({"model": model, "open": open, "valid": valid,
                     "wavetank ms": times[0], "Wing-Gong ms": times[1], "stateright ms": times[2]}));
             } else {
                 let [one, two, three] = shown;
-                println!(
-                    "{model:>12} {open:>5} {:>6} {one:>12} {two:>12} {three:>12}",
-                    verdicts[0]
-                );
+                println!("{model:>12} {open:>5} {:>6} {one:>12} {two:>12} {three:>12}", valid);
             }
         }
     }
@@ -400,8 +401,10 @@ fn worst<M: Draw>(
         return;
     }
     let (mut times, mut valid, mut unknown) = (Vec::new(), 0, 0);
-    let limit = Options { steps: 1_000_000, ..Options::default() };
-    for seed in 0..histories() {
+    let limit = Options { steps: 200_000, ..Options::default() };
+    // Of the harder ones a part: they would take an hour.
+    let part = if matches!(name, "queue" | "log") { 100 } else { 1 };
+    for seed in 0..histories() / part {
         let lost = [0, 2, 5, 20][(seed % 4) as usize];
         let shape = Shape { operations: 200, open: 10, lost, lost_count, spoilt: seed % 8 < 4 };
         let operations = history(model, shape, seed);
@@ -414,7 +417,7 @@ fn worst<M: Draw>(
             (best, judged)
         };
         let (mut time, judged) = judge();
-        for _ in 0..if time > 5.0 { 2 } else { 0 } {
+        for _ in 0..if (5.0..100.0).contains(&time) { 2 } else { 0 } {
             (time, _) = judge();
         }
         times.push(time);
@@ -430,7 +433,7 @@ fn worst<M: Draw>(
             "p99 ms": p99, "slowest ms": max}));
     } else {
         println!(
-            "{name:>12} {lost_count:>8} {valid:>6} {unknown:>8} {p50:>10} {p99:>10} {max:>10}"
+            "{name:>12} {lost_count:>8} {count:>10} {valid:>6} {unknown:>8} {p50:>10} {p99:>10} {max:>10}"
         );
     }
 }
@@ -447,13 +450,10 @@ fn histories() -> u64 {
 
 fn worst_of_all(json: bool, rows: &mut Vec<serde_json::Value>) {
     if !json {
+        println!("Histories of 200 operations, at most 10 open, 0 to 20 % never answered; ms each");
         println!(
-            "{} histories of 200 operations, at most 10 open, 0 to 20 % never answered; ms each",
-            histories()
-        );
-        println!(
-            "{:>12} {:>8} {:>6} {:>8} {:>10} {:>10} {:>10}",
-            "model", "counted", "valid", "unknown", "median", "p99", "slowest"
+            "{:>12} {:>8} {:>10} {:>6} {:>8} {:>10} {:>10} {:>10}",
+            "model", "counted", "histories", "valid", "unknown", "median", "p99", "slowest"
         );
     }
     for counted in [true, false] {
@@ -492,6 +492,6 @@ fn main() {
         compare(json, &mut comparison);
     }
     if json {
-        println!("{}", json!({"worst of 10,000": worst, "beside others": comparison}));
+        println!("{}", json!({"slowest": worst, "beside others": comparison}));
     }
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Dice, cpu_seconds, rounded, wants_json};
+use common::{Dice, rounded, wants_json};
 use serde_json::json;
 use wavetank_linearizability::OpId;
 use wavetank_linearizability::txn::{self, Element, History, Key, Mop, Options};
@@ -64,6 +64,15 @@ fn history(count: u32, clients: u32, longest: usize) -> History {
         *slot = Some((id, steps));
     }
     history
+}
+
+/// Seconds that this process has been on a CPU, so that a busy machine counts less.
+fn cpu_seconds() -> f64 {
+    let file = "/proc/self/schedstat";
+    let text = std::fs::read_to_string(file)
+        .unwrap_or_else(|error| panic!("{file}, which Linux has, cannot be read: {error}"));
+    let nanos = text.split(' ').next().and_then(|field| field.parse::<f64>().ok());
+    nanos.unwrap_or_else(|| panic!("{file} does not start with a number: {text}")) / 1e9
 }
 
 fn main() {

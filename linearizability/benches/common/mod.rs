@@ -1,4 +1,4 @@
-//! What the benches share: dice, a clock, a table.
+//! What the benches share: dice, and how figures are told.
 
 /// Numbers that look random and are the same in every run (Knuth's constants).
 pub struct Dice(u64);
@@ -19,21 +19,12 @@ impl Dice {
     }
 }
 
-/// Seconds that this process has been on a CPU, so that a busy machine counts less.
-pub fn cpu_seconds() -> f64 {
-    let file = "/proc/self/schedstat";
-    let text = std::fs::read_to_string(file)
-        .unwrap_or_else(|error| panic!("{file}, which Linux has, cannot be read: {error}"));
-    let nanos = text.split(' ').next().and_then(|field| field.parse::<f64>().ok());
-    nanos.unwrap_or_else(|| panic!("{file} does not start with a number: {text}")) / 1e9
-}
-
 /// Was JSON asked for, for `ci/record`? Else the figures are for people.
 pub fn wants_json() -> bool {
     std::env::args().any(|argument| argument == "--json")
 }
 
-/// Milliseconds, to three digits.
+/// A figure, to three digits.
 pub fn rounded(value: f64) -> f64 {
     if value == 0.0 {
         return 0.0;
