@@ -1,0 +1,50 @@
+//! Small models of the broker's protocols: the right one of each, which must hold, and the wrong ones
+//! that history knows, which must fail. Explored to the end, within bounds, by stateright.
+//!
+//! - [`isr`] (M1): replication, leader epochs, truncation, ISR, high watermark.
+//! - [`votes`] (M3): the metadata quorum: votes, pull replication, what is written and what is synced.
+//! - [`recovery`] (M7): one log on one disk: append, sync, crash, recover.
+//!
+//! A variant carries the name of the zoo's flaw ([`wavetank_core::flaw::Flaw`]) where there is one.
+//! [`ALL`] lists the models; [`Entry::check`] explores one of them, breadth first on one thread, so
+//! that a counterexample is a shortest one and is always the same.
+//!
+//! What does not live here: the implementation. Nothing of `core` but the flaws' names is used; that
+//! a model is true to the code is a claim that each file makes rule by rule, at its top.
+#![warn(missing_docs)]
+
+mod check;
+pub mod isr;
+pub mod recovery;
+pub mod votes;
+
+pub use check::{Bounds, Report, Step, explore, run};
+
+use std::net::SocketAddr;
+
+/// A model with its variants.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The short name, `M1`.
+    pub id: &'static str,
+    /// The name that commands use.
+    pub name: &'static str,
+    /// What is modelled, in a line.
+    pub title: &'static str,
+    /// Names of the wrong variants; those of the zoo's flaws where the zoo has them.
+    pub variants: &'static [&'static str],
+    /// Explores it: the right protocol, or the named variant.
+    pub check: fn(Option<&str>, Bounds) -> Report,
+    /// Serves stateright's explorer for it, for ever.
+    pub explore: fn(Option<&str>, Bounds, SocketAddr),
+}
+
+/// All of them.
+pub const ALL: [Entry; 3] = [isr::ENTRY, votes::ENTRY, recovery::ENTRY];
+
+/// The model of that id or name, in any case.
+pub fn find(name: &str) -> Option<&'static Entry> {
+    ALL.iter().find(|entry| {
+        entry.id.eq_ignore_ascii_case(name) || entry.name.eq_ignore_ascii_case(name)
+    })
+}
