@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand};
 use wavetank_linearizability::read::Kind;
 use wavetank_linearizability::txn::Level;
 
-use crate::values::{Faults, FlawName, ProfileName, SeedOrPlan, Seeds, Shard, Workloads};
+use crate::values::{
+    BoundsName, Faults, FlawName, ProfileName, SeedOrPlan, Seeds, Shard, Workloads,
+};
 
 /// Runs a Kafka-compatible broker core through seeded storms, replays what went wrong, and serves
 /// the same core to real clients.
@@ -38,6 +40,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// The bug zoo: what the tank finds when a safety rule is left out
     Zoo(ZooArgs),
+    /// Models of the protocols, explored to the end
+    Model(ModelArgs),
     /// Lessons and regressions, with their timelines
     Scenario(ScenarioArgs),
     /// Judge a history
@@ -139,6 +143,63 @@ pub struct ReplayArgs {
     /// Print one JSON object and nothing else
     #[arg(long, conflicts_with_all = ["trace", "twice"])]
     pub json: bool,
+}
+
+/// `wavetank model`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wavetank model list                      the models and their wrong variants
+  wavetank model check all                 each right protocol holds, each wrong one fails
+  wavetank model check isr --flaw early-isr-join
+                                           a shortest way to the loss, step by step
+  wavetank model explore isr --flaw truncate-to-high-watermark
+                                           walk there in a browser
+
+Exit code: 0 all is as it must be, 1 a right protocol failed or a wrong one held, 2 usage or
+environment error.")]
+pub struct ModelArgs {
+    /// What to do; none lists
+    #[command(subcommand)]
+    pub command: Option<ModelCommand>,
+}
+
+/// What to do with models.
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// List the models and their variants
+    List {
+        /// Print JSON and nothing else
+        #[arg(long)]
+        json: bool,
+    },
+    /// Explore models to the end; exit 1 if a right one fails or a wrong one holds
+    Check {
+        /// A model's id or name; `all` means all
+        #[arg(value_name = "MODEL")]
+        model: String,
+        /// Only the variant without this rule, with its counterexample
+        #[arg(long, value_name = "F")]
+        flaw: Option<String>,
+        /// How far: small, full or large
+        #[arg(long, value_name = "B", default_value = "full")]
+        bounds: BoundsName,
+        /// Print JSON and nothing else
+        #[arg(long)]
+        json: bool,
+    },
+    /// Open stateright's explorer, a web page, on this machine
+    Explore {
+        /// A model's id or name
+        #[arg(value_name = "MODEL")]
+        model: String,
+        /// The variant without this rule
+        #[arg(long, value_name = "F")]
+        flaw: Option<String>,
+        /// The port on 127.0.0.1
+        #[arg(long, value_name = "P", default_value_t = 3000)]
+        port: u16,
+    },
 }
 
 /// `wavetank zoo`.

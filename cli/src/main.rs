@@ -40,6 +40,7 @@ fn run(command: Command, out: &mut Out) -> Result<Verdict, Failure> {
         Command::Hunt(args) => commands::hunt::run(&args, out),
         Command::Replay(args) => commands::replay::run(&args, out),
         Command::Zoo(args) => commands::zoo::run(args, out),
+        Command::Model(args) => commands::model::run(args, out),
         Command::Scenario(args) => commands::scenario::run(args, out),
         Command::Check(args) => commands::check::run(&args, out),
         Command::Serve(args) => commands::serve::run(args),

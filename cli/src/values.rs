@@ -173,6 +173,24 @@ fn unknown(what: &str, known: &[&str]) -> String {
     format!("there is no such {what}; known: {}", known.join(", "))
 }
 
+/// How far a model is explored.
+#[derive(Clone, Copy, Debug)]
+pub struct BoundsName(pub wavetank_models::Bounds);
+
+impl FromStr for BoundsName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        use wavetank_models::Bounds;
+        match text {
+            "small" => Ok(BoundsName(Bounds::Small)),
+            "full" => Ok(BoundsName(Bounds::Full)),
+            "large" => Ok(BoundsName(Bounds::Large)),
+            other => Err(format!("there are no bounds {other:?}: small, full or large")),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,7 +57,8 @@ where
     let checker = model.checker().threads(1).finish_when(HasDiscoveries::Any).spawn_bfs().join();
     let seconds = start.elapsed().as_secs_f64();
     let found = checker.discoveries().into_iter().min_by_key(|(name, _)| *name);
-    let counterexample = found.map(|(property, path)| (property.to_owned(), steps(path.into_vec())));
+    let counterexample =
+        found.map(|(property, path)| (property.to_owned(), steps(path.into_vec())));
     Report {
         generated: checker.state_count() as u64,
         unique: checker.unique_state_count() as u64,

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod hunt;
+pub mod model;
 pub mod replay;
 pub mod report;
 pub mod scenario;

@@ -1,0 +1,218 @@
+//! `wavetank model`: the protocols as small models, the right ones and the wrong ones.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use serde::Serialize;
+use wavetank_models::{ALL, Bounds, Entry, Report, Step, find};
+
+use crate::args::{ModelArgs, ModelCommand};
+use crate::output::{Failure, Out, Style, Verdict, grouped, measured};
+
+/// Lists, checks, or opens the explorer.
+pub fn run(args: ModelArgs, out: &mut Out) -> Result<Verdict, Failure> {
+    match args.command.unwrap_or(ModelCommand::List { json: false }) {
+        ModelCommand::List { json } => list(json, out),
+        ModelCommand::Check { model, flaw, bounds, json } => {
+            let entries: Vec<&Entry> = match model.as_str() {
+                "all" => ALL.iter().collect(),
+                name => vec![known(name)?],
+            };
+            check(&entries, flaw.as_deref(), bounds.0, json, out)
+        }
+        ModelCommand::Explore { model, flaw, port } => {
+            let entry = known(&model)?;
+            let flaw = flaw.as_deref().map(|flaw| variant(entry, flaw)).transpose()?;
+            explore(entry, flaw, port, out)
+        }
+    }
+}
+
+fn known(name: &str) -> Result<&'static Entry, Failure> {
+    find(name).ok_or_else(|| {
+        let names: Vec<String> =
+            ALL.iter().map(|entry| format!("{} ({})", entry.name, entry.id)).collect();
+        let message = format!("there is no model {name:?}; known: {}, all", names.join(", "));
+        Failure::sentence(message, 2)
+    })
+}
+
+fn variant(entry: &Entry, flaw: &str) -> Result<&'static str, Failure> {
+    entry.variants.iter().copied().find(|variant| *variant == flaw).ok_or_else(|| {
+        let message = format!(
+            "the model {} has no variant {flaw:?}; it has {}",
+            entry.name,
+            entry.variants.join(", ")
+        );
+        Failure::sentence(message, 2)
+    })
+}
+
+#[derive(Serialize)]
+struct Listed {
+    id: &'static str,
+    name: &'static str,
+    title: &'static str,
+    variants: &'static [&'static str],
+}
+
+fn list(json: bool, out: &mut Out) -> Result<Verdict, Failure> {
+    if json {
+        let listed = ALL.map(|entry| Listed {
+            id: entry.id,
+            name: entry.name,
+            title: entry.title,
+            variants: entry.variants,
+        });
+        out.json(&listed.as_slice())?;
+        return Ok(Verdict::Held);
+    }
+    for entry in ALL {
+        let name = out.paint(Style::Heading, entry.name);
+        out.line(format_args!("{name} ({}): {}", entry.id, entry.title))?;
+        for variant in entry.variants {
+            out.line(format_args!("  without a rule: {variant}"))?;
+        }
+    }
+    out.line("\nCheck one with: wavetank model check NAME --flaw VARIANT")?;
+    Ok(Verdict::Held)
+}
+
+/// A row of the table. Serializes with the field names that `model check --json` promises.
+#[derive(Serialize)]
+struct Row {
+    model: &'static str,
+    variant: Option<&'static str>,
+    /// Is this what the variant must come to? The right protocol holds, in as many states as ever.
+    as_expected: bool,
+    states: u64,
+    generated: u64,
+    depth: usize,
+    seconds: f64,
+    generated_per_second: f64,
+    bytes_per_state: usize,
+    /// The property that fails, if one does.
+    broken: Option<String>,
+    /// Steps of the counterexample.
+    steps: Option<usize>,
+}
+
+impl Row {
+    fn new(entry: &Entry, variant: Option<&'static str>, bounds: Bounds, report: &Report) -> Row {
+        let broken = report.counterexample.as_ref();
+        let pinned = entry.states[bounds as usize];
+        let as_many = variant.is_some() || pinned == 0 || pinned == report.unique;
+        Row {
+            model: entry.name,
+            variant,
+            as_expected: broken.is_some() == variant.is_some() && as_many,
+            states: report.unique,
+            generated: report.generated,
+            depth: report.depth,
+            seconds: report.seconds,
+            generated_per_second: report.generated as f64 / report.seconds,
+            bytes_per_state: report.state_bytes,
+            broken: broken.map(|(property, _)| property.clone()),
+            steps: broken.map(|(_, steps)| steps.len()),
+        }
+    }
+}
+
+fn check(
+    entries: &[&Entry],
+    flaw: Option<&str>,
+    bounds: Bounds,
+    json: bool,
+    out: &mut Out,
+) -> Result<Verdict, Failure> {
+    let mut rows = Vec::new();
+    if !json && flaw.is_none() {
+        let heading =
+            ["model", "without the rule", "states", "depth", "seconds", "broken, in steps"];
+        let [model, rule, states, depth, seconds, broken] = heading;
+        out.line(format_args!(
+            "{model:<9} {rule:<33} {states:>11} {depth:>6} {seconds:>8}  {broken}"
+        ))?;
+    }
+    for entry in entries {
+        let variants: Vec<Option<&'static str>> = match flaw {
+            Some(flaw) => vec![Some(variant(entry, flaw)?)],
+            None => std::iter::once(None).chain(entry.variants.iter().copied().map(Some)).collect(),
+        };
+        for variant in variants {
+            let report = (entry.check)(variant, bounds);
+            let row = Row::new(entry, variant, bounds, &report);
+            if !json {
+                match (&report.counterexample, flaw) {
+                    (Some((property, steps)), Some(_)) => tell(&row, property, steps, out)?,
+                    (Some((property, steps)), None) if variant.is_none() => {
+                        tell(&row, property, steps, out)?;
+                    }
+                    (Some(_) | None, _) => line(&row, out)?,
+                }
+                out.flush()?;
+            }
+            rows.push(row);
+        }
+    }
+    if json {
+        out.json(&rows)?;
+    }
+    let as_expected = rows.iter().all(|row| row.as_expected);
+    // One flaw alone is asked for to see it: that it breaks a promise is a violation found.
+    let broken = flaw.is_some() && rows.iter().any(|row| row.broken.is_some());
+    Ok(if as_expected && !broken { Verdict::Held } else { Verdict::Violated })
+}
+
+fn line(row: &Row, out: &mut Out) -> Result<(), Failure> {
+    let outcome = match (&row.broken, row.steps) {
+        (Some(property), Some(steps)) => format!("{property}, {steps}"),
+        (Some(_) | None, _) => "holds".to_owned(),
+    };
+    let wrong = match row.as_expected {
+        true => String::new(),
+        false => out.paint(Style::Bad, " NOT AS IT MUST BE"),
+    };
+    out.line(format_args!(
+        "{:<9} {:<33} {:>11} {:>6} {:>8}  {outcome}{wrong}",
+        row.model,
+        row.variant.unwrap_or("-"),
+        grouped(row.states),
+        row.depth,
+        measured(row.seconds),
+    ))
+}
+
+fn tell(row: &Row, property: &str, steps: &[Step], out: &mut Out) -> Result<(), Failure> {
+    let rule =
+        row.variant.map_or(String::new(), |variant| format!(" without the rule of {variant}"));
+    let broken = out.paint(Style::Bad, property);
+    out.line(format_args!("{}{rule} breaks {broken} in {} steps:", row.model, steps.len()))?;
+    for (index, step) in steps.iter().enumerate() {
+        out.line(format_args!("{:>3}. {}", index + 1, step.action))?;
+        out.line(format_args!("     {}", step.state))?;
+    }
+    out.line(format_args!(
+        "{} states, {} deep, {} s; no way is shorter",
+        grouped(row.states),
+        row.depth,
+        measured(row.seconds)
+    ))
+}
+
+fn explore(
+    entry: &Entry,
+    flaw: Option<&'static str>,
+    port: u16,
+    out: &mut Out,
+) -> Result<Verdict, Failure> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    // The explorer's own server panics where it cannot listen.
+    TcpListener::bind(address).map_err(|error| {
+        let message = format!("cannot listen on {address}: {error}; choose another --port");
+        Failure::sentence(message, 2)
+    })?;
+    out.line(format_args!("{} is open at http://{address}; Ctrl-C ends it", entry.name))?;
+    out.flush()?;
+    (entry.explore)(flaw, Bounds::Full, address);
+    Ok(Verdict::Held)
+}
