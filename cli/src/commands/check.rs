@@ -201,7 +201,7 @@ fn judge(args: &CheckArgs, path: &Path) -> Result<Judged, Failure> {
                 ..log::Options::default()
             };
             let verdict = log::check(&history, &options).map_err(|error| ambiguous(&error))?;
-            let page = args.html.as_ref().map(|_| log::page(&history, &verdict, &file));
+            let page = args.html.as_ref().map(|_| log::page(&history, &options, &verdict, &file));
             (verdict, Vec::new(), page)
         }
         AnyHistory::ListAppend(history) => {

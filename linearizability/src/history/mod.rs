@@ -263,6 +263,9 @@ pub struct History {
     amounts: Vec<(OpId, i64)>,
     losses: Vec<Loss>,
     next_seq: u64,
+    /// Are there any, so that passes over all operations can be spared?
+    transactions: bool,
+    groups_used: bool,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -42,6 +42,15 @@ impl History {
     fn invoke(&mut self, process: u32, time: u64, action: Action) -> OpId {
         let id = u32::try_from(self.operations.len()).ok().filter(|id| *id < NO_TRANSACTION);
         let id = id.expect("fewer than 2^32 - 1 operations");
+        match action {
+            Action::Send { .. } | Action::Poll { .. } | Action::Assign { .. } => {}
+            Action::Transaction { .. } => self.transactions = true,
+            Action::Subscribe
+            | Action::Rebalance { .. }
+            | Action::Commit { .. }
+            | Action::Committed { .. }
+            | Action::Crash => self.groups_used = true,
+        }
         let invoked = self.stamp(time);
         let (outcome, completed, member_of) = (Outcome::Info, None, NO_TRANSACTION);
         self.operations.push(Operation { process, outcome, invoked, completed, action, member_of });

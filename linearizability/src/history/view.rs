@@ -66,6 +66,16 @@ impl History {
         &self.amounts
     }
 
+    /// Is there a transaction?
+    pub(crate) fn has_transactions(&self) -> bool {
+        self.transactions
+    }
+
+    /// Is there anything about groups?
+    pub(crate) fn has_groups(&self) -> bool {
+        self.groups_used
+    }
+
     /// The admitted losses.
     pub fn losses(&self) -> &[Loss] {
         &self.losses
@@ -119,6 +129,8 @@ impl History {
             texts: self.texts.clone(),
             losses: self.losses.clone(),
             next_seq: self.next_seq,
+            transactions: self.transactions,
+            groups_used: self.groups_used,
             ..History::default()
         };
         for old in &kept {

@@ -63,6 +63,7 @@
 //! group is expected to begin without committed offsets.
 
 mod cycles;
+mod explain;
 mod groups;
 mod lineage;
 mod order;
@@ -84,6 +85,7 @@ use table::{Slots, ValueMap};
 #[cfg(doc)]
 use crate::{Change, Loss};
 
+pub use explain::{Explanation, explain};
 pub use page::page;
 
 /// Which promises apply beyond those that always do.
@@ -164,8 +166,10 @@ pub fn check(history: &History, options: &Options) -> Result<Verdict, AmbiguousV
     judge.judge_pipelines();
     judge.judge_amounts();
     let Judge { mut report, .. } = judge;
-    Groups::of(history, options).judge(&mut report);
-    if !options.read_uncommitted {
+    if history.has_groups() {
+        Groups::of(history, options).judge(&mut report);
+    }
+    if history.has_transactions() && !options.read_uncommitted {
         cycles::judge(history, &mut report);
     }
     Ok(report.verdict(history.operations().len() as u64))
@@ -326,6 +330,9 @@ impl<'a> Judge<'a> {
     /// What was acknowledged in transactions of unknown outcome counts if one of their records was
     /// read: then they were committed.
     fn prove_transactions(&mut self) {
+        if self.txns.is_empty() {
+            return;
+        }
         for send in &mut self.sends {
             if send.txn == NONE || send.outcome != Outcome::Info || !send.answered {
                 continue;
@@ -341,6 +348,9 @@ impl<'a> Judge<'a> {
 
 fn txns(history: &History) -> Vec<Txn> {
     let mut txns = Vec::new();
+    if !history.has_transactions() {
+        return txns;
+    }
     for (id, operation) in (0..).zip(history.operations()) {
         if let Action::Transaction { ending } = operation.action {
             let outcome = operation.outcome;

@@ -1,7 +1,9 @@
-//! A judgement of logs as a page: for each anomaly the operations that show it, and nothing else.
+//! A judgement of logs as a page: for each anomaly the smallest part of the history that shows it.
 
 use std::collections::BTreeMap;
 
+use super::Options;
+use super::explain::explain;
 use super::report::seconds;
 use crate::page::{Bar, Page, Section, Tone};
 use crate::{Action, Anomaly, History, OpId, Outcome, Position, Validity, Verdict};
@@ -11,8 +13,8 @@ const SHOWN: usize = 5;
 /// How many records of a poll are in its label.
 const RECORDS: usize = 6;
 
-/// The page of a judgement.
-pub fn page(history: &History, verdict: &Verdict, subtitle: &str) -> Page {
+/// The page of a judgement that was made with these options.
+pub fn page(history: &History, options: &Options, verdict: &Verdict, subtitle: &str) -> Page {
     let title = match verdict.valid {
         Validity::Valid => "Nothing is wrong with the logs",
         Validity::Invalid => "The logs break what was promised",
@@ -22,8 +24,10 @@ pub fn page(history: &History, verdict: &Verdict, subtitle: &str) -> Page {
     for (name, anomalies) in &verdict.anomalies {
         let count = verdict.count(name);
         for anomaly in anomalies.iter().take(SHOWN) {
-            let mut section = section(history, anomaly);
+            let explained = explain(history, options, name, anomaly);
+            let mut section = section(history, anomaly, &explained.ops);
             section.heading = name.clone();
+            section.notes = explained.lines;
             if count > 1 {
                 section.notes.push(format!("One of {count} of this kind."));
             }
@@ -33,18 +37,16 @@ pub fn page(history: &History, verdict: &Verdict, subtitle: &str) -> Page {
     Page { title: title.into(), subtitle: subtitle.into(), sections }
 }
 
-fn section(history: &History, anomaly: &Anomaly) -> Section {
-    let mut ops = anomaly.ops.clone();
-    ops.sort_unstable();
-    ops.dedup();
+fn section(history: &History, anomaly: &Anomaly, ops: &[OpId]) -> Section {
     let mut lanes: BTreeMap<u32, usize> = BTreeMap::new();
-    for op in &ops {
+    for op in ops {
         lanes.insert(history.operation(*op).process, 0);
     }
     for (lane, place) in lanes.values_mut().enumerate() {
         *place = lane;
     }
-    let bars = ops.iter().map(|op| bar(history, *op, &lanes)).collect();
+    let bars = ops.iter().map(|op| bar(history, *op, &lanes, anomaly.ops.contains(op)));
+    let bars = bars.collect();
     Section {
         text: vec![anomaly.text.clone()],
         lanes: lanes.keys().map(|process| format!("process {process}")).collect(),
@@ -54,22 +56,34 @@ fn section(history: &History, anomaly: &Anomaly) -> Section {
     }
 }
 
-fn bar(history: &History, op: OpId, lanes: &BTreeMap<u32, usize>) -> Bar {
+/// An operation in words: when, who, what.
+pub(super) fn line(history: &History, op: OpId) -> String {
     let operation = history.operation(op);
-    let (how, tone) = match operation.outcome {
-        Outcome::Ok => ("ok", Tone::Bad),
-        Outcome::Fail => ("failed", Tone::Note),
-        Outcome::Info => ("unknown", Tone::Unsure),
+    let how = match operation.outcome {
+        Outcome::Ok => "",
+        Outcome::Fail => " (it failed)",
+        Outcome::Info => " (nobody knows whether it happened)",
     };
     let until =
         operation.completed.map_or_else(String::new, |at| format!(" to {}", seconds(at.time)));
+    let (from, what) = (seconds(operation.invoked.time), describe(history, op));
+    format!("{from}{until}, process {}: {what}{how}", operation.process)
+}
+
+fn bar(history: &History, op: OpId, lanes: &BTreeMap<u32, usize>, named: bool) -> Bar {
+    let operation = history.operation(op);
+    let tone = match operation.outcome {
+        Outcome::Ok if named => Tone::Bad,
+        Outcome::Ok => Tone::Plain,
+        Outcome::Fail => Tone::Note,
+        Outcome::Info => Tone::Unsure,
+    };
     let label = describe(history, op);
-    let from = seconds(operation.invoked.time);
     Bar {
         lane: lanes[&operation.process],
         start: operation.invoked.seq,
         end: operation.completed.map(|at| at.seq),
-        detail: format!("operation {}, {how}, {from}{until}: {label}", op.0),
+        detail: format!("operation {}: {}", op.0, line(history, op)),
         label,
         tone,
     }

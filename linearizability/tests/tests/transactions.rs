@@ -337,3 +337,28 @@ fn amounts_add_up() {
     // Close by: a record that is read twice at its one place counts once.
     expect(transfer([both.clone(), vec![poll(6, &[(0, 7)])]].concat()), &[]);
 }
+
+#[test]
+fn an_explanation_is_the_smallest_part_that_shows_it() {
+    // Much that has nothing to do with it, and a write that is lost.
+    let mut events = vec![];
+    for value in 0..50 {
+        events.push(send(1, value));
+        events.push(ack(value as usize, value as i64));
+    }
+    let records: Vec<(i64, u64)> =
+        (0..50).filter(|at| *at != 20).map(|at| (at, at as u64)).collect();
+    events.push(assign(5, 0));
+    events.extend(records.chunks(10).map(|records| poll(5, records)));
+    let history = build(&events);
+    let options = Options::default();
+    let verdict = log::check(&history, &options).unwrap();
+    let anomaly = &verdict.anomalies["lost-write"][0];
+    let explained = log::explain(&history, &options, "lost-write", anomaly);
+    // The send, and the two polls of offsets 10 to 19 and from 21 on, between which it was passed.
+    assert_eq!(explained.ops.len(), 3, "{explained:?}");
+    assert!(explained.lines[0].ends_with("process 1: send 20 to t-0 at 20"), "{explained:?}");
+    assert!(explained.lines[1].contains("process 5: poll t-0/"), "{explained:?}");
+    let page = log::page(&history, &options, &verdict, "test").html();
+    assert!(page.contains("lost-write") && page.contains("send 20 to t-0 at 20"));
+}
