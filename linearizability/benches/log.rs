@@ -6,7 +6,7 @@
 #[allow(dead_code)]
 mod common;
 
-use common::{cpu_seconds, rounded, wants_json};
+use common::{rounded, wants_json};
 use serde_json::json;
 
 use wavetank_linearizability::log::{self, Options};
@@ -48,6 +48,15 @@ fn history(records: u64, clients: u32, losses: bool) -> History {
         }
     }
     history
+}
+
+/// Seconds that this process has been on a CPU, so that a busy machine counts less.
+fn cpu_seconds() -> f64 {
+    let file = "/proc/self/schedstat";
+    let text = std::fs::read_to_string(file)
+        .unwrap_or_else(|error| panic!("{file}, which Linux has, cannot be read: {error}"));
+    let nanos = text.split(' ').next().and_then(|field| field.parse::<f64>().ok());
+    nanos.unwrap_or_else(|| panic!("{file} does not start with a number: {text}")) / 1e9
 }
 
 /// One measurement.
