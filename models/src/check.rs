@@ -47,25 +47,38 @@ pub struct Report {
 }
 
 /// Explores `model`, breadth first on one thread, so that a counterexample is a shortest one.
+///
+/// The figures are those of the first search. It ends some states after the first that fails, and
+/// stateright keeps the *last* path that it has seen for a property: so the search is repeated for
+/// a shorter one, until there is none.
 pub fn run<M>(model: M) -> Report
 where
-    M: Model + Send + Sync + 'static,
+    M: Model + Clone + Send + Sync + 'static,
     M::State: Display + Hash + Send + Sync + Clone + PartialEq + std::fmt::Debug + 'static,
     M::Action: Display + Send + Sync + Clone + PartialEq + std::fmt::Debug + 'static,
 {
     let start = Instant::now();
-    let checker = model.checker().threads(1).finish_when(HasDiscoveries::Any).spawn_bfs().join();
+    let checker = model.clone().checker().finish_when(HasDiscoveries::Any).spawn_bfs().join();
     let seconds = start.elapsed().as_secs_f64();
-    let found = checker.discoveries().into_iter().min_by_key(|(name, _)| *name);
-    let counterexample =
-        found.map(|(property, path)| (property.to_owned(), steps(path.into_vec())));
+    let mut shortest = None;
+    let mut found = checker.discoveries();
+    while !found.is_empty() {
+        let found_now = found.drain().map(|(name, path)| (path.into_vec(), name));
+        let best = found_now.min_by_key(|(path, name)| (path.len(), *name));
+        let (path, property) = best.expect("something was found");
+        let only_shorter = path.len();
+        shortest = Some((property.to_owned(), steps(path)));
+        // States as far away as this are not looked at.
+        let checker = model.clone().checker().target_max_depth(only_shorter);
+        found = checker.finish_when(HasDiscoveries::Any).spawn_bfs().join().discoveries();
+    }
     Report {
         generated: checker.state_count() as u64,
         unique: checker.unique_state_count() as u64,
         depth: checker.max_depth(),
         seconds,
         state_bytes: size_of::<M::State>(),
-        counterexample,
+        counterexample: shortest,
     }
 }
 

@@ -710,7 +710,7 @@ mod tests {
             ("unknown-epoch-answered-with-next", 10),
             ("unfenced-fetch", 10),
             ("unfenced-truncation", 9),
-            ("ack-at-leader-append", 6),
+            ("ack-at-leader-append", 2),
             ("early-isr-join", 12),
             ("leader-resumes-epoch", 6),
             ("high-watermark-by-committed-isr", 7),

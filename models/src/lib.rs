@@ -2,6 +2,8 @@
 //! that history knows, which must fail. Explored to the end, within bounds, by stateright.
 //!
 //! - [`isr`] (M1): replication, leader epochs, truncation, ISR, high watermark.
+//! - [`votes`] (M3): the metadata quorum: votes, pull replication, what is written and what is synced.
+//! - [`recovery`] (M7): one log on one disk: append, sync, crash, recover.
 //! - [`real::quorum`] (R3): the core's own quorum, explored as it ships.
 //!
 //! A variant carries the name of the zoo's flaw ([`wavetank_core::flaw::Flaw`]) where there is one.
@@ -16,6 +18,8 @@
 mod check;
 pub mod isr;
 pub mod real;
+pub mod recovery;
+pub mod votes;
 
 pub use check::{Bounds, Report, Step, explore, run};
 
@@ -42,7 +46,7 @@ pub struct Entry {
 }
 
 /// All of them.
-pub const ALL: [Entry; 2] = [isr::ENTRY, real::quorum::ENTRY];
+pub const ALL: [Entry; 4] = [isr::ENTRY, votes::ENTRY, recovery::ENTRY, real::quorum::ENTRY];
 
 /// The model of that id or name, in any case.
 pub fn find(name: &str) -> Option<&'static Entry> {
