@@ -33,9 +33,9 @@
 //! | `uncommitted-offset` (A21) | a group's committed offset was that of a transaction which had not been committed |
 //! | `double-ownership` (A22) | a partition belonged to two members of one generation, or was given to another before its owner, asked to, gave it up |
 //!
-//! Counted, and never violations: `realtime-lag-ns` (A15: the longest that a reader was behind what
-//! had been acknowledged when it asked), `consumed-twice` (A16: how many records a process got more
-//! than once while subscribed, outside of aborted transactions).
+//! Counted, and never a violation: `consumed-twice` (A16: how many records a process got more than once
+//! while subscribed, outside of aborted transactions). Not judged: how far a reader lags in real time
+//! (A15), which Kafka promises nothing about.
 //!
 //! **Readers.** After `assign`, a reader goes through a partition without a gap and never back. After
 //! `subscribe`, a group may take partitions away and give them back at any time between two polls or
