@@ -25,7 +25,7 @@
 //!
 //! # The variants
 //!
-//! Each leaves out one rule; the rule's line asks [`Rules`]. `truncate-to-high-watermark` is Kafka
+//! Each leaves out one rule; the rule's line asks `Rules`. `truncate-to-high-watermark` is Kafka
 //! before KIP-101, `unknown-epoch-answered-with-next` is KIP-101 before KIP-279, `unfenced-fetch` is
 //! KIP-279 before KIP-320, and `unfenced-truncation` is that KIP's first draft: fetches are fenced
 //! by the epoch of the last record, not by the leader epoch that the follower is in.
@@ -180,7 +180,7 @@ pub enum Action {
     Elect {
         /// The new leader.
         leader: u8,
-        /// Who is dropped; [`NOBODY`] for none.
+        /// Who is dropped; `NOBODY` for none.
         drop: u8,
     },
     /// The controller drops a follower from the ISR: it was fenced, or its leader said it lags.

@@ -26,7 +26,7 @@
 //!
 //! # The variants
 //!
-//! Each leaves out one rule; the rule's line asks [`Rules`].
+//! Each leaves out one rule; the rule's line asks `Rules`.
 
 use std::fmt;
 use std::net::SocketAddr;

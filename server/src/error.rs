@@ -133,8 +133,8 @@ impl fmt::Display for ServeError {
             }
             ServeError::Refused { path, reason } => write!(
                 f,
-                "the node will not start on the data directory {}: {reason}. Nothing was changed. \
-                 Name the directory that belongs to this node and cluster, or restore it",
+                "the node will not start on the data directory {}: {reason}. No record was \
+                 removed. Check that the directory belongs to this node and cluster",
                 path.display()
             ),
             ServeError::StopTimedOut => f.write_str(

@@ -96,7 +96,12 @@ impl HuntOptions {
                 let name = if acks < 0 { "acks=all".to_owned() } else { format!("acks={acks}") };
                 kinds.contains(&name)
             };
-            plan.workload.producers.retain(|producer| wanted(producer.acks));
+            let allowed: Vec<i16> = [-1, 1, 0].into_iter().filter(|acks| wanted(*acks)).collect();
+            for (index, producer) in plan.workload.producers.iter_mut().enumerate() {
+                if !wanted(producer.acks) && !allowed.is_empty() {
+                    producer.acks = allowed[index % allowed.len()];
+                }
+            }
         }
         plan
     }

@@ -11,7 +11,8 @@ use crate::invariants::Kind;
 use crate::plan::TopicPlan;
 use crate::run::{Tank, partitions};
 use crate::workload::{Recorded, Stage};
-use wavetank_core::client::{ClientFact, NamedPartition};
+use std::collections::BTreeSet;
+use wavetank_core::client::{ClientFact, NamedPartition, RecordId};
 use wavetank_core::metadata::PartitionRegistration;
 use wavetank_core::types::{NodeId, TopicPartition};
 
@@ -89,16 +90,24 @@ fn heal_core(tank: &mut Tank) {
     let deadline = tank.world.now() + tank.plan.phases.heal_core_ms * MS;
     let mut read = start;
     let mut acked: Vec<(String, i32)> = Vec::new();
+    // Only what was sent with acks=all since: another promise, or an old one, is no progress of it.
+    let mut sent: BTreeSet<(NodeId, RecordId)> = BTreeSet::new();
     let strong = tank.plan.workload.producers.iter().any(|producer| producer.acks == -1);
     let done = tank.run_until(deadline, |tank| {
         for record in &tank.outcome.history[read..] {
-            if let Recorded::Fact(ClientFact::Acked { partition, offset: Some(_), .. }) =
-                &record.what
-            {
-                let key = (partition.topic.clone(), partition.partition);
-                if !acked.contains(&key) {
-                    acked.push(key);
+            match &record.what {
+                Recorded::Send { id, acks: -1, .. } => {
+                    sent.insert((record.client, *id));
                 }
+                Recorded::Fact(ClientFact::Acked { id, partition, offset: Some(_) })
+                    if sent.contains(&(record.client, *id)) =>
+                {
+                    let key = (partition.topic.clone(), partition.partition);
+                    if !acked.contains(&key) {
+                        acked.push(key);
+                    }
+                }
+                Recorded::Send { .. } | Recorded::Fact(_) => {}
             }
         }
         read = tank.outcome.history.len();

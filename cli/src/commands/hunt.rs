@@ -141,7 +141,7 @@ fn tell(report: &HuntReport, out: &mut Out) -> Result<(), Failure> {
         (
             "no violation",
             format!(
-                "{} losses of all copies, {} weak acknowledgements lost, {} duplicates",
+                "{} records lost with all their copies, {} weak acknowledgements lost, {} duplicates",
                 grouped(report.admitted_losses),
                 grouped(report.weakly_acked_lost),
                 grouped(report.duplicates)

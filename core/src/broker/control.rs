@@ -26,8 +26,8 @@ use super::lifecycle::Lifecycle;
 pub enum Call {
     /// BrokerRegistration.
     Registration,
-    /// AlterPartition for these partitions.
-    AlterPartition(Vec<PartitionId>),
+    /// AlterPartition for these partitions; the how manieth request it is.
+    AlterPartition(u64, Vec<PartitionId>),
     /// Someone's CreateTopics or DeleteTopics.
     Forward(Forwarded),
 }
@@ -38,8 +38,10 @@ pub struct Control {
     in_flight: BTreeMap<NodeId, VecDeque<Call>>,
     /// Partitions whose leader wants another ISR.
     isr_changes: BTreeSet<PartitionId>,
-    /// One AlterPartition request at a time, so that none overtakes another.
-    altering: Option<NodeId>,
+    /// One AlterPartition request at a time, so that none overtakes another: to whom, and which.
+    altering: Option<(NodeId, u64)>,
+    /// AlterPartition requests so far.
+    alterations: u64,
     /// After a failure, not before then.
     retry_at: Option<Monotonic>,
     registration: Option<BrokerRegistrationRequest>,
@@ -213,14 +215,17 @@ impl Control {
             broker_epoch: lifecycle.broker_epoch(),
             topics,
         });
-        self.altering = Some(controller);
-        self.send(controller, Call::AlterPartition(ids), request, config, env);
+        self.alterations += 1;
+        self.altering = Some((controller, self.alterations));
+        let call = Call::AlterPartition(self.alterations, ids);
+        self.send(controller, call, request, config, env);
     }
 
-    /// The outcome of an AlterPartition request.
+    /// The outcome of an AlterPartition request. One that was given up for another controller's says
+    /// nothing any more: a late refusal must not cancel what the new controller has accepted.
     pub fn on_alter_partition(
         &mut self,
-        peer: NodeId,
+        serial: u64,
         ids: &[PartitionId],
         outcome: Result<Response, RpcError>,
         hosted: &mut Hosted,
@@ -228,9 +233,10 @@ impl Control {
         env: &mut dyn Env,
         facts: &mut Vec<Fact>,
     ) {
-        if self.altering == Some(peer) {
-            self.altering = None;
+        if self.altering.is_none_or(|(_, outstanding)| outstanding != serial) {
+            return;
         }
+        self.altering = None;
         let response = match outcome {
             Ok(Response::AlterPartition(response)) if response.error.is_ok() => response,
             Ok(_) | Err(_) => AlterPartitionResponse::default(),
@@ -264,12 +270,15 @@ impl Control {
         env: &mut dyn Env,
         facts: &mut Vec<Fact>,
     ) {
-        if self.altering.is_none() || self.altering == controller {
+        let Some((asked, outstanding)) = self.altering else { return };
+        if Some(asked) == controller {
             return;
         }
         self.altering = None;
         for call in self.in_flight.values().flatten() {
-            if let Call::AlterPartition(ids) = call {
+            if let Call::AlterPartition(serial, ids) = call
+                && *serial == outstanding
+            {
                 for id in ids {
                     if let Some(partition) = hosted.get_mut(*id) {
                         partition.on_alter_partition(None, env, facts);

@@ -76,6 +76,11 @@ impl Lifecycle {
         matches!(self.registration, Registration::Done { .. })
     }
 
+    /// Are the logs being closed for good? From then on nothing may be appended to them.
+    pub fn is_closing(&self) -> bool {
+        matches!(self.stop, Stop::Flushing(_) | Stop::Marking)
+    }
+
     /// Have the metadata up to the registration been applied?
     pub fn is_published(&self) -> bool {
         matches!(self.registration, Registration::Done { published: true, .. })

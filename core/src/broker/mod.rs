@@ -180,7 +180,8 @@ impl Broker {
             &self.config,
             env,
         );
-        if core::mem::take(&mut self.fetch_wanted) && self.lifecycle.is_registered() {
+        let may_fetch = self.lifecycle.is_registered() && !self.lifecycle.is_closing();
+        if core::mem::take(&mut self.fetch_wanted) && may_fetch {
             let epoch = self.lifecycle.broker_epoch();
             self.fetchers.run(&self.hosted.partitions, epoch, &self.config, env);
         }
@@ -322,6 +323,7 @@ impl Broker {
                 env.respond(from, Response::ApiVersions(response));
             }
             Request::Metadata(request) => self.on_metadata_request(from, &request, env),
+            Request::Produce(_) if self.lifecycle.is_closing() => env.disconnect(from),
             Request::Produce(request) => {
                 let (hosted, image) = (&mut self.hosted, &self.image);
                 let facts = &mut self.facts;
@@ -392,6 +394,8 @@ impl Broker {
             }
             Channel::Controller => self.on_control_outcome(peer, outcome, env),
             Channel::Heartbeat => self.on_heartbeat_outcome(peer, outcome, env),
+            // Nothing is appended any more: the clean mark will vouch for what is there.
+            Channel::ReplicaFetch if self.lifecycle.is_closing() => {}
             Channel::ReplicaFetch => {
                 self.fetch_wanted = true;
                 let partitions = &mut self.hosted.partitions;
@@ -412,10 +416,10 @@ impl Broker {
         let Some(call) = self.control.take(peer) else { return };
         match call {
             control::Call::Registration => self.on_registration_outcome(outcome, env),
-            control::Call::AlterPartition(ids) => {
+            control::Call::AlterPartition(serial, ids) => {
                 let (hosted, facts) = (&mut self.hosted, &mut self.facts);
                 self.control.on_alter_partition(
-                    peer,
+                    serial,
                     &ids,
                     outcome,
                     hosted,

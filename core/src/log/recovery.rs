@@ -30,12 +30,15 @@ const CHUNK: u32 = 256 << 10;
 /// Bytes of an index read at a time: whole entries of either kind.
 const INDEX_CHUNK: u32 = (OFFSET_ENTRY * TIME_ENTRY * 4096) as u32;
 
-const DAMAGED: &str = "a segment is damaged below the recovery point; restore it from a copy, or \
-                       remove the partition's directory to fetch it from the other replicas";
-const MISSING: &str = "a segment is missing below the recovery point; restore it from a copy, or \
-                       remove the partition's directory to fetch it from the other replicas";
-const SHORT: &str = "the log ends before its recovery point; restore it from a copy, or remove the \
-                     partition's directory to fetch it from the other replicas";
+const DAMAGED: &str = "a segment is damaged below the recovery point; restore it from a copy (a \
+                       topic's partition may be removed instead, and is fetched from the other \
+                       replicas; a voter's metadata log must not)";
+const MISSING: &str = "a segment is missing below the recovery point; restore it from a copy (a \
+                       topic's partition may be removed instead, and is fetched from the other \
+                       replicas; a voter's metadata log must not)";
+const SHORT: &str = "the log ends before its recovery point; restore it from a copy (a topic's \
+                     partition may be removed instead, and is fetched from the other replicas; a \
+                     voter's metadata log must not)";
 
 /// A recovery under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -139,8 +139,8 @@ impl Quorum {
                 }
                 // Without it, this node might vote twice in an epoch.
                 Err(_) => self.refuse(
-                    "quorum-state is damaged: restore it, or remove this node's metadata directory \
-                     so that it starts anew from the other voters",
+                    "quorum-state is damaged: restore it from a copy. A voter that has forgotten its \
+                     vote or its log must not come back as the same voter",
                     facts,
                 ),
             },

@@ -34,7 +34,7 @@
 //!
 //! # The variants
 //!
-//! Each leaves out one rule; the rule's line asks [`Rules`]. `lost-leader-is-news`, of the zoo, is
+//! Each leaves out one rule; the rule's line asks `Rules`. `lost-leader-is-news`, of the zoo, is
 //! not here: under it nobody is ever elected, which breaks no promise about what happens, only that
 //! something does; and steps that never have to happen cannot show that. The tank does.
 
