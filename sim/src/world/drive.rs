@@ -379,7 +379,7 @@ impl<M: Machine> World<M> {
         self.inner.steps
     }
 
-    /// How much is scheduled.
+    /// How much is scheduled; of the frames on their way in one direction of a connection, the first.
     pub fn backlog(&self) -> usize {
         self.inner.queue.len()
     }

@@ -426,7 +426,7 @@ impl Inner {
     /// Something that is not a machine's step comes due.
     fn happen(&mut self, payload: Payload) {
         match payload {
-            Payload::Frame { conn, up, number, frame } => self.frame_due(conn, up, number, frame),
+            Payload::Frame { conn, up } => self.frame_due(conn, up),
             Payload::Release { conn, up } => self.release_due(conn, up),
             Payload::RequestTimeout { conn, at } => self.request_timeout_due(conn, at),
             Payload::ConnectTimeout { conn } => self.connect_timeout_due(conn),

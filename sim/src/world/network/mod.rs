@@ -118,12 +118,23 @@ pub(super) enum Frame {
     Rst,
 }
 
+/// A frame that arrives at a time, and its place among what is due then.
+#[derive(Clone, Debug)]
+struct UnderWay {
+    arrives: u64,
+    order: u64,
+    number: u64,
+    frame: Frame,
+}
+
 #[derive(Clone, Debug)]
 struct Pipe {
     key: Place,
     sent: u64,
     arrived: u64,
     last_arrival: u64,
+    /// On their way, in order; the heap knows of the first.
+    under_way: VecDeque<UnderWay>,
     stalled: VecDeque<(u64, Frame)>,
     releasing: bool,
     /// Frames with these numbers never arrive.
@@ -139,6 +150,7 @@ impl Pipe {
             sent: 0,
             arrived: 0,
             last_arrival: 0,
+            under_way: VecDeque::new(),
             stalled: VecDeque::new(),
             releasing: false,
             cut: (u64::MAX, 0),
@@ -393,16 +405,25 @@ impl Inner {
         let delay = link.delay(pipe.key.with(number), rto, &self.dice);
         let arrives = (at + delay).max(pipe.last_arrival);
         pipe.last_arrival = arrives;
+        let order = self.queue.reserve();
+        if pipe.under_way.is_empty() {
+            self.queue.push_reserved(arrives, order, Payload::Frame { conn: c, up });
+        }
+        pipe.under_way.push_back(UnderWay { arrives, order, number, frame });
         conn.events += 1;
-        self.queue.push(arrives, Payload::Frame { conn: c, up, number, frame });
     }
 
-    pub(super) fn frame_due(&mut self, c: u32, up: bool, number: u64, frame: Frame) {
+    pub(super) fn frame_due(&mut self, c: u32, up: bool) {
         let conn = self.conns[c as usize].as_mut().expect("its frames keep it");
         conn.events -= 1;
         let (from, to) = conn.ends(up);
         let severed = conn.severed;
         let pipe = conn.pipe(up);
+        let UnderWay { number, frame, .. } =
+            pipe.under_way.pop_front().expect("the heap knows of a frame");
+        if let Some(next) = pipe.under_way.front() {
+            self.queue.push_reserved(next.arrives, next.order, Payload::Frame { conn: c, up });
+        }
         if severed || pipe.is_cut(number) {
             self.release_conn(c);
         } else if self.links[from as usize][to as usize].blocked || !pipe.stalled.is_empty() {
