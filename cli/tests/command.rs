@@ -56,6 +56,11 @@ fn what_cannot_be_done_says_what_why_and_what_to_do() {
     let plan = temporary("misspelt.json");
     std::fs::write(&plan, r#"{"version": 1, "sneed": 3}"#).unwrap();
     refused(&["replay", plan.to_str().unwrap()], &["misspelt.json", "sneed"]);
+    let nothing = temporary("nothing.jsonl");
+    std::fs::write(&nothing, "\n").unwrap();
+    let nothing = nothing.to_str().unwrap();
+    refused(&["check", nothing], &["nothing.jsonl", "of what kind"]);
+    refused(&["check", nothing, "--model", "log"], &["nothing.jsonl", "no operation"]);
 }
 
 #[test]
@@ -172,6 +177,7 @@ fn register(read: &str) -> String {
 #[test]
 fn a_folder_is_judged_file_by_file() {
     let folder = temporary("histories");
+    let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     let put = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     let check = |more: &[&str]| {

@@ -275,8 +275,11 @@ pub enum Note {
         /// In the middle of what.
         op: DiskOpKind,
     },
-    /// A graceful stop has finished: all is flushed and marked clean.
-    ShutDown,
+    /// A graceful stop has finished.
+    ShutDown {
+        /// All was flushed and marked clean; not so if the node had not even recovered.
+        clean: bool,
+    },
 }
 
 impl Note {
@@ -312,7 +315,7 @@ impl Note {
             Note::PartitionChanged { .. } => "partition_changed",
             Note::BrokerRunning { .. } => "broker_running",
             Note::LogDirOffline { .. } => "log_dir_offline",
-            Note::ShutDown => "shut_down",
+            Note::ShutDown { .. } => "shut_down",
         }
     }
 }

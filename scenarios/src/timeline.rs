@@ -236,7 +236,7 @@ impl Timeline {
             | Note::BrokerUnfenced { .. }
             | Note::PartitionChanged { .. }
             | Note::BrokerRunning { .. }
-            | Note::ShutDown => return None,
+            | Note::ShutDown { .. } => return None,
         })
     }
 

@@ -40,6 +40,6 @@ pub fn trace(note: &Note) {
         | Note::BrokerUnfenced { .. }
         | Note::PartitionChanged { .. }
         | Note::BrokerRunning { .. }
-        | Note::ShutDown => info!(target: "wavetank::note", name = note.name(), ?note),
+        | Note::ShutDown { .. } => info!(target: "wavetank::note", name = note.name(), ?note),
     }
 }

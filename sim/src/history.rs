@@ -11,7 +11,7 @@ use crate::workload::{Record, Recorded, value_name};
 use std::collections::BTreeMap;
 use wavetank_core::client::{ClientFact, NamedPartition, RecordId};
 use wavetank_core::error_code::Certainty;
-use wavetank_core::types::NodeId;
+use wavetank_core::types::{NodeId, Offset};
 use wavetank_linearizability::{Acks, History, Loss, OpId, Partition, Polled, Value, log};
 
 /// What the judge said.
@@ -101,10 +101,11 @@ impl Writer {
                 let op = self.history.send(process, time, partition, value, acks);
                 self.open.insert((record.client, *id), op);
             }
-            Recorded::Fact(ClientFact::Acked { id, offset, .. }) => {
+            Recorded::Fact(ClientFact::Acked { id, partition, offset }) => {
                 if let Some(op) = self.open.remove(&(record.client, *id)) {
-                    let offset = offset.map(|offset| offset.0).filter(|offset| *offset >= 0);
-                    self.history.acknowledge(op, time, offset, None);
+                    let offset = offset.filter(|offset| offset.0 >= 0);
+                    let epoch = offset.and_then(|at| epoch_acked(ledger, partition, at));
+                    self.history.acknowledge(op, time, offset.map(|offset| offset.0), epoch);
                 }
             }
             Recorded::Fact(ClientFact::Failed { id, certainty, .. }) => {
@@ -167,6 +168,17 @@ impl Writer {
             .collect();
         self.history.assign(record.client.0 as u32, record.at, &all);
     }
+}
+
+/// In which epoch the record that was acknowledged there was appended. A client is not told; where a
+/// loss was admitted, it decides what that excuses.
+fn epoch_acked(ledger: &Ledger, partition: &NamedPartition, offset: Offset) -> Option<i32> {
+    let known = ledger.partition_named(&partition.to_string())?;
+    let promises = ledger.promises(known)?;
+    if promises.lineages().is_empty() {
+        return None;
+    }
+    promises.acked_epoch(offset).map(|epoch| epoch.0)
 }
 
 /// Was a loss of this partition admitted?

@@ -60,6 +60,8 @@ marks! {
     BrokerFenced = "broker_fenced";
     /// A broker registered again during the storm.
     BrokerReregistered = "broker_reregistered";
+    /// A node stopped gracefully: flushed and marked clean.
+    CleanShutdown = "clean_shutdown";
     /// A log directory failed and its node stopped.
     LogDirOffline = "log_dir_offline";
     /// A new leader started with a high watermark below its log end.
@@ -149,10 +151,8 @@ impl Marks {
             }
             Note::IsrRefused { .. } => self.hit(Mark::IsrRefused),
             Note::ProduceFailed { .. } => self.hit(Mark::ProduceFailed),
-            Note::DivergingEpoch { partition, .. } => {
-                if *partition != TopicPartition::METADATA {
-                    self.hit(Mark::DivergingEpoch);
-                }
+            Note::DivergingEpoch { partition, .. } if *partition != TopicPartition::METADATA => {
+                self.hit(Mark::DivergingEpoch);
             }
             Note::Fenced { .. } => self.hit(Mark::FencedEpoch),
             Note::QuorumLeader { .. } => {
@@ -171,11 +171,13 @@ impl Marks {
                     self.hit(Mark::BrokerReregistered);
                 }
             }
+            Note::ShutDown { clean: true } => self.hit(Mark::CleanShutdown),
             Note::LogDirOffline { .. } => self.hit(Mark::LogDirOffline),
             Note::PartitionChanged { partition, isr, partition_epoch, .. } => {
                 self.partition_changed(*partition, isr.len(), *partition_epoch);
             }
-            Note::LeaderAppended { .. }
+            Note::DivergingEpoch { .. }
+            | Note::LeaderAppended { .. }
             | Note::FollowerAppended { .. }
             | Note::BecameFollower { .. }
             | Note::HighWatermark { .. }
@@ -186,12 +188,12 @@ impl Marks {
             | Note::QuorumVoted { .. }
             | Note::QuorumVoteAnswered { .. }
             | Note::QuorumFollower { .. }
-            | Note::QuorumResigned { check_quorum: false, .. }
+            | Note::QuorumResigned { .. }
             | Note::QuorumCommitted { .. }
             | Note::ControllerActive { .. }
             | Note::BrokerUnfenced { .. }
             | Note::BrokerRunning { .. }
-            | Note::ShutDown => {}
+            | Note::ShutDown { .. } => {}
         }
     }
 

@@ -306,7 +306,7 @@ impl Tank {
         }
         let noted = self.observe(step.node);
         if let Some(exit) = &step.exit
-            && !self.nemesis.exited(step.node, &mut self.world)
+            && !self.nemesis.exited(step.node, exit, &mut self.world)
         {
             let message = match exit {
                 Exit::Stopped => format!("node {} stopped, and nobody asked it to", step.node),
@@ -470,6 +470,9 @@ impl Tank {
             if !self.outcome.marks.contains_key(name) {
                 return Some(format!("the declared mark {name} was not reached"));
             }
+        }
+        if self.outcome.operations == 0 {
+            return Some("no client sent or read anything".into());
         }
         if self.options.only_own_workloads || self.plan.workload.producers.is_empty() {
             return None;

@@ -58,6 +58,7 @@ pub fn complaints(flaw: Flaw) -> &'static [&'static str] {
         Flaw::LostLeaderIsNews => &["progress"],
         Flaw::CutBelowRecoveryPoint => &["process-exit"],
         Flaw::RequestBeforeRecovery => &["assertion"],
+        Flaw::AppendWhileClosing => &["clean-mark-vouches"],
         Flaw::TruncateToHighWatermark
         | Flaw::UnknownEpochAnsweredWithNext
         | Flaw::AckAtLeaderAppend

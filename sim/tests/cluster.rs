@@ -222,7 +222,7 @@ fn one_node_stops_cleanly_and_starts_again() {
     tank.world.shutdown(NodeId(1));
     tank.run(5);
     assert!(!tank.world.is_up(NodeId(1)), "it has stopped");
-    assert!(tank.notes.iter().any(|(_, _, note)| *note == Note::ShutDown));
+    assert!(tank.notes.iter().any(|(_, _, note)| *note == Note::ShutDown { clean: true }));
     tank.start(NodeId(1));
     tank.run(5);
     assert_eq!(tank.fetch(), ["a"]);

@@ -218,6 +218,10 @@ fn judge(args: &CheckArgs, path: &Path) -> Result<Judged, Failure> {
         AnyHistory::Queue(history) => object(args, &file, &models::FifoQueue, &history)?,
         AnyHistory::AppendLog(history) => object(args, &file, &models::AppendLog, &history)?,
     };
+    if verdict.operations == 0 {
+        let remedy = "Name a history of at least one operation; an empty one shows nothing.";
+        return Err(Failure::new(format!("judge {file}"), "there is no operation in it", remedy));
+    }
     let seconds = start.elapsed().as_secs_f64();
     Ok(Judged { file, model, verdict, unknown, seconds, page })
 }

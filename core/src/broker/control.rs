@@ -295,3 +295,34 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effects::Effects;
+
+    /// A leader asked a controller for another ISR, gave that up and asked its successor.
+    #[test]
+    fn a_late_refusal_does_not_end_the_request_that_replaced_it() {
+        let (old, new) = (1, (NodeId(2), 2));
+        let mut control = Control { altering: Some(new), alterations: 2, ..Control::default() };
+        let config = NodeConfig::new(NodeId(1), [NodeId(1)].into());
+        let (mut hosted, mut env) = (Hosted::default(), Effects::default());
+        let mut facts = Vec::new();
+        let mut outcome = |control: &mut Control, serial| {
+            let refused = Err(RpcError::TimedOut);
+            control.on_alter_partition(
+                serial,
+                &[],
+                refused,
+                &mut hosted,
+                &config,
+                &mut env,
+                &mut facts,
+            );
+            control.altering
+        };
+        assert_eq!(outcome(&mut control, old), Some(new), "nobody waits for that answer any more");
+        assert_eq!(outcome(&mut control, new.1), None, "this one ends it");
+    }
+}

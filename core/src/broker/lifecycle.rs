@@ -170,7 +170,8 @@ impl Broker {
         if epoch <= self.lifecycle.broker_epoch() {
             return;
         }
-        // Registered again (the controller did not know us): what was published stays so.
+        // A later answer to a request that was repeated changes the epoch alone. Where the controller
+        // did not know us, we had unregistered ourselves, and begin as unpublished.
         let published = self.lifecycle.is_published();
         self.lifecycle.registration = Registration::Done { epoch, published };
         self.lifecycle.fenced = true;
@@ -273,7 +274,7 @@ impl Broker {
         if !self.is_booted() {
             // Nothing was promised yet; the next start recovers.
             self.status = Status::Stopped;
-            env.note(Note::ShutDown);
+            env.note(Note::ShutDown { clean: false });
             return;
         }
         if self.lifecycle.is_published() && self.quorum.leader().is_some() {
@@ -331,7 +332,7 @@ impl Broker {
     pub(super) fn on_clean_mark_durable(&mut self, env: &mut dyn Env) {
         assert!(self.lifecycle.stop == Stop::Marking, "only a stop writes the clean mark");
         self.status = Status::Stopped;
-        env.note(Note::ShutDown);
+        env.note(Note::ShutDown { clean: true });
     }
 
     /// The last metadata offset that was applied.

@@ -23,6 +23,7 @@ use crate::controller::Controller;
 use crate::env::{Channel, Env};
 use crate::error_code::ErrorCode;
 use crate::event::{DiskDone, DiskError, DiskOpKind, Event, ReadTag, ReplyTo, RpcError, TimerKey};
+use crate::flaw::Flaw;
 use crate::metadata::MetadataImage;
 use crate::msg::{FetchRequest, Request, Response};
 use crate::note::Note;
@@ -180,7 +181,7 @@ impl Broker {
             &self.config,
             env,
         );
-        let may_fetch = self.lifecycle.is_registered() && !self.lifecycle.is_closing();
+        let may_fetch = self.lifecycle.is_registered() && !self.refuses_appends();
         if core::mem::take(&mut self.fetch_wanted) && may_fetch {
             let epoch = self.lifecycle.broker_epoch();
             self.fetchers.run(&self.hosted.partitions, epoch, &self.config, env);
@@ -323,7 +324,7 @@ impl Broker {
                 env.respond(from, Response::ApiVersions(response));
             }
             Request::Metadata(request) => self.on_metadata_request(from, &request, env),
-            Request::Produce(_) if self.lifecycle.is_closing() => env.disconnect(from),
+            Request::Produce(_) if self.refuses_appends() => env.disconnect(from),
             Request::Produce(request) => {
                 let (hosted, image) = (&mut self.hosted, &self.image);
                 let facts = &mut self.facts;
@@ -381,6 +382,11 @@ impl Broker {
         env.respond(from, Response::Metadata(response));
     }
 
+    /// While the logs are being closed, nothing may be appended to them.
+    fn refuses_appends(&self) -> bool {
+        self.lifecycle.is_closing() && !self.config.flaws.has(Flaw::AppendWhileClosing)
+    }
+
     fn on_rpc(
         &mut self,
         peer: NodeId,
@@ -395,7 +401,7 @@ impl Broker {
             Channel::Controller => self.on_control_outcome(peer, outcome, env),
             Channel::Heartbeat => self.on_heartbeat_outcome(peer, outcome, env),
             // Nothing is appended any more: the clean mark will vouch for what is there.
-            Channel::ReplicaFetch if self.lifecycle.is_closing() => {}
+            Channel::ReplicaFetch if self.refuses_appends() => {}
             Channel::ReplicaFetch => {
                 self.fetch_wanted = true;
                 let partitions = &mut self.hosted.partitions;

@@ -41,6 +41,8 @@ pub enum Flaw {
     CutBelowRecoveryPoint,
     /// The quorum takes requests before it has read its vote and its log.
     RequestBeforeRecovery,
+    /// A node that closes its logs goes on appending what arrives.
+    AppendWhileClosing,
 }
 
 /// What the zoo tells about a flaw.
@@ -56,7 +58,7 @@ pub struct Story {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Flaw; 13] = [
+    pub const ALL: [Flaw; 14] = [
         Flaw::TruncateToHighWatermark,
         Flaw::UnknownEpochAnsweredWithNext,
         Flaw::AckAtLeaderAppend,
@@ -70,6 +72,7 @@ impl Flaw {
         Flaw::LostLeaderIsNews,
         Flaw::CutBelowRecoveryPoint,
         Flaw::RequestBeforeRecovery,
+        Flaw::AppendWhileClosing,
     ];
 
     /// Its name, source and story.
@@ -183,6 +186,14 @@ const STORIES: [Story; Flaw::ALL.len()] = [
         story: "A node restarts, and a new leader's BeginQuorumEpoch is the first thing that it \
                 reads. It follows, and stores that in a directory which is not open yet, over \
                 a vote which it has not read: the process ends.",
+    },
+    // AppendWhileClosing
+    Story {
+        name: "append-while-closing",
+        source: "found by review in this broker",
+        story: "A node stops gracefully. A fetch is answered after its logs were synced and \
+                before its clean mark is written: the mark vouches for records that are only \
+                in the page cache, and recovery after a power loss does not check them.",
     },
 ];
 

@@ -11,7 +11,7 @@ use crate::decide::{Place, Purpose};
 use crate::ledger::Ledger;
 use crate::plan::{Fault, FaultKind, Plan, Shape, Target, When};
 use crate::run::Node;
-use crate::world::{Heal, World};
+use crate::world::{Exit, Heal, World};
 use std::collections::BTreeMap;
 use wavetank_core::broker::Broker;
 use wavetank_core::config::NodeConfig;
@@ -53,6 +53,8 @@ enum Action {
         down: u64,
         up: u64,
     },
+    /// The operator's patience with a node that stops ends: it is killed.
+    Kill(NodeId, u32),
 }
 
 /// See the module's documentation.
@@ -74,6 +76,10 @@ pub(crate) struct Nemesis {
     /// Nodes on which a sync is to fail, and how long they then stay down, ns. An error that nobody
     /// saw waits for the next process, through crashes and power losses.
     failing: BTreeMap<NodeId, u64>,
+    /// Nodes that were asked to stop: the how-manieth such request, and how long they stay down
+    /// afterwards, ns.
+    stopping: BTreeMap<NodeId, (u32, u64)>,
+    stops: u32,
     /// Nodes that will be started at this time.
     restarts: BTreeMap<NodeId, u64>,
     counts: BTreeMap<&'static str, u64>,
@@ -99,6 +105,8 @@ impl Nemesis {
             spikes: BTreeMap::new(),
             pauses: BTreeMap::new(),
             failing: BTreeMap::new(),
+            stopping: BTreeMap::new(),
+            stops: 0,
             restarts: BTreeMap::new(),
             counts: BTreeMap::new(),
             struck: Vec::new(),
@@ -235,12 +243,26 @@ impl Nemesis {
                     self.crash_in_loop(node, times, down, up, world);
                 }
             }
+            Action::Kill(node, stop) => {
+                if let Some((known, down)) = self.stopping.get(&node).copied()
+                    && known == stop
+                    && world.is_up(node)
+                {
+                    world.crash(node);
+                    self.restart_after(node, down, world);
+                }
+            }
         }
     }
 
-    /// A process ended by itself. True if a fault explains it: then the operator reboots the machine
-    /// and starts it again.
-    pub(crate) fn exited(&mut self, node: NodeId, world: &mut World<Node>) -> bool {
+    /// A process ended by itself. True if a fault explains it: then the operator starts it again, if
+    /// its disk failed after a reboot of the machine.
+    pub(crate) fn exited(&mut self, node: NodeId, exit: &Exit, world: &mut World<Node>) -> bool {
+        if *exit == Exit::Stopped {
+            let Some((_, down)) = self.stopping.remove(&node) else { return false };
+            self.restart_after(node, down, world);
+            return true;
+        }
         let Some(down) = self.failing.remove(&node) else { return false };
         world.power_loss(node);
         self.restart_after(node, down, world);
@@ -250,6 +272,7 @@ impl Nemesis {
     /// Starts a process on a node that has none.
     pub(crate) fn start(&mut self, node: NodeId, world: &mut World<Node>) {
         self.restarts.remove(&node);
+        self.stopping.remove(&node);
         if !world.is_up(node) {
             let config = self.configs[&node].clone();
             world.start(node, Node::Broker(Box::new(Broker::new(config))));
@@ -345,6 +368,14 @@ impl Nemesis {
                 world.crash(node);
                 self.restart_after(node, down_us * US, world);
             }
+            FaultKind::Restart { node: target, patience_us, down_us } => {
+                let Some(node) = node(target, world)
+                    .filter(|node| world.is_up(*node) && !self.stopping.contains_key(node))
+                else {
+                    return false;
+                };
+                self.ask_to_stop(node, patience_us * US, down_us * US, world);
+            }
             FaultKind::PowerLoss { node: target, down_us } => {
                 let Some(node) = node(target, world) else { return false };
                 world.power_loss(node);
@@ -393,18 +424,7 @@ impl Nemesis {
                     },
                     None => None,
                 };
-                let nodes: Vec<NodeId> = self.nodes().collect();
-                let mut links = Vec::new();
-                for &from in &nodes {
-                    for &to in &nodes {
-                        let meant = around.is_none_or(|node| node == from || node == to);
-                        if from != to && meant {
-                            self.spikes.entry((from, to)).or_default().push(extra_us * US);
-                            world.set_spike(from, to, extra_us * US);
-                            links.push((from, to));
-                        }
-                    }
-                }
+                let links = self.delay(around, extra_us * US, world);
                 self.schedule(now + for_us * US, Action::EndDelay(links), world);
             }
             FaultKind::Pause { node: target, for_us } => {
@@ -434,6 +454,31 @@ impl Nemesis {
             }
         }
         true
+    }
+
+    fn ask_to_stop(&mut self, node: NodeId, patience: u64, down: u64, world: &mut World<Node>) {
+        self.stops += 1;
+        self.stopping.insert(node, (self.stops, down));
+        world.shutdown(node);
+        let killed = world.now() + patience;
+        self.schedule(killed, Action::Kill(node, self.stops), world);
+    }
+
+    /// Slows the links around a node, or all. Returns them.
+    fn delay(&mut self, around: Option<NodeId>, extra: u64, world: &mut World<Node>) -> Vec<Link> {
+        let nodes: Vec<NodeId> = self.nodes().collect();
+        let mut links = Vec::new();
+        for &from in &nodes {
+            for &to in &nodes {
+                let meant = around.is_none_or(|node| node == from || node == to);
+                if from != to && meant {
+                    self.spikes.entry((from, to)).or_default().push(extra);
+                    world.set_spike(from, to, extra);
+                    links.push((from, to));
+                }
+            }
+        }
+        links
     }
 
     fn crash_in_loop(
@@ -557,6 +602,7 @@ impl Nemesis {
 fn targets(what: &FaultKind) -> Vec<Target> {
     match what {
         FaultKind::Crash { node, .. }
+        | FaultKind::Restart { node, .. }
         | FaultKind::PowerLoss { node, .. }
         | FaultKind::CrashLoop { node, .. }
         | FaultKind::Pause { node, .. }
@@ -621,6 +667,6 @@ pub(crate) fn partition_of(note: &Note) -> Option<TopicPartition> {
         | Note::BrokerUnfenced { .. }
         | Note::BrokerRunning { .. }
         | Note::LogDirOffline { .. }
-        | Note::ShutDown => None,
+        | Note::ShutDown { .. } => None,
     }
 }

@@ -57,19 +57,20 @@ impl Bench {
 
     /// One record, written and synced, in a node's metadata log.
     pub(crate) fn append(&mut self, node: NodeId, offset: i64, epoch: i32, salt: u8) {
+        let upto = self.write(node, offset, epoch, salt);
+        let changes = [log_change(node, Change::Synced { upto })];
+        self.ledger.disk(&changes, &self.disks[&node], &mut self.findings);
+    }
+
+    /// One record, written only. Returns the file's length.
+    pub(crate) fn write(&mut self, node: NodeId, offset: i64, epoch: i32, salt: u8) -> u64 {
         let bytes = fixture::batch(offset, 1, epoch, salt);
         let at = self.lengths.get(&node).copied().unwrap_or(0);
         let upto = at + bytes.len() as u64;
         self.lengths.insert(node, upto);
-        let change = |what: Change| DiskChange {
-            node,
-            dir: DirSlot(1),
-            file: FileKind::Log(Offset(0)),
-            what,
-        };
-        let changes =
-            [change(Change::Appended { at, bytes: vec![bytes] }), change(Change::Synced { upto })];
+        let changes = [log_change(node, Change::Appended { at, bytes: vec![bytes] })];
         self.ledger.disk(&changes, &self.disks[&node], &mut self.findings);
+        upto
     }
 
     pub(crate) fn note(&mut self, node: NodeId, note: &Note) {
@@ -93,4 +94,8 @@ impl Bench {
         self.ledger.register(partition, PartitionEpoch(epoch), registration);
         partition
     }
+}
+
+fn log_change(node: NodeId, what: Change) -> DiskChange {
+    DiskChange { node, dir: DirSlot(1), file: FileKind::Log(Offset(0)), what }
 }

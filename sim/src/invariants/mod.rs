@@ -6,6 +6,7 @@
 //! or only somebody who looks inside.
 
 mod acked_stays;
+mod clean_mark;
 mod election_safety;
 mod epochs_monotonic;
 mod high_watermark;
@@ -15,6 +16,7 @@ mod metadata_log;
 mod promise_is_replicated;
 
 pub use acked_stays::AckedStays;
+pub use clean_mark::CleanMark;
 pub use election_safety::ElectionSafety;
 pub use epochs_monotonic::EpochsMonotonic;
 pub use high_watermark::HighWatermark;
@@ -145,6 +147,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<HighWatermark>::default(),
         Box::<IsrByRegistration>::default(),
         Box::new(MetadataLog),
+        Box::new(CleanMark),
     ]
 }
 

@@ -46,8 +46,10 @@
 //!
 //! What does not live here: the invariants that read this ([`crate::invariants`]).
 
+mod promises;
 mod replica;
 
+pub use promises::{Lineage, Promises, Registration};
 pub use replica::{BatchId, ReplicaLog};
 
 use crate::disk::{Change, DirSlot, DiskChange, SimDisk};
@@ -57,130 +59,10 @@ use wavetank_core::batch::Batch;
 use wavetank_core::env::{FileKind, SmallFile};
 use wavetank_core::metadata::{MetadataImage, MetadataRecord};
 use wavetank_core::note::Note;
-use wavetank_core::types::{
-    LeaderEpoch, METADATA_TOPIC, NodeId, Offset, PartitionEpoch, TopicPartition,
-};
+use wavetank_core::types::{LeaderEpoch, METADATA_TOPIC, NodeId, Offset, TopicPartition};
 
 #[cfg(test)]
 pub(crate) use replica::tests as fixture;
-
-/// A partition as a controller registered it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Registration {
-    /// Who leads, if anyone.
-    pub leader: Option<NodeId>,
-    /// In which epoch.
-    pub leader_epoch: LeaderEpoch,
-    /// In sync.
-    pub isr: Vec<NodeId>,
-}
-
-/// Where a loss was admitted: records of smaller epochs from this offset on are gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lineage {
-    /// First offset that was lost.
-    pub offset: Offset,
-    /// Epoch of the leader that started without it.
-    pub epoch: LeaderEpoch,
-}
-
-/// What is promised about one partition.
-#[derive(Clone, Debug, Default)]
-pub struct Promises {
-    committed: Vec<BatchId>,
-    acked: BTreeMap<i64, BatchId>,
-    registrations: BTreeMap<PartitionEpoch, Registration>,
-    lineages: Vec<Lineage>,
-    admitted: u64,
-    /// The largest end that was ever committed, admitted losses notwithstanding.
-    furthest: i64,
-    /// The newest epoch in which a leader has started.
-    led: Option<LeaderEpoch>,
-    /// The epoch in which each node that ever led last began to.
-    leading: BTreeMap<NodeId, LeaderEpoch>,
-}
-
-impl Promises {
-    /// The offset after the last committed batch.
-    pub fn committed_end(&self) -> i64 {
-        self.committed.last().map_or(0, BatchId::end)
-    }
-
-    /// The largest offset that any leader's high watermark ever reached.
-    pub fn furthest(&self) -> Offset {
-        Offset(self.furthest)
-    }
-
-    /// Committed batches, in order.
-    pub fn committed(&self) -> &[BatchId] {
-        &self.committed
-    }
-
-    /// The newest registration.
-    pub fn registration(&self) -> Option<&Registration> {
-        self.registrations.values().next_back()
-    }
-
-    /// All registrations, by partition epoch.
-    pub fn registrations(&self) -> &BTreeMap<PartitionEpoch, Registration> {
-        &self.registrations
-    }
-
-    /// Where losses were admitted, in order.
-    pub fn lineages(&self) -> &[Lineage] {
-        &self.lineages
-    }
-
-    /// How many records were in the losses that were admitted.
-    pub fn admitted_records(&self) -> u64 {
-        self.admitted
-    }
-
-    /// Everything that must stay, in order.
-    fn promised(&self) -> impl Iterator<Item = &BatchId> {
-        self.committed.iter().chain(self.acked.values())
-    }
-
-    /// Is this batch promised?
-    fn is_promised(&self, id: &BatchId) -> bool {
-        match self.committed.binary_search_by_key(&id.base, |batch| batch.base) {
-            Ok(at) => self.committed[at] == *id,
-            Err(_) => self.acked.get(&id.base) == Some(id),
-        }
-    }
-
-    /// The ISR from which the leader of this epoch was elected.
-    fn electorate(&self, leader: NodeId, epoch: LeaderEpoch) -> Option<&Registration> {
-        let mut before = None;
-        for registration in self.registrations.values() {
-            if registration.leader == Some(leader) && registration.leader_epoch == epoch {
-                return before;
-            }
-            before = Some(registration);
-        }
-        None
-    }
-
-    /// What this node promises up to `to` counts up to here. A deposed leader that has not heard of
-    /// its successor may go on promising what members of its ISR held once; behind an offset from
-    /// which the successor's loss was admitted, that promise was void before it was made.
-    fn counts(&self, node: NodeId, to: Offset) -> i64 {
-        let epoch = self.leading.get(&node);
-        let later = |lineage: &&Lineage| epoch.is_some_and(|epoch| *epoch < lineage.epoch);
-        let void = self.lineages.iter().filter(later).map(|lineage| lineage.offset.0).min();
-        void.map_or(to.0, |void| void.min(to.0))
-    }
-
-    /// A loss is admitted from this offset on.
-    fn void(&mut self, offset: i64, epoch: LeaderEpoch) {
-        let keep = self.committed.partition_point(|batch| batch.base < offset);
-        let gone = self.committed.split_off(keep);
-        let acked = self.acked.split_off(&offset);
-        let records = |id: &BatchId| (id.end() - id.base).unsigned_abs();
-        self.admitted += gone.iter().chain(acked.values()).map(records).sum::<u64>();
-        self.lineages.push(Lineage { offset: Offset(offset), epoch });
-    }
-}
 
 /// Something that the ledger cannot justify, or has to admit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -493,8 +375,13 @@ impl Ledger {
                 self.commit(node, TopicPartition::METADATA, *to, findings);
                 self.replay(node, *to, disk, findings);
             }
-            Note::ProduceAcked { partition, acks: -1, first, end } => {
-                self.acked(node, *partition, *first, *end, findings);
+            Note::ProduceAcked { partition, acks, first, end } => {
+                let log = self.replica(node, *partition);
+                let ids: Vec<BatchId> = log.between(first.0, end.0).copied().collect();
+                self.promises.entry(*partition).or_default().remember_epochs(&ids);
+                if *acks == -1 {
+                    self.acked(node, *partition, *first, *end, findings);
+                }
             }
             Note::BecameLeader { partition, epoch, .. } => {
                 self.judge_leader(node, *partition, *epoch, findings);
@@ -572,7 +459,7 @@ impl Ledger {
     pub(crate) fn register(
         &mut self,
         partition: TopicPartition,
-        epoch: PartitionEpoch,
+        epoch: wavetank_core::types::PartitionEpoch,
         registration: Registration,
     ) {
         self.promises.entry(partition).or_default().registrations.insert(epoch, registration);

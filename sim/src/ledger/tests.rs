@@ -4,6 +4,7 @@ use super::*;
 use crate::decide::{Dice, Purpose};
 use crate::disk::{DiskConfig, DiskLatency, Outcome};
 use wavetank_core::env::{DiskOp, FileId};
+use wavetank_core::types::PartitionEpoch;
 use wavetank_core::types::{DirId, PartitionId, Uuid};
 
 /// Three replicas of one partition on real simulated disks, driven by hand.

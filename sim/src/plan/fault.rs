@@ -127,6 +127,16 @@ pub enum FaultKind {
         /// Until the restart.
         down_us: u64,
     },
+    /// The process is asked to stop, hands its leaderships over, flushes, marks its stop as clean, and
+    /// is started again. If that takes too long, it is killed.
+    Restart {
+        /// Which node.
+        node: Target,
+        /// How long it may take to stop.
+        patience_us: u64,
+        /// From its end to the start.
+        down_us: u64,
+    },
     /// The machine ends: only what was synced, and a drawn part of the rest, stays.
     PowerLoss {
         /// Which node.
@@ -209,8 +219,9 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All names, in the order of the variants.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 11] = [
         "crash",
+        "restart",
         "power_loss",
         "power_loss_all",
         "crash_loop",
@@ -226,6 +237,7 @@ impl FaultKind {
     pub fn name(&self) -> &'static str {
         match self {
             FaultKind::Crash { .. } => "crash",
+            FaultKind::Restart { .. } => "restart",
             FaultKind::PowerLoss { .. } => "power_loss",
             FaultKind::PowerLossAll { .. } => "power_loss_all",
             FaultKind::CrashLoop { .. } => "crash_loop",

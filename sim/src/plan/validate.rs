@@ -76,7 +76,13 @@ fn refuse<T>(what: String) -> Result<T, PlanError> {
     Err(PlanError(what))
 }
 
-fn range(name: &str, value: u64, min: u64, max: u64) -> Result<(), PlanError> {
+fn range(
+    name: &str,
+    value: impl Into<i128>,
+    min: impl Into<i128>,
+    max: impl Into<i128>,
+) -> Result<(), PlanError> {
+    let (value, min, max): (i128, i128, i128) = (value.into(), min.into(), max.into());
     if (min..=max).contains(&value) {
         Ok(())
     } else {
@@ -159,16 +165,12 @@ impl Plan {
         {
             return refuse(format!("{:?} is no topic name that Kafka accepts", topic.name));
         }
-        range("partitions", signed(topic.partitions), 1, 1000)?;
-        range("replication_factor", signed(topic.replication_factor.into()), 1, brokers)?;
-        range(
-            "min_insync_replicas",
-            signed(topic.min_insync_replicas),
-            1,
-            signed(topic.replication_factor.into()),
-        )?;
-        range("segment_bytes", topic.segment_bytes.into(), 1024, i32::MAX as u64)?;
-        range("index_interval_bytes", topic.index_interval_bytes.into(), 0, i32::MAX as u64)
+        let replication_factor = topic.replication_factor;
+        range("partitions", topic.partitions, 1, 1000)?;
+        range("replication_factor", replication_factor, 1, brokers)?;
+        range("min_insync_replicas", topic.min_insync_replicas, 1, replication_factor)?;
+        range("segment_bytes", topic.segment_bytes, 1024, i32::MAX as u64)?;
+        range("index_interval_bytes", topic.index_interval_bytes, 0, i32::MAX as u64)
     }
 
     fn validate_node(&self) -> Result<(), PlanError> {
@@ -183,11 +185,11 @@ impl Plan {
         range("node.session_timeout_ms", node.session_timeout_ms, 10, hour)?;
         range("node.replica_lag_time_max_ms", node.replica_lag_time_max_ms, 10, hour)?;
         range("node.replica_fetch_wait_ms", node.replica_fetch_wait_ms, 1, hour)?;
-        range("node.replica_fetch_max_bytes", node.replica_fetch_max_bytes.into(), 1, 1 << 30)?;
+        range("node.replica_fetch_max_bytes", node.replica_fetch_max_bytes, 1, 1 << 30)?;
         range("node.replica_fetch_backoff_ms", node.replica_fetch_backoff_ms, 1, hour)?;
         range("node.request_timeout_ms", node.request_timeout_ms, 10, hour)?;
         range("node.checkpoint_interval_ms", node.checkpoint_interval_ms, 1, hour)?;
-        range("node.tail_cache_bytes", node.tail_cache_bytes.into(), 0, 1 << 30)?;
+        range("node.tail_cache_bytes", node.tail_cache_bytes, 0, 1 << 30)?;
         if node.heartbeat_interval_ms >= node.session_timeout_ms {
             return refuse(format!(
                 "node.heartbeat_interval_ms is {} and node.session_timeout_ms {}; a broker that \
@@ -220,7 +222,7 @@ impl Plan {
         range("disk.namespace_mean_us", disk.namespace_mean_us, 0, 60 * second)?;
         range("process.step_max_us", process.step_max_us, 0, second)?;
         range("process.step_min_us", process.step_min_us, 0, process.step_max_us)?;
-        range("process.wall_skew_ms", process.wall_skew_ms, 0, 1 << 40)?;
+        range("process.wall_skew_ms", process.wall_skew_ms, 0, 1_u64 << 40)?;
         let phases = &self.phases;
         range("phases.warm_up_ms", phases.warm_up_ms, 1000, 3_600_000)?;
         range("phases.calm_ms", phases.calm_ms, 0, 3_600_000)?;
@@ -239,12 +241,7 @@ impl Plan {
         for (index, consumer) in self.workload.consumers.iter().enumerate() {
             let name = |field: &str| format!("workload.consumers[{index}].{field}");
             range(&name("max_wait_ms"), consumer.max_wait_ms, 0, 60_000)?;
-            range(
-                &name("max_partition_bytes"),
-                consumer.max_partition_bytes.into(),
-                1,
-                i32::MAX as u64,
-            )?;
+            range(&name("max_partition_bytes"), consumer.max_partition_bytes, 1, i32::MAX as u64)?;
         }
         Ok(())
     }
@@ -261,7 +258,7 @@ impl Plan {
                     ));
                 }
                 range("when.after_note.from_us", *from_us, 0, storm_us)?;
-                range("when.after_note.count", (*count).into(), 1, u32::MAX.into())?;
+                range("when.after_note.count", *count, 1, u32::MAX)?;
                 range("when.after_note.delay_us", *delay_us, 0, LONGEST_US)?;
             }
         }
@@ -277,12 +274,17 @@ impl Plan {
                 lasts("down_us", *down_us)?;
                 self.validate_target(node)
             }
+            FaultKind::Restart { node, patience_us, down_us } => {
+                lasts("patience_us", *patience_us)?;
+                lasts("down_us", *down_us)?;
+                self.validate_target(node)
+            }
             FaultKind::PowerLossAll { down_us, stagger_us } => {
                 lasts("down_us", *down_us)?;
                 range("stagger_us", *stagger_us, 0, LONGEST_US)
             }
             FaultKind::CrashLoop { node, times, down_us, up_us } => {
-                range("times", (*times).into(), 1, 1000)?;
+                range("times", *times, 1, 1000)?;
                 lasts("down_us", *down_us)?;
                 lasts("up_us", *up_us)?;
                 self.validate_target(node)
@@ -292,7 +294,7 @@ impl Plan {
                 self.validate_shape(shape)
             }
             FaultKind::Loss { permille, for_us } => {
-                range("permille", (*permille).into(), 1, 900)?;
+                range("permille", *permille, 1, 900)?;
                 lasts("for_us", *for_us)
             }
             FaultKind::Delay { extra_us, node, for_us } => {
@@ -305,7 +307,7 @@ impl Plan {
                 self.validate_target(node)
             }
             FaultKind::SlowDisk { node, factor, for_us } => {
-                range("factor", (*factor).into(), 2, 10_000)?;
+                range("factor", *factor, 2, 10_000)?;
                 lasts("for_us", *for_us)?;
                 self.validate_target(node)
             }
@@ -404,11 +406,11 @@ fn validate_producer(producer: &ProducerPlan) -> Result<(), PlanError> {
         return refuse(format!("acks is {}; expected -1 (all), 0 or 1", producer.acks));
     }
     range("interval_us", producer.interval_us, 100, LONGEST_US)?;
-    range("burst", producer.burst.into(), 1, 100)?;
-    range("value_max_bytes", producer.value_max_bytes.into(), 0, 1 << 20)?;
-    range("max_in_flight", producer.max_in_flight.into(), 1, 5)?;
+    range("burst", producer.burst, 1, 100)?;
+    range("value_max_bytes", producer.value_max_bytes, 0, 1 << 20)?;
+    range("max_in_flight", producer.max_in_flight, 1, 5)?;
     range("linger_ms", producer.linger_ms, 0, 60_000)?;
-    range("batch_bytes", producer.batch_bytes.into(), 0, 1 << 20)?;
+    range("batch_bytes", producer.batch_bytes, 0, 1 << 20)?;
     range("request_timeout_ms", producer.request_timeout_ms, 1, 600_000)?;
     if producer.delivery_timeout_ms < producer.linger_ms + producer.request_timeout_ms {
         return refuse(format!(
@@ -418,11 +420,6 @@ fn validate_producer(producer: &ProducerPlan) -> Result<(), PlanError> {
         ));
     }
     range("delivery_timeout_ms", producer.delivery_timeout_ms, 1, 3_600_000)
-}
-
-/// Negative numbers become 0, which is below every minimum here.
-fn signed(value: i32) -> u64 {
-    u64::try_from(value).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -512,6 +509,8 @@ mod tests {
         assert!(message.contains("one or three"), "{message}");
         let message = refused(|plan| plan["topics"][0]["replication_factor"] = 12.into());
         assert!(message.contains("topics[0]: replication_factor is 12"), "{message}");
+        let message = refused(|plan| plan["topics"][0]["replication_factor"] = (-1).into());
+        assert!(message.contains("topics[0]: replication_factor is -1"), "{message}");
         let message = refused(|plan| plan["node"]["heartbeat_interval_ms"] = 90_000.into());
         assert!(message.contains("always fenced"), "{message}");
         let message = refused(|plan| plan["workload"]["producers"][0]["acks"] = 2.into());

@@ -58,6 +58,10 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) {
     if plan.faults.is_empty() {
         crashes(plan, draw);
     }
+    // Beside whatever else: operators restart nodes in the middle of it.
+    if draw.chance(15) {
+        restarts(plan, draw);
+    }
 }
 
 fn storm_us(plan: &Plan) -> u64 {
@@ -115,6 +119,32 @@ pub(super) fn crashes(plan: &mut Plan, draw: &mut Draw) {
         let node = a_node(plan, draw);
         let down_us = down(plan, draw);
         plan.faults.push(at(moment(plan, draw), FaultKind::Crash { node, down_us }));
+    }
+}
+
+/// One node after the other, or here and there one, whose power may go when it has just stopped.
+fn restarts(plan: &mut Plan, draw: &mut Draw) {
+    let patience_us = draw.scale(50_000, 20_000_000);
+    if draw.chance(30) {
+        let session = plan.node.session_timeout_ms * 1000;
+        let (start, gap) = (moment(plan, draw) / 2, draw.range(session / 2, session * 3));
+        for (turn, node) in plan.cluster.nodes().into_iter().enumerate() {
+            let when = (start + turn as u64 * gap).min(storm_us(plan));
+            let down_us = draw.scale(1_000, 500_000);
+            let node = Target::Node(node);
+            plan.faults.push(at(when, FaultKind::Restart { node, patience_us, down_us }));
+        }
+        return;
+    }
+    for _ in 0..draw.range(1, 3) {
+        let node = a_node(plan, draw);
+        let down_us = down(plan, draw);
+        let mut stop = at(moment(plan, draw), FaultKind::Restart { node, patience_us, down_us });
+        if draw.chance(50) {
+            let dark = FaultKind::PowerLoss { node: Target::Noted, down_us: down(plan, draw) };
+            stop = stop.then(after("shut_down", 0, 1, soon(draw), dark));
+        }
+        plan.faults.push(stop);
     }
 }
 

@@ -1,0 +1,158 @@
+//! What is promised about one partition: what was committed and acknowledged, what controllers
+//! registered, where losses were admitted. When that changes, and what follows, is the ledger's.
+
+use std::collections::BTreeMap;
+
+use wavetank_core::types::{LeaderEpoch, NodeId, Offset, PartitionEpoch};
+
+use super::BatchId;
+
+/// A partition as a controller registered it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Who leads, if anyone.
+    pub leader: Option<NodeId>,
+    /// In which epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// In sync.
+    pub isr: Vec<NodeId>,
+}
+
+/// Where a loss was admitted: records of smaller epochs from this offset on are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lineage {
+    /// First offset that was lost.
+    pub offset: Offset,
+    /// Epoch of the leader that started without it.
+    pub epoch: LeaderEpoch,
+}
+
+/// Nothing was acknowledged.
+const NO_EPOCH: i32 = -1;
+
+/// Records of several epochs were acknowledged at one offset.
+const SEVERAL_EPOCHS: i32 = -2;
+
+/// What is promised about one partition.
+#[derive(Clone, Debug, Default)]
+pub struct Promises {
+    pub(super) committed: Vec<BatchId>,
+    pub(super) acked: BTreeMap<i64, BatchId>,
+    /// By offset: the epoch of the record that was acknowledged there (with whatever acks), or one of
+    /// [`NO_EPOCH`] and [`SEVERAL_EPOCHS`].
+    pub(super) acked_epochs: Vec<i32>,
+    pub(super) registrations: BTreeMap<PartitionEpoch, Registration>,
+    pub(super) lineages: Vec<Lineage>,
+    pub(super) admitted: u64,
+    /// The largest end that was ever committed, admitted losses notwithstanding.
+    pub(super) furthest: i64,
+    /// The newest epoch in which a leader has started.
+    pub(super) led: Option<LeaderEpoch>,
+    /// The epoch in which each node that ever led last began to.
+    pub(super) leading: BTreeMap<NodeId, LeaderEpoch>,
+}
+
+impl Promises {
+    /// The offset after the last committed batch.
+    pub fn committed_end(&self) -> i64 {
+        self.committed.last().map_or(0, BatchId::end)
+    }
+
+    /// The largest offset that any leader's high watermark ever reached.
+    pub fn furthest(&self) -> Offset {
+        Offset(self.furthest)
+    }
+
+    /// Committed batches, in order.
+    pub fn committed(&self) -> &[BatchId] {
+        &self.committed
+    }
+
+    /// The newest registration.
+    pub fn registration(&self) -> Option<&Registration> {
+        self.registrations.values().next_back()
+    }
+
+    /// All registrations, by partition epoch.
+    pub fn registrations(&self) -> &BTreeMap<PartitionEpoch, Registration> {
+        &self.registrations
+    }
+
+    /// Where losses were admitted, in order.
+    pub fn lineages(&self) -> &[Lineage] {
+        &self.lineages
+    }
+
+    /// How many records were in the losses that were admitted.
+    pub fn admitted_records(&self) -> u64 {
+        self.admitted
+    }
+
+    /// The epoch of the record that was acknowledged at this offset, with whatever acks; none if
+    /// records of several epochs were, or no record.
+    pub fn acked_epoch(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let epoch = self.acked_epochs.get(usize::try_from(offset.0).ok()?)?;
+        (*epoch >= 0).then_some(LeaderEpoch(*epoch))
+    }
+
+    pub(super) fn remember_epochs(&mut self, ids: &[BatchId]) {
+        for id in ids {
+            let (from, to) = (id.base as usize, id.end() as usize);
+            if self.acked_epochs.len() < to {
+                self.acked_epochs.resize(to, NO_EPOCH);
+            }
+            for epoch in &mut self.acked_epochs[from..to] {
+                *epoch = match *epoch {
+                    NO_EPOCH => id.epoch,
+                    known if known == id.epoch => known,
+                    _ => SEVERAL_EPOCHS,
+                };
+            }
+        }
+    }
+
+    /// Everything that must stay, in order.
+    pub(super) fn promised(&self) -> impl Iterator<Item = &BatchId> {
+        self.committed.iter().chain(self.acked.values())
+    }
+
+    /// Is this batch promised?
+    pub(super) fn is_promised(&self, id: &BatchId) -> bool {
+        match self.committed.binary_search_by_key(&id.base, |batch| batch.base) {
+            Ok(at) => self.committed[at] == *id,
+            Err(_) => self.acked.get(&id.base) == Some(id),
+        }
+    }
+
+    /// The ISR from which the leader of this epoch was elected.
+    pub(super) fn electorate(&self, leader: NodeId, epoch: LeaderEpoch) -> Option<&Registration> {
+        let mut before = None;
+        for registration in self.registrations.values() {
+            if registration.leader == Some(leader) && registration.leader_epoch == epoch {
+                return before;
+            }
+            before = Some(registration);
+        }
+        None
+    }
+
+    /// What this node promises up to `to` counts up to here. A deposed leader that has not heard of
+    /// its successor may go on promising what members of its ISR held once; behind an offset from
+    /// which the successor's loss was admitted, that promise was void before it was made.
+    pub(super) fn counts(&self, node: NodeId, to: Offset) -> i64 {
+        let epoch = self.leading.get(&node);
+        let later = |lineage: &&Lineage| epoch.is_some_and(|epoch| *epoch < lineage.epoch);
+        let void = self.lineages.iter().filter(later).map(|lineage| lineage.offset.0).min();
+        void.map_or(to.0, |void| void.min(to.0))
+    }
+
+    /// A loss is admitted from this offset on.
+    pub(super) fn void(&mut self, offset: i64, epoch: LeaderEpoch) {
+        let keep = self.committed.partition_point(|batch| batch.base < offset);
+        let gone = self.committed.split_off(keep);
+        let acked = self.acked.split_off(&offset);
+        let records = |id: &BatchId| (id.end() - id.base).unsigned_abs();
+        self.admitted += gone.iter().chain(acked.values()).map(records).sum::<u64>();
+        self.lineages.push(Lineage { offset: Offset(offset), epoch });
+    }
+}
