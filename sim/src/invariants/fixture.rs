@@ -9,6 +9,7 @@ use crate::plan::Plan;
 use crate::profile::Profile;
 use crate::run::Node;
 use crate::world::{World, WorldConfig};
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use wavetank_core::env::{DiskOp, FileKind};
 use wavetank_core::note::Note;
@@ -16,12 +17,18 @@ use wavetank_core::types::{
     DirId, LeaderEpoch, METADATA_TOPIC, NodeId, Offset, PartitionEpoch, TopicPartition, Uuid,
 };
 
+/// Where every node keeps the metadata log.
+pub(crate) const METADATA: DirSlot = DirSlot(1);
+
+/// Where every node keeps the partition `events-0`.
+pub(crate) const EVENTS: DirSlot = DirSlot(2);
+
 pub(crate) struct Bench {
     plan: Plan,
     ledger: Ledger,
     world: World<Node>,
     disks: BTreeMap<NodeId, SimDisk>,
-    lengths: BTreeMap<NodeId, u64>,
+    lengths: BTreeMap<(NodeId, DirSlot), u64>,
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -31,9 +38,11 @@ impl Bench {
         let disk = |node: NodeId| {
             let place = dice.place(Purpose::DiskLatency);
             let mut disk = SimDisk::new(node, place, DiskConfig::default());
-            let name = format!("{METADATA_TOPIC}-0");
-            let open = DiskOp::OpenDir { dir: DirId::METADATA, name };
-            disk.submit(0, open, &dice, &mut Outcome::default());
+            let data = DirId(DirId::METADATA.0 + 1);
+            for (dir, topic) in [(DirId::METADATA, METADATA_TOPIC), (data, "events")] {
+                let open = DiskOp::OpenDir { dir, name: format!("{topic}-0") };
+                disk.submit(0, open, &dice, &mut Outcome::default());
+            }
             disk
         };
         Bench {
@@ -57,20 +66,27 @@ impl Bench {
 
     /// One record, written and synced, in a node's metadata log.
     pub(crate) fn append(&mut self, node: NodeId, offset: i64, epoch: i32, salt: u8) {
-        let upto = self.write(node, offset, epoch, salt);
-        let changes = [log_change(node, Change::Synced { upto })];
-        self.ledger.disk(&changes, &self.disks[&node], &mut self.findings);
+        self.write(node, METADATA, fixture::batch(offset, 1, epoch, salt));
+        self.sync(node, METADATA);
     }
 
-    /// One record, written only. Returns the file's length.
-    pub(crate) fn write(&mut self, node: NodeId, offset: i64, epoch: i32, salt: u8) -> u64 {
-        let bytes = fixture::batch(offset, 1, epoch, salt);
-        let at = self.lengths.get(&node).copied().unwrap_or(0);
-        let upto = at + bytes.len() as u64;
-        self.lengths.insert(node, upto);
-        let changes = [log_change(node, Change::Appended { at, bytes: vec![bytes] })];
+    /// Writes a batch at the end of a log, without a sync.
+    pub(crate) fn write(&mut self, node: NodeId, dir: DirSlot, bytes: Bytes) {
+        let length = self.lengths.entry((node, dir)).or_default();
+        let at = *length;
+        *length += bytes.len() as u64;
+        self.change(node, dir, Change::Appended { at, bytes: vec![bytes] });
+    }
+
+    /// Syncs a log.
+    pub(crate) fn sync(&mut self, node: NodeId, dir: DirSlot) {
+        let upto = self.lengths[&(node, dir)];
+        self.change(node, dir, Change::Synced { upto });
+    }
+
+    fn change(&mut self, node: NodeId, dir: DirSlot, what: Change) {
+        let changes = [DiskChange { node, dir, file: FileKind::Log(Offset(0)), what }];
         self.ledger.disk(&changes, &self.disks[&node], &mut self.findings);
-        upto
     }
 
     pub(crate) fn note(&mut self, node: NodeId, note: &Note) {
@@ -94,8 +110,4 @@ impl Bench {
         self.ledger.register(partition, PartitionEpoch(epoch), registration);
         partition
     }
-}
-
-fn log_change(node: NodeId, what: Change) -> DiskChange {
-    DiskChange { node, dir: DirSlot(1), file: FileKind::Log(Offset(0)), what }
 }

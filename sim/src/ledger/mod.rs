@@ -235,6 +235,15 @@ impl Ledger {
         self.replicas.iter().any(|((holder, _), log)| *holder == node && log.has_unsynced())
     }
 
+    /// A partition of which this node has records that no sync covers, the metadata log's aside.
+    pub fn unsynced_partition(&self, node: NodeId) -> Option<&str> {
+        let metadata = self.dirs[&TopicPartition::METADATA];
+        let unsynced = |((holder, dir), log): &(&(NodeId, u32), &ReplicaLog)| {
+            *holder == node && *dir != metadata && log.has_unsynced()
+        };
+        self.replicas.iter().find(unsynced).map(|((_, dir), _)| self.names[*dir as usize].as_str())
+    }
+
     /// Does this partition promise that what is acknowledged is on the media?
     pub fn flushes(&self, partition: TopicPartition) -> bool {
         partition == TopicPartition::METADATA
