@@ -5,13 +5,15 @@
 
 use alloc::vec::Vec;
 
-use crate::types::{NodeId, PartitionEpoch};
+use crate::types::{BrokerEpoch, NodeId, PartitionEpoch};
 
 /// A proposal to the controller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proposal {
-    /// The wanted ISR, sorted.
-    pub isr: Vec<NodeId>,
+    /// The wanted ISR, sorted, with the broker epochs under which its members were found fit when it
+    /// was proposed (KIP-903). Whoever starts anew before the controller hears of it may lack
+    /// what it had, so an epoch that it got since says nothing.
+    pub isr: Vec<(NodeId, BrokerEpoch)>,
     /// Has it been handed to an AlterPartition request that is in flight?
     pub sent: bool,
 }
@@ -51,18 +53,22 @@ impl IsrState {
     /// controller may have accepted the change and elect by it before we learn (KIP-497).
     pub fn is_maximal_member(&self, node: NodeId) -> bool {
         self.committed.contains(&node)
-            || self.proposal.as_ref().is_some_and(|proposal| proposal.isr.contains(&node))
+            || self
+                .proposal
+                .as_ref()
+                .is_some_and(|proposal| proposal.isr.iter().any(|(member, _)| *member == node))
     }
 
-    /// Asks for another ISR. There must be no change on the way.
-    pub fn propose(&mut self, mut isr: Vec<NodeId>) {
+    /// Asks for another ISR, each member with the broker epoch of its fetches
+    /// ([`BrokerEpoch::NONE`] where there was none). There must be no change on the way.
+    pub fn propose(&mut self, mut isr: Vec<(NodeId, BrokerEpoch)>) {
         assert!(self.proposal.is_none(), "one ISR change at a time");
         isr.sort_unstable();
         self.proposal = Some(Proposal { isr, sent: false });
     }
 
     /// The proposal to put into a request, marked as sent.
-    pub fn send(&mut self) -> Option<&[NodeId]> {
+    pub fn send(&mut self) -> Option<&[(NodeId, BrokerEpoch)]> {
         let proposal = self.proposal.as_mut().filter(|proposal| !proposal.sent)?;
         proposal.sent = true;
         Some(&proposal.isr)
@@ -97,15 +103,19 @@ mod tests {
     const B: NodeId = NodeId(2);
     const C: NodeId = NodeId(3);
 
+    fn at_one(nodes: &[NodeId]) -> Vec<(NodeId, BrokerEpoch)> {
+        nodes.iter().map(|node| (*node, BrokerEpoch(1))).collect()
+    }
+
     #[test]
     fn expansion_counts_at_once_and_shrink_only_when_committed() {
         let mut isr = IsrState::committed(vec![A, B], PartitionEpoch(4));
-        isr.propose(vec![A, B, C]);
+        isr.propose(at_one(&[A, B, C]));
         assert!(isr.is_maximal_member(C));
         assert_eq!(isr.members(), [A, B]);
         isr.refused();
         assert!(!isr.is_maximal_member(C));
-        isr.propose(vec![A]);
+        isr.propose(at_one(&[A]));
         assert!(isr.is_maximal_member(B), "a pending shrink does not count yet");
         isr.commit(vec![A], PartitionEpoch(5));
         assert!(!isr.is_maximal_member(B));
@@ -114,11 +124,11 @@ mod tests {
     #[test]
     fn a_proposal_without_an_answer_stays_and_is_sent_again() {
         let mut isr = IsrState::committed(vec![A], PartitionEpoch(1));
-        isr.propose(vec![A, B]);
+        isr.propose(at_one(&[A, B]));
         assert!(isr.send().is_some());
         assert!(isr.send().is_none(), "it is in flight");
         isr.retry();
         assert!(isr.is_maximal_member(B));
-        assert_eq!(isr.send(), Some(&[A, B][..]));
+        assert_eq!(isr.send(), Some(&at_one(&[A, B])[..]));
     }
 }

@@ -195,6 +195,12 @@ impl LeaderState {
         Some(isr)
     }
 
+    /// An ISR to propose, each follower with the broker epoch that it fetches with now.
+    pub fn with_broker_epochs(&self, isr: Vec<NodeId>) -> Vec<(NodeId, BrokerEpoch)> {
+        let epoch = |node| self.followers.get(&node).map_or(BrokerEpoch::NONE, |f| f.broker_epoch);
+        isr.into_iter().map(|node| (node, epoch(node))).collect()
+    }
+
     fn is_lagging(
         progress: &FollowerProgress,
         leader_end: Offset,
@@ -327,7 +333,8 @@ mod tests {
             let mut leader = leader(&[ME, B], 0, &rules);
             fetch(&mut leader, B, 8, 8, 11);
             fetch(&mut leader, C, 4, 8, 11);
-            leader.isr.propose(vec![ME, B, C]);
+            let proposal = leader.with_broker_epochs(vec![ME, B, C]);
+            leader.isr.propose(proposal);
             // Long after C was last caught up, so that only its being proposed counts.
             let now = Monotonic(60 * SECOND);
             let high_watermark = leader.high_watermark(Offset(8), Offset(8), &rules, now);
@@ -363,6 +370,22 @@ mod tests {
         let stale = leader.on_follower_fetch(C, BrokerEpoch(5), Offset(10), Offset(10), now);
         assert!(!stale, "a fetch of the incarnation before claims nothing");
         assert_eq!(leader.followers[&C].log_end, Some(Offset(3)));
+    }
+
+    /// The model of the core's own replicas found it: the proposal went out late (or again), a member
+    /// of it had lost its tail and fetched as another incarnation, and was let in under that epoch.
+    #[test]
+    fn a_proposal_keeps_the_broker_epochs_of_when_it_was_made() {
+        let rules = rules(FlawSet::NONE);
+        let mut leader = leader(&[ME, B], 0, &rules);
+        fetch(&mut leader, C, 10, 10, 11);
+        let wanted = leader.expansion(C, Offset(10), &rules).expect("it is caught up");
+        let proposal = leader.with_broker_epochs(wanted);
+        leader.isr.propose(proposal);
+        let now = Monotonic(12 * SECOND);
+        assert!(leader.on_follower_fetch(C, BrokerEpoch(9), Offset(0), Offset(10), now));
+        let sent = leader.isr.send().expect("it was not sent yet");
+        assert_eq!(sent[2], (C, BrokerEpoch(5)));
     }
 
     #[test]

@@ -532,13 +532,14 @@ impl Partition {
                 to: isr.clone(),
                 partition_epoch: leader.isr.partition_epoch(),
             });
-            leader.isr.propose(isr);
+            let proposal = leader.with_broker_epochs(isr);
+            leader.isr.propose(proposal);
             facts.push(Fact::IsrChangeWanted(id));
         }
     }
 
     /// The proposal for an AlterPartition request, marked as sent: leader epoch, partition epoch,
-    /// members with the broker epochs that their fetches carried (KIP-903).
+    /// members with the broker epochs that their fetches carried when it was made (KIP-903).
     pub fn send_proposal(
         &mut self,
         own_epoch: crate::types::BrokerEpoch,
@@ -546,16 +547,12 @@ impl Partition {
         let me = self.me;
         let partition = self.topic_partition.partition;
         let leader = self.leader_mut()?;
-        let isr: Vec<NodeId> = leader.isr.send()?.to_vec();
-        let with_epoch = |node: NodeId| {
-            let follower = || leader.followers.get(&node).map(|f| f.broker_epoch);
-            let epoch = if node == me { Some(own_epoch) } else { follower() };
-            (node, epoch.unwrap_or(crate::types::BrokerEpoch::NONE))
-        };
+        let isr = leader.isr.send()?.to_vec();
+        let with_own = |(node, epoch)| (node, if node == me { own_epoch } else { epoch });
         Some(crate::msg::AlterPartitionData {
             partition,
             leader_epoch: leader.epoch,
-            new_isr: isr.into_iter().map(with_epoch).collect(),
+            new_isr: isr.into_iter().map(with_own).collect(),
             leader_recovery_state: 0,
             partition_epoch: leader.isr.partition_epoch(),
         })
