@@ -4,6 +4,7 @@
 //! - [`isr`] (M1): replication, leader epochs, truncation, ISR, high watermark.
 //! - [`votes`] (M3): the metadata quorum: votes, pull replication, what is written and what is synced.
 //! - [`recovery`] (M7): one log on one disk: append, sync, crash, recover.
+//! - [`real::replica`] (R1): the core's own replicas of a partition, explored as they ship.
 //! - [`real::quorum`] (R3): the core's own quorum, explored as it ships.
 //!
 //! A variant carries the name of the zoo's flaw ([`wavetank_core::flaw::Flaw`]) where there is one.
@@ -46,7 +47,8 @@ pub struct Entry {
 }
 
 /// All of them.
-pub const ALL: [Entry; 4] = [isr::ENTRY, votes::ENTRY, recovery::ENTRY, real::quorum::ENTRY];
+pub const ALL: [Entry; 5] =
+    [isr::ENTRY, votes::ENTRY, recovery::ENTRY, real::replica::ENTRY, real::quorum::ENTRY];
 
 /// The model of that id or name, in any case.
 pub fn find(name: &str) -> Option<&'static Entry> {

@@ -47,6 +47,29 @@ impl Disk {
         true
     }
 
+    /// Performs the oldest submission that makes nothing durable, past those that do. Returns false
+    /// if there is none.
+    pub(super) fn perform_cached(&mut self, done: &mut Vec<DiskDone>) -> bool {
+        let makes_durable =
+            |op: &DiskOp| matches!(op, DiskOp::Sync { .. } | DiskOp::SyncDir { .. });
+        let Some(at) = self.queue.iter().position(|op| !makes_durable(op)) else { return false };
+        let op = self.queue.remove(at).expect("it was there");
+        done.extend(self.apply(op));
+        self.renumber();
+        true
+    }
+
+    /// The bytes of a file; none if there is no such file.
+    pub(super) fn contents(&self, kind: FileKind) -> &[u8] {
+        self.names.get(&kind).map_or(&[], |at| &self.inodes[*at].data)
+    }
+
+    /// Performs a read that was not submitted.
+    pub(super) fn read(&mut self, read: DiskOp) -> DiskDone {
+        assert!(matches!(read, DiskOp::Read { .. }), "{read:?} is a read");
+        self.apply(read).expect("a read has an outcome")
+    }
+
     /// Only what is durable stays, and of what was submitted nothing happens.
     pub(super) fn power_loss(&mut self) {
         self.queue.clear();

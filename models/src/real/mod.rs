@@ -1,6 +1,7 @@
 //! The implementation as a model: the very components that ship are a model checker's state.
 //!
 //! - [`quorum`]: three voters of `core::quorum`, log and disk included.
+//! - [`replica`]: three replicas of a partition, `core::replica` with logs and disks.
 //!
 //! # How real code becomes a finite model
 //!
@@ -22,6 +23,7 @@
 
 mod disk;
 pub mod quorum;
+pub mod replica;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;

@@ -499,6 +499,15 @@ mod tests {
         assert_eq!(checker.unique_state_count(), 21_171);
     }
 
+    #[test]
+    fn states_are_counted_alike_by_two_threads() {
+        let count = |threads| {
+            let model = RealQuorum::new(None, Bounds::Small);
+            model.checker().threads(threads).spawn_bfs().join().unique_state_count()
+        };
+        assert_eq!((count(1), count(2)), (222_397, 222_397));
+    }
+
     /// The counterexample that exploring finds, step by step.
     const TWO_LEADERS: [Action; 11] = [
         Action::Stand(0),

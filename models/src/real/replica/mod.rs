@@ -1,0 +1,749 @@
+//! Three replicas of one partition, each the core's own `Partition` with its log, explored to the end
+//! within budgets.
+//!
+//! The counterpart, small and readable, is [`crate::isr`] (M1); here the state is the code itself:
+//! `core::replica::Partition`, its `PartitionLog`, and `core::api::fetch` between the two ends of a
+//! fetch. Contents are compared as they lie on the models' disks.
+//!
+//! # What is abstracted away
+//!
+//! - *The controller*, as in M1: registrations are a list, one entry a leader epoch, and only the
+//!   newest changes. A replica hears of any, late, perhaps not of all; never of an older one than it
+//!   knows, and after a power loss of none that is older than that (a broker acts on nothing before
+//!   its own new registration). Of the checks of AlterPartition it does those of KIP-841 and KIP-903.
+//!   Proposals that it would refuse as stale change nothing and are not sent.
+//! - *A fetch is one step*: request, reads, answer, append. Answers that come late are dropped by the
+//!   follower's epoch and position; that they are is not explored here.
+//! - *Time stands still*: who was not caught up in an epoch lags, nobody begins to. That a
+//!   leader drops who lags is the controller's [`Action::Drop`], which fences, and [`Action::Return`]
+//!   ends that.
+//! - *A power loss* takes what no sync covers; syncs happen in [`Action::Durable`], like a flush, or
+//!   at once where no power is ever lost. It strikes only if the ISR has another member, as in M1. Of
+//!   checkpoints nothing is left then: the log is read anew, and the high watermark begins at zero.
+
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use stateright::{Model, Property};
+use wavetank_core::api::Hosted;
+use wavetank_core::api::fetch::Fetches;
+use wavetank_core::batch::{BatchBuilder, VerifiedBatch, split};
+use wavetank_core::config::{NodeConfig, TopicConfig};
+use wavetank_core::effects::{Effect, Effects};
+use wavetank_core::env::{Clock, DiskOp, FileKind};
+use wavetank_core::error_code::ErrorCode;
+use wavetank_core::event::{ConnectionId, DiskDone, ReadTag, ReplyTo};
+use wavetank_core::flaw::Flaw;
+use wavetank_core::log::RecoveryHint;
+use wavetank_core::metadata::{BrokerRegistration, MetadataImage, PartitionRegistration};
+use wavetank_core::msg::{
+    AlterPartitionResult, FetchPartitionResponse, FetchRequest, FetchTopic, Response,
+};
+use wavetank_core::replica::{Fact, Partition};
+use wavetank_core::types::{
+    BrokerEpoch, LeaderEpoch, Monotonic, NodeId, Offset, PartitionEpoch, PartitionId,
+    TopicPartition, TopicRef, Uuid,
+};
+
+use super::Shared;
+use super::disk::Disk;
+use crate::{Bounds, Entry};
+
+/// How to find and run it.
+pub const ENTRY: Entry = Entry {
+    id: "R1",
+    name: "real-replica",
+    title: "the core's own replicas of a partition, logs and disks: three of them",
+    variants: &VARIANTS,
+    states: [154_268, 2_029_881, 0],
+    check: |variant, bounds| crate::run(RealReplica::new(variant, bounds)),
+    explore: |variant, bounds, address: SocketAddr| {
+        crate::explore(RealReplica::new(variant, bounds), address)
+    },
+};
+
+/// `early-isr-join` takes too many states to be one of them; a test walks its path.
+const VARIANTS: [&str; 4] = [
+    "truncate-to-high-watermark",
+    "unknown-epoch-answered-with-next",
+    "ack-at-leader-append",
+    "high-watermark-by-committed-isr",
+];
+
+const REPLICAS: usize = 3;
+/// When all happens: long enough after zero that who never caught up lags.
+const NOW: Monotonic = Monotonic(60_000_000_000);
+/// The partition, on each node.
+const ID: PartitionId = PartitionId(0);
+const KEY: TopicPartition = TopicPartition { topic: Uuid(7), partition: 0 };
+const TOPIC: &str = "t";
+
+/// The model: how nodes are built, and budgets.
+#[derive(Clone, Debug)]
+pub struct RealReplica {
+    flaw: Option<Flaw>,
+    /// Leader epochs.
+    epochs: u8,
+    /// Records that clients append.
+    records: u8,
+    /// Times that the controller fences a follower, elections apart.
+    drops: u8,
+    power_losses: u8,
+}
+
+/// One record, as it lies on a disk: who wrote it, and what only it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Kept {
+    epoch: LeaderEpoch,
+    serial: i64,
+}
+
+/// One broker.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Node {
+    hosted: Hosted,
+    disk: Disk,
+    /// What the disk's log holds.
+    kept: Vec<Kept>,
+    /// It acts on no registration of an older leader epoch: that was before it started.
+    since: u8,
+}
+
+/// What the controller says of the partition and its brokers, as of a leader epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Registered {
+    leader: u8,
+    isr: u8,
+    partition_epoch: u8,
+    /// The broker epoch of each that is not fenced; else 0.
+    alive: [u8; REPLICAS],
+}
+
+/// The controller's answer to a proposal, on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Answer {
+    error: ErrorCode,
+    epoch: u8,
+    isr: u8,
+    partition_epoch: u8,
+}
+
+/// The partition everywhere, and what was promised.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    nodes: [Shared<Node>; REPLICAS],
+    /// By leader epoch, from 1 on.
+    registered: Vec<Registered>,
+    answers: [Option<Answer>; REPLICAS],
+    /// How often each broker started.
+    incarnations: [u8; REPLICAS],
+    records: u8,
+    drops: u8,
+    power_losses: u8,
+    /// What was acknowledged, or lay below a leader's high watermark.
+    promised: Vec<Kept>,
+    unsound: bool,
+}
+
+/// One event. Replicas are numbered from 0 here, and from 1 where a person reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// The controller begins an epoch with this leader.
+    Elect {
+        /// The new leader.
+        leader: u8,
+        /// Does it fence the one before?
+        fence: bool,
+    },
+    /// The controller fences a follower in the ISR.
+    Drop(u8),
+    /// A fenced broker is back in touch with the controller.
+    Return(u8),
+    /// A replica applies the registration of this leader epoch.
+    Hear(u8, u8),
+    /// A client's record, acks=all.
+    Append(u8),
+    /// A follower fetches.
+    Fetch(u8),
+    /// A leader's proposal reaches the controller.
+    Propose(u8),
+    /// The controller's answer reaches the leader.
+    Answered(u8),
+    /// All that a replica has is durable.
+    Durable(u8),
+    /// A broker loses power, and is back with what its disk holds.
+    PowerLoss(u8),
+}
+
+fn id(at: u8) -> NodeId {
+    NodeId(i32::from(at) + 1)
+}
+
+fn bit(at: u8) -> u8 {
+    1 << at
+}
+
+fn members(set: u8) -> impl Iterator<Item = u8> {
+    (0..REPLICAS as u8).filter(move |at| set & bit(*at) != 0)
+}
+
+fn set_of<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> u8 {
+    nodes.into_iter().fold(0, |set, node| set | bit((node.0 - 1) as u8))
+}
+
+fn reply(number: u8) -> ReplyTo {
+    ReplyTo { connection: ConnectionId(1), correlation: i32::from(number) }
+}
+
+impl RealReplica {
+    /// The core as it ships, or built with that flaw.
+    ///
+    /// # Panics
+    /// If the flaw is not one of the entry's variants.
+    pub fn new(variant: Option<&str>, bounds: Bounds) -> RealReplica {
+        let flaw = variant.map(|name| {
+            assert!(VARIANTS.contains(&name), "R1 has no variant {name}; it has {VARIANTS:?}");
+            Flaw::from_name(name).expect("variants carry the names of flaws")
+        });
+        let (epochs, records, drops, power_losses) = match (flaw, bounds) {
+            (None, Bounds::Small) => (2, 1, 1, 0),
+            (None, Bounds::Full) => (2, 2, 0, 1),
+            (None, Bounds::Large) => (2, 2, 2, 0),
+            (Some(Flaw::AckAtLeaderAppend), _) => (2, 1, 0, 0),
+            (Some(Flaw::TruncateToHighWatermark), _) => (2, 1, 0, 0),
+            (Some(Flaw::UnknownEpochAnsweredWithNext), _) => (4, 2, 0, 0),
+            (Some(_), _) => (1, 1, 1, 0),
+        };
+        RealReplica { flaw, epochs, records, drops, power_losses }
+    }
+
+    fn open(&self, at: u8, disk: &mut Effects) -> Hosted {
+        let mut config = NodeConfig::new(id(at), (0..REPLICAS as u8).map(id).collect());
+        config.flaws = self.flaw.into_iter().collect();
+        let partition = Partition::open(
+            ID,
+            KEY,
+            TOPIC.into(),
+            TopicConfig::default(),
+            &config,
+            RecoveryHint::NONE,
+            Offset::ZERO,
+            disk,
+        );
+        Hosted { partitions: vec![Some(partition)], by_name: [(KEY, ID)].into() }
+    }
+
+    /// (Re)starts a broker on what its disk holds.
+    fn start(&self, state: &mut State, at: u8) {
+        let mut env = Effects::at(NOW);
+        let node = state.nodes[usize::from(at)].change();
+        node.hosted = self.open(at, &mut env);
+        for op in env.take_disk() {
+            node.disk.submit(op);
+        }
+        state.step(at, |_, _, _| {});
+        let ready = state.partition(at).log().is_ready();
+        assert!(ready, "a log is open when its files are read");
+    }
+}
+
+impl Node {
+    fn partition(&mut self) -> &mut Partition {
+        self.hosted.get_mut(ID).expect("it is hosted for ever")
+    }
+
+    /// What the log on disk holds, read anew.
+    fn look(&mut self) {
+        let bytes = Bytes::copy_from_slice(self.disk.contents(FileKind::Log(Offset::ZERO)));
+        let batches = split(bytes).expect("a log holds whole batches");
+        let kept = batches
+            .iter()
+            .map(|batch| Kept { epoch: batch.leader_epoch, serial: batch.base_timestamp() });
+        self.kept = kept.collect();
+    }
+}
+
+impl Registered {
+    fn registration(&self, epoch: u8) -> PartitionRegistration {
+        PartitionRegistration {
+            replicas: (0..REPLICAS as u8).map(id).collect(),
+            isr: members(self.isr).map(id).collect(),
+            leader: Some(id(self.leader)),
+            leader_epoch: LeaderEpoch(epoch.into()),
+            partition_epoch: PartitionEpoch(self.partition_epoch.into()),
+            ..PartitionRegistration::default()
+        }
+    }
+
+    fn image(&self) -> MetadataImage {
+        let broker = |at: usize| BrokerRegistration {
+            epoch: BrokerEpoch(self.alive[at].into()),
+            incarnation: Uuid::ZERO,
+            endpoints: Vec::new(),
+            features: Vec::new(),
+            rack: None,
+            fenced: self.alive[at] == 0,
+            in_controlled_shutdown: false,
+            log_dirs: Vec::new(),
+        };
+        let brokers = (0..REPLICAS).map(|at| (id(at as u8), broker(at))).collect();
+        MetadataImage { brokers, ..MetadataImage::default() }
+    }
+}
+
+impl State {
+    fn partition(&self, at: u8) -> &Partition {
+        self.nodes[usize::from(at)].hosted.get(ID).expect("it is hosted for ever")
+    }
+
+    /// The newest leader epoch.
+    fn epoch(&self) -> u8 {
+        self.registered.len() as u8
+    }
+
+    fn newest(&mut self) -> &mut Registered {
+        self.registered.last_mut().expect("there is a first epoch")
+    }
+
+    fn now(&self) -> &Registered {
+        self.registered.last().expect("there is a first epoch")
+    }
+
+    /// The leader epoch that a replica is in; 0 before the first.
+    fn epoch_of(&self, at: u8) -> u8 {
+        u8::try_from(self.partition(at).leader_epoch().0).unwrap_or(0)
+    }
+
+    fn leads(&self, at: u8) -> bool {
+        self.partition(at).leader_state().is_some()
+    }
+
+    /// Steps one node, performs what it asks of its disk's cache, and returns its answer, if any.
+    fn step(
+        &mut self,
+        at: u8,
+        act: impl FnOnce(&mut Hosted, &mut Effects, &mut Vec<Fact>),
+    ) -> Option<Response> {
+        let mut env = Effects::at(NOW);
+        let (mut facts, mut response) = (Vec::new(), None);
+        let node = self.nodes[usize::from(at)].change();
+        act(&mut node.hosted, &mut env, &mut facts);
+        let nothing = MetadataImage::default();
+        loop {
+            for effect in env.take() {
+                match effect {
+                    Effect::Disk(op) => node.disk.submit(op),
+                    Effect::Respond(_, answer) => response = Some(answer),
+                    Effect::Arm(..) | Effect::Disarm(_) => {}
+                    Effect::Request(..)
+                    | Effect::NoResponse(_)
+                    | Effect::Disconnect(_)
+                    | Effect::LearnPeer(..) => panic!("a replica does not ask for {effect:?}"),
+                }
+            }
+            let mut done = Vec::new();
+            if !node.disk.perform_cached(&mut done) {
+                break;
+            }
+            for done in done {
+                node.partition().on_disk(&done, &nothing, &mut env, &mut facts);
+            }
+        }
+        node.look();
+        self.told(at, &facts);
+        response
+    }
+
+    /// All that was submitted is durable, and all that follows from it.
+    fn durable(&mut self, at: u8) {
+        self.step(at, |hosted, env, _| {
+            hosted.get_mut(ID).expect("it is hosted for ever").flush(env);
+        });
+        let nothing = MetadataImage::default();
+        loop {
+            let mut done = Vec::new();
+            if !self.nodes[usize::from(at)].change().disk.perform(true, &mut done) {
+                break;
+            }
+            self.step(at, |hosted, env, facts| {
+                let partition = hosted.get_mut(ID).expect("it is hosted for ever");
+                done.iter().for_each(|done| partition.on_disk(done, &nothing, env, facts));
+            });
+        }
+    }
+
+    fn told(&mut self, at: u8, facts: &[Fact]) {
+        for fact in facts {
+            match fact {
+                Fact::ProduceReached(_, _, needs, ErrorCode::None) => self.promise(at, *needs),
+                Fact::Corrupt(..) | Fact::DiskFailed(..) | Fact::CutBelowRecoveryPoint(_) => {
+                    self.unsound = true;
+                }
+                Fact::ProduceReached(..)
+                | Fact::Recovered(_)
+                | Fact::LogEndAdvanced(_)
+                | Fact::HighWatermarkAdvanced(_)
+                | Fact::IsrChangeWanted(_)
+                | Fact::RoleChanged(_) => {}
+            }
+        }
+        if self.leads(at) {
+            self.promise(at, self.partition(at).high_watermark());
+        }
+    }
+
+    /// Clients hear, from this leader, of all below `upto`.
+    fn promise(&mut self, at: u8, upto: Offset) {
+        let kept = &self.nodes[usize::from(at)].kept;
+        let upto = usize::try_from(upto.0).map_or(kept.len(), |upto| upto.min(kept.len()));
+        if upto > self.promised.len() {
+            self.promised.extend_from_slice(&kept[self.promised.len()..upto]);
+        }
+    }
+
+    /// Does this replica hold what was promised, below `upto`?
+    fn holds_promised(&self, at: u8, upto: usize) -> bool {
+        let upto = upto.min(self.promised.len());
+        self.nodes[usize::from(at)].kept.get(..upto) == Some(&self.promised[..upto])
+    }
+
+    fn hear(&mut self, at: u8, epoch: u8) {
+        let registered = self.registered[usize::from(epoch) - 1];
+        let (registration, image) = (registered.registration(epoch), registered.image());
+        self.step(at, |hosted, env, facts| {
+            let partition = hosted.get_mut(ID).expect("it is hosted for ever");
+            partition.apply(&registration, &image, env, facts);
+        });
+        if !self.leads(at) {
+            self.answers[usize::from(at)] = None;
+        }
+    }
+
+    fn append(&mut self, at: u8) {
+        self.records += 1;
+        let serial = self.records;
+        let mut builder = BatchBuilder::new();
+        builder.push(serial.into(), None, Some(&[serial]), &[]);
+        let bytes = builder.build(Offset::ZERO, LeaderEpoch::NONE).to_bytes();
+        self.step(at, |hosted, env, facts| {
+            let partition = hosted.get_mut(ID).expect("it is hosted for ever");
+            let batch =
+                VerifiedBatch::verify_produce(Some(bytes), 9, partition.config(), env.wall());
+            let batch = batch.expect("the batch is a valid one");
+            let appended = partition.append_as_leader(batch, -1, env).expect("it leads");
+            facts.push(Fact::LogEndAdvanced(ID));
+            partition.wait_for(-1, appended.end, reply(serial));
+        });
+    }
+
+    /// Request, claim, read, answer, append. Each fetch brings one batch.
+    fn fetch(&mut self, at: u8) {
+        let partition = self.partition(at);
+        let Some(leader) = partition.fetches_from() else { return };
+        let (epoch, offset) = (partition.leader_epoch(), partition.log().log_end());
+        let topic = TopicRef { name: TOPIC.into(), id: KEY.topic };
+        let request = FetchRequest {
+            replica: id(at),
+            replica_epoch: BrokerEpoch(self.incarnations[usize::from(at)].into()),
+            max_wait_ms: 0,
+            min_bytes: 0,
+            max_bytes: i32::MAX,
+            topics: vec![FetchTopic { topic, partitions: [partition.next_fetch(1)].into() }],
+            ..FetchRequest::default()
+        };
+        let answer = self.answer((leader.0 - 1) as u8, request);
+        self.step(at, |hosted, env, facts| {
+            let partition = hosted.get_mut(ID).expect("it is hosted for ever");
+            partition.on_fetched(epoch, offset, answer, env, facts);
+        });
+    }
+
+    /// What a broker answers to a fetch, the disk's reads done at once.
+    fn answer(&mut self, leader: u8, request: FetchRequest) -> FetchPartitionResponse {
+        let mut fetches = Fetches::default();
+        let nothing = MetadataImage::default();
+        let from = reply(0);
+        let before = self.nodes[usize::from(leader)].clone();
+        let response = self.step(leader, |hosted, env, facts| {
+            fetches.on_request(from, request, u32::MAX, hosted, &nothing, env, facts);
+            while let Some(read) = take_read(env) {
+                let DiskDone::Read { bytes, .. } = before.disk.clone().read(read) else {
+                    panic!("a read reads")
+                };
+                fetches.on_read(from, ID, bytes, hosted, &nothing, env);
+            }
+        });
+        let Some(Response::Fetch(mut response)) = response else {
+            panic!("a fetch that does not wait is answered, not {response:?}")
+        };
+        response.topics.remove(0).partitions.remove(0)
+    }
+
+    /// A proposal reaches the controller, which decides by what it knows now (KIP-497, 841, 903).
+    fn propose(&mut self, at: u8) {
+        let own = BrokerEpoch(self.incarnations[usize::from(at)].into());
+        let node = self.nodes[usize::from(at)].change();
+        let data = node.partition().send_proposal(own).expect("there is one to send");
+        let epoch = self.epoch();
+        let newest = self.newest();
+        let eligible = data.new_isr.iter().all(|(node, broker_epoch)| {
+            let alive = newest.alive[(node.0 - 1) as usize];
+            // A member that has not fetched in this epoch is not known to the leader (KIP-903).
+            let known = [BrokerEpoch(alive.into()), BrokerEpoch::NONE];
+            alive != 0 && known.contains(broker_epoch)
+        });
+        let error = if eligible { ErrorCode::None } else { ErrorCode::IneligibleReplica };
+        if eligible {
+            newest.isr = set_of(data.new_isr.iter().map(|(node, _)| node));
+            newest.partition_epoch += 1;
+        }
+        let (isr, partition_epoch) = (newest.isr, newest.partition_epoch);
+        self.answers[usize::from(at)] = Some(Answer { error, epoch, isr, partition_epoch });
+    }
+
+    fn answered(&mut self, at: u8) {
+        let answer = self.answers[usize::from(at)].take().expect("an answer is on its way");
+        let result = AlterPartitionResult {
+            partition: KEY.partition,
+            error: answer.error,
+            leader: id(at),
+            leader_epoch: LeaderEpoch(answer.epoch.into()),
+            isr: members(answer.isr).map(id).collect(),
+            leader_recovery_state: 0,
+            partition_epoch: PartitionEpoch(answer.partition_epoch.into()),
+        };
+        self.step(at, |hosted, env, facts| {
+            let partition = hosted.get_mut(ID).expect("it is hosted for ever");
+            partition.on_alter_partition(Some(&result), env, facts);
+        });
+    }
+
+    fn elect(&mut self, leader: u8, fence: bool) {
+        let mut next = *self.now();
+        if fence {
+            next.isr &= !bit(next.leader);
+            next.alive[usize::from(next.leader)] = 0;
+        }
+        next.leader = leader;
+        next.partition_epoch += 1;
+        self.registered.push(next);
+    }
+
+    fn fence(&mut self, at: u8) {
+        let newest = self.newest();
+        if newest.isr & bit(at) != 0 {
+            newest.isr &= !bit(at);
+            newest.partition_epoch += 1;
+        }
+        newest.alive[usize::from(at)] = 0;
+    }
+
+    /// Registrations that no replica is in or has yet to hear of make no difference.
+    fn forget(&mut self) {
+        let replicas = 0..REPLICAS as u8;
+        let heard = replicas.map(|at| self.epoch_of(at).max(self.nodes[usize::from(at)].since));
+        let oldest = usize::from(heard.min().unwrap_or(0)).min(self.registered.len());
+        for old in &mut self.registered[..oldest.saturating_sub(1)] {
+            *old = Registered::default();
+        }
+    }
+
+    fn seal(&mut self) {
+        self.nodes.iter_mut().for_each(Shared::seal);
+    }
+}
+
+/// The read that a fetch asked for, out of the recorder.
+fn take_read(env: &mut Effects) -> Option<DiskOp> {
+    let is_read = |effect: &Effect| {
+        matches!(effect, Effect::Disk(DiskOp::Read { tag: ReadTag::Fetch(_), .. }))
+    };
+    let at = env.list.iter().position(is_read)?;
+    match env.list.remove(at) {
+        Effect::Disk(op) => Some(op),
+        other => panic!("{other:?} is a read"),
+    }
+}
+
+impl RealReplica {
+    fn lose_power(&self, state: &mut State, at: u8) {
+        state.power_losses += 1;
+        state.incarnations[usize::from(at)] += 1;
+        state.answers[usize::from(at)] = None;
+        if state.now().leader == at {
+            let next = members(state.now().isr & !bit(at)).next().expect("another member stays");
+            state.elect(next, true);
+        } else {
+            state.fence(at);
+        }
+        let epoch = state.epoch();
+        let node = state.nodes[usize::from(at)].change();
+        node.disk.power_loss();
+        node.since = epoch;
+        self.start(state, at);
+    }
+
+    fn controller_actions(&self, state: &State, actions: &mut Vec<Action>) {
+        let now = state.now();
+        let others = now.isr & !bit(now.leader);
+        if state.epoch() < self.epochs {
+            for leader in members(others) {
+                actions.push(Action::Elect { leader, fence: false });
+                actions.push(Action::Elect { leader, fence: true });
+            }
+        }
+        if state.drops < self.drops {
+            actions.extend(members(others).map(Action::Drop));
+        }
+        for at in 0..REPLICAS as u8 {
+            if now.alive[usize::from(at)] == 0 {
+                actions.push(Action::Return(at));
+            }
+            let spare = now.isr & !bit(at) != 0;
+            let electable = now.leader != at || state.epoch() < self.epochs;
+            if state.power_losses < self.power_losses && spare && electable {
+                actions.push(Action::PowerLoss(at));
+            }
+        }
+    }
+
+    fn leader_actions(&self, state: &State, at: u8, actions: &mut Vec<Action>) {
+        let Some(leader) = state.partition(at).leader_state() else { return };
+        let now = state.now();
+        if state.records < self.records {
+            actions.push(Action::Append(at));
+        }
+        if state.answers[usize::from(at)].is_some() {
+            actions.push(Action::Answered(at));
+        }
+        if state.epoch_of(at) != state.epoch() {
+            return;
+        }
+        let known = leader.isr.partition_epoch() == PartitionEpoch(now.partition_epoch.into());
+        let seen = leader.followers.iter().all(|(node, progress)| {
+            let alive = now.alive[(node.0 - 1) as usize];
+            progress.alive_as == (alive != 0).then_some(BrokerEpoch(alive.into()))
+        });
+        if !(known && seen) {
+            actions.push(Action::Hear(at, state.epoch()));
+        }
+        if known && leader.isr.proposal().is_some_and(|proposal| !proposal.sent) {
+            actions.push(Action::Propose(at));
+        }
+    }
+}
+
+impl Model for RealReplica {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let node = |_| {
+            let (hosted, disk) = (Hosted::default(), Disk::default());
+            Shared::new(Node { hosted, disk, kept: Vec::new(), since: 0 })
+        };
+        let all = (1 << REPLICAS) - 1;
+        let first = Registered { leader: 0, isr: all, partition_epoch: 1, alive: [1; REPLICAS] };
+        let mut state = State {
+            nodes: std::array::from_fn(node),
+            registered: vec![first],
+            answers: [None; REPLICAS],
+            incarnations: [1; REPLICAS],
+            records: 0,
+            drops: 0,
+            power_losses: 0,
+            promised: Vec::new(),
+            unsound: false,
+        };
+        for at in 0..REPLICAS as u8 {
+            self.start(&mut state, at);
+            state.durable(at);
+        }
+        state.seal();
+        vec![state]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        self.controller_actions(state, actions);
+        for at in 0..REPLICAS as u8 {
+            let node = &state.nodes[usize::from(at)];
+            let first = (state.epoch_of(at) + 1).max(node.since);
+            actions.extend((first..=state.epoch()).map(|epoch| Action::Hear(at, epoch)));
+            self.leader_actions(state, at, actions);
+            let partition = state.partition(at);
+            if partition.fetches_from().is_some() && partition.may_fetch() {
+                actions.push(Action::Fetch(at));
+            }
+            let flushed = partition.log().is_flushed() && !node.disk.is_dirty();
+            if self.power_losses > state.power_losses && !flushed {
+                actions.push(Action::Durable(at));
+            }
+        }
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = before.clone();
+        match action {
+            Action::Elect { leader, fence } => state.elect(leader, fence),
+            Action::Drop(at) => {
+                state.drops += 1;
+                state.fence(at);
+            }
+            Action::Return(at) => {
+                state.newest().alive[usize::from(at)] = state.incarnations[usize::from(at)];
+            }
+            Action::Hear(at, epoch) => {
+                state.hear(at, epoch);
+                state.forget();
+            }
+            Action::Append(at) => state.append(at),
+            Action::Fetch(at) => state.fetch(at),
+            Action::Propose(at) => state.propose(at),
+            Action::Answered(at) => state.answered(at),
+            Action::Durable(at) => state.durable(at),
+            Action::PowerLoss(at) => {
+                self.lose_power(&mut state, at);
+                state.forget();
+            }
+        }
+        if state.power_losses == self.power_losses {
+            // Nobody will ask any more what of it is durable.
+            (0..REPLICAS as u8).for_each(|at| state.settle(at));
+        }
+        state.seal();
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("promised-stays", |_, state: &State| {
+                let leader = state.now().leader;
+                state.epoch_of(leader) != state.epoch() || state.holds_promised(leader, usize::MAX)
+            }),
+            Property::always("isr-holds-promised", |_, state: &State| {
+                members(state.now().isr).all(|at| state.holds_promised(at, usize::MAX))
+            }),
+            Property::always("logs-agree", |_, state: &State| {
+                (0..REPLICAS as u8).all(|at| {
+                    let upto = usize::try_from(state.partition(at).high_watermark().0);
+                    state.holds_promised(at, upto.unwrap_or(usize::MAX))
+                })
+            }),
+            Property::always("logs-are-sound", |_, state: &State| !state.unsound),
+        ]
+    }
+}
+
+impl State {
+    /// As [`State::durable`], where there is something to do.
+    fn settle(&mut self, at: u8) {
+        let flushed = self.partition(at).log().is_flushed();
+        if !flushed || self.nodes[usize::from(at)].disk.is_dirty() {
+            self.durable(at);
+        }
+    }
+}

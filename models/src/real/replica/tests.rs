@@ -1,0 +1,147 @@
+//! How many states there are, which promises break without which rule, and what power loss leaves.
+
+use super::*;
+use stateright::Checker;
+
+/// All that so many steps reach; all there is takes a release build (`wavetank model check`).
+#[test]
+fn the_first_steps_hold_and_are_as_many_as_ever() {
+    let model = RealReplica::new(None, Bounds::Small);
+    let checker = model.checker().threads(1).target_max_depth(10).spawn_bfs().join();
+    checker.assert_properties();
+    assert_eq!(checker.unique_state_count(), 39_356);
+}
+
+#[test]
+fn each_variant_breaks_a_promise_by_a_shortest_way() {
+    let lengths = [
+        ("ack-at-leader-append", 2),
+        ("truncate-to-high-watermark", 10),
+        ("high-watermark-by-committed-isr", 10),
+    ];
+    for (variant, length) in lengths {
+        let report = crate::run(RealReplica::new(Some(variant), Bounds::Small));
+        let (property, steps) = report.counterexample.expect(variant);
+        let found = (property.as_str(), steps.len());
+        assert_eq!(found, ("isr-holds-promised", length), "{variant}");
+    }
+}
+
+/// A leader whose high watermark is stale, and a follower that has that much and no more.
+#[test]
+fn who_joins_before_the_start_of_the_epoch_lacks_what_was_promised() {
+    let steps = [
+        Action::Hear(0, 1),
+        Action::Drop(1),
+        Action::Return(1),
+        Action::Append(0),
+        Action::Append(0),
+        Action::Hear(2, 1),
+        Action::Fetch(2),
+        Action::Fetch(2),
+        Action::Fetch(2),
+        Action::Hear(0, 1),
+        Action::Elect { leader: 2, fence: false },
+        Action::Hear(0, 2),
+        Action::Hear(1, 2),
+        Action::Hear(2, 2),
+        Action::Fetch(1),
+        Action::Fetch(0),
+    ];
+    for flaw in [None, Some(Flaw::EarlyIsrJoin)] {
+        let model = RealReplica { flaw, epochs: 2, records: 2, drops: 1, power_losses: 0 };
+        let mut state = model.init_states().remove(0);
+        let mut enabled = Vec::new();
+        for step in steps {
+            enabled.clear();
+            model.actions(&state, &mut enabled);
+            assert!(enabled.contains(&step), "{step} in {state}");
+            state = model.next_state(&state, step).unwrap();
+        }
+        enabled.clear();
+        model.actions(&state, &mut enabled);
+        assert_eq!(state.promised.len(), 2);
+        assert_eq!(enabled.contains(&Action::Propose(2)), flaw.is_some(), "{state}");
+        if flaw.is_some() {
+            state = model.next_state(&state, Action::Propose(2)).unwrap();
+            assert!(members(state.now().isr).any(|at| !state.holds_promised(at, 2)));
+        }
+    }
+}
+
+/// Power goes in the middle of it: tails are lost, logs are read anew, and what the ISR's other
+/// members keep is enough.
+#[test]
+fn power_losses_hold_and_are_explored() {
+    let model = RealReplica { flaw: None, epochs: 2, records: 1, drops: 0, power_losses: 1 };
+    let checker = model.checker().threads(1).target_max_depth(8).spawn_bfs().join();
+    checker.assert_properties();
+    assert_eq!(checker.unique_state_count(), 12_870);
+}
+
+/// The leader appends, loses power before anything of it is durable, and is back without the record.
+#[test]
+fn a_power_loss_takes_what_is_not_durable() {
+    let model = RealReplica { flaw: None, epochs: 2, records: 1, drops: 0, power_losses: 1 };
+    let run = |steps: &[Action]| {
+        let mut state = model.init_states().remove(0);
+        for step in steps {
+            let mut enabled = Vec::new();
+            model.actions(&state, &mut enabled);
+            assert!(enabled.contains(step), "{step} in {state}");
+            state = model.next_state(&state, *step).unwrap();
+        }
+        state.nodes[0].kept.len()
+    };
+    let (hear, append, lost) = (Action::Hear(0, 1), Action::Append(0), Action::PowerLoss(0));
+    assert_eq!(run(&[hear, append]), 1);
+    assert_eq!(run(&[hear, append, lost]), 0);
+    assert_eq!(run(&[hear, append, Action::Durable(0), lost]), 1);
+}
+
+#[test]
+fn states_are_counted_alike_by_two_threads() {
+    let count = |threads| {
+        let model = RealReplica { flaw: None, epochs: 1, records: 1, drops: 1, power_losses: 0 };
+        model.checker().threads(threads).spawn_bfs().join().unique_state_count()
+    };
+    assert_eq!((count(1), count(2)), (2_896, 2_896));
+}
+
+/// What exploring found in the core: a proposal went out with the broker epochs of then, not of when
+/// it was made, and let in a replica that had lost its tail meanwhile.
+#[test]
+fn who_starts_anew_is_not_let_in_by_an_older_proposal() {
+    let steps = [
+        Action::Elect { leader: 1, fence: true },
+        Action::Return(0),
+        Action::Hear(0, 2),
+        Action::Hear(1, 2),
+        Action::Append(1),
+        Action::Fetch(0),
+        Action::Append(1),
+        Action::Hear(2, 2),
+        Action::Fetch(2),
+        Action::Fetch(2),
+        Action::Fetch(2),
+        Action::Fetch(0),
+        Action::Fetch(0),
+        Action::PowerLoss(0),
+        Action::Return(0),
+        Action::Hear(0, 2),
+        Action::Fetch(0),
+        Action::Propose(1),
+    ];
+    let model = RealReplica { flaw: None, epochs: 2, records: 2, drops: 0, power_losses: 1 };
+    let mut state = model.init_states().remove(0);
+    for step in steps {
+        let mut enabled = Vec::new();
+        model.actions(&state, &mut enabled);
+        assert!(enabled.contains(&step), "{step} in {state}");
+        state = model.next_state(&state, step).unwrap();
+    }
+    assert_eq!((state.promised.len(), state.holds_promised(0, 2)), (2, false), "{state}");
+    assert_eq!(state.now().isr, bit(1) | bit(2), "{state}");
+    let answer = state.answers[1].expect("the controller has refused");
+    assert_eq!(answer.error, ErrorCode::IneligibleReplica);
+}
