@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod conform;
 mod output;
 mod values;
 

@@ -36,6 +36,8 @@ pub enum Note {
         log_end: Offset,
         /// Bytes after the last valid batch that were cut.
         torn_bytes: u64,
+        /// The leader epochs in it, each with its first offset.
+        epochs: Vec<(LeaderEpoch, Offset)>,
     },
     /// A log was cut.
     Truncated {
@@ -76,6 +78,8 @@ pub enum Note {
         first: Offset,
         /// Log end after.
         end: Offset,
+        /// The epoch of its last record now.
+        last_epoch: LeaderEpoch,
     },
     /// This node leads a partition from now on.
     BecameLeader {
@@ -89,6 +93,8 @@ pub enum Note {
         high_watermark: Offset,
         /// ISR.
         isr: Vec<NodeId>,
+        /// The registration that it is from.
+        partition_epoch: PartitionEpoch,
     },
     /// This node follows from now on.
     BecameFollower {
@@ -185,6 +191,32 @@ pub enum Note {
         epoch: LeaderEpoch,
         /// Asking first without raising the epoch (KIP-996)?
         pre_vote: bool,
+    },
+    /// Quorum: this node has read its epoch and vote, and takes part from now on.
+    QuorumRestored {
+        /// Epoch.
+        epoch: LeaderEpoch,
+        /// For whom it has voted in it.
+        voted: Option<NodeId>,
+    },
+    /// Quorum: a pre-vote is granted.
+    QuorumPreVoted {
+        /// Epoch.
+        epoch: LeaderEpoch,
+        /// To whom.
+        candidate: NodeId,
+    },
+    /// Quorum: epoch and vote are on disk.
+    QuorumStored {
+        /// Epoch.
+        epoch: LeaderEpoch,
+        /// For whom it has voted in it.
+        voted: Option<NodeId>,
+    },
+    /// Quorum: the metadata log is synced up to here.
+    QuorumLogSynced {
+        /// End of what is synced.
+        end: Offset,
     },
     /// Quorum: a vote is given; it is answered when durable.
     QuorumVoted {
@@ -302,6 +334,10 @@ impl Note {
             Note::DivergingEpoch { .. } => "diverging_epoch",
             Note::Fenced { .. } => "fenced",
             Note::QuorumCandidate { .. } => "quorum_candidate",
+            Note::QuorumRestored { .. } => "quorum_restored",
+            Note::QuorumPreVoted { .. } => "quorum_pre_voted",
+            Note::QuorumStored { .. } => "quorum_stored",
+            Note::QuorumLogSynced { .. } => "quorum_log_synced",
             Note::QuorumVoted { .. } => "quorum_voted",
             Note::QuorumVoteAnswered { .. } => "quorum_vote_answered",
             Note::QuorumLeader { .. } => "quorum_leader",

@@ -35,6 +35,7 @@ use std::net::SocketAddr;
 
 use stateright::{Model, Property};
 
+use crate::rules::{self, EpochLog};
 use crate::{Bounds, Entry};
 
 /// How to find and run it.
@@ -238,15 +239,6 @@ impl Replica {
         &self.log[..self.end.into()]
     }
 
-    fn last_epoch(&self) -> u8 {
-        self.records().last().map_or(NEVER, |last| epoch_of(*last))
-    }
-
-    /// Where the records of epochs up to this one end.
-    fn end_of(&self, epoch: u8) -> u8 {
-        self.records().partition_point(|record| epoch_of(*record) <= epoch) as u8
-    }
-
     fn append(&mut self, record: u8) {
         self.log[usize::from(self.end)] = record;
         self.end += 1;
@@ -263,12 +255,26 @@ impl Replica {
     /// What a leader answers to "your records of this epoch end where?" (KIP-279): the largest epoch
     /// of its own that is not larger, and where it ends.
     fn end_offset_for_epoch(&self, asked: u8, rules: Rules) -> (u8, u8) {
-        let end = self.end_of(asked);
-        if rules.next_epochs_start {
-            return (asked, end); // KIP-101: where the next epoch starts, as if it had the asked one
-        }
-        let own = self.records()[..end.into()].last().map_or(NEVER, |last| epoch_of(*last));
-        (own, end)
+        let (own, end) = rules::end_offset_for_epoch(self, asked);
+        // KIP-101: where the next epoch starts, as if it had the asked one.
+        if rules.next_epochs_start { (asked, end) } else { (own, end) }
+    }
+}
+
+impl EpochLog for Replica {
+    type Epoch = u8;
+    type Offset = u8;
+
+    fn end(&self) -> u8 {
+        self.end
+    }
+
+    fn end_of(&self, epoch: u8) -> u8 {
+        self.records().partition_point(|record| epoch_of(*record) <= epoch) as u8
+    }
+
+    fn epoch_below(&self, end: u8) -> u8 {
+        self.log[..end.into()].last().map_or(NEVER, |last| epoch_of(*last))
     }
 }
 
@@ -301,15 +307,15 @@ impl State {
     /// Moves a leader's high watermark to what all members of its maximal ISR hold (KIP-497).
     fn advance(&mut self, leader: u8, rules: Rules) {
         let known = self.replicas[usize::from(leader)];
-        let maximal = match rules.high_watermark_by_committed_isr {
-            true => known.isr,
-            false => known.isr | known.pending,
+        let pending = if rules.high_watermark_by_committed_isr { 0 } else { known.pending };
+        let has = |set: u8, member: u8| set & bit(member) != 0;
+        let counts = |member: &u8| {
+            let (in_isr, pending) = (has(known.isr, *member), has(pending, *member));
+            *member != leader && rules::counts_for_high_watermark(in_isr, pending)
         };
-        let held = |member: u8| match member == leader {
-            true => known.end,
-            false => self.known_end(leader, member, rules).unwrap_or(0),
-        };
-        let to = members(maximal | bit(leader)).map(held).min().unwrap_or(known.end);
+        let held = |member: u8| self.known_end(leader, member, rules).unwrap_or(0);
+        let others = (0..REPLICAS as u8).filter(counts).map(held);
+        let to = rules::high_watermark_bound(known.end, others);
         if to > known.high_watermark {
             self.replicas[usize::from(leader)].high_watermark = to;
             self.promise(leader, to);
@@ -373,18 +379,10 @@ impl Isr {
     /// The rule that keeps logs from parting: where the follower's log goes on differently from the
     /// leader's, it is cut. Returns true if there was something to cut.
     fn cut_where_parted(&self, state: &mut State, leader: u8, follower: u8) -> bool {
-        let replica = &mut state.replicas[usize::from(follower)];
-        let (end, last) = (replica.end, replica.last_epoch());
-        if end == 0 {
-            return false;
-        }
-        let own = *replica;
-        let (epoch, leaders_end) =
-            state.replicas[usize::from(leader)].end_offset_for_epoch(last, self.rules);
-        if epoch == last && leaders_end >= end {
-            return false;
-        }
-        let to = leaders_end.min(own.end_of(epoch));
+        let own = &state.replicas[usize::from(follower)];
+        let source = &state.replicas[usize::from(leader)];
+        let answer = source.end_offset_for_epoch(own.last_epoch(), self.rules);
+        let Some(to) = rules::where_parted(own, answer) else { return false };
         state.replicas[usize::from(follower)].truncate(to);
         true
     }
@@ -400,15 +398,19 @@ impl Isr {
             replica.append(source.log[usize::from(replica.end)]);
         }
         // The high watermark of before: that this fetch moves it, the next one tells.
-        replica.high_watermark = replica.high_watermark.max(source.high_watermark.min(replica.end));
+        replica.high_watermark = rules::followers_high_watermark(
+            replica.high_watermark,
+            source.high_watermark,
+            replica.end,
+        );
         state.advance(leader, self.rules);
     }
 
     fn may_join(&self, state: &State, leader: u8, follower: u8) -> bool {
         let replica = &state.replicas[usize::from(leader)];
-        let Some(end) = state.known_end(leader, follower, self.rules) else { return false };
-        // KAFKA-7128: the high watermark of a new leader may lie below what was promised before it.
-        end >= replica.high_watermark && (self.rules.early_isr_join || end >= replica.start)
+        let end = state.known_end(leader, follower, self.rules);
+        let start = if self.rules.early_isr_join { 0 } else { replica.start };
+        rules::may_join(end, replica.high_watermark, start)
     }
 
     fn begin_epoch(&self, state: &mut State, leader: u8, isr: u8) {

@@ -185,7 +185,7 @@ impl Timeline {
             Note::Truncated { partition, from, to, reason } if data(partition) && from > to => {
                 ("cuts", format!("{} from {from} to {to}: {}", name(partition), why_cut(*reason)))
             }
-            Note::BecameLeader { partition, epoch, start, high_watermark, isr } => {
+            Note::BecameLeader { partition, epoch, start, high_watermark, isr, .. } => {
                 self.isr.insert(*partition, isr.clone());
                 let text = format!(
                     "{} in epoch {epoch} from {start} on, high watermark {high_watermark}, ISR {}",
@@ -196,11 +196,8 @@ impl Timeline {
             }
             Note::BecameFollower { partition, epoch, leader, log_end, .. } if data(partition) => {
                 let leader = leader.map_or("nobody".to_owned(), |leader| leader.to_string());
-                let text = format!(
-                    "{leader} on {} in epoch {epoch}; own log ends at {log_end}",
-                    name(partition)
-                );
-                ("follows", text)
+                let place = format!("{leader} on {} in epoch {epoch}", name(partition));
+                ("follows", format!("{place}; own log ends at {log_end}"))
             }
             Note::IsrCommitted { partition, isr, .. } if self.isr.get(partition) != Some(isr) => {
                 self.isr.insert(*partition, isr.clone());
@@ -228,6 +225,10 @@ impl Timeline {
             | Note::QuorumCandidate { .. }
             | Note::QuorumVoted { .. }
             | Note::QuorumVoteAnswered { .. }
+            | Note::QuorumRestored { .. }
+            | Note::QuorumPreVoted { .. }
+            | Note::QuorumStored { .. }
+            | Note::QuorumLogSynced { .. }
             | Note::QuorumFollower { .. }
             | Note::QuorumResigned { .. }
             | Note::QuorumCommitted { .. }

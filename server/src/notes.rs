@@ -11,7 +11,10 @@ pub fn trace(note: &Note) {
         | Note::FollowerAppended { .. }
         | Note::HighWatermark { .. }
         | Note::ProduceAcked { .. }
-        | Note::QuorumCommitted { .. } => {
+        | Note::QuorumCommitted { .. }
+        | Note::QuorumPreVoted { .. }
+        | Note::QuorumStored { .. }
+        | Note::QuorumLogSynced { .. } => {
             debug!(target: "wavetank::note", name = note.name(), ?note);
         }
         Note::ProduceFailed { .. }
@@ -31,6 +34,7 @@ pub fn trace(note: &Note) {
         | Note::QuorumCandidate { .. }
         | Note::QuorumVoted { .. }
         | Note::QuorumVoteAnswered { .. }
+        | Note::QuorumRestored { .. }
         | Note::QuorumLeader { .. }
         | Note::QuorumFollower { .. }
         | Note::QuorumResigned { .. }

@@ -50,6 +50,8 @@ pub struct HuntOptions {
     pub progress: Option<Progress>,
     /// The user's own invariants and workloads.
     pub additions: Option<Additions>,
+    /// What a replay's command needs so that it has the same additions.
+    pub additions_arguments: Vec<String>,
 }
 
 impl Default for HuntOptions {
@@ -67,6 +69,7 @@ impl Default for HuntOptions {
             until_found: false,
             progress: None,
             additions: None,
+            additions_arguments: Vec::new(),
         }
     }
 }
@@ -120,6 +123,9 @@ impl HuntOptions {
         }
         for flaw in &self.flaws {
             command += &format!(" --flaw {flaw}");
+        }
+        for argument in &self.additions_arguments {
+            command += &format!(" {argument}");
         }
         command
     }

@@ -110,6 +110,12 @@ impl Marks {
         self.counts.contains_key(&mark)
     }
 
+    fn hit_in_storm(&mut self, mark: Mark) {
+        if self.storm {
+            self.hit(mark);
+        }
+    }
+
     /// Reads one note.
     pub fn note(&mut self, _node: NodeId, note: &Note) {
         match note {
@@ -142,9 +148,7 @@ impl Marks {
                 }
             }
             Note::BecameLeader { start, high_watermark, .. } => {
-                if self.storm {
-                    self.hit(Mark::LeaderChange);
-                }
+                self.hit_in_storm(Mark::LeaderChange);
                 if high_watermark < start {
                     self.hit(Mark::StaleHighWatermark);
                 }
@@ -155,22 +159,10 @@ impl Marks {
                 self.hit(Mark::DivergingEpoch);
             }
             Note::Fenced { .. } => self.hit(Mark::FencedEpoch),
-            Note::QuorumLeader { .. } => {
-                if self.storm {
-                    self.hit(Mark::QuorumElection);
-                }
-            }
+            Note::QuorumLeader { .. } => self.hit_in_storm(Mark::QuorumElection),
             Note::QuorumResigned { check_quorum: true, .. } => self.hit(Mark::CheckQuorum),
-            Note::BrokerFenced { .. } => {
-                if self.storm {
-                    self.hit(Mark::BrokerFenced);
-                }
-            }
-            Note::BrokerRegistered { .. } => {
-                if self.storm {
-                    self.hit(Mark::BrokerReregistered);
-                }
-            }
+            Note::BrokerFenced { .. } => self.hit_in_storm(Mark::BrokerFenced),
+            Note::BrokerRegistered { .. } => self.hit_in_storm(Mark::BrokerReregistered),
             Note::ShutDown { clean: true } => self.hit(Mark::CleanShutdown),
             Note::LogDirOffline { .. } => self.hit(Mark::LogDirOffline),
             Note::PartitionChanged { partition, isr, partition_epoch, .. } => {
@@ -187,6 +179,10 @@ impl Marks {
             | Note::QuorumCandidate { .. }
             | Note::QuorumVoted { .. }
             | Note::QuorumVoteAnswered { .. }
+            | Note::QuorumRestored { .. }
+            | Note::QuorumPreVoted { .. }
+            | Note::QuorumStored { .. }
+            | Note::QuorumLogSynced { .. }
             | Note::QuorumFollower { .. }
             | Note::QuorumResigned { .. }
             | Note::QuorumCommitted { .. }

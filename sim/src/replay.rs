@@ -1,6 +1,6 @@
 //! One run again: with its trace, its history, its fingerprint, and a second time.
 
-use crate::hunt::run_caught;
+use crate::hunt::{Additions, run_caught};
 use crate::invariants::Violation;
 use crate::plan::Plan;
 use crate::run::{Options, Outcome};
@@ -73,6 +73,15 @@ pub struct ReplayReport {
 
 /// Runs a plan again.
 pub fn replay(plan: &Plan, options: ReplayOptions) -> ReplayReport {
+    replay_with(plan, options, None)
+}
+
+/// Runs a plan again, with additions.
+pub fn replay_with(
+    plan: &Plan,
+    options: ReplayOptions,
+    additions: Option<&Additions>,
+) -> ReplayReport {
     let once = || {
         run_caught(
             plan,
@@ -82,7 +91,7 @@ pub fn replay(plan: &Plan, options: ReplayOptions) -> ReplayReport {
                 keep_going: options.keep_going,
                 keep_fingerprints: options.twice,
                 keep_history: options.history,
-                ..Options::default()
+                ..additions.map_or_else(Options::default, |make| make(plan))
             },
         )
     };

@@ -10,6 +10,7 @@ use wavetank_sim::hunt::{FoundViolation, HuntOptions, HuntReport, LARGE_HUNT, hu
 use wavetank_sim::replay::Fingerprint;
 
 use crate::args::HuntArgs;
+use crate::conform::Models;
 use crate::output::{Failure, Out, Style, Verdict, grouped, measured};
 
 /// So many seeds with violations are told in text; JSON has all.
@@ -67,6 +68,8 @@ fn options(args: &HuntArgs, bar: &ProgressBar) -> HuntOptions {
         shard: args.shard.map(|shard| (shard.part - 1, shard.of)),
         flaws: args.flaw.iter().map(|flaw| flaw.0.story().name.to_owned()).collect(),
         for_duration: args.time,
+        additions: args.conform.as_ref().and_then(Models::additions),
+        additions_arguments: args.conform.as_ref().map(Models::arguments).unwrap_or_default(),
         progress: Some(Arc::new(move |done, violated, weak| {
             bar.set_position(done);
             bar.set_message(format!("{violated} violated, {weak} weak"));

@@ -7,9 +7,10 @@ use std::path::Path;
 use wavetank_sim::hunt::HuntOptions;
 use wavetank_sim::plan::Plan;
 use wavetank_sim::profile::Profile;
-use wavetank_sim::replay::{ReplayOptions, ReplayReport, replay};
+use wavetank_sim::replay::{ReplayOptions, ReplayReport, replay_with};
 
 use crate::args::ReplayArgs;
+use crate::conform::Models;
 use crate::output::{Failure, Out, Style, Verdict, grouped};
 use crate::values::SeedOrPlan;
 
@@ -24,7 +25,8 @@ pub fn run(args: &ReplayArgs, out: &mut Out) -> Result<Verdict, Failure> {
         out.line(format_args!("wrote {0}; run it with: wavetank replay {0}", path.display()))?;
         return Ok(Verdict::Held);
     }
-    let report = replay(
+    let additions = args.conform.as_ref().and_then(Models::additions);
+    let report = replay_with(
         &plan,
         ReplayOptions {
             trace: args.trace,
@@ -33,6 +35,7 @@ pub fn run(args: &ReplayArgs, out: &mut Out) -> Result<Verdict, Failure> {
             keep_going: false,
             history: args.history.is_some(),
         },
+        additions.as_ref(),
     );
     if let Some(path) = &args.history {
         write_history(path, &report)?;

@@ -552,7 +552,8 @@ impl PartitionLog {
             let reason = TruncationReason::TornTail;
             storage.note(Note::Truncated { partition, from, to: log_end, reason });
         }
-        storage.note(Note::Recovered { partition, log_start, log_end, torn_bytes });
+        let epochs = self.epochs.iter().collect();
+        storage.note(Note::Recovered { partition, log_start, log_end, torn_bytes, epochs });
         LogEvent::Recovered
     }
 

@@ -11,6 +11,7 @@ use crate::env::{Env, FileKind, Site};
 use crate::event::{DiskDone, ReadTag};
 use crate::flaw::FlawSet;
 use crate::log::{FinishedRead, LogConfig, LogEvent, PartitionLog, ReadPlan, RecoveryHint};
+use crate::note::Note;
 use crate::types::{DirId, Offset, TopicPartition};
 
 /// The directory of the metadata log.
@@ -73,7 +74,12 @@ impl Quorum {
             return facts.push(QuorumFact::Failed(*op, *error));
         }
         self.vote_file_done(done, env, facts);
+        let synced = self.running_log().synced_end();
         let event = self.running_log().on_disk(done, env);
+        let end = self.running_log().synced_end();
+        if end > synced {
+            env.note(Note::QuorumLogSynced { end });
+        }
         match event {
             LogEvent::None | LogEvent::Truncated => {}
             LogEvent::Recovered => {
@@ -217,6 +223,8 @@ impl Quorum {
             // The log has seen later epochs than the vote file.
             self.set_ballot(last, None, None, env);
         }
+        let Ballot { epoch, voted, .. } = self.ballot;
+        env.note(Note::QuorumRestored { epoch, voted });
         self.resume_role(env);
         facts.push(QuorumFact::Ready);
         let alone = self.settings.voters.len() == 1 && self.is_voter() && !self.is_leader();

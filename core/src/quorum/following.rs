@@ -184,7 +184,8 @@ impl Quorum {
         self.running_log().append_as_follower(batch, env).map_err(|_| None)?;
         self.pending.push_back(decoded);
         let (partition, end) = (TopicPartition::METADATA, self.log_end());
-        env.note(Note::FollowerAppended { partition, epoch, first, end });
+        let last_epoch = self.last_epoch();
+        env.note(Note::FollowerAppended { partition, epoch, first, end, last_epoch });
         Ok(())
     }
 

@@ -87,6 +87,8 @@ impl Quorum {
             self.durable = *ballot;
             self.writing.pop_front();
         }
+        let Ballot { epoch, voted, .. } = self.durable;
+        env.note(Note::QuorumStored { epoch, voted });
         self.note_following(env);
         self.answer_votes(env);
         self.count_own_vote(env, facts);
@@ -353,6 +355,10 @@ impl Quorum {
             self.become_unattached(request.epoch, env, facts);
         }
         let granted = self.would_vote(request);
+        if granted && request.pre_vote {
+            let (epoch, candidate) = (request.epoch, request.candidate);
+            env.note(Note::QuorumPreVoted { epoch, candidate });
+        }
         if !granted || request.pre_vote {
             return self.answer_vote(from, ErrorCode::None, granted, env);
         }

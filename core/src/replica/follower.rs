@@ -80,14 +80,20 @@ impl Partition {
             return self.on_diverging(diverging, env, facts);
         }
         let first = self.log.log_end();
+        let mut fits = true;
         for batch in response.records {
-            if self.log.append_as_follower(batch.detached(), env).is_err() {
-                return AfterFetch::BackOff;
+            fits = self.log.append_as_follower(batch.detached(), env).is_ok();
+            if !fits {
+                break;
             }
         }
         let end = self.log.log_end();
         if end > first {
-            env.note(Note::FollowerAppended { partition: self.topic_partition, epoch, first, end });
+            let (partition, last_epoch) = (self.topic_partition, self.log.last_epoch());
+            env.note(Note::FollowerAppended { partition, epoch, first, end, last_epoch });
+        }
+        if !fits {
+            return AfterFetch::BackOff;
         }
         self.follow_high_watermark(response.high_watermark, env, facts);
         AfterFetch::Continue

@@ -320,6 +320,7 @@ impl Partition {
             start: leader.epoch_start,
             high_watermark: self.high_watermark,
             isr: leader.isr.members().to_vec(),
+            partition_epoch: leader.isr.partition_epoch(),
         });
         self.role = Role::Leader(leader);
     }

@@ -42,6 +42,7 @@ use std::net::SocketAddr;
 
 use stateright::{Model, Property};
 
+use crate::rules::{self, EpochLog};
 use crate::{Bounds, Entry};
 
 mod show;
@@ -300,15 +301,6 @@ impl Voter {
         &self.log[..self.end.into()]
     }
 
-    fn last_epoch(&self) -> u8 {
-        self.records().last().map_or(0, |last| epoch_of(*last))
-    }
-
-    /// Where the records of epochs up to this one end.
-    fn end_of(&self, epoch: u8) -> u8 {
-        self.records().partition_point(|record| epoch_of(*record) <= epoch) as u8
-    }
-
     fn append(&mut self, record: u8) {
         self.log[usize::from(self.end)] = record;
         self.end += 1;
@@ -337,9 +329,25 @@ impl Voter {
         (self.synced_epoch, self.synced_vote) == (self.epoch, self.voted)
     }
 
-    /// Raft 5.4.1: is the asker's log at least as far as this one?
     fn is_not_ahead_of(&self, asker: &Voter) -> bool {
-        (self.last_epoch(), self.end) <= (asker.last_epoch(), asker.end)
+        rules::is_not_ahead((self.last_epoch(), self.end), (asker.last_epoch(), asker.end))
+    }
+}
+
+impl EpochLog for Voter {
+    type Epoch = u8;
+    type Offset = u8;
+
+    fn end(&self) -> u8 {
+        self.end
+    }
+
+    fn end_of(&self, epoch: u8) -> u8 {
+        self.records().partition_point(|record| epoch_of(*record) <= epoch) as u8
+    }
+
+    fn epoch_below(&self, end: u8) -> u8 {
+        self.log[..end.into()].last().map_or(0, |last| epoch_of(*last))
     }
 }
 
@@ -358,7 +366,8 @@ impl State {
 
     fn has_majority(&self, candidate: u8) -> bool {
         let answered = self.answered[usize::from(self.at(candidate).epoch) - 1];
-        ids().filter(|voter| answered & grant(*voter, candidate) != 0).count() >= MAJORITY
+        let granted = ids().filter(|voter| answered & grant(*voter, candidate) != 0).count();
+        rules::is_majority(granted, VOTERS)
     }
 
     /// The leader that this voter would fetch from.
@@ -450,11 +459,10 @@ impl Votes {
         let own = *state.at(leader);
         let mut ends = own.ends;
         ends[usize::from(leader)] = own.synced;
-        ends.sort_unstable();
-        let agreed = ends[VOTERS - MAJORITY];
+        let agreed = rules::agreed(&mut ends);
         let start = own.end_of(own.epoch - 1);
-        if agreed <= start && !self.rules.commit_older_epoch {
-            return; // Raft figure 8, KAFKA-12619
+        if !rules::may_commit(agreed, start) && !self.rules.commit_older_epoch {
+            return;
         }
         for at in 0..usize::from(agreed) {
             if at < usize::from(state.committed_end) {
@@ -601,20 +609,14 @@ impl Votes {
 
 /// Would it vote, by role and log?
 fn may_vote(voter: &Voter, candidate: &Voter) -> bool {
-    let free = voter.epoch < candidate.epoch
-        || (voter.epoch == candidate.epoch
-            && (voter.voted, voter.leader, voter.role) == (NOBODY, NOBODY, Role::Waits));
-    free && voter.is_not_ahead_of(candidate)
+    let free = (voter.voted, voter.leader, voter.role) == (NOBODY, NOBODY, Role::Waits);
+    rules::may_vote(voter.epoch, candidate.epoch, free, voter.is_not_ahead_of(candidate))
 }
 
 /// Where a follower cuts because its last record is not in the leader's log: the leader says what its
 /// largest epoch is that is not larger than the follower's last, and where that ends (KIP-595).
 fn parts_at(follower: &Voter, leader: &Voter) -> Option<u8> {
-    let last = follower.last_epoch();
-    let leaders_end = leader.end_of(last);
-    let epoch = leader.records()[..leaders_end.into()].last().map_or(0, |last| epoch_of(*last));
-    let agrees = follower.end == 0 || (epoch == last && leaders_end >= follower.end);
-    (!agrees).then(|| leaders_end.min(follower.end_of(epoch)))
+    rules::where_parted(follower, rules::end_offset_for_epoch(leader, follower.last_epoch()))
 }
 
 impl Model for Votes {

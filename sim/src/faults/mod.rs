@@ -657,6 +657,10 @@ pub(crate) fn partition_of(note: &Note) -> Option<TopicPartition> {
         Note::QuorumCandidate { .. }
         | Note::QuorumVoted { .. }
         | Note::QuorumVoteAnswered { .. }
+        | Note::QuorumRestored { .. }
+        | Note::QuorumPreVoted { .. }
+        | Note::QuorumStored { .. }
+        | Note::QuorumLogSynced { .. }
         | Note::QuorumLeader { .. }
         | Note::QuorumFollower { .. }
         | Note::QuorumResigned { .. }

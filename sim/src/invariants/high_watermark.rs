@@ -86,6 +86,7 @@ fn in_order(
 mod tests {
     use super::super::fixture::Bench;
     use super::*;
+    use wavetank_core::types::PartitionEpoch;
 
     fn leads(start: i64, high_watermark: i64) -> Note {
         Note::BecameLeader {
@@ -94,6 +95,7 @@ mod tests {
             start: Offset(start),
             high_watermark: Offset(high_watermark),
             isr: vec![NodeId(1)],
+            partition_epoch: PartitionEpoch(1),
         }
     }
 

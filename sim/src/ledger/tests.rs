@@ -136,6 +136,7 @@ impl Tub {
                 start: Offset(self.ledger.replica(NodeId(node), PARTITION).end()),
                 high_watermark: Offset(0),
                 isr: Vec::new(),
+                partition_epoch: PartitionEpoch(1),
             },
         );
     }

@@ -22,7 +22,7 @@ impl fmt::Display for PlanError {
 impl std::error::Error for PlanError {}
 
 /// The names that a trigger may wait for: those of [`wavetank_core::note::Note::name`].
-pub const NOTE_NAMES: [&str; 30] = [
+pub const NOTE_NAMES: [&str; 34] = [
     "recovered",
     "truncated",
     "rolled",
@@ -39,6 +39,10 @@ pub const NOTE_NAMES: [&str; 30] = [
     "diverging_epoch",
     "fenced",
     "quorum_candidate",
+    "quorum_restored",
+    "quorum_pre_voted",
+    "quorum_stored",
+    "quorum_log_synced",
     "quorum_voted",
     "quorum_vote_answered",
     "quorum_leader",

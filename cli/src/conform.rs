@@ -1,0 +1,207 @@
+//! `--conform`: holds runs of the tank against the models.
+//!
+//! The glue between the tank, whose invariants see every note and the ledger's registrations, and
+//! [`wavetank_models::conform`], which knows neither. What is checked lives there.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use wavetank_core::types::{NodeId, PartitionEpoch, TopicPartition};
+use wavetank_models::conform::{self, Conforms, Parted, Registered};
+use wavetank_sim::hunt::Additions;
+use wavetank_sim::invariants::{Invariant, Kind, Seen, View};
+use wavetank_sim::run::Options;
+
+/// The models that runs are held against, by id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Models(Vec<&'static str>);
+
+impl FromStr for Models {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Models, String> {
+        let mut models = Vec::new();
+        for name in text.split(',').map(str::trim) {
+            let Some(model) = conform::find(name) else {
+                return Err(format!(
+                    "runs cannot be held against a model {name:?}, only against {}; write \
+                     --conform {}",
+                    conform::MODELS.join(", "),
+                    conform::MODELS.join(",")
+                ));
+            };
+            if !models.contains(&model) {
+                models.push(model);
+            }
+        }
+        Ok(Models(models))
+    }
+}
+
+impl Models {
+    /// The invariants, for each run; `None` if there are no models.
+    pub fn additions(&self) -> Option<Additions> {
+        let models = self.0.clone();
+        if models.is_empty() {
+            return None;
+        }
+        Some(Arc::new(move |plan| {
+            let voters: Vec<NodeId> =
+                plan.cluster.controllers.iter().copied().map(NodeId).collect();
+            Options {
+                invariants: models.iter().map(|model| ConformsTo::boxed(model, &voters)).collect(),
+                ..Options::default()
+            }
+        }))
+    }
+
+    /// The arguments that replay with the same models.
+    pub fn arguments(&self) -> Vec<String> {
+        match self.0[..] {
+            [] => Vec::new(),
+            _ => vec!["--conform".to_owned(), self.0.join(",")],
+        }
+    }
+}
+
+/// One run held against one model.
+#[derive(Debug)]
+struct ConformsTo {
+    name: &'static str,
+    checker: Box<dyn Conforms>,
+    /// The newest registration of each partition that the checker was told.
+    told: BTreeMap<TopicPartition, PartitionEpoch>,
+}
+
+impl ConformsTo {
+    fn boxed(model: &str, voters: &[NodeId]) -> Box<dyn Invariant> {
+        let checker = conform::checker(model, voters).expect("the name was looked up before");
+        let name = match checker.model() {
+            "M3" => "conforms-to-M3",
+            _ => "conforms-to-M1",
+        };
+        Box::new(ConformsTo { name, checker, told: BTreeMap::new() })
+    }
+
+    /// What the metadata log committed since the last note of this partition.
+    fn tell_registrations(
+        &mut self,
+        partition: TopicPartition,
+        view: &View<'_>,
+    ) -> Result<(), Box<Parted>> {
+        let Some(promises) = view.ledger.promises(partition) else { return Ok(()) };
+        let from = self.told.get(&partition).map_or(Unbounded, |told| Excluded(*told));
+        for (partition_epoch, registration) in promises.registrations().range((from, Unbounded)) {
+            self.told.insert(partition, *partition_epoch);
+            let registered = Registered {
+                leader: registration.leader,
+                leader_epoch: registration.leader_epoch,
+                isr: registration.isr.clone(),
+            };
+            self.checker.registered(partition, *partition_epoch, &registered)?;
+        }
+        Ok(())
+    }
+}
+
+impl Invariant for ConformsTo {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::WhiteBox
+    }
+
+    fn see(&mut self, seen: Seen<'_>, view: &View<'_>) -> Result<(), String> {
+        match seen {
+            Seen::Started(node) => {
+                // What is registered by now is what the process before it may have known.
+                let partitions: Vec<TopicPartition> = self.told.keys().copied().collect();
+                for partition in partitions {
+                    self.tell_registrations(partition, view)
+                        .map_err(|parted| parted.to_string())?;
+                }
+                self.checker.started(node);
+                Ok(())
+            }
+            Seen::Note(node, note) => {
+                if let Some(partition) = self.checker.partition(note) {
+                    self.tell_registrations(partition, view)
+                        .map_err(|parted| parted.to_string())?;
+                }
+                self.checker.note(node, note).map_err(|parted| parted.to_string())
+            }
+            Seen::Finding(_) | Seen::Fault(..) | Seen::Client(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ops::Range;
+    use wavetank_sim::hunt::{FoundViolation, HuntOptions, HuntReport, hunt};
+
+    fn conform(seeds: Range<u64>, flaw: Option<&str>) -> HuntReport {
+        let models: Models = "M1,M3".parse().unwrap();
+        let flaws = flaw.into_iter().map(str::to_owned).collect();
+        let additions = models.additions();
+        let until_found = flaw.is_some();
+        hunt(&HuntOptions { seeds, flaws, additions, until_found, ..HuntOptions::default() })
+    }
+
+    /// What the first seed says that parts from a model.
+    fn parted(flaw: &str, model: &str) -> String {
+        let mut from = 0;
+        loop {
+            let report = conform(from..100, Some(flaw));
+            let Some(last) = report.violations.last().map(|violation| violation.seed) else {
+                panic!("{flaw} parts no run of seeds 0..100 from {model}");
+            };
+            let name = format!("conforms-to-{model}");
+            let of = |violation: &&FoundViolation| violation.invariant == name;
+            if let Some(violation) = report.violations.iter().find(of) {
+                return violation.message.clone();
+            }
+            from = last + 1;
+        }
+    }
+
+    #[test]
+    fn the_broker_conforms() {
+        let report = conform(300..330, None);
+        assert_eq!(report.violations, []);
+        for mark in ["isr_expand", "truncation", "quorum_election"] {
+            assert!(report.marks.contains_key(mark), "{:?}", report.marks);
+        }
+    }
+
+    #[test]
+    fn a_flaw_that_the_model_does_not_have_parts_the_run_from_it() {
+        for (flaw, model, says) in [
+            ("truncate-to-high-watermark", "M1", "hears of an epoch, but its log would go on"),
+            ("unknown-epoch-answered-with-next", "M1", "but the answer would be epoch"),
+            ("ack-at-leader-append", "M1", "and acks=all was answered up to"),
+            ("early-isr-join", "M1", "and whose epoch began at"),
+            ("leader-resumes-epoch", "M1", "it has lost a tail of its log"),
+            ("high-watermark-by-committed-isr", "M1", "the controller adds"),
+            ("vote-before-durable", "M3", "own vote is not synced"),
+            ("leader-resumes-epoch", "M3", "it does not lead that epoch"),
+            ("request-before-recovery", "M3", "before it has read its epoch and vote"),
+        ] {
+            let message = parted(flaw, model);
+            let at_step = format!("the run and {model} part at step ");
+            assert!(message.starts_with(&at_step) && message.contains(says), "{flaw}: {message}");
+        }
+    }
+
+    #[test]
+    fn models_that_runs_cannot_be_held_against_are_refused() {
+        assert_eq!("isr,M1".parse(), Ok(Models(vec!["M1"])));
+        let refused = "M1,M7".parse::<Models>().unwrap_err();
+        assert!(refused.contains("\"M7\", only against M1, M3;"), "{refused}");
+    }
+}

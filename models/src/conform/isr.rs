@@ -1,0 +1,930 @@
+//! Conformance to M1: each partition's replication, held against [`crate::isr`].
+//!
+//! # How a run's steps are the model's
+//!
+//! | note | action |
+//! |------|--------|
+//! | a committed registration | `Elect`, `Drop`, `Expand`: what it changes says which |
+//! | `BecameLeader`, `BecameFollower` | `Hear` |
+//! | `LeaderAppended` | `Append`, for each record |
+//! | `FollowerAppended`, `Truncated` | `Fetch`, of records or of where the logs part |
+//! | `DivergingEpoch` | what a leader answers in a `Fetch` |
+//! | `HighWatermark` | the promise that `Append`, `Fetch` and `HearIsr` come with |
+//! | `IsrCommitted` | `HearIsr` |
+//! | a process that starts, with `Recovered` | `PowerLoss`, of a tail or of nothing |
+//! | `ProduceAcked` with acks=all | no step: below the high watermark, so promised |
+//!
+//! # Where the code's steps are finer, and why that is sound
+//!
+//! - *A fetch is several steps of the broker*: the follower asks, the leader reads and takes the
+//!   offset for what the follower has, the answer arrives. The model's fetch is put where the answer
+//!   arrives; records and where the logs part come from the leader's log of *that epoch*, which is
+//!   kept when the leader has moved on or died: within an epoch it only grew. Between its own fetch
+//!   and the answer the follower did nothing else (the answer would be dropped).
+//! - *A fetch that brings nothing has no note.* So what a leader may know of a follower is what that
+//!   follower has, while it is in the leader's epoch and the logs do not part; and what it had when it
+//!   left the epoch, even if its leader comes to lead only then, and finds the request waiting. What
+//!   happens in later epochs touches nobody who is still in this one, so the model may take it later.
+//!   A leader may know less and promise less: a high watermark may be anything up to the model's.
+//! - *The controller's registrations count when the metadata log has committed them.* What a leader
+//!   proposed is checked at that point; until then it is not a step.
+//! - *A cut may come in rounds*, of which the model makes one: a follower without the epoch that the
+//!   leader names asks again from further back (KIP-279). It may cut less than the model's in a round,
+//!   and appends nothing before it has cut all.
+//! - *A process that starts is `PowerLoss`*, though that takes a tail of the log and the place in the
+//!   ISR at once, and here the controller learns late. Its part of the step can wait, since the
+//!   replica takes no step before it has heard of it: who lost a tail must not lead an epoch that was
+//!   registered before, nor a later one before the ISR has gone on without it, unless nobody else is
+//!   left (where M1 promises nothing).
+//! - *A high watermark's checkpoint may outlive records that it spoke of*: if the ISR's last member has
+//!   lost them, which M1 leaves out, a later start may take records in their place for promised.
+//! - *A cut that a crash undoes* never happened (M7 has such disks): a log may come back as it was
+//!   before one.
+//!
+//! Torn batches, time, and which tail a disk loses are not M1's. Retention is not, either: a log that
+//! starts anew because its leader's does is taken as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use wavetank_core::note::{Note, TruncationReason};
+use wavetank_core::types::{NodeId, Offset, PartitionEpoch, TopicPartition};
+
+use super::log::Runs;
+use super::{Conforms, Of, Parted, Refused, Registered, names, of, refuse};
+use crate::rules::{self, EpochLog};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Conformance {
+    partitions: BTreeMap<TopicPartition, Partition>,
+    step: u64,
+    parted: bool,
+}
+
+type Taken = Result<(), Box<Refused>>;
+
+/// A role in the model's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Role {
+    /// Has heard of no epoch since it started.
+    #[default]
+    None,
+    Leads,
+    Follows,
+}
+
+#[derive(Debug, Default)]
+struct Replica {
+    log: Runs,
+    high_watermark: i64,
+    /// The newest leader epoch that it has heard of since it started.
+    epoch: Option<i32>,
+    role: Role,
+    /// A high watermark that a checkpoint may still name, of records that are gone.
+    outlived: i64,
+    /// Was the last member of the ISR since.
+    alone: bool,
+    /// Has started, and not told its high watermark since.
+    restarted: bool,
+    /// The newest registered leader epoch when it started.
+    started_in: Option<i32>,
+    /// Has lost a tail, when the newest registered epoch was this one.
+    lost_in: Option<i32>,
+    /// Has lost a tail as a member of the ISR, and the ISR was never without it since.
+    lost_unheard: bool,
+    /// Logs of before a cut, which a crash may bring back.
+    before_cuts: Vec<Runs>,
+}
+
+/// What the leader of an epoch has or had.
+#[derive(Debug)]
+struct Leadership {
+    leader: NodeId,
+    log: Runs,
+    start: i64,
+    high_watermark: i64,
+    /// The registration that it knows.
+    known: PartitionEpoch,
+    isr: BTreeSet<NodeId>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    replicas: BTreeMap<NodeId, Replica>,
+    registrations: BTreeMap<PartitionEpoch, Registered>,
+    /// By leader epoch.
+    leaderships: BTreeMap<i32, Leadership>,
+    /// The logs that followers had when they left an epoch.
+    left: BTreeMap<(i32, NodeId), Vec<Runs>>,
+}
+
+/// Where the logs part, if they do.
+fn parts(follower: &Runs, leader: &Runs) -> Option<i64> {
+    let answer = rules::end_offset_for_epoch(leader, follower.last_epoch());
+    rules::where_parted(follower, answer)
+}
+
+impl Partition {
+    fn replica(&mut self, node: NodeId) -> &mut Replica {
+        self.replicas.entry(node).or_default()
+    }
+
+    fn newest(&self) -> Option<(&PartitionEpoch, &Registered)> {
+        self.registrations.last_key_value()
+    }
+
+    /// The most that the leader of an epoch may know of a follower's end.
+    fn known_end(&self, epoch: i32, follower: NodeId) -> Option<i64> {
+        let leadership = self.leaderships.get(&epoch)?;
+        let now = self
+            .replicas
+            .get(&follower)
+            .filter(|replica| (replica.epoch, replica.role) == (Some(epoch), Role::Follows));
+        let left = self.left.get(&(epoch, follower)).into_iter().flatten();
+        let logs = left.chain(now.map(|replica| &replica.log));
+        logs.filter(|log| parts(log, &leadership.log).is_none()).map(EpochLog::end).max()
+    }
+
+    /// A replica leaves its epoch: what it has had in it may be or become known to its leader.
+    fn leave(&mut self, node: NodeId) {
+        let Some(replica) = self.replicas.get(&node) else { return };
+        if let (Some(epoch), Role::Follows) = (replica.epoch, replica.role) {
+            self.left.entry((epoch, node)).or_default().push(replica.log.clone());
+        }
+    }
+
+    fn start(&mut self, node: NodeId) {
+        if !self.replicas.contains_key(&node) {
+            return;
+        }
+        self.leave(node);
+        let started_in = self.newest().map(|(_, registered)| registered.leader_epoch.0);
+        let replica = self.replica(node);
+        (replica.epoch, replica.role) = (None, Role::None);
+        (replica.restarted, replica.started_in) = (true, started_in);
+    }
+
+    fn recover(&mut self, node: NodeId, log: Runs) -> Taken {
+        let newest = self.newest();
+        let others =
+            |registered: &Registered| registered.isr.contains(&node) && registered.isr.len() > 1;
+        let unheard = newest.is_some_and(|(_, registered)| others(registered));
+        let replica = self.replica(node);
+        let known = log.is_prefix_of(&replica.log);
+        if !known && !replica.before_cuts.iter().any(|before| log.is_prefix_of(before)) {
+            return refuse(
+                format!("{node} loses power and a tail of its log"),
+                format!("{log} is not what is left of its log, nor of one that it has cut"),
+            );
+        }
+        if !known || log.end() < replica.log.end() {
+            replica.lost_unheard = unheard;
+            replica.lost_in = replica.started_in;
+        }
+        if log.end() < replica.high_watermark {
+            replica.outlived = replica.outlived.max(replica.high_watermark);
+            replica.alone |= !unheard;
+        }
+        replica.high_watermark = replica.high_watermark.min(log.end());
+        replica.log = log;
+        Ok(())
+    }
+
+    fn register(&mut self, partition_epoch: PartitionEpoch, to: &Registered) -> Taken {
+        if let Some((base, from)) = self.newest() {
+            let (base, from) = (*base, from.clone());
+            if to.leader_epoch == from.leader_epoch {
+                self.change_isr(base, &from, to)?;
+            } else {
+                elect(&from, to)?;
+            }
+        }
+        for (node, replica) in &mut self.replicas {
+            replica.lost_unheard &= to.isr.contains(node) && to.isr.len() > 1;
+            replica.alone |= replica.outlived > 0 && to.isr == [*node];
+        }
+        self.registrations.insert(partition_epoch, to.clone());
+        Ok(())
+    }
+
+    fn change_isr(&self, base: PartitionEpoch, from: &Registered, to: &Registered) -> Taken {
+        let epoch = to.leader_epoch.0;
+        for follower in to.isr.iter().filter(|node| !from.isr.contains(node)) {
+            let action = format!("the controller adds {follower} to the ISR");
+            let Some(leadership) = self.leaderships.get(&epoch) else {
+                return refuse(action, format!("nobody has led epoch {epoch} and proposed it"));
+            };
+            if leadership.known != base {
+                let known = leadership.known;
+                return refuse(
+                    action,
+                    format!("its leader knows registration {known}, and the newest is {base}"),
+                );
+            }
+            let end = self.known_end(epoch, *follower);
+            let (high_watermark, start) = (leadership.high_watermark, leadership.start);
+            if !rules::may_join(end, high_watermark, start) {
+                let end = end.map_or("is unknown".to_owned(), |end| format!("ends at {end}"));
+                return refuse(
+                    action,
+                    format!(
+                        "{follower}'s log {end} to its leader {}, whose high watermark is \
+                         {high_watermark} and whose epoch began at {start}",
+                        leadership.leader
+                    ),
+                );
+            }
+        }
+        if to.leader.is_some_and(|leader| !to.isr.contains(&leader)) {
+            return refuse("a member leaves the ISR", "it is the leader, and its epoch goes on");
+        }
+        Ok(())
+    }
+
+    fn lead(&mut self, node: NodeId, seen: &Note) -> Taken {
+        let Note::BecameLeader { epoch, start, high_watermark, isr, partition_epoch, .. } = seen
+        else {
+            return Ok(());
+        };
+        let action = format!("{node} hears of epoch {epoch}, and leads in it");
+        let registered = self.registrations.get(partition_epoch);
+        let fits = |registered: &&Registered| {
+            (registered.leader, registered.leader_epoch) == (Some(node), *epoch)
+        };
+        let Some(registered) = registered.filter(fits) else {
+            return refuse(action, "the controller has not registered that");
+        };
+        let members: BTreeSet<NodeId> = registered.isr.iter().copied().collect();
+        if members != isr.iter().copied().collect() {
+            return refuse(action, format!("the registered ISR is {}", names(&members)));
+        }
+        self.leave(node);
+        let replica = self.replica(node);
+        replica.hears(epoch.0, &action)?;
+        if replica.lost_in.is_some_and(|before| epoch.0 <= before) {
+            return refuse(
+                action,
+                "it has lost a tail of its log since that epoch was registered, which ends the epoch",
+            );
+        }
+        if replica.lost_unheard && members.len() > 1 {
+            return refuse(
+                action,
+                "it has lost a tail of its log, and the ISR was never without it since",
+            );
+        }
+        replica.is_at(*start, *high_watermark, &action)?;
+        (replica.epoch, replica.role) = (Some(epoch.0), Role::Leads);
+        let leadership = Leadership {
+            leader: node,
+            log: replica.log.clone(),
+            start: start.0,
+            high_watermark: high_watermark.0,
+            known: *partition_epoch,
+            isr: members,
+        };
+        self.leaderships.insert(epoch.0, leadership);
+        Ok(())
+    }
+
+    fn follow(&mut self, node: NodeId, seen: &Note) -> Taken {
+        let Note::BecameFollower { epoch, leader, log_end, high_watermark, .. } = seen else {
+            return Ok(());
+        };
+        let action = format!("{node} hears of epoch {epoch}, and follows in it");
+        let registered =
+            self.registrations.values().rev().any(|registered| {
+                (registered.leader, registered.leader_epoch) == (*leader, *epoch)
+            });
+        if !registered || *leader == Some(node) {
+            return refuse(action, "the controller has not registered that");
+        }
+        self.leave(node);
+        let replica = self.replica(node);
+        replica.hears(epoch.0, &action)?;
+        replica.is_at(*log_end, *high_watermark, &action)?;
+        (replica.epoch, replica.role) = (Some(epoch.0), Role::Follows);
+        Ok(())
+    }
+
+    /// The leadership that a node is in, if it leads.
+    fn leading(&mut self, node: NodeId) -> Option<(&mut Leadership, &mut Replica)> {
+        let replica = self.replicas.get_mut(&node)?;
+        let epoch = replica.epoch.filter(|_| replica.role == Role::Leads)?;
+        Some((self.leaderships.get_mut(&epoch)?, replica))
+    }
+
+    fn append(&mut self, node: NodeId, epoch: i32, first: Offset, end: Offset) -> Taken {
+        let action = format!("{node}, leading, appends records");
+        let Some((leadership, replica)) = self.leading(node) else {
+            return refuse(action, "it does not lead");
+        };
+        if replica.epoch != Some(epoch) || replica.log.end() != first.0 {
+            return refuse(
+                action,
+                format!("it would append at {} in the epoch that it leads", replica.log.end()),
+            );
+        }
+        replica.log.append(epoch, end.0);
+        leadership.log.append(epoch, end.0);
+        Ok(())
+    }
+
+    /// The leader's side of a follower's epoch, and the follower.
+    fn following(
+        &mut self,
+        node: NodeId,
+        action: &str,
+    ) -> Result<(&mut Leadership, &mut Replica), Box<Refused>> {
+        let replica = self.replicas.entry(node).or_default();
+        let epoch = replica.epoch.filter(|_| replica.role == Role::Follows);
+        let Some(epoch) = epoch else { return refuse(action, "it follows nobody") };
+        match self.leaderships.get_mut(&epoch) {
+            Some(leadership) => Ok((leadership, replica)),
+            None => refuse(action, format!("nobody has led epoch {epoch}, which it is in")),
+        }
+    }
+
+    fn fetch(&mut self, node: NodeId, seen: &Note) -> Taken {
+        let Note::FollowerAppended { epoch, first, end, last_epoch, .. } = seen else {
+            return Ok(());
+        };
+        let action = format!("{node} fetches from its leader");
+        let (leadership, replica) = self.following(node, &action)?;
+        if replica.epoch != Some(epoch.0) || replica.log.end() != first.0 {
+            return refuse(action, format!("it would append at {}", replica.log.end()));
+        }
+        if let Some(to) = parts(&replica.log, &leadership.log) {
+            return refuse(
+                action,
+                format!("its log parts from its leader's, and it would cut it at {to}"),
+            );
+        }
+        if leadership.log.end() < end.0 {
+            return refuse(action, format!("its leader's log ends at {}", leadership.log.end()));
+        }
+        replica.log.append_from(&leadership.log, end.0);
+        let last = replica.log.last_epoch();
+        if last != last_epoch.0 {
+            return refuse(
+                action,
+                format!("the last record would be of epoch {last}, and is of {last_epoch}"),
+            );
+        }
+        // The leader has seen the fetch, and forgot what it knew of an earlier process.
+        self.left.remove(&(epoch.0, node));
+        Ok(())
+    }
+
+    fn cut(&mut self, node: NodeId, from: i64, to: i64, reason: TruncationReason) -> Taken {
+        let action = match reason {
+            TruncationReason::Diverging => format!("{node} fetches, and cuts where the logs part"),
+            TruncationReason::OwnHighWatermark => format!("{node} hears of an epoch"),
+            // What the model has at once, a log without its torn tail, `Recovered` tells.
+            TruncationReason::TornTail => return Ok(()),
+            TruncationReason::LeaderEndsBefore | TruncationReason::LeaderStartsAfter => {
+                let replica = self.replica(node);
+                match reason == TruncationReason::LeaderStartsAfter {
+                    true => replica.log.start_anew(to),
+                    false => replica.log.truncate(to),
+                }
+                replica.high_watermark = replica.high_watermark.min(replica.log.end());
+                return Ok(());
+            }
+        };
+        if reason == TruncationReason::OwnHighWatermark {
+            let end = self.replica(node).log.end();
+            return refuse(
+                action,
+                format!(
+                    "its log would go on ending at {end}: nobody has said \
+                                           that what lies above the high watermark is not the \
+                                           leader's"
+                ),
+            );
+        }
+        let (leadership, replica) = self.following(node, &action)?;
+        if replica.log.end() != from {
+            return refuse(action, format!("its log ends at {}", replica.log.end()));
+        }
+        match parts(&replica.log, &leadership.log) {
+            Some(most) if most <= to => {}
+            Some(most) => return refuse(action, format!("they part at {most}, not before")),
+            None => return refuse(action, "they do not part"),
+        }
+        // What came back from before earlier cuts may come back again.
+        replica.before_cuts.push(replica.log.clone());
+        replica.log.truncate(to);
+        if to < replica.high_watermark {
+            // Somebody has led without what was promised: nobody had kept it.
+            replica.outlived = replica.outlived.max(replica.high_watermark);
+            replica.alone = true;
+        }
+        replica.high_watermark = replica.high_watermark.min(to);
+        Ok(())
+    }
+
+    fn answer(&mut self, node: NodeId, seen: &Note) -> Taken {
+        let Note::DivergingEpoch { follower, asked, epoch, end_offset, .. } = seen else {
+            return Ok(());
+        };
+        let action = format!("{follower} fetches, and {node} says where its epoch {asked} ends");
+        let Some((leadership, _)) = self.leading(node) else {
+            return refuse(action, "that one does not lead");
+        };
+        let (own, end) = rules::end_offset_for_epoch(&leadership.log, asked.0);
+        // Where there is no such epoch and no smaller one, only the offset means something.
+        if end != end_offset.0 || (own >= 0 && own != epoch.0) {
+            return refuse(
+                action,
+                format!(
+                    "the answer would be epoch {own} up to {end}, and is {epoch} up to {end_offset}"
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, node: NodeId, leads: bool, from: i64, to: i64) -> Taken {
+        if !leads {
+            let action = format!("{node} fetches, and hears of the high watermark");
+            let (leadership, replica) = self.following(node, &action)?;
+            let (own, end) = (replica.high_watermark, replica.log.end());
+            let most = rules::followers_high_watermark(own, leadership.high_watermark, end);
+            if from != own || to > most {
+                return refuse(action, format!("it would go from {own} to {most} at most"));
+            }
+            replica.high_watermark = to;
+            return Ok(());
+        }
+        let action = format!("{node}, leading, moves the high watermark");
+        let Some((leadership, replica)) = self.leading(node) else {
+            return refuse(action, "it does not lead");
+        };
+        let (own, end) = (replica.high_watermark, replica.log.end());
+        let (known, isr) = (leadership.known, leadership.isr.clone());
+        let epoch = replica.epoch.unwrap_or(-1);
+        // Members that the controller has added in this epoch, unheard.
+        let later = self.registrations.range(known..).skip(1).map(|(_, later)| later);
+        let added: BTreeSet<NodeId> = later
+            .filter(|later| later.leader_epoch.0 == epoch)
+            .flat_map(|later| later.isr.iter().copied())
+            .collect();
+        let counts = |other: &NodeId| {
+            let (in_isr, pending) = (isr.contains(other), added.contains(other));
+            *other != node && rules::counts_for_high_watermark(in_isr, pending)
+        };
+        let others: BTreeSet<NodeId> = isr.union(&added).copied().filter(counts).collect();
+        let held = |other: &NodeId| self.known_end(epoch, *other).unwrap_or(0);
+        let most = rules::high_watermark_bound(end, others.iter().map(held));
+        if from != own || to > most {
+            let all: Vec<String> =
+                others.iter().map(|other| format!("{other} has {}", held(other))).collect();
+            return refuse(
+                action,
+                format!(
+                    "it goes from {own} to at most {most}: of those who count {}",
+                    all.join(", ")
+                ),
+            );
+        }
+        if let Some((leadership, replica)) = self.leading(node) {
+            (leadership.high_watermark, replica.high_watermark) = (to, to);
+        }
+        Ok(())
+    }
+
+    fn hear_isr(&mut self, node: NodeId, isr: &[NodeId], partition_epoch: PartitionEpoch) -> Taken {
+        let action = format!("{node}, leading, hears of the ISR");
+        let registered = self.registrations.get(&partition_epoch).cloned();
+        let Some((leadership, replica)) = self.leading(node) else {
+            return refuse(action, "it does not lead");
+        };
+        let members: BTreeSet<NodeId> = isr.iter().copied().collect();
+        let fits = registered.is_some_and(|registered| {
+            Some(registered.leader_epoch.0) == replica.epoch
+                && registered.isr.iter().copied().collect::<BTreeSet<NodeId>>() == members
+        });
+        if !fits || partition_epoch < leadership.known {
+            return refuse(action, "the controller has registered no such ISR in this epoch");
+        }
+        (leadership.isr, leadership.known) = (members, partition_epoch);
+        Ok(())
+    }
+
+    fn acked(&mut self, node: NodeId, acks: i16, end: i64) -> Taken {
+        let action = format!("{node}, leading, promises what lies below its high watermark");
+        let Some((leadership, _)) = self.leading(node) else {
+            return refuse(action, "it does not lead");
+        };
+        if acks == -1 && end > leadership.high_watermark {
+            let high_watermark = leadership.high_watermark;
+            return refuse(
+                action,
+                format!("that is {high_watermark}, and acks=all was answered up to {end}"),
+            );
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, node: NodeId, note: &Note) -> Taken {
+        match note {
+            Note::Recovered { log_end, epochs, .. } => {
+                let epochs = epochs.iter().map(|(epoch, start)| (epoch.0, start.0));
+                self.recover(node, Runs::new(epochs, log_end.0))
+            }
+            Note::Truncated { from, to, reason, .. } => self.cut(node, from.0, to.0, *reason),
+            Note::LeaderAppended { epoch, first, end, .. } => {
+                self.append(node, epoch.0, *first, *end)
+            }
+            Note::FollowerAppended { .. } => self.fetch(node, note),
+            Note::BecameLeader { .. } => self.lead(node, note),
+            Note::BecameFollower { .. } => self.follow(node, note),
+            Note::HighWatermark { leader, from, to, .. } => {
+                self.advance(node, *leader, from.0, to.0)
+            }
+            Note::IsrCommitted { isr, partition_epoch, .. } => {
+                self.hear_isr(node, isr, *partition_epoch)
+            }
+            Note::ProduceAcked { acks, end, .. } => self.acked(node, *acks, end.0),
+            Note::DivergingEpoch { .. } => self.answer(node, note),
+            // Proposals, refusals and what concerns no replica: no step of the model.
+            Note::Rolled { .. }
+            | Note::IsrProposed { .. }
+            | Note::IsrRefused { .. }
+            | Note::ProduceFailed { .. }
+            | Note::Fenced { .. }
+            | Note::QuorumRestored { .. }
+            | Note::QuorumPreVoted { .. }
+            | Note::QuorumStored { .. }
+            | Note::QuorumLogSynced { .. }
+            | Note::QuorumCandidate { .. }
+            | Note::QuorumVoted { .. }
+            | Note::QuorumVoteAnswered { .. }
+            | Note::QuorumLeader { .. }
+            | Note::QuorumFollower { .. }
+            | Note::QuorumResigned { .. }
+            | Note::QuorumCommitted { .. }
+            | Note::ControllerActive { .. }
+            | Note::BrokerRegistered { .. }
+            | Note::BrokerFenced { .. }
+            | Note::BrokerUnfenced { .. }
+            | Note::PartitionChanged { .. }
+            | Note::BrokerRunning { .. }
+            | Note::LogDirOffline { .. }
+            | Note::ShutDown { .. } => Ok(()),
+        }
+    }
+}
+
+/// The controller begins an epoch.
+fn elect(from: &Registered, to: &Registered) -> Taken {
+    let who = to.leader.map_or("nobody".to_owned(), |leader| leader.to_string());
+    let action = format!("the controller elects {who} in epoch {}", to.leader_epoch);
+    if to.leader_epoch < from.leader_epoch {
+        return refuse(action, format!("the epoch is {} already", from.leader_epoch));
+    }
+    if let Some(joins) = to.isr.iter().find(|node| !from.isr.contains(node)) {
+        return refuse(action, format!("{joins} joins the ISR {} with it", names(&from.isr)));
+    }
+    if to.leader.is_some_and(|leader| !to.isr.contains(&leader)) || to.isr.is_empty() {
+        return refuse(action, format!("the ISR would be {}", names(&to.isr)));
+    }
+    Ok(())
+}
+
+impl Replica {
+    fn hears(&self, epoch: i32, action: &str) -> Taken {
+        match self.epoch {
+            Some(known) if epoch <= known => {
+                refuse(action, format!("it has heard of epoch {known}"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Its log and high watermark as it tells them. A restart may bring an older high watermark.
+    fn is_at(&mut self, end: Offset, high_watermark: Offset, action: &str) -> Taken {
+        let checkpointed = if self.alone { self.outlived.min(end.0) } else { 0 };
+        let may_be = match self.restarted {
+            true => high_watermark.0 <= self.high_watermark.max(checkpointed),
+            false => high_watermark.0 == self.high_watermark,
+        };
+        if end.0 != self.log.end() || !may_be {
+            let (own, mark) = (self.log.end(), self.high_watermark);
+            return refuse(
+                action,
+                format!(
+                    "its log would end at {own} and its high watermark be {mark}, and it tells \
+                     {end} and {high_watermark}"
+                ),
+            );
+        }
+        self.high_watermark = high_watermark.0;
+        self.restarted = false;
+        Ok(())
+    }
+}
+
+impl Conformance {
+    fn parts(
+        &mut self,
+        partition: TopicPartition,
+        seen: impl FnOnce() -> String,
+        taken: Taken,
+    ) -> Result<(), Box<Parted>> {
+        let Err(refused) = taken else { return Ok(()) };
+        self.parted = true;
+        let state = self.partitions.get(&partition).map(Partition::to_string);
+        Err(Box::new(Parted {
+            model: self.model(),
+            step: self.step,
+            seen: seen(),
+            action: refused.action,
+            why: refused.why,
+            state: state.unwrap_or_default(),
+        }))
+    }
+}
+
+impl Conforms for Conformance {
+    fn model(&self) -> &'static str {
+        "M1"
+    }
+
+    fn partition(&self, note: &Note) -> Option<TopicPartition> {
+        match of(note) {
+            Of::Partition(partition) => Some(partition),
+            Of::Quorum | Of::Neither => None,
+        }
+    }
+
+    fn started(&mut self, node: NodeId) {
+        for partition in self.partitions.values_mut() {
+            partition.start(node);
+        }
+    }
+
+    fn registered(
+        &mut self,
+        partition: TopicPartition,
+        partition_epoch: PartitionEpoch,
+        registered: &Registered,
+    ) -> Result<(), Box<Parted>> {
+        if self.parted {
+            return Ok(());
+        }
+        self.step += 1;
+        let known = self.partitions.entry(partition).or_default();
+        let taken = known.register(partition_epoch, registered);
+        let seen = || format!("{partition} is registered as {registered:?}");
+        self.parts(partition, seen, taken)
+    }
+
+    fn note(&mut self, node: NodeId, note: &Note) -> Result<(), Box<Parted>> {
+        let Some(partition) = self.partition(note).filter(|_| !self.parted) else { return Ok(()) };
+        self.step += 1;
+        let taken = self.partitions.entry(partition).or_default().take(node, note);
+        self.parts(partition, || format!("node {node} notes {note:?}"), taken)
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((at, Registered { leader, leader_epoch, isr })) = self.newest() {
+            let leader = leader.map_or("nobody".to_owned(), |leader| leader.to_string());
+            write!(f, "registration {at}: epoch {leader_epoch} of {leader}, ISR {}", names(isr))?;
+        }
+        for (node, replica) in &self.replicas {
+            let Replica { log, high_watermark, .. } = replica;
+            match (replica.role, replica.epoch) {
+                (Role::Leads, Some(epoch)) => write!(f, "; {node} leads {epoch}")?,
+                (Role::Follows, Some(epoch)) => write!(f, "; {node} follows in {epoch}")?,
+                _ => write!(f, "; {node} knows no epoch")?,
+            }
+            write!(f, " {log} hw {high_watermark}")?;
+            if let Some(leadership) = replica.epoch.and_then(|epoch| self.leaderships.get(&epoch))
+                && leadership.leader == *node
+            {
+                write!(f, " ISR {}", names(&leadership.isr))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wavetank_core::types::{LeaderEpoch, Uuid};
+
+    const P: TopicPartition = TopicPartition { topic: Uuid(77), partition: 0 };
+
+    fn nodes(ids: &[i32]) -> Vec<NodeId> {
+        ids.iter().copied().map(NodeId).collect()
+    }
+
+    /// A partition with a leader and followers in the epoch 0, all logs empty.
+    struct Bench(Conformance);
+
+    impl Bench {
+        fn new() -> Bench {
+            let mut bench = Bench(Conformance::default());
+            bench.register(0, 1, 0, &[1, 2, 3]).unwrap();
+            bench.leads(1, 0, 0, 0, &[1, 2, 3]).unwrap();
+            bench.follows(2, 0, 1, 0, 0).unwrap();
+            bench.follows(3, 0, 1, 0, 0).unwrap();
+            bench
+        }
+
+        fn register(
+            &mut self,
+            at: i32,
+            leader: i32,
+            epoch: i32,
+            isr: &[i32],
+        ) -> Result<(), Box<Parted>> {
+            let (leader, leader_epoch) = (Some(NodeId(leader)), LeaderEpoch(epoch));
+            let registered = Registered { leader, leader_epoch, isr: nodes(isr) };
+            self.0.registered(P, PartitionEpoch(at), &registered)
+        }
+
+        fn note(&mut self, node: i32, note: Note) -> Result<(), Box<Parted>> {
+            self.0.note(NodeId(node), &note)
+        }
+
+        fn leads(
+            &mut self,
+            node: i32,
+            epoch: i32,
+            start: i64,
+            at: i32,
+            isr: &[i32],
+        ) -> Result<(), Box<Parted>> {
+            let high_watermark = self.0.partitions[&P].replicas.get(&NodeId(node));
+            let high_watermark = Offset(high_watermark.map_or(0, |replica| replica.high_watermark));
+            let (epoch, start, isr) = (LeaderEpoch(epoch), Offset(start), nodes(isr));
+            let partition_epoch = PartitionEpoch(at);
+            self.note(
+                node,
+                Note::BecameLeader {
+                    partition: P,
+                    epoch,
+                    start,
+                    high_watermark,
+                    isr,
+                    partition_epoch,
+                },
+            )
+        }
+
+        fn follows(
+            &mut self,
+            node: i32,
+            epoch: i32,
+            leader: i32,
+            end: i64,
+            high_watermark: i64,
+        ) -> Result<(), Box<Parted>> {
+            let (epoch, leader) = (LeaderEpoch(epoch), Some(NodeId(leader)));
+            let (log_end, high_watermark) = (Offset(end), Offset(high_watermark));
+            self.note(
+                node,
+                Note::BecameFollower { partition: P, epoch, leader, log_end, high_watermark },
+            )
+        }
+
+        fn appends(&mut self, node: i32, epoch: i32, first: i64, end: i64) {
+            let (epoch, first, end) = (LeaderEpoch(epoch), Offset(first), Offset(end));
+            self.note(node, Note::LeaderAppended { partition: P, epoch, first, end }).unwrap();
+        }
+
+        fn fetches(
+            &mut self,
+            node: i32,
+            epoch: i32,
+            first: i64,
+            end: i64,
+        ) -> Result<(), Box<Parted>> {
+            let (epoch, first, end) = (LeaderEpoch(epoch), Offset(first), Offset(end));
+            let last_epoch = epoch;
+            let note = Note::FollowerAppended { partition: P, epoch, first, end, last_epoch };
+            self.note(node, note)
+        }
+
+        fn moves(
+            &mut self,
+            node: i32,
+            leader: bool,
+            from: i64,
+            to: i64,
+        ) -> Result<(), Box<Parted>> {
+            let (from, to) = (Offset(from), Offset(to));
+            self.note(node, Note::HighWatermark { partition: P, leader, from, to })
+        }
+
+        fn restarts(&mut self, node: i32, end: i64) {
+            self.0.started(NodeId(node));
+            let (log_start, log_end) = (Offset(0), Offset(end));
+            let epochs = if end > 0 { vec![(LeaderEpoch(0), Offset(0))] } else { Vec::new() };
+            let note = Note::Recovered { partition: P, log_start, log_end, torn_bytes: 0, epochs };
+            self.note(node, note).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_high_watermark_waits_for_the_isr() {
+        let mut bench = Bench::new();
+        bench.appends(1, 0, 0, 5);
+        bench.fetches(2, 0, 0, 5).unwrap();
+        bench.fetches(3, 0, 0, 3).unwrap();
+        bench.moves(1, true, 0, 2).unwrap();
+        bench.moves(3, false, 0, 2).unwrap();
+        let parted = bench.moves(1, true, 2, 4).unwrap_err();
+        assert!(parted.why.contains("from 2 to at most 3"), "{parted}");
+        assert_eq!(parted.step, 10);
+        assert!(bench.moves(1, true, 2, 9).is_ok(), "after the first error nothing is held");
+    }
+
+    #[test]
+    fn what_a_follower_had_when_it_left_counts_in_its_old_epoch_only() {
+        let mut bench = Bench::new();
+        bench.appends(1, 0, 0, 5);
+        bench.fetches(2, 0, 0, 5).unwrap();
+        bench.fetches(3, 0, 0, 5).unwrap();
+        bench.register(1, 2, 1, &[2, 3]).unwrap();
+        bench.leads(2, 1, 5, 1, &[2, 3]).unwrap();
+        bench.moves(1, true, 0, 5).unwrap();
+        assert!(bench.moves(2, true, 0, 5).unwrap_err().why.contains("3 has 0"));
+    }
+
+    #[test]
+    fn a_follower_cuts_where_the_logs_part_and_not_at_its_high_watermark() {
+        let mut bench = Bench::new();
+        bench.appends(1, 0, 0, 5);
+        bench.fetches(2, 0, 0, 3).unwrap();
+        bench.register(1, 2, 1, &[2, 3]).unwrap();
+        bench.leads(2, 1, 3, 1, &[2, 3]).unwrap();
+        bench.appends(2, 1, 3, 6);
+        bench.follows(1, 1, 2, 5, 0).unwrap();
+        let cut = |from: i64, to: i64, reason: TruncationReason| Note::Truncated {
+            partition: P,
+            from: Offset(from),
+            to: Offset(to),
+            reason,
+        };
+        bench.note(1, cut(5, 3, TruncationReason::Diverging)).unwrap();
+        bench.fetches(1, 1, 3, 6).unwrap();
+        let parted = bench.note(1, cut(6, 0, TruncationReason::OwnHighWatermark)).unwrap_err();
+        assert!(parted.why.contains("go on ending at 6"), "{parted}");
+    }
+
+    #[test]
+    fn records_that_are_not_the_leaders_are_never_appended_to() {
+        let mut bench = Bench::new();
+        bench.appends(1, 0, 0, 5);
+        bench.register(1, 2, 1, &[2, 3]).unwrap();
+        bench.leads(2, 1, 0, 1, &[2, 3]).unwrap();
+        bench.appends(2, 1, 0, 6);
+        bench.follows(1, 1, 2, 5, 0).unwrap();
+        assert!(bench.fetches(1, 1, 5, 6).unwrap_err().why.contains("cut it at 0"));
+    }
+
+    #[test]
+    fn a_follower_joins_at_the_start_of_the_epoch() {
+        for (has, joins) in [(4, false), (5, true)] {
+            let mut bench = Bench::new();
+            bench.appends(1, 0, 0, 5);
+            bench.fetches(2, 0, 0, 5).unwrap();
+            bench.fetches(3, 0, 0, has).unwrap();
+            bench.register(1, 1, 0, &[1, 2]).unwrap();
+            bench.register(2, 2, 1, &[2]).unwrap();
+            bench.leads(2, 1, 5, 2, &[2]).unwrap();
+            bench.follows(3, 1, 2, has, 0).unwrap();
+            let joined = bench.register(3, 2, 1, &[2, 3]);
+            assert_eq!(joined.is_ok(), joins, "{joined:?}");
+        }
+    }
+
+    #[test]
+    fn who_lost_a_tail_does_not_lead_an_epoch_of_before() {
+        for (end, leads) in [(5, true), (2, false)] {
+            let mut bench = Bench::new();
+            bench.appends(1, 0, 0, 5);
+            bench.restarts(1, end);
+            let led = bench.leads(1, 0, end, 0, &[1, 2, 3]);
+            assert_eq!(led.is_ok(), leads, "{led:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_acknowledged_to_all_lies_below_the_high_watermark() {
+        let mut bench = Bench::new();
+        bench.appends(1, 0, 0, 5);
+        let acked =
+            |acks: i16| Note::ProduceAcked { partition: P, acks, first: Offset(0), end: Offset(5) };
+        bench.note(1, acked(1)).unwrap();
+        assert!(bench.note(1, acked(-1)).unwrap_err().why.contains("answered up to 5"));
+    }
+}
