@@ -40,6 +40,8 @@ enum Phase {
     Unmarking,
     /// Logs are being recovered.
     Recovering,
+    /// Recovery cut logs below their checkpointed high watermarks; lower ones are being written.
+    Lowering,
     /// Everything is open.
     Done,
 }
@@ -178,11 +180,20 @@ impl Broker {
                 AtomicFileEvent::Durable(_) => self.on_clean_mark_durable(env),
             }
             return;
-        } else if let Some(AtomicFileEvent::Loaded(bytes)) = boot.high_watermarks.on_disk(done, env)
-        {
-            // A hint, never truth: without it high watermarks start at the log's start.
-            boot.known_high_watermarks = known_offsets(SmallFile::HighWatermarks, &bytes);
-            return self.loaded_one(env);
+        } else if let Some(event) = boot.high_watermarks.on_disk(done, env) {
+            match event {
+                AtomicFileEvent::Loaded(bytes) => {
+                    // A hint, never truth: without it high watermarks start at the log's start.
+                    boot.known_high_watermarks = known_offsets(SmallFile::HighWatermarks, &bytes);
+                    self.loaded_one(env);
+                }
+                AtomicFileEvent::Durable(_) => {
+                    if boot.phase == Phase::Lowering {
+                        self.booted(env);
+                    }
+                }
+            }
+            return;
         } else if let Some(event) = boot.recovery_points.on_disk(done, env) {
             match event {
                 AtomicFileEvent::Loaded(bytes) => {
@@ -405,13 +416,36 @@ impl Broker {
         let all = self.boot.opening.is_empty()
             && self.hosted.iter().all(|partition| partition.log().is_ready());
         if self.boot.phase == Phase::Recovering && self.boot.quorum_ready && all {
-            self.boot.phase = Phase::Done;
-            self.status = Status::Running;
-            // What the checkpoints said was about the logs as they were found.
-            self.boot.known_high_watermarks.clear();
-            self.boot.known_recovery_points.clear();
-            self.begin_registration(env);
+            if self.high_watermarks_were_cut() {
+                self.boot.phase = Phase::Lowering;
+                let (high_watermarks, _) = checkpoints(&self.hosted, Offset::ZERO);
+                self.boot.high_watermarks.write(high_watermarks.clone(), env);
+                self.boot.written.0 = high_watermarks;
+            } else {
+                self.booted(env);
+            }
         }
+    }
+
+    /// Does the checkpoint on disk name a high watermark that recovery found no records for? Once
+    /// others are appended in their place, the next start would take those for committed.
+    fn high_watermarks_were_cut(&self) -> bool {
+        self.hosted.iter().any(|partition| {
+            let dir = partition.dir_name();
+            parse_dir_name(&dir).is_some_and(|(topic, index)| {
+                let known = self.boot.known_high_watermarks.get(&(String::from(topic), index));
+                known.is_some_and(|known| *known > partition.high_watermark())
+            })
+        })
+    }
+
+    fn booted(&mut self, env: &mut dyn Env) {
+        self.boot.phase = Phase::Done;
+        self.status = Status::Running;
+        // What the checkpoints said was about the logs as they were found.
+        self.boot.known_high_watermarks.clear();
+        self.boot.known_recovery_points.clear();
+        self.begin_registration(env);
     }
 
     /// Has everything been opened?
