@@ -312,6 +312,11 @@ fn tell(judged: &Judged, out: &mut Out) -> Result<(), Failure> {
             out.line(format_args!("  {name}: {more} more"))?;
         }
     }
+    let lag = verdict.count("realtime-lag-us");
+    if lag > 0 {
+        let seconds = lag as f64 / 1e6;
+        out.line(format_args!("  readers were up to {seconds:.6} s behind what was promised"))?;
+    }
     for text in &judged.unknown {
         out.line(format_args!("  unknown: {text}"))?;
     }

@@ -34,8 +34,9 @@
 //! | `double-ownership` (A22) | a partition belonged to two members of one generation, or was given to another before its owner, asked to, gave it up |
 //!
 //! Counted, and never a violation: `consumed-twice` (A16: how many records a process got more than once
-//! while subscribed, outside of aborted transactions). Not judged: how far a reader lags in real time
-//! (A15), which Kafka promises nothing about.
+//! while subscribed, outside of aborted transactions). Measured: `realtime-lag-us` (A15), by how many
+//! microseconds a reader was behind at worst: the time from when a record was known to be there until a
+//! poll was asked for that returned others before it, and not it. Kafka promises nothing about that.
 //!
 //! **Readers.** After `assign`, a reader goes through a partition without a gap and never back. After
 //! `subscribe`, a group may take partitions away and give them back at any time between two polls or
@@ -65,6 +66,7 @@
 mod cycles;
 mod explain;
 mod groups;
+mod lag;
 mod lineage;
 mod order;
 mod page;
@@ -165,6 +167,7 @@ pub fn check(history: &History, options: &Options) -> Result<Verdict, AmbiguousV
     judge.judge_real_time();
     judge.judge_pipelines();
     judge.judge_amounts();
+    judge.measure_lag();
     let Judge { mut report, .. } = judge;
     if history.has_groups() {
         Groups::of(history, options).judge(&mut report);

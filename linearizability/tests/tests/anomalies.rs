@@ -443,3 +443,22 @@ fn verdicts_as_json() {
     let unknown = wavetank_linearizability::Validity::Unknown;
     assert_eq!(serde_json::to_value(unknown).unwrap(), "unknown");
 }
+
+/// An event takes a millisecond.
+#[test]
+fn how_far_a_reader_lags_is_measured_and_no_anomaly() {
+    let lag = |events: Vec<Event>| {
+        let verdict = log::check(&build(&events), &Options::default()).unwrap();
+        assert!(verdict.is_valid(), "{verdict}");
+        verdict.count("realtime-lag-us")
+    };
+    let two = || vec![send(1, 7), ack(0, 0), send(1, 8), ack(1, 1), assign(5, 0)];
+    assert_eq!(
+        lag([two(), vec![poll(5, &[(0, 7)])]].concat()),
+        2_000,
+        "asked for at 5, known at 3"
+    );
+    assert_eq!(lag([two(), vec![poll(5, &[(0, 7), (1, 8)])]].concat()), 0);
+    let weak = vec![send(1, 7), ack(0, 0), send_1(1, 8), ack(1, 1), poll(5, &[(0, 7)])];
+    assert_eq!(lag(weak), 0, "nobody promised that it stays");
+}

@@ -86,6 +86,7 @@ pub fn check(history: &History, options: &Options) -> (bool, BTreeMap<&'static s
         ("poll-skip-subscribed", reference.skips_by_group()),
         ("nonmonotonic-poll-subscribed", reference.backward_by_group()),
         ("consumed-twice", reference.consumed_twice()),
+        ("realtime-lag-us", reference.lag()),
         ("processed-twice", reference.processed_twice(false)),
         ("processed-never", reference.processed_never()),
         ("conservation", reference.conservation()),
@@ -106,7 +107,8 @@ pub fn check(history: &History, options: &Options) -> (bool, BTreeMap<&'static s
         | "uncommitted-read"
         | "poll-skip-subscribed"
         | "nonmonotonic-poll-subscribed"
-        | "consumed-twice" => true,
+        | "consumed-twice"
+        | "realtime-lag-us" => true,
         _ => false,
     };
     let valid = counts.iter().all(|(name, count)| *count == 0 || allowed(name));
@@ -562,6 +564,49 @@ impl Reference<'_> {
             }
         }
         counts.values().filter(|count| **count > 1).count() as u64
+    }
+
+    /// Every poll against every send beyond what it returned.
+    fn lag(&self) -> u64 {
+        let mut worst = 0;
+        for poll in self.history.operations() {
+            let records: Vec<&Polled> = self.history.polled(poll).iter().collect();
+            if poll.completed.is_none() {
+                continue;
+            }
+            for record in &records {
+                let end = records.iter().filter(|other| other.partition == record.partition);
+                let end = end.map(|other| other.offset).max().unwrap();
+                for send in &self.sends {
+                    let of = outcome_of(self.history, send.transaction);
+                    let hidden = of != Outcome::Ok && !self.options.read_uncommitted;
+                    let lost = self.losses.iter().any(|loss| {
+                        loss.partition.0 == send.partition
+                            && loss.offset <= send.acked
+                            && (send.epoch < 0 || send.epoch < loss.epoch)
+                    });
+                    let answered = self.history.operation(send.op);
+                    let promised = send.acks == Acks::All
+                        && send.outcome == Outcome::Ok
+                        && answered.outcome == Outcome::Ok;
+                    let beyond = send.partition == record.partition.0 && send.acked > end;
+                    if !beyond || !promised || hidden || lost {
+                        continue;
+                    }
+                    let mut since = answered.completed.unwrap();
+                    if let Some(transaction) = send.transaction
+                        && !self.options.read_uncommitted
+                    {
+                        let committed = self.history.operation(transaction).completed.unwrap();
+                        since = since.max(committed);
+                    }
+                    if since.seq < poll.invoked.seq {
+                        worst = worst.max((poll.invoked.time - since.time) / 1_000);
+                    }
+                }
+            }
+        }
+        worst
     }
 
     fn is_read(&self, send: &Send) -> bool {

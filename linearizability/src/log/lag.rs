@@ -1,0 +1,95 @@
+//! How far readers lag in real time (A15): a figure, since Kafka promises nothing about it.
+//!
+//! A poll returned offset 5 of a partition and nothing beyond, though the record at 6 had been
+//! acknowledged 2 s before the poll was asked for: its reader was at least 2 s behind.
+
+use super::{Judge, NONE, Part, Send};
+use crate::{Acks, Action, Outcome, Stamp};
+
+impl Judge<'_> {
+    /// The worst lag, as `realtime-lag-us`.
+    pub(super) fn measure_lag(&mut self) {
+        let visible = self.visible_from();
+        let mut worst = 0;
+        // Of the poll that is looked at: partition and last offset.
+        let mut ends: Vec<(u32, i64)> = Vec::new();
+        for operation in self.history.operations() {
+            if !matches!(operation.action, Action::Poll { .. }) || operation.completed.is_none() {
+                continue;
+            }
+            ends.clear();
+            for record in self.history.polled(operation) {
+                let partition = record.partition.0;
+                match ends.last_mut().filter(|(last, _)| *last == partition) {
+                    Some((_, end)) => *end = record.offset.max(*end),
+                    None => ends.push((partition, record.offset)),
+                }
+            }
+            for &(partition, end) in &ends {
+                let slot = self.parts[partition as usize].slots.below(end.saturating_add(1));
+                let seen_later = ends.iter().any(|other| other.0 == partition && other.1 > end);
+                let Some(Some(since)) = visible[partition as usize].get(slot) else { continue };
+                if !seen_later && since.seq < operation.invoked.seq {
+                    worst = operation.invoked.time.saturating_sub(since.time).max(worst);
+                }
+            }
+        }
+        if worst > 0 {
+            self.report.count_more("realtime-lag-us", worst / 1_000);
+        }
+    }
+
+    /// By partition and slot: when it was first known that there is a record there or beyond.
+    fn visible_from(&self) -> Vec<Vec<Option<Stamp>>> {
+        let empty = |part: &Part| vec![None; part.slots.len()];
+        let mut visible: Vec<Vec<Option<Stamp>>> = self.parts.iter().map(empty).collect();
+        for send in &self.sends {
+            let part = &self.parts[send.partition as usize];
+            let Some(slot) = part.slots.get(send.acked).filter(|_| stays(send, part)) else {
+                continue;
+            };
+            if let Some(stamp) = self.visible_since(send) {
+                let known = &mut visible[send.partition as usize][slot];
+                *known = Some(known.map_or(stamp, |known| earlier(known, stamp)));
+            }
+        }
+        for slots in &mut visible {
+            let mut next = None;
+            for slot in slots.iter_mut().rev() {
+                *slot = match (*slot, next) {
+                    (Some(here), Some(beyond)) => Some(earlier(here, beyond)),
+                    (here, beyond) => here.or(beyond),
+                };
+                next = *slot;
+            }
+        }
+        visible
+    }
+
+    /// When it was known to be there for readers: with its acknowledgement, or its transaction's.
+    fn visible_since(&self, send: &Send) -> Option<Stamp> {
+        let own = self.history.operation(send.op).completed?;
+        if send.txn == NONE || self.options.read_uncommitted {
+            return Some(own);
+        }
+        let transaction = &self.txns[send.txn as usize];
+        if transaction.outcome != Outcome::Ok {
+            return None;
+        }
+        let committed = self.history.operation(transaction.op).completed?;
+        Some(if committed.seq > own.seq { committed } else { own })
+    }
+}
+
+/// Is this record promised, and not lost by what was admitted?
+fn stays(send: &Send, part: &Part) -> bool {
+    send.acked >= 0
+        && send.acks == Acks::All
+        && send.outcome == Outcome::Ok
+        && send.answered
+        && !part.lineages.lost(send.acked, send.acked_epoch)
+}
+
+fn earlier(one: Stamp, other: Stamp) -> Stamp {
+    if one.seq <= other.seq { one } else { other }
+}
