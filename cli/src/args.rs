@@ -160,6 +160,8 @@ Examples:
   wavetank model check all                 each right protocol holds, each wrong one fails
   wavetank model check isr --flaw early-isr-join
                                            a shortest way to the loss, step by step
+  wavetank model check isr --flaw early-isr-join --plan plan.json
+                                           the same as a plan, for wavetank replay plan.json
   wavetank model explore isr --flaw truncate-to-high-watermark
                                            walk there in a browser
 
@@ -191,6 +193,9 @@ pub enum ModelCommand {
         /// How far: small, full or large
         #[arg(long, value_name = "B", default_value = "full")]
         bounds: BoundsName,
+        /// With --flaw: write a plan that leads the broker, built with the flaw, to the same loss
+        #[arg(long, value_name = "FILE", requires = "flaw", conflicts_with = "json")]
+        plan: Option<PathBuf>,
         /// Print JSON and nothing else
         #[arg(long)]
         json: bool,

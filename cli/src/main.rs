@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod conform;
+mod counterexample;
 mod output;
 mod values;
 

@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use stateright::{Checker, HasDiscoveries, Model};
 
+use crate::{Happening, Happens};
+
 /// How far a model is explored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bounds {
@@ -25,6 +27,8 @@ pub enum Bounds {
 pub struct Step {
     /// What happened, in the protocol's words.
     pub action: String,
+    /// The same, for whoever wants to make it happen elsewhere.
+    pub happening: Happening,
     /// The state after it, for reading.
     pub state: String,
 }
@@ -55,7 +59,7 @@ pub fn run<M>(model: M) -> Report
 where
     M: Model + Clone + Send + Sync + 'static,
     M::State: Display + Hash + Send + Sync + Clone + PartialEq + std::fmt::Debug + 'static,
-    M::Action: Display + Send + Sync + Clone + PartialEq + std::fmt::Debug + 'static,
+    M::Action: Display + Happens + Send + Sync + Clone + PartialEq + std::fmt::Debug + 'static,
 {
     let start = Instant::now();
     let checker = model.clone().checker().finish_when(HasDiscoveries::Any).spawn_bfs().join();
@@ -83,12 +87,16 @@ where
 }
 
 /// A path is states, each with the action that leaves it.
-fn steps<S: Display, A: Display>(path: Vec<(S, Option<A>)>) -> Vec<Step> {
+fn steps<S: Display, A: Display + Happens>(path: Vec<(S, Option<A>)>) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut before: Option<A> = None;
     for (state, action) in path {
         if let Some(action) = before {
-            steps.push(Step { action: action.to_string(), state: state.to_string() });
+            steps.push(Step {
+                action: action.to_string(),
+                happening: action.happening(),
+                state: state.to_string(),
+            });
         }
         before = action;
     }

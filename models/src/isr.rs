@@ -63,7 +63,7 @@ const VARIANTS: [&str; 8] = [
 ];
 
 /// Replicas; all are in the ISR at first.
-const REPLICAS: usize = 3;
+pub(crate) const REPLICAS: usize = 3;
 /// Longest log.
 const LOG: usize = 3;
 /// Most leader epochs.

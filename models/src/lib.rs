@@ -18,6 +18,7 @@
 
 mod check;
 pub mod conform;
+mod happening;
 pub mod isr;
 pub mod real;
 pub mod recovery;
@@ -25,6 +26,7 @@ pub mod rules;
 pub mod votes;
 
 pub use check::{Bounds, Report, Step, explore, run};
+pub use happening::{Happening, Happens};
 
 use std::net::SocketAddr;
 

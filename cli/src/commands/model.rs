@@ -1,18 +1,23 @@
 //! `wavetank model`: the protocols as small models, the right ones and the wrong ones.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 
 use serde::Serialize;
 use wavetank_models::{ALL, Bounds, Entry, Report, Step, find};
 
 use crate::args::{ModelArgs, ModelCommand};
+use crate::counterexample::{self, NoPlan};
 use crate::output::{Failure, Out, Style, Verdict, grouped, measured};
 
 /// Lists, checks, or opens the explorer.
 pub fn run(args: ModelArgs, out: &mut Out) -> Result<Verdict, Failure> {
     match args.command.unwrap_or(ModelCommand::List { json: false }) {
         ModelCommand::List { json } => list(json, out),
-        ModelCommand::Check { model, flaw, bounds, json } => {
+        ModelCommand::Check { model, flaw: Some(flaw), bounds, plan: Some(path), json: _ } => {
+            save_plan(known(&model)?, &flaw, bounds.0, &path, out)
+        }
+        ModelCommand::Check { model, flaw, bounds, plan: _, json } => {
             let entries: Vec<&Entry> = match model.as_str() {
                 "all" => ALL.iter().collect(),
                 name => vec![known(name)?],
@@ -161,6 +166,53 @@ fn check(
     // One flaw alone is asked for to see it: that it breaks a promise is a violation found.
     let broken = flaw.is_some() && rows.iter().any(|row| row.broken.is_some());
     Ok(if as_expected && !broken { Verdict::Held } else { Verdict::Violated })
+}
+
+/// The counterexample, and the plan that it becomes.
+fn save_plan(
+    entry: &Entry,
+    flaw: &str,
+    bounds: Bounds,
+    path: &Path,
+    out: &mut Out,
+) -> Result<Verdict, Failure> {
+    let variant = variant(entry, flaw)?;
+    let report = (entry.check)(Some(variant), bounds);
+    let row = Row::new(entry, Some(variant), bounds, &report);
+    let Some((property, steps)) = &report.counterexample else {
+        line(&row, out)?;
+        let attempted = format!("write a plan of {} without {flaw}", entry.name);
+        let remedy = "Look further with --bounds large.";
+        return Err(Failure::new(attempted, "it holds within these bounds", remedy));
+    };
+    tell(&row, property, steps, out)?;
+    out.flush()?;
+    let found = counterexample::find(entry, variant, steps, counterexample::TRIES);
+    let found = found.map_err(|error| {
+        let attempted = format!("make a plan of {} without {flaw}", entry.name);
+        let remedy = match error {
+            NoPlan::NotInTheBroker => {
+                "wavetank zoo list names the rules that it can leave out.".into()
+            }
+            NoPlan::Step(..) | NoPlan::NotFound(_) => {
+                format!("The tank's storms may find it: wavetank hunt --flaw {flaw}")
+            }
+        };
+        Failure::new(attempted, error, remedy)
+    })?;
+    std::fs::write(path, found.plan.to_json()).map_err(|error| {
+        let attempted = format!("write {}", path.display());
+        Failure::new(attempted, error, "Name another file with --plan.")
+    })?;
+    out.line(format_args!(
+        "\nwrote {path} (try {tries}): the broker breaks {broken} with the flaw, and holds without\n  \
+         {message}\nRun it with: wavetank replay {path}",
+        path = path.display(),
+        tries = found.tries,
+        broken = out.paint(Style::Bad, &found.violation.invariant),
+        message = found.violation.message,
+    ))?;
+    Ok(Verdict::Violated)
 }
 
 fn line(row: &Row, out: &mut Out) -> Result<(), Failure> {

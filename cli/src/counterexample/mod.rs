@@ -1,0 +1,206 @@
+//! From a model's counterexample to a plan that breaks the same kind of promise in the tank.
+//!
+//! A model orders steps as it likes; in a cluster they come about by themselves, in an order that
+//! faults can only steer. So a plan is built from the steps (`replication`, `quorum`, `disk`: who is
+//! cut off, crashed or without power, after which note of the broker), and then tried: with the flaw it
+//! must break a promise, without it must hold. What the steps leave open (on which of several notes,
+//! the how-manieth, for how long, the tank's seed) is varied from try to try, in a fixed order: the
+//! same counterexample gives the same plan.
+//!
+//! What does not live here: models, and the carrying out of faults.
+
+mod disk;
+mod environment;
+mod quorum;
+mod replication;
+#[cfg(test)]
+mod tests;
+
+use wavetank_core::flaw::Flaw;
+use wavetank_core::types::TopicPartition;
+use wavetank_models::{Entry, Happening, Step};
+use wavetank_sim::hunt::run_caught;
+use wavetank_sim::invariants::{Invariant, Kind, Seen, View, Violation};
+use wavetank_sim::plan::{AfterNote, Fault, FaultKind, PartitionRef, Plan, Target, When};
+use wavetank_sim::run::Options;
+use wavetank_sim::zoo::counts;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How many plans are tried for a counterexample.
+pub const TRIES: u64 = 2_000;
+
+/// A plan that does what the counterexample does.
+#[derive(Debug)]
+pub struct Found {
+    /// With the flaw in it.
+    pub plan: Plan,
+    /// Which try it was, from 1.
+    pub tries: u64,
+    /// What it breaks.
+    pub violation: Violation,
+}
+
+/// Why there is no plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoPlan {
+    /// The rule is one of the model alone: the broker cannot be built without it.
+    NotInTheBroker,
+    /// No fault leads to this step, counted from 1, for this reason.
+    Step(usize, &'static str),
+    /// None of so many plans broke a promise with the flaw and held without it.
+    NotFound(u64),
+}
+
+impl std::fmt::Display for NoPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            NoPlan::NotInTheBroker => f.write_str(
+                "that rule is left out in the model alone; the broker cannot be built without it",
+            ),
+            NoPlan::Step(step, why) => write!(f, "no fault leads to step {step}: {why}"),
+            NoPlan::NotFound(tries) => write!(
+                f,
+                "none of {tries} plans of these steps broke a promise in the tank with the flaw and \
+                 held without it"
+            ),
+        }
+    }
+}
+
+/// Searches for a plan.
+///
+/// # Errors
+/// If there is none, says why.
+pub fn find(entry: &Entry, flaw: &str, steps: &[Step], tries: u64) -> Result<Found, NoPlan> {
+    let flaw = Flaw::from_name(flaw).ok_or(NoPlan::NotInTheBroker)?;
+    let happenings: Vec<Happening> = steps.iter().map(|step| step.happening).collect();
+    for number in 1..=tries {
+        let mut vary = Vary::new(number);
+        let mut plan = match entry.id {
+            "M1" | "R1" => replication::plan(&happenings, &mut vary),
+            "M3" | "R3" => quorum::plan(&happenings, &mut vary)?,
+            "M7" => disk::plan(&happenings, &mut vary)?,
+            other => panic!("the steps of {other} are known to no translation"),
+        };
+        assert_eq!(plan.seed, number, "what a plan knows of its cluster goes with its seed");
+        plan.flaws = vec![flaw.story().name.to_owned()];
+        if let Err(error) = plan.validate() {
+            panic!("a plan of {} without {flaw} is not valid: {error}", entry.id);
+        }
+        let with = run_caught(&plan, Options::default());
+        let Some(violation) = counts(flaw, &with).cloned() else { continue };
+        let sound = Plan { flaws: Vec::new(), ..plan.clone() };
+        if run_caught(&sound, Options::default()).violations.is_empty() {
+            return Ok(Found { plan, tries: number, violation });
+        }
+    }
+    Err(NoPlan::NotFound(tries))
+}
+
+/// What one try chooses: numbers that follow from the try's.
+#[derive(Clone, Debug)]
+struct Vary {
+    /// The try's number, and its plan's seed.
+    number: u64,
+    state: u64,
+}
+
+impl Vary {
+    fn new(number: u64) -> Vary {
+        Vary { number, state: number }
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014).
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// From `low` to `high`, both included.
+    fn range(&mut self, low: u64, high: u64) -> u64 {
+        low + self.next() % (high - low + 1)
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.range(0, from.len() as u64 - 1) as usize].clone()
+    }
+}
+
+/// The one partition of these plans.
+const PARTITION: PartitionRef = PartitionRef { topic: 0, partition: 0 };
+
+/// Faults that strike together.
+#[derive(Clone, Debug)]
+struct Moment {
+    when: When,
+    faults: Vec<FaultKind>,
+}
+
+impl Moment {
+    fn at(us: u64, faults: Vec<FaultKind>) -> Moment {
+        Moment { when: When::AtUs(us), faults }
+    }
+
+    fn after(name: &str, count: u64, delay_us: u64, faults: Vec<FaultKind>) -> Moment {
+        let (name, count) = (name.to_owned(), count as u32);
+        Moment { when: When::AfterNote(AfterNote { name, from_us: 0, count, delay_us }), faults }
+    }
+}
+
+/// One moment after the other: each is armed when the one before has struck.
+fn chain(moments: Vec<Moment>) -> Vec<Fault> {
+    let mut rest: Vec<Fault> = Vec::new();
+    for Moment { when, mut faults } in moments.into_iter().rev() {
+        // What cannot fail to strike carries what follows.
+        faults.sort_by_key(|fault| !matches!(fault, FaultKind::Partition { .. }));
+        let mut now: Vec<Fault> =
+            faults.into_iter().map(|what| Fault::new(when.clone(), what)).collect();
+        if let Some(first) = now.first_mut() {
+            first.then = rest;
+            rest = now;
+        }
+    }
+    rest
+}
+
+fn leader() -> Target {
+    Target::LeaderOf(PARTITION)
+}
+
+/// The partition's replicas in the order in which the controller elects from them, as the tank places
+/// them for this plan.
+fn replicas(plan: &Plan) -> Vec<i32> {
+    #[derive(Debug)]
+    struct Look(Arc<Mutex<Vec<i32>>>);
+    impl Invariant for Look {
+        fn name(&self) -> &'static str {
+            "look"
+        }
+
+        fn kind(&self) -> Kind {
+            Kind::WhiteBox
+        }
+
+        /// The partition is there: remembers its replicas, and that is all there is to see.
+        fn see(&mut self, _: Seen<'_>, view: &View<'_>) -> Result<(), String> {
+            let image = view.ledger.image();
+            let Some((topic, _)) = image.topic_by_name(environment::TOPIC) else { return Ok(()) };
+            let at = TopicPartition { topic, partition: PARTITION.partition };
+            let Some(partition) = image.partition(at) else { return Ok(()) };
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+                partition.replicas.iter().map(|node| node.0).collect();
+            Ok(())
+        }
+    }
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let invariants: Vec<Box<dyn Invariant>> = vec![Box::new(Look(Arc::clone(&seen)))];
+    let only_start = Some(environment::START_NS);
+    run_caught(plan, Options { invariants, until: only_start, ..Options::default() });
+    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    assert!(!seen.is_empty(), "without faults the topic is there after some seconds");
+    seen.clone()
+}

@@ -1,0 +1,55 @@
+//! Steps of the metadata quorum (M3, R3) as faults.
+//!
+//! What a counterexample's outcome hangs on is who forgets: that voter loses power at the notes of its
+//! votes. The other two are candidates of one epoch only if they cannot hear each other, so they are
+//! cut apart, and the active controller is taken away; elections then happen by themselves.
+
+use wavetank_models::Happening;
+use wavetank_sim::plan::{FaultKind, Plan, Shape, Target};
+
+use super::environment::{self, CONTROLLERS};
+use super::{Moment, NoPlan, Vary, chain};
+
+pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Result<Plan, NoPlan> {
+    let forgets = steps.iter().find_map(|step| {
+        let Happening::VoterPowerLoss(voter) = step else { return None };
+        Some(usize::from(*voter))
+    });
+    let Some(forgets) = forgets else {
+        let why = "who fetches, votes and syncs when is all there is to this counterexample, and no \
+                   fault steers that finely";
+        return Err(NoPlan::Step(steps.len(), why));
+    };
+    let (forgetful, stood) =
+        (CONTROLLERS[forgets], steps.contains(&Happening::Stand(forgets as u8)));
+    let mut plan = environment::plan(vary.number, 3, 8_000);
+    plan.disk.sync_min_us = vary.range(2_000, 30_000);
+    let others: Vec<i32> = CONTROLLERS.into_iter().filter(|node| *node != forgetful).collect();
+    let apart = FaultKind::Partition {
+        shape: Shape::Pair(Target::Node(others[0]), Target::Node(others[1])),
+        one_way: false,
+        clients_too: false,
+        for_us: 7_000_000,
+    };
+    let timeout = plan.node.election_timeout_ms * 1000;
+    let gone = FaultKind::Crash {
+        node: Target::ActiveController,
+        down_us: vary.range(timeout / 2, timeout * 4),
+    };
+    let mut moments =
+        vec![Moment::at(100_000, vec![apart]), Moment::at(vary.range(1_000, 300_000), vec![gone])];
+    // It forgets what it answered; or its own candidacy, which it also counts on.
+    let mut notes = vec!["quorum_vote_answered", "quorum_vote_answered", "quorum_voted"];
+    if stood {
+        notes.push("quorum_candidate");
+        notes.push("quorum_leader");
+    }
+    for _ in 0..vary.range(1, 2) {
+        let node = vary.pick(&[Target::Node(forgetful), Target::Noted]);
+        let dark = FaultKind::PowerLoss { node, down_us: vary.range(500, 40_000) };
+        let (note, delay) = (vary.pick(&notes), vary.pick(&[0, 0, 200, 1_000, 3_000]));
+        moments.push(Moment::after(note, vary.range(1, 3), delay, vec![dark]));
+    }
+    plan.faults = chain(moments);
+    Ok(plan)
+}

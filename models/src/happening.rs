@@ -1,0 +1,167 @@
+//! What a model's step is, in words that a simulator of whole clusters understands too.
+//!
+//! A counterexample is told for people ([`crate::Step::action`]); to make it happen in a cluster takes
+//! its structure, whichever model it comes from. What does not live here: which faults make it happen.
+
+use crate::{isr, real, recovery, votes};
+
+/// A step that a cluster can be led to. Replicas and voters are numbered from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// It happens by itself where nobody hinders it: a sync, an answer, a pre-vote.
+    Itself,
+    /// The controller begins a leader epoch.
+    Elect {
+        /// Who leads.
+        leader: u8,
+        /// Is the leader before fenced, and dropped from the ISR?
+        fence: bool,
+    },
+    /// A follower leaves the ISR.
+    Drop(u8),
+    /// A fenced broker is back.
+    Return(u8),
+    /// A replica hears of a leader epoch.
+    Hear {
+        /// Who.
+        replica: u8,
+        /// Of which, from 1.
+        epoch: u8,
+    },
+    /// A leader appends.
+    Append(u8),
+    /// A follower fetches from its leader.
+    Fetch(u8),
+    /// A leader's proposal to let a follower into the ISR is accepted.
+    Propose {
+        /// The leader.
+        leader: u8,
+        /// Whom; `None` where it follows from who has fetched.
+        follower: Option<u8>,
+    },
+    /// A leader hears what the ISR is.
+    HearIsr(u8),
+    /// A replica loses power, and what it had not synced.
+    ReplicaPowerLoss(u8),
+    /// A voter stands for election.
+    Stand(u8),
+    /// A voter grants its vote.
+    Grant {
+        /// To whom.
+        candidate: u8,
+        /// Who.
+        voter: u8,
+    },
+    /// A voter loses power, and what it had not synced.
+    VoterPowerLoss(u8),
+    /// A batch is written to a log.
+    Write,
+    /// What a log counts as held is acknowledged.
+    Acknowledge,
+    /// A log's sync fails.
+    SyncFails,
+    /// A log is cut, because a new leader's parts from it.
+    Cut,
+    /// A log's process ends.
+    ProcessCrash,
+    /// A log's machine loses power.
+    LogPowerLoss,
+}
+
+/// Actions that say what they are.
+pub trait Happens {
+    /// What this one is.
+    fn happening(&self) -> Happening;
+}
+
+impl Happens for isr::Action {
+    fn happening(&self) -> Happening {
+        use isr::Action;
+        match *self {
+            // Only the leader before is ever dropped.
+            Action::Elect { leader, drop } => {
+                Happening::Elect { leader, fence: usize::from(drop) < isr::REPLICAS }
+            }
+            Action::Drop(follower) => Happening::Drop(follower),
+            Action::Hear { replica, epoch } => Happening::Hear { replica, epoch },
+            Action::Append(leader) => Happening::Append(leader),
+            Action::Ask(_) => Happening::Itself,
+            Action::Fetch(follower) => Happening::Fetch(follower),
+            Action::Expand { leader, follower } => {
+                Happening::Propose { leader, follower: Some(follower) }
+            }
+            Action::HearIsr(leader) => Happening::HearIsr(leader),
+            Action::PowerLoss { replica, end: _ } => Happening::ReplicaPowerLoss(replica),
+        }
+    }
+}
+
+impl Happens for votes::Action {
+    fn happening(&self) -> Happening {
+        use votes::Action;
+        match *self {
+            Action::Stand { voter, epoch: _ } => Happening::Stand(voter),
+            Action::Vote { candidate, voter, epoch: _ } => Happening::Grant { candidate, voter },
+            Action::Crash { voter, end: _ } | Action::VoteUnread { candidate: _, voter } => {
+                Happening::VoterPowerLoss(voter)
+            }
+            Action::PreVote { .. }
+            | Action::SyncVote(_)
+            | Action::Win { .. }
+            | Action::Announce { .. }
+            | Action::Hear { .. }
+            | Action::Append(_)
+            | Action::SyncLog(_)
+            | Action::Fetch { .. }
+            | Action::Resign(_) => Happening::Itself,
+        }
+    }
+}
+
+impl Happens for recovery::Action {
+    fn happening(&self) -> Happening {
+        use recovery::Action;
+        match *self {
+            Action::Append => Happening::Write,
+            Action::SyncFails => Happening::SyncFails,
+            Action::Acknowledge => Happening::Acknowledge,
+            Action::Cut(_) => Happening::Cut,
+            Action::ProcessCrash => Happening::ProcessCrash,
+            Action::PowerLoss { .. } => Happening::LogPowerLoss,
+            Action::Sync | Action::HearSync | Action::Checkpoint(_) | Action::Recover => {
+                Happening::Itself
+            }
+        }
+    }
+}
+
+impl Happens for real::quorum::Action {
+    fn happening(&self) -> Happening {
+        use real::quorum::Action;
+        match *self {
+            Action::Stand(voter) => Happening::Stand(voter),
+            Action::PowerLoss(voter) => Happening::VoterPowerLoss(voter),
+            Action::Deliver(..) | Action::Durable(_) | Action::Retry(..) | Action::Append(_) => {
+                Happening::Itself
+            }
+        }
+    }
+}
+
+impl Happens for real::replica::Action {
+    fn happening(&self) -> Happening {
+        use real::replica::Action;
+        match *self {
+            Action::Elect { leader, fence } => Happening::Elect { leader, fence },
+            Action::Drop(follower) => Happening::Drop(follower),
+            Action::Return(replica) => Happening::Return(replica),
+            Action::Hear(replica, epoch) => Happening::Hear { replica, epoch },
+            Action::Append(leader) => Happening::Append(leader),
+            Action::Fetch(follower) => Happening::Fetch(follower),
+            Action::Propose(leader) => Happening::Propose { leader, follower: None },
+            Action::Answered(leader) => Happening::HearIsr(leader),
+            Action::Durable(_) => Happening::Itself,
+            Action::PowerLoss(replica) => Happening::ReplicaPowerLoss(replica),
+        }
+    }
+}
