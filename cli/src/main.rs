@@ -9,6 +9,7 @@ mod conform;
 mod counterexample;
 mod output;
 mod values;
+mod ways;
 
 use std::process::ExitCode;
 

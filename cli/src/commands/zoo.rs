@@ -10,6 +10,7 @@ use wavetank_sim::zoo::{ZooEntry, hunt};
 
 use crate::args::{ZooArgs, ZooCommand};
 use crate::output::{Failure, Out, Style, Verdict, grouped, measured};
+use crate::ways::{self, Way, Ways};
 
 /// Lists, or hunts.
 pub fn run(args: ZooArgs, out: &mut Out) -> Result<Verdict, Failure> {
@@ -34,21 +35,40 @@ struct Listed {
     flaw: &'static str,
     source: &'static str,
     story: &'static str,
+    caught: Ways,
 }
 
 fn list(json: bool, out: &mut Out) -> Result<Verdict, Failure> {
-    let stories = Flaw::ALL.map(Flaw::story);
+    let ways = Flaw::ALL.map(|flaw| (flaw.story(), ways::of(flaw)));
     if json {
-        let listed = stories.map(|s| Listed { flaw: s.name, source: s.source, story: s.story });
+        let listed = ways.map(|(story, caught)| Listed {
+            flaw: story.name,
+            source: story.source,
+            story: story.story,
+            caught,
+        });
         out.json(&listed.as_slice())?;
         return Ok(Verdict::Held);
     }
-    for story in stories {
+    for (story, ways) in ways {
         let name = out.paint(Style::Heading, story.name);
         out.line(format_args!("{name} ({})", story.source))?;
-        out.line(format_args!("  {}\n", story.story))?;
+        out.line(format_args!("  {}", story.story))?;
+        for (way, found) in ways.each() {
+            match found {
+                Way::Caught(by) => out.line(format_args!("  {way:<13} {by}"))?,
+                Way::Not(why) => out.line(format_args!("  {way:<13} - {why}"))?,
+            }
+        }
+        out.line("")?;
     }
-    out.line("Hunt one with: wavetank zoo hunt NAME")?;
+    out.line("Each is caught four ways, or the line says why not:")?;
+    out.line("  model         wavetank model check MODEL --flaw NAME (steps of a shortest way)")?;
+    out.line("  conformance   wavetank hunt --conform MODEL --flaw NAME")?;
+    out.line(
+        "  storm         wavetank zoo hunt NAME (seeds, median; the promise and who states it)",
+    )?;
+    out.line("  history       what the clients' own history shows when the run goes on")?;
     Ok(Verdict::Held)
 }
 

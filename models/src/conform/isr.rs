@@ -36,8 +36,9 @@
 //!   replica takes no step before it has heard of it: who lost a tail must not lead an epoch that was
 //!   registered before, nor a later one before the ISR has gone on without it, unless nobody else is
 //!   left (where M1 promises nothing).
-//! - *A high watermark's checkpoint may outlive records that it spoke of*: if the ISR's last member has
-//!   lost them, which M1 leaves out, a later start may take records in their place for promised.
+//! - *A high watermark's checkpoint may outlive a cut below it*, which takes that the ISR's last member
+//!   has lost its tail, a step that M1 leaves out: a replica that starts before the next checkpoint may
+//!   take as much for promised as it said. (What recovery cuts it may not: that it writes down first.)
 //! - *A cut that a crash undoes* never happened (M7 has such disks): a log may come back as it was
 //!   before one.
 //!
@@ -83,8 +84,6 @@ struct Replica {
     role: Role,
     /// A high watermark that a checkpoint may still name, of records that are gone.
     outlived: i64,
-    /// Was the last member of the ISR since.
-    alone: bool,
     /// Has started, and not told its high watermark since.
     restarted: bool,
     /// The newest registered leader epoch when it started.
@@ -146,6 +145,17 @@ impl Partition {
         logs.filter(|log| parts(log, &leadership.log).is_none()).map(EpochLog::end).max()
     }
 
+    /// The same for who may join the ISR. Once a follower is back in the epoch after a restart, it
+    /// counts as it is: the controller takes no proposal that is from before (KIP-903).
+    fn joins_with(&self, epoch: i32, follower: NodeId) -> Option<i64> {
+        let replica = self.replicas.get(&follower)?;
+        if (replica.epoch, replica.role) != (Some(epoch), Role::Follows) {
+            return self.known_end(epoch, follower);
+        }
+        let leadership = self.leaderships.get(&epoch)?;
+        parts(&replica.log, &leadership.log).is_none().then(|| replica.log.end())
+    }
+
     /// A replica leaves its epoch: what it has had in it may be or become known to its leader.
     fn leave(&mut self, node: NodeId) {
         let Some(replica) = self.replicas.get(&node) else { return };
@@ -182,10 +192,6 @@ impl Partition {
             replica.lost_unheard = unheard;
             replica.lost_in = replica.started_in;
         }
-        if log.end() < replica.high_watermark {
-            replica.outlived = replica.outlived.max(replica.high_watermark);
-            replica.alone |= !unheard;
-        }
         replica.high_watermark = replica.high_watermark.min(log.end());
         replica.log = log;
         Ok(())
@@ -202,7 +208,6 @@ impl Partition {
         }
         for (node, replica) in &mut self.replicas {
             replica.lost_unheard &= to.isr.contains(node) && to.isr.len() > 1;
-            replica.alone |= replica.outlived > 0 && to.isr == [*node];
         }
         self.registrations.insert(partition_epoch, to.clone());
         Ok(())
@@ -222,7 +227,7 @@ impl Partition {
                     format!("its leader knows registration {known}, and the newest is {base}"),
                 );
             }
-            let end = self.known_end(epoch, *follower);
+            let end = self.joins_with(epoch, *follower);
             let (high_watermark, start) = (leadership.high_watermark, leadership.start);
             if !rules::may_join(end, high_watermark, start) {
                 let end = end.map_or("is unknown".to_owned(), |end| format!("ends at {end}"));
@@ -419,7 +424,6 @@ impl Partition {
         if to < replica.high_watermark {
             // Somebody has led without what was promised: nobody had kept it.
             replica.outlived = replica.outlived.max(replica.high_watermark);
-            replica.alone = true;
         }
         replica.high_watermark = replica.high_watermark.min(to);
         Ok(())
@@ -606,7 +610,7 @@ impl Replica {
 
     /// Its log and high watermark as it tells them. A restart may bring an older high watermark.
     fn is_at(&mut self, end: Offset, high_watermark: Offset, action: &str) -> Taken {
-        let checkpointed = if self.alone { self.outlived.min(end.0) } else { 0 };
+        let checkpointed = self.outlived.min(end.0);
         let may_be = match self.restarted {
             true => high_watermark.0 <= self.high_watermark.max(checkpointed),
             false => high_watermark.0 == self.high_watermark,
@@ -903,6 +907,33 @@ mod tests {
             bench.leads(2, 1, 5, 2, &[2]).unwrap();
             bench.follows(3, 1, 2, has, 0).unwrap();
             let joined = bench.register(3, 2, 1, &[2, 3]);
+            assert_eq!(joined.is_ok(), joins, "{joined:?}");
+        }
+    }
+
+    #[test]
+    fn a_follower_that_is_back_joins_with_what_it_has_now() {
+        for (end, joins) in [(5, true), (2, false)] {
+            let mut bench = Bench::new();
+            bench.appends(1, 0, 0, 5);
+            bench.register(1, 1, 0, &[1, 2]).unwrap();
+            let known = PartitionEpoch(1);
+            bench
+                .note(
+                    1,
+                    Note::IsrCommitted {
+                        partition: P,
+                        isr: nodes(&[1, 2]),
+                        partition_epoch: known,
+                    },
+                )
+                .unwrap();
+            bench.fetches(2, 0, 0, 5).unwrap();
+            bench.fetches(3, 0, 0, 5).unwrap();
+            bench.moves(1, true, 0, 5).unwrap();
+            bench.restarts(3, end);
+            bench.follows(3, 0, 1, end, 0).unwrap();
+            let joined = bench.register(2, 1, 0, &[1, 2, 3]);
             assert_eq!(joined.is_ok(), joins, "{joined:?}");
         }
     }

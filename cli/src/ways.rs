@@ -1,0 +1,251 @@
+//! The four ways in which a flaw of the zoo is caught, for `wavetank zoo list`.
+//!
+//! What a model or a storm finds is looked up where it is known (the models' variants, the saved
+//! results of `zoo hunt`); what runs held against the models and histories find stands here, with a
+//! reason where a way cannot apply. The tests check each claim that can be checked in seconds.
+
+use serde::{Deserialize, Serialize};
+use wavetank_core::flaw::Flaw;
+
+/// The saved result of `zoo hunt`, as the report shows it.
+const HUNTED: &str = include_str!("../../ci/results/zoo.json");
+
+/// Caught, or why not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// By what.
+    Caught(String),
+    /// Why it cannot be, this way.
+    Not(&'static str),
+}
+
+/// All four.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ways {
+    /// The models that fail without the rule, with the length of a shortest counterexample.
+    pub model: Way,
+    /// The models that a run without the rule parts from (`hunt --conform`).
+    pub conformance: Way,
+    /// The promise that breaks in a storm, and after how many seeds (median).
+    pub storm: Way,
+    /// What the clients' history alone shows.
+    pub history: Way,
+}
+
+impl Ways {
+    /// Their names and what they come to, in order.
+    pub fn each(&self) -> [(&'static str, &Way); 4] {
+        [
+            ("model", &self.model),
+            ("conformance", &self.conformance),
+            ("storm", &self.storm),
+            ("history", &self.history),
+        ]
+    }
+}
+
+/// Model, flaw, and how many steps a shortest way to the broken promise has.
+const COUNTEREXAMPLES: [(&str, Flaw, usize); 14] = [
+    ("M1", Flaw::TruncateToHighWatermark, 8),
+    ("M1", Flaw::UnknownEpochAnsweredWithNext, 10),
+    ("M1", Flaw::AckAtLeaderAppend, 2),
+    ("M1", Flaw::EarlyIsrJoin, 12),
+    ("M1", Flaw::LeaderResumesEpoch, 6),
+    ("M1", Flaw::HighWatermarkByCommittedIsr, 7),
+    ("M3", Flaw::VoteBeforeDurable, 5),
+    ("M3", Flaw::LeaderResumesEpoch, 8),
+    ("M3", Flaw::RequestBeforeRecovery, 6),
+    ("M7", Flaw::TornTailAccepted, 3),
+    ("M7", Flaw::FailedSyncRetried, 7),
+    ("M7", Flaw::AckBeforeFlush, 4),
+    ("M7", Flaw::CutBelowRecoveryPoint, 8),
+    ("R3", Flaw::VoteBeforeDurable, 11),
+];
+
+/// The models that runs with the flaw part from, as `crate::conform`'s tests find.
+pub const PARTS: [(&str, Flaw); 9] = [
+    ("M1", Flaw::TruncateToHighWatermark),
+    ("M1", Flaw::UnknownEpochAnsweredWithNext),
+    ("M1", Flaw::AckAtLeaderAppend),
+    ("M1", Flaw::EarlyIsrJoin),
+    ("M1", Flaw::LeaderResumesEpoch),
+    ("M1", Flaw::HighWatermarkByCommittedIsr),
+    ("M3", Flaw::VoteBeforeDurable),
+    ("M3", Flaw::LeaderResumesEpoch),
+    ("M3", Flaw::RequestBeforeRecovery),
+];
+
+/// One entry of the saved result; the rest of it is for the report.
+#[derive(Deserialize)]
+struct Hunted {
+    flaw: String,
+    seeds: u64,
+    found: bool,
+    invariant: Option<String>,
+    kind: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Saved {
+    result: Vec<Hunted>,
+}
+
+/// How this flaw is caught.
+pub fn of(flaw: Flaw) -> Ways {
+    Ways {
+        model: model(flaw),
+        conformance: conformance(flaw),
+        storm: storm(flaw),
+        history: history(flaw),
+    }
+}
+
+fn caught(by: Vec<String>, otherwise: &'static str) -> Way {
+    if by.is_empty() { Way::Not(otherwise) } else { Way::Caught(by.join(", ")) }
+}
+
+fn model(flaw: Flaw) -> Way {
+    let of = COUNTEREXAMPLES.iter().filter(|(_, known, _)| *known == flaw);
+    let by = of.map(|(model, _, steps)| format!("{model} in {steps} steps")).collect();
+    caught(by, why_no_model(flaw))
+}
+
+fn why_no_model(flaw: Flaw) -> &'static str {
+    match flaw {
+        Flaw::LostLeaderIsNews => {
+            "nothing wrong ever happens, only nothing any more; the models check what must never \
+             happen"
+        }
+        Flaw::AppendWhileClosing => "no model has graceful stops yet",
+        Flaw::TruncateToHighWatermark
+        | Flaw::UnknownEpochAnsweredWithNext
+        | Flaw::AckAtLeaderAppend
+        | Flaw::AckBeforeFlush
+        | Flaw::VoteBeforeDurable
+        | Flaw::EarlyIsrJoin
+        | Flaw::LeaderResumesEpoch
+        | Flaw::HighWatermarkByCommittedIsr
+        | Flaw::TornTailAccepted
+        | Flaw::FailedSyncRetried
+        | Flaw::CutBelowRecoveryPoint
+        | Flaw::RequestBeforeRecovery => "no model has this rule yet",
+    }
+}
+
+fn conformance(flaw: Flaw) -> Way {
+    let by = PARTS.iter().filter(|(_, known)| *known == flaw);
+    let by = by.map(|(model, _)| (*model).to_owned()).collect();
+    caught(by, why_conforms(flaw))
+}
+
+fn why_conforms(flaw: Flaw) -> &'static str {
+    match flaw {
+        Flaw::AckBeforeFlush
+        | Flaw::TornTailAccepted
+        | Flaw::FailedSyncRetried
+        | Flaw::CutBelowRecoveryPoint
+        | Flaw::AppendWhileClosing => {
+            "each step is one that M1 and M3 allow: which tail a disk keeps is M7's, whose steps are \
+             single disk operations, and no note tells those"
+        }
+        Flaw::LostLeaderIsNews => "each step is allowed; what is missing is a step",
+        Flaw::TruncateToHighWatermark
+        | Flaw::UnknownEpochAnsweredWithNext
+        | Flaw::AckAtLeaderAppend
+        | Flaw::VoteBeforeDurable
+        | Flaw::EarlyIsrJoin
+        | Flaw::LeaderResumesEpoch
+        | Flaw::HighWatermarkByCommittedIsr
+        | Flaw::RequestBeforeRecovery => "M1 and M3 do not have this rule",
+    }
+}
+
+fn storm(flaw: Flaw) -> Way {
+    let saved: Saved = serde_json::from_str(HUNTED).expect("a test reads the saved result");
+    let name = flaw.story().name;
+    let hunted = saved.result.into_iter().find(|hunted| hunted.flaw == name && hunted.found);
+    let Some(Hunted { seeds, invariant: Some(invariant), kind: Some(kind), .. }) = hunted else {
+        return Way::Not("not in the saved results; hunt it with: wavetank zoo hunt");
+    };
+    Way::Caught(format!("{seeds} seeds: {invariant} ({kind})"))
+}
+
+/// What clients saw of runs that went on after the ledger had complained (400 seeds).
+fn history(flaw: Flaw) -> Way {
+    let caught = |by: &str| Way::Caught(by.to_owned());
+    match flaw {
+        Flaw::TruncateToHighWatermark => caught("lost-write, inconsistent-offsets"),
+        Flaw::UnknownEpochAnsweredWithNext => caught("inconsistent-offsets"),
+        Flaw::AckAtLeaderAppend => caught("unseen, lost-write, inconsistent-offsets"),
+        Flaw::LeaderResumesEpoch => caught("lost-write, inconsistent-offsets"),
+        Flaw::HighWatermarkByCommittedIsr => caught("inconsistent-offsets, nonmonotonic-poll"),
+        Flaw::VoteBeforeDurable => Way::Not(
+            "clients see no vote; two leaders of the metadata seldom come to contradict each other",
+        ),
+        Flaw::AckBeforeFlush => Way::Not(
+            "all copies lose power: clients do not know what was on which disk, and cannot tell a \
+             loss that is excused from one that is not; the ledger does",
+        ),
+        Flaw::EarlyIsrJoin | Flaw::TornTailAccepted | Flaw::FailedSyncRetried => {
+            Way::Not("so rare that no client in 400 storms has come to see it; the ledger does")
+        }
+        Flaw::LostLeaderIsNews => caught("progress"),
+        Flaw::CutBelowRecoveryPoint | Flaw::RequestBeforeRecovery => {
+            Way::Not("a process ends without cause, and a replicated broker's clients go on")
+        }
+        Flaw::AppendWhileClosing => Way::Not(
+            "what a mark on a disk vouches for is nothing that clients see; the ledger states it",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wavetank_models::Bounds;
+
+    #[test]
+    fn each_counterexample_is_as_long_as_listed() {
+        for (id, flaw, steps) in COUNTEREXAMPLES {
+            let name = flaw.story().name;
+            let model = wavetank_models::find(id).expect(id);
+            assert!(model.variants.contains(&name), "{id} has no variant {name}");
+            if id == "R3" {
+                continue; // It takes long; its own tests count.
+            }
+            let report = (model.check)(Some(name), Bounds::Small);
+            let found = report.counterexample.map(|(_, path)| path.len());
+            assert_eq!(found, Some(steps), "{id} without {name}");
+        }
+    }
+
+    #[test]
+    fn each_flaw_that_is_a_models_variant_is_listed() {
+        for model in wavetank_models::ALL {
+            for flaw in model.variants.iter().filter_map(|name| Flaw::from_name(name)) {
+                // The core's own components come to have more variants than the table names.
+                let listed =
+                    |(id, known, _): &(&str, Flaw, usize)| (*id, *known) == (model.id, flaw);
+                let real = model.id.starts_with('R');
+                assert!(real || COUNTEREXAMPLES.iter().any(listed), "{} {flaw}", model.id);
+            }
+        }
+    }
+
+    #[test]
+    fn each_of_the_first_ten_is_caught_or_says_why_not() {
+        for flaw in Flaw::ALL.into_iter().take(10) {
+            let ways = of(flaw);
+            assert!(matches!(ways.model, Way::Caught(_)), "{flaw}: {ways:?}");
+            assert!(matches!(ways.storm, Way::Caught(_)), "{flaw}: {ways:?}");
+            for (name, way) in ways.each() {
+                if let Way::Not(why) = way {
+                    assert!(why.len() > 20, "{flaw} {name}");
+                }
+            }
+        }
+        assert_eq!(of(Flaw::EarlyIsrJoin).conformance, Way::Caught("M1".to_owned()));
+        assert!(matches!(of(Flaw::TornTailAccepted).conformance, Way::Not(_)));
+    }
+}
