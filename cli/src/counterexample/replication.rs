@@ -384,9 +384,9 @@ impl Cast {
                         model.retain(|actor| *actor != follower);
                         cluster.retain(|actor| *actor != follower);
                     }
-                    Happening::Propose { leader, follower } => {
+                    Happening::Propose { leader: _, follower } => {
                         let fetched =
-                            |actor: &u8| *actor != leader && self.terms[at].fetches(*actor);
+                            |actor: &u8| !cluster.contains(actor) && self.terms[at].fetches(*actor);
                         let joins = follower.or_else(|| self.actors().find(fetched));
                         model.extend(joins);
                         cluster.extend(joins);

@@ -23,6 +23,7 @@ fn a_plan_breaks_the_promise_with_the_flaw_and_holds_without() {
         ("M1", "early-isr-join"),
         ("M1", "leader-resumes-epoch"),
         ("M1", "high-watermark-by-committed-isr"),
+        ("R1", "high-watermark-by-committed-isr"),
         ("M3", "vote-before-durable"),
         ("M7", "torn-tail-accepted"),
         ("M7", "failed-sync-retried"),
