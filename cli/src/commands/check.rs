@@ -198,6 +198,7 @@ fn judge(args: &CheckArgs, path: &Path) -> Result<Judged, Failure> {
                 forbid_reordered_sends: args.idempotent,
                 read_uncommitted: args.read_uncommitted,
                 covered: jepsen,
+                measure_lag: true,
                 ..log::Options::default()
             };
             let verdict = log::check(&history, &options).map_err(|error| ambiguous(&error))?;

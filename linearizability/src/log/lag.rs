@@ -4,11 +4,14 @@
 //! acknowledged 2 s before the poll was asked for: its reader was at least 2 s behind.
 
 use super::{Judge, NONE, Part, Send};
-use crate::{Acks, Action, Outcome, Stamp};
+use crate::{Acks, Action, Outcome};
 
 impl Judge<'_> {
-    /// The worst lag, as `realtime-lag-us`.
+    /// The worst lag, as `realtime-lag-us`, if it was asked for.
     pub(super) fn measure_lag(&mut self) {
+        if !self.options.measure_lag {
+            return;
+        }
         let visible = self.visible_from();
         let mut worst = 0;
         // Of the poll that is looked at: partition and last offset.
@@ -28,9 +31,9 @@ impl Judge<'_> {
             for &(partition, end) in &ends {
                 let slot = self.parts[partition as usize].slots.below(end.saturating_add(1));
                 let seen_later = ends.iter().any(|other| other.0 == partition && other.1 > end);
-                let Some(Some(since)) = visible[partition as usize].get(slot) else { continue };
-                if !seen_later && since.seq < operation.invoked.seq {
-                    worst = operation.invoked.time.saturating_sub(since.time).max(worst);
+                let Some(since) = visible[partition as usize].get(slot) else { continue };
+                if !seen_later {
+                    worst = operation.invoked.time.saturating_sub(*since).max(worst);
                 }
             }
         }
@@ -39,36 +42,34 @@ impl Judge<'_> {
         }
     }
 
-    /// By partition and slot: when it was first known that there is a record there or beyond.
-    fn visible_from(&self) -> Vec<Vec<Option<Stamp>>> {
-        let empty = |part: &Part| vec![None; part.slots.len()];
-        let mut visible: Vec<Vec<Option<Stamp>>> = self.parts.iter().map(empty).collect();
+    /// By partition and slot: when (ns) it was first known that there is a record there or beyond;
+    /// [`u64::MAX`] if never.
+    fn visible_from(&self) -> Vec<Vec<u64>> {
+        let empty = |part: &Part| vec![u64::MAX; part.slots.len()];
+        let mut visible: Vec<Vec<u64>> = self.parts.iter().map(empty).collect();
         for send in &self.sends {
             let part = &self.parts[send.partition as usize];
             let Some(slot) = part.slots.get(send.acked).filter(|_| stays(send, part)) else {
                 continue;
             };
-            if let Some(stamp) = self.visible_since(send) {
+            if let Some(time) = self.visible_since(send) {
                 let known = &mut visible[send.partition as usize][slot];
-                *known = Some(known.map_or(stamp, |known| earlier(known, stamp)));
+                *known = time.min(*known);
             }
         }
         for slots in &mut visible {
-            let mut next = None;
+            let mut beyond = u64::MAX;
             for slot in slots.iter_mut().rev() {
-                *slot = match (*slot, next) {
-                    (Some(here), Some(beyond)) => Some(earlier(here, beyond)),
-                    (here, beyond) => here.or(beyond),
-                };
-                next = *slot;
+                beyond = beyond.min(*slot);
+                *slot = beyond;
             }
         }
         visible
     }
 
     /// When it was known to be there for readers: with its acknowledgement, or its transaction's.
-    fn visible_since(&self, send: &Send) -> Option<Stamp> {
-        let own = self.history.operation(send.op).completed?;
+    fn visible_since(&self, send: &Send) -> Option<u64> {
+        let own = self.history.operation(send.op).completed?.time;
         if send.txn == NONE || self.options.read_uncommitted {
             return Some(own);
         }
@@ -76,8 +77,7 @@ impl Judge<'_> {
         if transaction.outcome != Outcome::Ok {
             return None;
         }
-        let committed = self.history.operation(transaction.op).completed?;
-        Some(if committed.seq > own.seq { committed } else { own })
+        Some(self.history.operation(transaction.op).completed?.time.max(own))
     }
 }
 
@@ -88,8 +88,4 @@ fn stays(send: &Send, part: &Part) -> bool {
         && send.outcome == Outcome::Ok
         && send.answered
         && !part.lineages.lost(send.acked, send.acked_epoch)
-}
-
-fn earlier(one: Stamp, other: Stamp) -> Stamp {
-    if one.seq <= other.seq { one } else { other }
 }

@@ -448,7 +448,8 @@ fn verdicts_as_json() {
 #[test]
 fn how_far_a_reader_lags_is_measured_and_no_anomaly() {
     let lag = |events: Vec<Event>| {
-        let verdict = log::check(&build(&events), &Options::default()).unwrap();
+        let options = Options { measure_lag: true, ..Options::default() };
+        let verdict = log::check(&build(&events), &options).unwrap();
         assert!(verdict.is_valid(), "{verdict}");
         verdict.count("realtime-lag-us")
     };

@@ -32,13 +32,14 @@ fn rules() -> impl Strategy<Value = Rules> {
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    (any::<[bool; 6]>(), 0..3usize).prop_map(|([a, b, c, d, e, f], witnesses)| Options {
+    (any::<[bool; 7]>(), 0..3usize).prop_map(|([a, b, c, d, e, f, g], witnesses)| Options {
         complete: a,
         forbid_duplicates: b,
         forbid_reordered_sends: c,
         read_uncommitted: d,
         covered: e,
         member_epochs: f,
+        measure_lag: g,
         witnesses,
     })
 }
