@@ -4,7 +4,7 @@
 //! that the ledger admitted go with it. Which promises apply is read off the plan. What a promise is
 //! lives in `linearizability`.
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Promises};
 use crate::plan::Plan;
 use crate::run::FIRST_CLIENT;
 use crate::workload::{Record, Recorded, value_name};
@@ -23,10 +23,10 @@ pub(crate) struct Verdict {
     pub(crate) weakly_acked_lost: u64,
 }
 
-/// Judges what clients saw.
-pub(crate) fn judge(records: &[Record], plan: &Plan, ledger: &Ledger) -> Verdict {
+/// Judges what clients saw; `complete` if that ends with a reader of everything.
+pub(crate) fn judge(records: &[Record], plan: &Plan, ledger: &Ledger, complete: bool) -> Verdict {
     let history = history(records, plan, ledger, true);
-    let options = log::Options { complete: true, ..log::Options::default() };
+    let options = log::Options { complete, ..log::Options::default() };
     let mut verdict = Verdict::default();
     match log::check(&history, &options) {
         Ok(judged) => {
@@ -57,7 +57,7 @@ pub fn history(records: &[Record], plan: &Plan, ledger: &Ledger, built_in: bool)
     for (partition, promises) in ledger.partitions() {
         let Some(name) = ledger.name(partition) else { continue };
         let named = writer.history.partition(name);
-        for lineage in promises.lineages() {
+        for lineage in promises.lineages().iter().filter(|lineage| lineage.excused) {
             let (offset, epoch) = (lineage.offset.0, lineage.epoch.0);
             writer.history.admit(Loss { partition: named, offset, epoch, time: 0 });
         }
@@ -175,7 +175,7 @@ impl Writer {
 fn epoch_acked(ledger: &Ledger, partition: &NamedPartition, offset: Offset) -> Option<i32> {
     let known = ledger.partition_named(&partition.to_string())?;
     let promises = ledger.promises(known)?;
-    if promises.lineages().is_empty() {
+    if !promises.has_excused_loss() {
         return None;
     }
     promises.acked_epoch(offset).map(|epoch| epoch.0)
@@ -186,7 +186,7 @@ fn lost_some(ledger: &Ledger, partition: &NamedPartition) -> bool {
     ledger
         .partition_named(&partition.to_string())
         .and_then(|known| ledger.promises(known))
-        .is_some_and(|promises| !promises.lineages().is_empty())
+        .is_some_and(Promises::has_excused_loss)
 }
 
 /// The number in a value that [`crate::workload::unique_value`] made.

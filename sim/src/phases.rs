@@ -170,10 +170,14 @@ fn read_everything(tank: &mut Tank) {
     let deadline = tank.world.now() + tank.plan.phases.heal_all_ms * MS;
     let done = tank.run_until(deadline, |tank| behind(tank, reader).is_none());
     if done {
-        tank.judge_history();
+        tank.judge_history(true);
     } else if !tank.ended() {
         let why = behind(tank, reader).unwrap_or_default();
         no_progress(tank, "reading everything", why);
+        // Only if it goes on after that: what was read counts all the same.
+        if !tank.ended() {
+            tank.judge_history(false);
+        }
     }
 }
 

@@ -432,8 +432,8 @@ impl Tank {
         }
     }
 
-    /// Judges the whole history, once everything has been read.
-    pub(crate) fn judge_history(&mut self) {
+    /// Judges the whole history; `complete` if everything has been read.
+    pub(crate) fn judge_history(&mut self, complete: bool) {
         let view = View { plan: &self.plan, ledger: &self.ledger, world: &self.world };
         let mut wrong = Vec::new();
         for invariant in &mut self.invariants {
@@ -441,7 +441,8 @@ impl Tank {
                 wrong.push((invariant.name().to_owned(), invariant.kind(), message));
             }
         }
-        let verdict = crate::history::judge(&self.outcome.history, &self.plan, &self.ledger);
+        let verdict =
+            crate::history::judge(&self.outcome.history, &self.plan, &self.ledger, complete);
         self.outcome.duplicates = verdict.duplicates;
         self.outcome.weakly_acked_lost = verdict.weakly_acked_lost;
         for (name, message) in verdict.violations {

@@ -6,10 +6,11 @@
 //! own complaints ([`complaints`]). Each flaw is hunted from several places of the seed space, since
 //! the first seed that finds it is luck.
 
-use crate::hunt::{HuntOptions, SeedResult, hunt_seeds};
+use crate::hunt::{Additions, HuntOptions, SeedResult, hunt_seeds};
 use crate::invariants::{Kind, Violation};
-use crate::run::Outcome;
+use crate::run::{Options, Outcome};
 use serde::Serialize;
+use std::sync::Arc;
 use wavetank_core::flaw::Flaw;
 
 /// How far apart the ranges of seeds begin.
@@ -50,6 +51,37 @@ pub struct Catch {
     pub cpu_seconds: f64,
 }
 
+/// Whose complaint counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum By {
+    /// A client's, the ledger's, or the flaw's own ([`complaints`]).
+    #[default]
+    Anyone,
+    /// A client's.
+    History,
+}
+
+type Rule = fn(Flaw, &Outcome) -> Option<&Violation>;
+
+impl By {
+    fn rule(self) -> Rule {
+        match self {
+            By::Anyone => counts,
+            By::History => counts_by_history,
+        }
+    }
+
+    fn additions(self, asked: Option<Additions>) -> Option<Additions> {
+        match self {
+            By::Anyone => asked,
+            By::History => Some(Arc::new(move |plan| Options {
+                keep_going: true,
+                ..asked.as_ref().map_or_else(Options::default, |make| make(plan))
+            })),
+        }
+    }
+}
+
 /// The invariants by which a flaw counts as found, besides the promises of safety that a client or the
 /// ledger can state.
 pub fn complaints(flaw: Flaw) -> &'static [&'static str] {
@@ -80,20 +112,33 @@ pub fn counts(flaw: Flaw, outcome: &Outcome) -> Option<&Violation> {
     by_promise.or_else(|| outcome.violations.iter().find(complaint))
 }
 
+/// The violation that the clients alone could state, from what they did and saw; of progress only
+/// where that is what the flaw takes away.
+pub fn counts_by_history(flaw: Flaw, outcome: &Outcome) -> Option<&Violation> {
+    let promise = |found: &&Violation| {
+        let progress = found.invariant == "progress";
+        found.kind == Kind::Client && (!progress || complaints(flaw).contains(&"progress"))
+    };
+    outcome.violations.iter().find(promise)
+}
+
 /// Hunts one flaw in `ranges` ranges of at most `max_seeds` seeds. Everything but seeds and flaws
-/// is taken from `options`.
-pub fn hunt(flaw: Flaw, ranges: u64, max_seeds: u64, options: &HuntOptions) -> ZooEntry {
+/// is taken from `options`; where only the history counts, a run goes on to its end whatever the
+/// ledger has found.
+pub fn hunt(flaw: Flaw, by: By, ranges: u64, max_seeds: u64, options: &HuntOptions) -> ZooEntry {
     let story = flaw.story();
+    let counts = by.rule();
     let mut catches: Vec<Catch> = (0..ranges.max(1))
         .map(|range| {
             let start = options.seeds.start + range * RANGE_STRIDE;
             let options = HuntOptions {
                 seeds: start..start + max_seeds,
                 flaws: vec![story.name.to_owned()],
+                additions: by.additions(options.additions.clone()),
                 ..options.clone()
             };
             let results = hunt_seeds(&options, &|outcome| counts(flaw, outcome).is_some());
-            catch_of(flaw, &results)
+            catch_of(flaw, counts, &results)
         })
         .collect();
     let found = catches.iter().all(|catch| catch.found.is_some());
@@ -113,7 +158,7 @@ pub fn hunt(flaw: Flaw, ranges: u64, max_seeds: u64, options: &HuntOptions) -> Z
     }
 }
 
-fn catch_of(flaw: Flaw, results: &[SeedResult]) -> Catch {
+fn catch_of(flaw: Flaw, counts: Rule, results: &[SeedResult]) -> Catch {
     let found = results.iter().find_map(|result| {
         counts(flaw, &result.outcome).map(|violation| (result.seed, violation.clone()))
     });
@@ -136,6 +181,19 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_that_is_not_excused_is_in_the_history_of_those_who_lost() {
+        let options = HuntOptions::default();
+        for (flaw, broken) in [
+            (Flaw::AckBeforeFlush, "inconsistent-offsets"),
+            (Flaw::TornTailAccepted, "corrupt-read"),
+        ] {
+            let entry = hunt(flaw, By::History, 1, 20, &options);
+            assert_eq!(entry.invariant.as_deref(), Some(broken), "{entry:?}");
+            assert_eq!(entry.kind, Some(Kind::Client));
+        }
+    }
+
+    #[test]
     fn only_promises_count_and_election_safety_for_voting() {
         let assertion = outcome(&[("assertion", Kind::WhiteBox)]);
         assert_eq!(counts(Flaw::AckAtLeaderAppend, &assertion), None);
@@ -147,6 +205,13 @@ mod tests {
         assert!(counts(Flaw::LostLeaderIsNews, &stuck).is_some());
         assert!(counts(Flaw::RequestBeforeRecovery, &assertion).is_some());
         assert_eq!(counts(Flaw::RequestBeforeRecovery, &stuck), None);
+        let seen = |flaw, outcome: &Outcome| counts_by_history(flaw, outcome).is_some();
+        assert!(!seen(Flaw::VoteBeforeDurable, &two) && !seen(Flaw::AckAtLeaderAppend, &stuck));
+        assert!(seen(Flaw::LostLeaderIsNews, &stuck));
+        let both = outcome(&[("acked-stays", Kind::Ledger), ("unseen", Kind::Client)]);
+        assert_eq!(counts(Flaw::EarlyIsrJoin, &both).unwrap().invariant, "acked-stays");
+        let told = counts_by_history(Flaw::EarlyIsrJoin, &both).unwrap();
+        assert_eq!(told.invariant, "unseen");
         let lost = outcome(&[("log-matching", Kind::WhiteBox), ("lost-write", Kind::Client)]);
         let found = counts(Flaw::AckAtLeaderAppend, &lost).unwrap();
         assert_eq!(found.invariant, "lost-write");

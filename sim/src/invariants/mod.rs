@@ -7,6 +7,7 @@
 
 mod acked_stays;
 mod clean_mark;
+mod corrupt_read;
 mod election_safety;
 mod epochs_monotonic;
 mod high_watermark;
@@ -17,6 +18,7 @@ mod promise_is_replicated;
 
 pub use acked_stays::AckedStays;
 pub use clean_mark::CleanMark;
+pub use corrupt_read::CorruptRead;
 pub use election_safety::ElectionSafety;
 pub use epochs_monotonic::EpochsMonotonic;
 pub use high_watermark::HighWatermark;
@@ -148,6 +150,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<IsrByRegistration>::default(),
         Box::new(MetadataLog),
         Box::new(CleanMark),
+        Box::new(CorruptRead),
     ]
 }
 

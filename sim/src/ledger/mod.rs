@@ -610,7 +610,7 @@ impl Ledger {
             findings.push(Finding::Admitted { partition, batch: first, epoch });
         }
         let promises = self.promises.entry(partition).or_default();
-        promises.void(first.base, epoch);
+        promises.void(first.base, epoch, excused);
     }
 
     /// Does a node's log agree with what was committed, below this offset? Called where a node says

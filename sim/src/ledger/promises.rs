@@ -18,13 +18,16 @@ pub struct Registration {
     pub isr: Vec<NodeId>,
 }
 
-/// Where a loss was admitted: records of smaller epochs from this offset on are gone.
+/// Where records were lost: those of smaller epochs from this offset on are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lineage {
     /// First offset that was lost.
     pub offset: Offset,
     /// Epoch of the leader that started without it.
     pub epoch: LeaderEpoch,
+    /// Faults took it, and the ledger admits the loss; otherwise it is a violation, and the lineage
+    /// begins only so that the same loss is not told again and again.
+    pub excused: bool,
 }
 
 /// Nothing was acknowledged.
@@ -78,9 +81,14 @@ impl Promises {
         &self.registrations
     }
 
-    /// Where losses were admitted, in order.
+    /// Where losses were found, excused or not, in order.
     pub fn lineages(&self) -> &[Lineage] {
         &self.lineages
+    }
+
+    /// Was a loss admitted?
+    pub fn has_excused_loss(&self) -> bool {
+        self.lineages.iter().any(|lineage| lineage.excused)
     }
 
     /// How many records were in the losses that were admitted.
@@ -146,13 +154,15 @@ impl Promises {
         void.map_or(to.0, |void| void.min(to.0))
     }
 
-    /// A loss is admitted from this offset on.
-    pub(super) fn void(&mut self, offset: i64, epoch: LeaderEpoch) {
+    /// A loss has been found from this offset on.
+    pub(super) fn void(&mut self, offset: i64, epoch: LeaderEpoch, excused: bool) {
         let keep = self.committed.partition_point(|batch| batch.base < offset);
         let gone = self.committed.split_off(keep);
         let acked = self.acked.split_off(&offset);
         let records = |id: &BatchId| (id.end() - id.base).unsigned_abs();
-        self.admitted += gone.iter().chain(acked.values()).map(records).sum::<u64>();
-        self.lineages.push(Lineage { offset: Offset(offset), epoch });
+        if excused {
+            self.admitted += gone.iter().chain(acked.values()).map(records).sum::<u64>();
+        }
+        self.lineages.push(Lineage { offset: Offset(offset), epoch, excused });
     }
 }

@@ -156,6 +156,11 @@ fn a_loss_that_a_member_of_the_isr_could_have_prevented_is_not_excused() {
         panic!("{:?}", tub.findings)
     };
     assert_eq!((*leader, because.as_str()), (NodeId(2), "node 1 holds it"));
+    // What follows is judged anew, but nobody is told that the loss was admitted.
+    let promises = tub.ledger.promises(PARTITION).unwrap();
+    let lineage = Lineage { offset: Offset(0), epoch: LeaderEpoch(1), excused: false };
+    assert_eq!((promises.lineages(), promises.admitted_records()), (&[lineage][..], 0));
+    assert!(!promises.has_excused_loss());
 }
 
 #[test]
@@ -185,7 +190,7 @@ fn a_loss_of_all_copies_by_faults_is_admitted_and_opens_a_lineage() {
     tub.register(2, 1, &[2], 1);
     tub.leads(2, 1);
     assert!(matches!(tub.findings[..], [Finding::Admitted { .. }]), "{:?}", tub.findings);
-    let lineage = Lineage { offset: Offset(0), epoch: LeaderEpoch(1) };
+    let lineage = Lineage { offset: Offset(0), epoch: LeaderEpoch(1), excused: true };
     assert_eq!(tub.ledger.promises(PARTITION).unwrap().lineages(), [lineage]);
     assert_eq!(tub.ledger.promises(PARTITION).unwrap().admitted_records(), 1);
     // In the new lineage other records may lie there.

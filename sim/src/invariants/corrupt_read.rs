@@ -1,0 +1,64 @@
+//! A batch that a client gets is as a producer sent it: whole, and its checksum holds.
+//!
+//! Source: the record batch's CRC (KIP-98's message format) and Kafka's `check.crcs`, with which a
+//! consumer ends in `CorruptRecordException`. DESIGN: checksums are never excused.
+//! Reason: recovery keeps what is left of a torn batch only if nobody checks it, and a leader that
+//! serves it has lost the records in it. No fault of the plans damages what is on the media, so
+//! nothing excuses a batch that does not check.
+
+use super::{Invariant, Kind, Seen, View};
+use crate::workload::Recorded;
+use wavetank_core::client::ClientFact;
+use wavetank_core::error_code::ErrorCode;
+
+/// See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct CorruptRead;
+
+impl Invariant for CorruptRead {
+    fn name(&self) -> &'static str {
+        "corrupt-read"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Client
+    }
+
+    fn see(&mut self, seen: Seen<'_>, _: &View<'_>) -> Result<(), String> {
+        let Seen::Client(record) = seen else { return Ok(()) };
+        match &record.what {
+            Recorded::Fact(ClientFact::FetchError {
+                partition,
+                error: ErrorCode::CorruptMessage,
+            }) => Err(format!(
+                "{partition}: client {} got a batch that is not as it was sent: its checksum or \
+                 its records do not hold",
+                record.client
+            )),
+            Recorded::Fact(_) | Recorded::Send { .. } => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Bench;
+    use super::*;
+    use crate::workload::Record;
+    use wavetank_core::client::NamedPartition;
+    use wavetank_core::types::NodeId;
+
+    #[test]
+    fn a_batch_that_does_not_check_is_caught() {
+        let bench = Bench::new();
+        let see = |error| {
+            let partition = NamedPartition::new("events", 0);
+            let what = Recorded::Fact(ClientFact::FetchError { partition, error });
+            let record = Record { at: 7, client: NodeId(103), what };
+            CorruptRead.see(Seen::Client(&record), &bench.view())
+        };
+        let wrong = see(ErrorCode::CorruptMessage).unwrap_err();
+        assert!(wrong.starts_with("events-0: client 103 got a batch"), "{wrong}");
+        assert_eq!(see(ErrorCode::NotLeaderOrFollower), Ok(()), "any other error is no damage");
+    }
+}
