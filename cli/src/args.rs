@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use wavetank_linearizability::read::Kind;
 use wavetank_linearizability::txn::Level;
+use wavetank_sim::zoo::By;
 
 use crate::values::{
     BoundsName, Faults, FlawName, ProfileName, SeedOrPlan, Seeds, Shard, Workloads,
@@ -111,6 +112,7 @@ Examples:
   wavetank replay 42 --flaw early-isr-join  the seed's plan without a safety rule
   wavetank replay 42 --twice                run it twice; name the first event that differs
   wavetank replay 42 --history out.jsonl    what the clients did and saw, for `wavetank check`
+  wavetank replay 42 --keep-going           on after a broken promise: what else comes of it?
 
 Exit code: 0 all held, 1 a violation was found or two runs differed, 2 usage or environment error.")]
 pub struct ReplayArgs {
@@ -138,6 +140,9 @@ pub struct ReplayArgs {
     /// Stop at this virtual time, in seconds
     #[arg(long, value_name = "T", value_parser = crate::values::parse_virtual)]
     pub until: Option<u64>,
+    /// Go on after a promise to clients is broken, to the end of the plan
+    #[arg(long)]
+    pub keep_going: bool,
     /// Write what the clients did and saw, one JSON object a line
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
@@ -221,7 +226,8 @@ Examples:
   wavetank zoo list                                  the flaws, their stories and sources
   wavetank zoo hunt                                  hunt each flaw until it is found
   wavetank zoo hunt ack-before-flush --max-seeds 500
-  wavetank zoo hunt early-isr-join --ranges 3 --json the median over three ranges of seeds")]
+  wavetank zoo hunt early-isr-join --ranges 3 --json the median over three ranges of seeds
+  wavetank zoo hunt early-isr-join --by history      until the clients themselves could tell")]
 pub struct ZooArgs {
     /// What to do.
     #[command(subcommand)]
@@ -242,6 +248,9 @@ pub enum ZooCommand {
         /// The flaws; none means all
         #[arg(value_name = "FLAW")]
         flaws: Vec<FlawName>,
+        /// Whose complaint counts: anyone's (a client's or the ledger's), or the clients' history's
+        #[arg(long, value_name = "WHO", default_value = "anyone", value_parser = by)]
+        by: By,
         /// Hunt in so many ranges of seeds and report the median
         #[arg(long, value_name = "R", default_value = "1")]
         ranges: std::num::NonZeroU32,
@@ -329,6 +338,14 @@ pub struct CheckArgs {
     /// Print one JSON object (of several histories, a list) and nothing else
     #[arg(long)]
     pub json: bool,
+}
+
+fn by(name: &str) -> Result<By, String> {
+    match name {
+        "anyone" => Ok(By::Anyone),
+        "history" => Ok(By::History),
+        _ => Err("expected anyone or history".to_owned()),
+    }
 }
 
 fn level(name: &str) -> Result<Level, String> {

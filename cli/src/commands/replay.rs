@@ -32,7 +32,7 @@ pub fn run(args: &ReplayArgs, out: &mut Out) -> Result<Verdict, Failure> {
             trace: args.trace,
             until: args.until.map(|us| us.saturating_mul(1_000)),
             twice: args.twice,
-            keep_going: false,
+            keep_going: args.keep_going,
             history: args.history.is_some(),
         },
         additions.as_ref(),

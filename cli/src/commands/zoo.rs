@@ -16,14 +16,16 @@ use crate::ways::{self, Way, Ways};
 pub fn run(args: ZooArgs, out: &mut Out) -> Result<Verdict, Failure> {
     match args.command.unwrap_or(ZooCommand::List { json: false }) {
         ZooCommand::List { json } => list(json, out),
-        ZooCommand::Hunt { flaws, ranges, max_seeds, jobs, json } => {
+        ZooCommand::Hunt { flaws, by, ranges, max_seeds, jobs, json } => {
             let flaws = match flaws[..] {
                 [] => Flaw::ALL.to_vec(),
                 _ => flaws.iter().map(|flaw| flaw.0).collect(),
             };
             let options = HuntOptions { jobs: super::jobs(jobs), ..HuntOptions::default() };
-            let ranges = u64::from(ranges.get());
-            let entries = hunt_all(&flaws, ranges, max_seeds.get(), &options, json, out)?;
+            let each = |flaw, options: &HuntOptions| {
+                hunt(flaw, by, u64::from(ranges.get()), max_seeds.get(), options)
+            };
+            let entries = hunt_all(&flaws, each, &options, json, out)?;
             let found = entries.iter().all(|entry| entry.found);
             Ok(if found { Verdict::Held } else { Verdict::Violated })
         }
@@ -68,14 +70,15 @@ fn list(json: bool, out: &mut Out) -> Result<Verdict, Failure> {
     out.line(
         "  storm         wavetank zoo hunt NAME (seeds, median; the promise and who states it)",
     )?;
-    out.line("  history       what the clients' own history shows when the run goes on")?;
+    out.line(
+        "  history       wavetank zoo hunt NAME --by history (what the clients alone can state)",
+    )?;
     Ok(Verdict::Held)
 }
 
 fn hunt_all(
     flaws: &[Flaw],
-    ranges: u64,
-    max_seeds: u64,
+    hunt: impl Fn(Flaw, &HuntOptions) -> ZooEntry,
     options: &HuntOptions,
     json: bool,
     out: &mut Out,
@@ -98,7 +101,7 @@ fn hunt_all(
             progress: Some(Arc::new(move |done, _, _| counted.set_position(done))),
             ..options.clone()
         };
-        let entry = hunt(flaw, ranges, max_seeds, &options);
+        let entry = hunt(flaw, &options);
         bar.finish_and_clear();
         if !json {
             tell(&entry, out)?;
