@@ -1,27 +1,29 @@
 //! Opening the log directory: whose it is, whether the last stop was clean, which partitions it
-//! holds; and opening each partition, at start as when it is created.
+//! holds; and opening each partition, at start as when it is created. The two checkpoints of offsets
+//! are in [`super::checkpoints`].
 //!
 //! Order at start: identity (`meta.properties`), checkpoints, then the clean-shutdown mark is
 //! removed durably, then the metadata log and all partition logs are recovered, then the node
 //! registers ([`super::lifecycle`]).
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use crate::api::Hosted;
-use crate::checkpoint::{self, AtomicFile, AtomicFileEvent, PartitionOffset};
+use crate::checkpoint::{self, AtomicFile, AtomicFileEvent};
 use crate::env::{Env, FileId, FileKind, Random, Site, SmallFile};
-use crate::event::{DiskDone, TimerKey};
+use crate::event::DiskDone;
 use crate::log::RecoveryHint;
+use crate::replica::claims::Claim;
 use crate::replica::{Partition, dir_name, parse_dir_name};
 use crate::types::{
     BrokerEpoch, DirId, METADATA_TOPIC, Monotonic, Offset, PartitionId, TopicId, TopicPartition,
     Uuid,
 };
 
+use super::checkpoints::OffsetCheckpoint;
 use super::{Broker, Status};
 
 /// How far opening the root has come.
@@ -54,8 +56,7 @@ struct Opening {
     /// Known when the partition is being created; read from `partition.metadata` otherwise.
     topic_id: Option<TopicId>,
     file: AtomicFile,
-    /// `partition.metadata` is durable, but the recovery-point checkpoint still names the
-    /// partition's predecessor.
+    /// Nothing is in it yet, because a checkpoint still names the partition's predecessor.
     held: bool,
 }
 
@@ -65,26 +66,18 @@ pub struct Boot {
     phase: Phase,
     meta_properties: AtomicFile,
     clean_shutdown: AtomicFile,
-    high_watermarks: AtomicFile,
-    recovery_points: AtomicFile,
+    pub(super) high_watermarks: OffsetCheckpoint,
+    pub(super) recovery_points: OffsetCheckpoint,
     to_read: u32,
     identity: Option<checkpoint::MetaProperties>,
     /// The broker epoch that stopped cleanly, if the last stop was clean.
     clean_epoch: Option<BrokerEpoch>,
-    known_high_watermarks: BTreeMap<(String, i32), Offset>,
-    known_recovery_points: BTreeMap<(String, i32), Offset>,
     /// The metadata log's: the largest that was ever checkpointed.
-    metadata_recovery_point: Offset,
+    pub(super) metadata_recovery_point: Offset,
     dirs: Vec<String>,
     opening: BTreeMap<PartitionId, Opening>,
     quorum_ready: bool,
-    checkpoint_timer: Monotonic,
-    /// What the checkpoints said last, so that they are written only when that changed.
-    written: (Bytes, Bytes),
-    /// The recovery points in what was written last.
-    submitted: Vec<(PartitionId, Offset)>,
-    /// Partitions, by directory name, that the checkpoint on disk may have a recovery point of.
-    vouched: BTreeSet<String>,
+    pub(super) checkpoint_timer: Monotonic,
 }
 
 impl Default for Boot {
@@ -93,26 +86,28 @@ impl Default for Boot {
             phase: Phase::Off,
             meta_properties: AtomicFile::new(DirId::ROOT, SmallFile::MetaProperties),
             clean_shutdown: AtomicFile::new(DirId::ROOT, SmallFile::CleanShutdown),
-            high_watermarks: AtomicFile::new(DirId::ROOT, SmallFile::HighWatermarks),
-            recovery_points: AtomicFile::new(DirId::ROOT, SmallFile::RecoveryPoints),
+            high_watermarks: OffsetCheckpoint::new(Claim::HighWatermark),
+            recovery_points: OffsetCheckpoint::new(Claim::RecoveryPoint),
             to_read: 0,
             identity: None,
             clean_epoch: None,
-            known_high_watermarks: BTreeMap::new(),
-            known_recovery_points: BTreeMap::new(),
             metadata_recovery_point: Offset::ZERO,
             dirs: Vec::new(),
             opening: BTreeMap::new(),
             quorum_ready: false,
             checkpoint_timer: Monotonic(0),
-            written: (Bytes::new(), Bytes::new()),
-            submitted: Vec::new(),
-            vouched: BTreeSet::new(),
         }
     }
 }
 
 impl Boot {
+    pub(super) fn checkpoint(&mut self, claim: Claim) -> &mut OffsetCheckpoint {
+        match claim {
+            Claim::HighWatermark => &mut self.high_watermarks,
+            Claim::RecoveryPoint => &mut self.recovery_points,
+        }
+    }
+
     /// The broker epoch of the incarnation that stopped cleanly, or [`BrokerEpoch::NONE`].
     pub fn previous_broker_epoch(&self) -> BrokerEpoch {
         self.clean_epoch.unwrap_or(BrokerEpoch::NONE)
@@ -180,35 +175,28 @@ impl Broker {
                 AtomicFileEvent::Durable(_) => self.on_clean_mark_durable(env),
             }
             return;
-        } else if let Some(event) = boot.high_watermarks.on_disk(done, env) {
-            match event {
-                AtomicFileEvent::Loaded(bytes) => {
-                    // A hint, never truth: without it high watermarks start at the log's start.
-                    boot.known_high_watermarks = known_offsets(SmallFile::HighWatermarks, &bytes);
-                    self.loaded_one(env);
-                }
-                AtomicFileEvent::Durable(_) => {
-                    if boot.phase == Phase::Lowering {
-                        self.booted(env);
-                    }
-                }
-            }
-            return;
-        } else if let Some(event) = boot.recovery_points.on_disk(done, env) {
-            match event {
-                AtomicFileEvent::Loaded(bytes) => {
-                    // A hint, never truth: without it every segment is checked.
-                    boot.known_recovery_points = known_offsets(SmallFile::RecoveryPoints, &bytes);
-                    let names = boot.known_recovery_points.keys();
-                    boot.vouched = names.map(|(topic, index)| dir_name(topic, *index)).collect();
-                    self.loaded_one(env);
-                }
-                AtomicFileEvent::Durable(version) => self.on_recovery_points(version, env),
-            }
-            return;
+        } else if let Some(event) = boot.high_watermarks.file.on_disk(done, env) {
+            return self.on_checkpoint(Claim::HighWatermark, event, env);
+        } else if let Some(event) = boot.recovery_points.file.on_disk(done, env) {
+            return self.on_checkpoint(Claim::RecoveryPoint, event, env);
         }
         if self.boot.phase == Phase::Reading && self.boot.to_read == 0 {
             self.check_identity(env);
+        }
+    }
+
+    fn on_checkpoint(&mut self, claim: Claim, event: AtomicFileEvent, env: &mut dyn Env) {
+        match event {
+            AtomicFileEvent::Loaded(bytes) => {
+                self.boot.checkpoint(claim).load(&bytes);
+                self.loaded_one(env);
+            }
+            AtomicFileEvent::Durable(version) => {
+                self.on_checkpoint_durable(claim, version, env);
+                if self.boot.phase == Phase::Lowering && claim == Claim::HighWatermark {
+                    self.booted(env);
+                }
+            }
         }
     }
 
@@ -230,8 +218,8 @@ impl Broker {
         boot.meta_properties.read(env);
         for (file, kind) in [
             (&mut boot.clean_shutdown, FileKind::CleanShutdown),
-            (&mut boot.high_watermarks, FileKind::HighWatermarks),
-            (&mut boot.recovery_points, FileKind::RecoveryPoints),
+            (&mut boot.high_watermarks.file, FileKind::HighWatermarks),
+            (&mut boot.recovery_points.file, FileKind::RecoveryPoints),
         ] {
             if has(kind) {
                 boot.to_read += 1;
@@ -297,8 +285,7 @@ impl Broker {
     fn recover_all(&mut self, env: &mut dyn Env) {
         self.boot.phase = Phase::Recovering;
         let metadata = (String::from(METADATA_TOPIC), TopicPartition::METADATA.partition);
-        let recovery_point = self.boot.known_recovery_points.get(&metadata).copied();
-        self.boot.metadata_recovery_point = recovery_point.unwrap_or_default();
+        self.boot.metadata_recovery_point = self.boot.recovery_points.known(&metadata);
         self.quorum.start_from(self.boot.metadata_recovery_point, env);
         for name in core::mem::take(&mut self.boot.dirs) {
             let Some((topic, partition)) = parse_dir_name(&name) else { continue };
@@ -340,9 +327,7 @@ impl Broker {
             let known = files.iter().any(|(kind, _)| *kind == FileKind::PartitionMetadata);
             match (known, opening.topic_id) {
                 (true, _) => opening.file.read(env),
-                (false, Some(topic_id)) => {
-                    opening.file.write(checkpoint::format_partition_metadata(topic_id), env);
-                }
+                (false, Some(_)) => self.create(id, env),
                 (false, None) if has_records(files) => {
                     let dir = dir_name(&opening.topic, opening.partition);
                     self.refuse(format!(
@@ -361,7 +346,7 @@ impl Broker {
         }
         match opening.file.on_disk(done, env) {
             None => {}
-            Some(AtomicFileEvent::Durable(_)) => self.host_created(id, env),
+            Some(AtomicFileEvent::Durable(_)) => self.host(id, env),
             Some(AtomicFileEvent::Loaded(bytes)) => {
                 match checkpoint::parse_partition_metadata(&bytes) {
                     Ok(topic_id) => {
@@ -380,15 +365,39 @@ impl Broker {
         }
     }
 
+    /// Begins to fill a new partition's directory. What a predecessor of the same name has left in a
+    /// checkpoint would be taken for a claim about a log that never had such records; so that goes
+    /// first.
+    fn create(&mut self, id: PartitionId, env: &mut dyn Env) {
+        let Some(opening) = self.boot.opening.get_mut(&id) else { return };
+        let Some(topic_id) = opening.topic_id else { return };
+        let dir = dir_name(&opening.topic, opening.partition);
+        let named = [&self.boot.high_watermarks, &self.boot.recovery_points];
+        opening.held = named.into_iter().any(|checkpoint| checkpoint.may_name(&dir));
+        if opening.held {
+            self.write_checkpoints(env);
+        } else {
+            opening.file.write(checkpoint::format_partition_metadata(topic_id), env);
+        }
+    }
+
+    /// A checkpoint names fewer partitions than it did: those that waited for that look again.
+    pub(super) fn create_held(&mut self, env: &mut dyn Env) {
+        let held = self.boot.opening.iter().filter(|(_, opening)| opening.held);
+        for id in held.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.create(id, env);
+        }
+    }
+
     fn host(&mut self, id: PartitionId, env: &mut dyn Env) {
         let Some(opening) = self.boot.opening.remove(&id) else { return };
         let Some(topic_id) = opening.topic_id else { return };
         let key = (opening.topic, opening.partition);
         let recovery = RecoveryHint {
             clean: self.boot.clean_epoch.is_some() && self.boot.phase == Phase::Recovering,
-            recovery_point: self.boot.known_recovery_points.get(&key).copied().unwrap_or_default(),
+            recovery_point: self.boot.recovery_points.known(&key),
         };
-        let high_watermark = self.boot.known_high_watermarks.get(&key).copied().unwrap_or_default();
+        let high_watermark = self.boot.high_watermarks.known(&key);
         let (topic, partition) = key;
         let topic_partition = TopicPartition { topic: topic_id, partition };
         let config = self.topic_config(&topic);
@@ -416,115 +425,27 @@ impl Broker {
         let all = self.boot.opening.is_empty()
             && self.hosted.iter().all(|partition| partition.log().is_ready());
         if self.boot.phase == Phase::Recovering && self.boot.quorum_ready && all {
-            if self.high_watermarks_were_cut() {
+            if self.hosted.iter().any(Partition::is_overclaimed) {
                 self.boot.phase = Phase::Lowering;
-                let (high_watermarks, _) = checkpoints(&self.hosted, Offset::ZERO);
-                self.boot.high_watermarks.write(high_watermarks.clone(), env);
-                self.boot.written.0 = high_watermarks;
+                self.write_checkpoint(Claim::HighWatermark, env);
             } else {
                 self.booted(env);
             }
         }
     }
 
-    /// Does the checkpoint on disk name a high watermark that recovery found no records for? Once
-    /// others are appended in their place, the next start would take those for committed.
-    fn high_watermarks_were_cut(&self) -> bool {
-        self.hosted.iter().any(|partition| {
-            let dir = partition.dir_name();
-            parse_dir_name(&dir).is_some_and(|(topic, index)| {
-                let known = self.boot.known_high_watermarks.get(&(String::from(topic), index));
-                known.is_some_and(|known| *known > partition.high_watermark())
-            })
-        })
-    }
-
     fn booted(&mut self, env: &mut dyn Env) {
         self.boot.phase = Phase::Done;
         self.status = Status::Running;
         // What the checkpoints said was about the logs as they were found.
-        self.boot.known_high_watermarks.clear();
-        self.boot.known_recovery_points.clear();
+        self.boot.high_watermarks.forget_known();
+        self.boot.recovery_points.forget_known();
         self.begin_registration(env);
     }
 
     /// Has everything been opened?
     pub(super) fn is_booted(&self) -> bool {
         self.boot.phase == Phase::Done
-    }
-
-    // ---- checkpoints ---------------------------------------------------------------------------
-
-    fn arm_checkpoint(&mut self, env: &mut dyn Env) {
-        self.boot.checkpoint_timer = env.now().after(self.config.checkpoint_interval);
-        env.arm(TimerKey::Checkpoint, self.boot.checkpoint_timer);
-    }
-
-    pub(super) fn on_checkpoint_timer(&mut self, deadline: Monotonic, env: &mut dyn Env) {
-        if deadline == self.boot.checkpoint_timer && env.now() >= deadline {
-            self.write_checkpoints(env);
-            self.arm_checkpoint(env);
-        }
-    }
-
-    /// High watermarks and recovery points, if they changed.
-    pub(super) fn write_checkpoints(&mut self, env: &mut dyn Env) {
-        if self.boot.phase != Phase::Done {
-            return;
-        }
-        // What was committed stays so, whatever this node knows of it just after a start.
-        let metadata = self.boot.metadata_recovery_point.max(self.quorum.recovery_point());
-        self.boot.metadata_recovery_point = metadata;
-        let (high_watermarks, recovery_points) = checkpoints(&self.hosted, metadata);
-        if high_watermarks != self.boot.written.0 {
-            self.boot.high_watermarks.write(high_watermarks.clone(), env);
-        }
-        if recovery_points != self.boot.written.1 {
-            self.boot.recovery_points.write(recovery_points.clone(), env);
-            self.boot.submitted.clear();
-            for partition in self.hosted.iter_mut() {
-                let point = partition.recovery_point();
-                partition.on_checkpoint_submitted(point);
-                self.boot.submitted.push((partition.id(), point));
-                self.boot.vouched.insert(partition.dir_name());
-            }
-        }
-        self.boot.written = (high_watermarks, recovery_points);
-    }
-
-    /// The recovery points of this version are durable.
-    fn on_recovery_points(&mut self, version: u64, env: &mut dyn Env) {
-        if version < self.boot.recovery_points.version() {
-            return;
-        }
-        self.boot.vouched.clear();
-        for (id, point) in &self.boot.submitted {
-            if let Some(partition) = self.hosted.get_mut(*id) {
-                self.boot.vouched.insert(partition.dir_name());
-                partition.on_checkpoint_durable(*point, env, &mut self.facts);
-            }
-        }
-        let held = self.boot.opening.iter().filter(|(_, opening)| opening.held);
-        for id in held.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.host_created(id, env);
-        }
-    }
-
-    /// A partition's `partition.metadata` is durable. A recovery point that its predecessor of the
-    /// same name left in the checkpoint would vouch for what this log never had; so that goes first.
-    fn host_created(&mut self, id: PartitionId, env: &mut dyn Env) {
-        let Some(opening) = self.boot.opening.get_mut(&id) else { return };
-        opening.held = self.boot.vouched.contains(&dir_name(&opening.topic, opening.partition));
-        if opening.held {
-            self.write_checkpoints(env);
-        } else {
-            self.host(id, env);
-        }
-    }
-
-    /// Whether no checkpoint is being written.
-    pub(super) fn checkpoints_idle(&self) -> bool {
-        self.boot.high_watermarks.is_idle() && self.boot.recovery_points.is_idle()
     }
 
     /// Marks the stop as clean; everything else must be durable.
@@ -536,29 +457,4 @@ impl Broker {
 /// Is there a segment with anything in it?
 fn has_records(files: &[(FileKind, u64)]) -> bool {
     files.iter().any(|(kind, length)| matches!(kind, FileKind::Log(_)) && *length > 0)
-}
-
-fn known_offsets(file: SmallFile, bytes: &Bytes) -> BTreeMap<(String, i32), Offset> {
-    let lines = checkpoint::parse_offsets(file.name(), bytes).unwrap_or_default();
-    lines.into_iter().map(|line| ((line.topic, line.partition), line.offset)).collect()
-}
-
-fn checkpoints(hosted: &Hosted, metadata: Offset) -> (Bytes, Bytes) {
-    let line = |partition: &Partition, offset: Offset| PartitionOffset {
-        topic: partition.topic().into(),
-        partition: partition.topic_partition().partition,
-        offset,
-    };
-    let high_watermarks: Vec<_> =
-        hosted.iter().map(|partition| line(partition, partition.high_watermark())).collect();
-    let mut recovery_points: Vec<_> =
-        hosted.iter().map(|partition| line(partition, partition.recovery_point())).collect();
-    let partition = TopicPartition::METADATA.partition;
-    recovery_points.push(PartitionOffset {
-        topic: METADATA_TOPIC.into(),
-        partition,
-        offset: metadata,
-    });
-    let encode = |lines: &[PartitionOffset]| checkpoint::format_offsets(lines.iter());
-    (encode(&high_watermarks), encode(&recovery_points))
 }

@@ -6,6 +6,7 @@
 //! [`topology`].
 
 pub mod boot;
+mod checkpoints;
 pub mod control;
 pub mod lifecycle;
 pub mod topology;
@@ -201,7 +202,7 @@ impl Broker {
                 self.fetch_wanted = true;
                 self.fetches.on_changed(id, &self.hosted, &self.image, env);
             }
-            Fact::CutBelowRecoveryPoint(_) => self.write_checkpoints(env),
+            Fact::CutBelowClaim(_) => self.write_checkpoints(env),
             Fact::HighWatermarkAdvanced(id) => {
                 self.fetches.on_changed(id, &self.hosted, &self.image, env);
             }

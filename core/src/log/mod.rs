@@ -24,7 +24,7 @@ mod tail;
 mod truncate;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;

@@ -2,13 +2,17 @@
 //!
 //! The role follows the registrations that the controller commits: [`Partition::apply`] is the only
 //! way into a new one. What only a leader knows is in [`leader`], the in-sync set in [`isr`], what a
-//! follower does with fetched data in [`follower`], the fetching itself in [`fetcher`]. Requests are
-//! unpacked in [`crate::api`]; no message of the wire protocol but fetched data gets here.
+//! follower does with fetched data in [`follower`], the fetching itself in [`fetcher`], cuts and what
+//! the checkpoints on disk say in [`claims`]. Requests are unpacked in [`crate::api`]; no message of
+//! the wire protocol but fetched data gets here.
 
+pub mod claims;
 pub mod fetcher;
 pub mod follower;
 pub mod isr;
 pub mod leader;
+#[cfg(test)]
+mod tests;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -27,6 +31,7 @@ use crate::types::{
     DirId, LeaderEpoch, Monotonic, NodeId, Offset, PartitionEpoch, PartitionId, TopicPartition,
 };
 
+use claims::Claims;
 use isr::IsrState;
 use leader::{LeaderRules, LeaderState};
 
@@ -39,9 +44,8 @@ pub enum Fact {
     LogEndAdvanced(PartitionId),
     /// More can be read by consumers.
     HighWatermarkAdvanced(PartitionId),
-    /// The log is to be cut below what the recovery-point checkpoint says; that has to be lowered
-    /// durably first.
-    CutBelowRecoveryPoint(PartitionId),
+    /// The log is to be cut below what a checkpoint says of it; that has to be lowered durably first.
+    CutBelowClaim(PartitionId),
     /// A parked produce has what it waited for (or an error).
     ProduceReached(PartitionId, ReplyTo, Offset, ErrorCode),
     /// The leader wants another ISR.
@@ -86,15 +90,15 @@ pub struct Partition {
     registration: PartitionRegistration,
     /// A registration that waits for the log to be ready.
     target: Option<PartitionRegistration>,
-    /// The highest recovery point that the checkpoint on disk may say.
-    checkpointed: Offset,
-    /// A cut that waits for the checkpoint to say less.
+    /// The most that the checkpoints on disk may say.
+    on_disk: Claims,
+    /// A cut that waits for the checkpoints to say less.
     pending_cut: Option<(Offset, TruncationReason)>,
 }
 
 impl Partition {
-    /// Opens the replica's log in `<topic>-<partition>`. `high_watermark` is what the checkpoint
-    /// says, a lower bound.
+    /// Opens the replica's log in `<topic>-<partition>`. `recovery` and `high_watermark` are what the
+    /// checkpoints say; the latter is a lower bound.
     pub fn open(
         id: PartitionId,
         topic_partition: TopicPartition,
@@ -122,7 +126,7 @@ impl Partition {
             role: Role::None,
             registration: PartitionRegistration::default(),
             target: None,
-            checkpointed: recovery.recovery_point,
+            on_disk: Claims { high_watermark, recovery_point: recovery.recovery_point },
             pending_cut: None,
         }
     }
@@ -635,61 +639,6 @@ impl Partition {
         };
         env.note(Note::Fenced { partition: self.topic_partition, error });
         Err(error)
-    }
-
-    /// What the recovery-point checkpoint should say: below it, the log's content is durable and
-    /// stays.
-    pub fn recovery_point(&self) -> Offset {
-        let point = self.log.recovery_point(self.high_watermark);
-        self.pending_cut.map_or(point, |(to, _)| point.min(to))
-    }
-
-    /// A checkpoint with this recovery point is being written: until it is durable, the disk may
-    /// say this or what it said before.
-    pub fn on_checkpoint_submitted(&mut self, point: Offset) {
-        self.checkpointed = self.checkpointed.max(point);
-    }
-
-    /// A checkpoint with this recovery point is durable, and no newer one is on its way.
-    pub fn on_checkpoint_durable(
-        &mut self,
-        point: Offset,
-        env: &mut dyn Env,
-        facts: &mut Vec<Fact>,
-    ) {
-        self.checkpointed = point;
-        if let Some((to, reason)) = self.pending_cut
-            && to >= point
-            && self.log.is_ready()
-        {
-            self.pending_cut = None;
-            self.cut(to, reason, env);
-            facts.push(Fact::LogEndAdvanced(self.id));
-        }
-    }
-
-    /// Cuts the log; if the checkpoint on disk vouches for what goes, only once it no longer does:
-    /// after a crash in between, recovery would take the missing or the rewritten tail for damage
-    /// (Kafka's `LogManager.truncateTo` lowers the recovery point at once, too).
-    fn truncate(
-        &mut self,
-        to: Offset,
-        reason: TruncationReason,
-        env: &mut dyn Env,
-        facts: &mut Vec<Fact>,
-    ) {
-        let vouched = to < self.checkpointed && !self.flaws.has(Flaw::CutBelowRecoveryPoint);
-        if vouched && to < self.log.log_end() {
-            self.pending_cut = Some((to, reason));
-            facts.push(Fact::CutBelowRecoveryPoint(self.id));
-        } else {
-            self.cut(to, reason, env);
-        }
-    }
-
-    fn cut(&mut self, to: Offset, reason: TruncationReason, env: &mut dyn Env) {
-        self.log.truncate_to(to, reason, env);
-        self.high_watermark = self.high_watermark.min(self.log.log_end());
     }
 
     /// Makes everything durable; for a graceful stop.

@@ -36,9 +36,6 @@
 //!   replica takes no step before it has heard of it: who lost a tail must not lead an epoch that was
 //!   registered before, nor a later one before the ISR has gone on without it, unless nobody else is
 //!   left (where M1 promises nothing).
-//! - *A high watermark's checkpoint may outlive a cut below it*, which takes that the ISR's last member
-//!   has lost its tail, a step that M1 leaves out: a replica that starts before the next checkpoint may
-//!   take as much for promised as it said. (What recovery cuts it may not: that it writes down first.)
 //! - *A cut that a crash undoes* never happened (M7 has such disks): a log may come back as it was
 //!   before one.
 //!
@@ -82,8 +79,6 @@ struct Replica {
     /// The newest leader epoch that it has heard of since it started.
     epoch: Option<i32>,
     role: Role,
-    /// A high watermark that a checkpoint may still name, of records that are gone.
-    outlived: i64,
     /// Has started, and not told its high watermark since.
     restarted: bool,
     /// The newest registered leader epoch when it started.
@@ -421,10 +416,6 @@ impl Partition {
         // What came back from before earlier cuts may come back again.
         replica.before_cuts.push(replica.log.clone());
         replica.log.truncate(to);
-        if to < replica.high_watermark {
-            // Somebody has led without what was promised: nobody had kept it.
-            replica.outlived = replica.outlived.max(replica.high_watermark);
-        }
         replica.high_watermark = replica.high_watermark.min(to);
         Ok(())
     }
@@ -610,9 +601,8 @@ impl Replica {
 
     /// Its log and high watermark as it tells them. A restart may bring an older high watermark.
     fn is_at(&mut self, end: Offset, high_watermark: Offset, action: &str) -> Taken {
-        let checkpointed = self.outlived.min(end.0);
         let may_be = match self.restarted {
-            true => high_watermark.0 <= self.high_watermark.max(checkpointed),
+            true => high_watermark.0 <= self.high_watermark,
             false => high_watermark.0 == self.high_watermark,
         };
         if end.0 != self.log.end() || !may_be {
@@ -946,6 +936,36 @@ mod tests {
             bench.restarts(1, end);
             let led = bench.leads(1, 0, end, 0, &[1, 2, 3]);
             assert_eq!(led.is_ok(), leads, "{led:?}");
+        }
+    }
+
+    /// Only after all have lost power is there less than was promised; what others put in its place
+    /// nobody has promised.
+    #[test]
+    fn a_high_watermark_does_not_outlive_a_cut() {
+        for (checkpointed, right) in [(2, true), (4, false)] {
+            let mut bench = Bench::new();
+            bench.appends(1, 0, 0, 5);
+            bench.fetches(2, 0, 0, 5).unwrap();
+            bench.fetches(3, 0, 0, 5).unwrap();
+            bench.moves(1, true, 0, 5).unwrap();
+            bench.moves(3, false, 0, 5).unwrap();
+            bench.restarts(2, 2);
+            bench.register(1, 2, 1, &[2]).unwrap();
+            bench.leads(2, 1, 2, 1, &[2]).unwrap();
+            bench.appends(2, 1, 2, 4);
+            bench.follows(3, 1, 2, 5, 5).unwrap();
+            let (from, to, reason) = (Offset(5), Offset(2), TruncationReason::Diverging);
+            bench.note(3, Note::Truncated { partition: P, from, to, reason }).unwrap();
+            bench.fetches(3, 1, 2, 4).unwrap();
+            bench.0.started(NodeId(3));
+            let (log_start, log_end) = (Offset(0), Offset(4));
+            let epochs = vec![(LeaderEpoch(0), Offset(0)), (LeaderEpoch(1), Offset(2))];
+            let torn_bytes = 0;
+            let note = Note::Recovered { partition: P, log_start, log_end, torn_bytes, epochs };
+            bench.note(3, note).unwrap();
+            let started = bench.follows(3, 1, 2, 4, checkpointed);
+            assert_eq!(started.is_ok(), right, "{started:?}");
         }
     }
 

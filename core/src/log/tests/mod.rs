@@ -47,12 +47,12 @@ struct Inode {
 
 /// One directory on a disk.
 #[derive(Clone, Debug, Default)]
-pub(super) struct TestDisk {
+pub(crate) struct TestDisk {
     inodes: Vec<Inode>,
     names: BTreeMap<FileKind, usize>,
     durable_names: BTreeMap<FileKind, usize>,
-    pub(super) queue: VecDeque<DiskOp>,
-    pub(super) done: VecDeque<DiskDone>,
+    pub(crate) queue: VecDeque<DiskOp>,
+    pub(crate) done: VecDeque<DiskDone>,
     pub(super) notes: Vec<Note>,
     /// The next sync of a log file fails, and its pages are marked clean all the same.
     pub(super) fails_sync: bool,
@@ -92,7 +92,7 @@ impl TestDisk {
     }
 
     /// Executes one operation; its completions are queued.
-    pub(super) fn execute(&mut self) -> bool {
+    pub(crate) fn execute(&mut self) -> bool {
         let Some(op) = self.queue.pop_front() else { return false };
         match op {
             DiskOp::OpenDir { dir, .. } => {

@@ -380,7 +380,7 @@ impl State {
         for fact in facts {
             match fact {
                 Fact::ProduceReached(_, _, needs, ErrorCode::None) => self.promise(at, *needs),
-                Fact::Corrupt(..) | Fact::DiskFailed(..) | Fact::CutBelowRecoveryPoint(_) => {
+                Fact::Corrupt(..) | Fact::DiskFailed(..) | Fact::CutBelowClaim(_) => {
                     self.unsound = true;
                 }
                 Fact::ProduceReached(..)
