@@ -48,14 +48,28 @@ pub struct Report {
     pub state_bytes: usize,
     /// The property that fails and a shortest way there; `None` if all hold in every state.
     pub counterexample: Option<(String, Vec<Step>)>,
+    /// Of a wrong variant: what the right one comes to in the same bounds, as deep as the
+    /// counterexample. Without it nobody knows whether the rule or the bounds are to blame.
+    pub control: Option<Control>,
 }
 
-/// Explores `model`, breadth first on one thread, so that a counterexample is a shortest one.
+/// The right protocol where a wrong one fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Different states that were found: all that are no further away than the counterexample's end,
+    /// each looked at, and their successors.
+    pub unique: u64,
+    /// The property that fails all the same: then the counterexample says nothing about the rule.
+    pub broken: Option<String>,
+}
+
+/// Explores `model`, breadth first on one thread, so that a counterexample is a shortest one; and if
+/// there is one, `right`, which differs in nothing but the rule, as far as that.
 ///
 /// The figures are those of the first search. It ends some states after the first that fails, and
 /// stateright keeps the *last* path that it has seen for a property: so the search is repeated for
 /// a shorter one, until there is none.
-pub fn run<M>(model: M) -> Report
+pub fn run<M>(model: M, right: Option<M>) -> Report
 where
     M: Model + Clone + Send + Sync + 'static,
     M::State: Display + Hash + Send + Sync + Clone + PartialEq + std::fmt::Debug + 'static,
@@ -76,6 +90,10 @@ where
         let checker = model.clone().checker().target_max_depth(only_shorter);
         found = checker.finish_when(HasDiscoveries::Any).spawn_bfs().join().discoveries();
     }
+    let control = match (&shortest, right) {
+        (Some((_, steps)), Some(right)) => Some(control(right, steps.len())),
+        (Some(_) | None, _) => None,
+    };
     Report {
         generated: checker.state_count() as u64,
         unique: checker.unique_state_count() as u64,
@@ -83,7 +101,22 @@ where
         seconds,
         state_bytes: size_of::<M::State>(),
         counterexample: shortest,
+        control,
     }
+}
+
+/// Explores every state that is at most so many steps away.
+fn control<M>(right: M, steps: usize) -> Control
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Hash + Send + Sync + Clone + PartialEq + std::fmt::Debug + 'static,
+    M::Action: Send + Sync + Clone + PartialEq + std::fmt::Debug + 'static,
+{
+    // The first state is one deep, and what is as deep as the target is not looked at.
+    let checker = right.checker().target_max_depth(steps + 2);
+    let checker = checker.finish_when(HasDiscoveries::Any).spawn_bfs().join();
+    let broken = checker.discoveries().keys().min().map(|property| (*property).to_owned());
+    Control { unique: checker.unique_state_count() as u64, broken }
 }
 
 /// A path is states, each with the action that leaves it.
@@ -111,4 +144,73 @@ where
     M::Action: Send + Sync + Clone + PartialEq + std::fmt::Debug + 'static,
 {
     model.checker().serve(address);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stateright::Property;
+
+    /// Counts by ones up to a limit; a wrong one, by twos as well.
+    #[derive(Clone, Debug)]
+    struct Counts {
+        by_twos: bool,
+        never: u8,
+    }
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct By(u8);
+
+    impl Display for By {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "by {}", self.0)
+        }
+    }
+
+    impl Happens for By {
+        fn happening(&self) -> Happening {
+            Happening::Itself
+        }
+    }
+
+    impl Model for Counts {
+        type State = u8;
+        type Action = By;
+
+        fn init_states(&self) -> Vec<u8> {
+            vec![0]
+        }
+
+        fn actions(&self, _: &u8, actions: &mut Vec<By>) {
+            actions.push(By(1));
+            actions.extend(self.by_twos.then_some(By(2)));
+        }
+
+        fn next_state(&self, count: &u8, By(by): By) -> Option<u8> {
+            (count + by < 20).then_some(count + by)
+        }
+
+        fn properties(&self) -> Vec<Property<Counts>> {
+            vec![Property::always("below", |model: &Counts, count: &u8| *count < model.never)]
+        }
+    }
+
+    #[test]
+    fn the_right_one_is_looked_at_as_far_as_the_counterexample_and_no_further() {
+        let right = Counts { by_twos: false, never: 8 };
+        let report = run(Counts { by_twos: true, never: 8 }, Some(right.clone()));
+        let (property, steps) = report.counterexample.expect("2, 4, 6, 8");
+        assert_eq!((property.as_str(), steps.len()), ("below", 4));
+        // 0 to 4 are four steps, and 5 comes after; that the right one would come to 8 in eight is
+        // another matter.
+        assert_eq!(report.control, Some(Control { unique: 6, broken: None }));
+        assert_eq!(run(right, None).control, None);
+    }
+
+    #[test]
+    fn a_property_that_the_right_one_breaks_as_soon_is_told() {
+        let wrong = Counts { by_twos: false, never: 3 };
+        let report = run(wrong.clone(), Some(wrong));
+        assert_eq!(report.control.expect("3 steps").broken.as_deref(), Some("below"));
+    }
 }

@@ -19,9 +19,13 @@
 //! - *Time is gone.* Fetching stops and goes on whenever it likes, so "lags for too long" and "the
 //!   session expired" may be true at any moment. More behaviours than a broker with timers has, never
 //!   fewer.
-//! - *Disks lose a tail only in a power loss*, of which there is a budget, and only if another member
-//!   of the ISR keeps its log: where the last one loses its tail, Kafka (not flushing) promises
-//!   nothing, and there is nothing to check. Torn batches are M7's.
+//! - *Disks lose a tail only in a power loss*, of which there is a budget ([`LOSSY`]; none in
+//!   [`ENTRY`], but for the variant that is about one), and only if another member of the ISR keeps
+//!   its log: where the last one loses its tail, Kafka (not flushing) promises nothing, and there is
+//!   nothing to check. Torn batches are M7's.
+//! - *Who is back from a power loss is registered anew in the same step*: the controller takes it out
+//!   of the ISR, and it hears of no epoch from before that. What it may do earlier is nothing: a broker
+//!   takes no role before its metadata have come to its own registration.
 //!
 //! # The variants
 //!
@@ -29,6 +33,8 @@
 //! before KIP-101, `unknown-epoch-answered-with-next` is KIP-101 before KIP-279, `unfenced-fetch` is
 //! KIP-279 before KIP-320, and `unfenced-truncation` is that KIP's first draft: fetches are fenced
 //! by the epoch of the last record, not by the leader epoch that the follower is in.
+//! `roles-before-registration` is a broker that starts from the metadata that it has on disk, and leads
+//! an epoch of before its power loss until it hears of a newer one.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -45,9 +51,28 @@ pub const ENTRY: Entry = Entry {
     title: "replication: leader epochs, truncation, ISR, high watermark",
     variants: &VARIANTS,
     states: [53_485, 913_064, 8_829_830],
-    check: |variant, bounds| crate::run(Isr::new(variant, bounds)),
+    check: |variant, bounds| {
+        let model = Isr::new(variant, bounds);
+        crate::run(model, variant.map(|_| model.right()))
+    },
     explore: |variant, bounds, address: SocketAddr| {
         crate::explore(Isr::new(variant, bounds), address)
+    },
+};
+
+/// The same, where a replica may lose power and its log's tail.
+pub const LOSSY: Entry = Entry {
+    id: "M1P",
+    name: "isr-power-loss",
+    title: "the same, and a replica loses power, and with it its log's tail",
+    variants: &["roles-before-registration"],
+    states: [262_932, 4_881_637, 13_815_009],
+    check: |variant, bounds| {
+        let model = Isr::lossy(variant, bounds);
+        crate::run(model, variant.map(|_| model.right()))
+    },
+    explore: |variant, bounds, address: SocketAddr| {
+        crate::explore(Isr::lossy(variant, bounds), address)
     },
 };
 
@@ -84,6 +109,7 @@ struct Rules {
     early_isr_join: bool,
     leader_resumes_epoch: bool,
     high_watermark_by_committed_isr: bool,
+    roles_before_registration: bool,
 }
 
 /// The model: rules and bounds.
@@ -96,6 +122,11 @@ pub struct Isr {
 }
 
 impl Isr {
+    /// The right protocol, in this one's bounds.
+    fn right(self) -> Isr {
+        Isr { rules: Rules::default(), ..self }
+    }
+
     /// The right protocol, or the variant of that name.
     ///
     /// # Panics
@@ -112,12 +143,16 @@ impl Isr {
             Some("early-isr-join") => rules.early_isr_join = true,
             Some("leader-resumes-epoch") => rules.leader_resumes_epoch = true,
             Some("high-watermark-by-committed-isr") => rules.high_watermark_by_committed_isr = true,
-            Some(other) => panic!("M1 has no variant {other}; it has {VARIANTS:?}"),
+            Some("roles-before-registration") => rules.roles_before_registration = true,
+            Some(other) => {
+                let others = LOSSY.variants;
+                panic!("M1 has no variant {other}; it has {VARIANTS:?} and {others:?}")
+            }
         }
-        let (records, epochs, power_losses) = match bounds {
-            Bounds::Small => (2, 2, 0),
-            Bounds::Full => (2, 3, 0),
-            Bounds::Large => (2, 4, 0),
+        let (records, epochs) = match bounds {
+            Bounds::Small => (2, 2),
+            Bounds::Full => (2, 3),
+            Bounds::Large => (2, 4),
         };
         // A variant gets what its counterexample needs, whatever the bounds.
         let needs_epochs = match variant {
@@ -125,8 +160,23 @@ impl Isr {
             Some("unknown-epoch-answered-with-next") => 4,
             Some(_) => 3,
         };
-        let power_losses = if rules.leader_resumes_epoch { 1 } else { power_losses };
+        let about_power_loss = rules.leader_resumes_epoch || rules.roles_before_registration;
+        let power_losses = u8::from(about_power_loss);
         Isr { rules, records, epochs: epochs.max(needs_epochs), power_losses }
+    }
+
+    /// The same, with power losses.
+    ///
+    /// # Panics
+    /// If there is no such variant.
+    pub fn lossy(variant: Option<&str>, bounds: Bounds) -> Isr {
+        let (epochs, power_losses) = match bounds {
+            Bounds::Small => (2, 1),
+            Bounds::Full => (3, 1),
+            Bounds::Large => (3, 2),
+        };
+        let model = Isr::new(variant, Bounds::Small);
+        Isr { epochs: model.epochs.max(epochs), power_losses, ..model }
     }
 }
 
@@ -140,6 +190,8 @@ struct Replica {
     high_watermark: u8,
     /// The newest leader epoch that it has heard of.
     epoch: u8,
+    /// It has lost power since, and hears of no epoch before this one.
+    not_before: u8,
     /// Leader: its end when the epoch began.
     start: u8,
     /// Leader: the ISR as it knows it to be committed.
@@ -294,7 +346,8 @@ impl State {
 
     /// Registrations that no replica is in or has yet to hear of make no difference.
     fn forget(&mut self) {
-        let oldest = self.replicas.iter().map(|replica| replica.epoch).min().unwrap_or(NEVER);
+        let oldest = self.replicas.iter().map(|replica| replica.epoch.max(replica.not_before));
+        let oldest = oldest.min().unwrap_or(NEVER);
         for epoch in 1..oldest {
             self.registrations[usize::from(epoch) - 1] = Registration::default();
         }
@@ -449,6 +502,9 @@ impl Isr {
             }
             false => state.isr = isr,
         }
+        if !self.rules.roles_before_registration {
+            state.replicas[usize::from(id)].not_before = state.epoch;
+        }
     }
 }
 
@@ -487,7 +543,7 @@ impl Model for Isr {
         }
         for id in 0..REPLICAS as u8 {
             let replica = &state.replicas[usize::from(id)];
-            for epoch in replica.epoch + 1..=state.epoch {
+            for epoch in replica.not_before.max(replica.epoch + 1)..=state.epoch {
                 actions.push(Action::Hear { replica: id, epoch });
             }
             if state.leads(id) {
@@ -692,7 +748,7 @@ mod tests {
 
     #[test]
     fn the_right_protocol_holds_in_every_state() {
-        let report = crate::run(Isr::new(None, Bounds::Small));
+        let report = crate::run(Isr::new(None, Bounds::Small), None);
         assert_eq!(report.counterexample, None);
         assert_eq!((report.unique, report.depth), (ENTRY.states[0], 22));
         assert!(report.state_bytes <= 100);
@@ -716,10 +772,12 @@ mod tests {
             ("early-isr-join", 12),
             ("leader-resumes-epoch", 6),
             ("high-watermark-by-committed-isr", 7),
+            ("roles-before-registration", 8),
         ];
-        assert_eq!(lengths.map(|(variant, _)| variant), VARIANTS);
+        let variants = [&VARIANTS, LOSSY.variants].concat();
+        assert_eq!(lengths.map(|(variant, _)| variant)[..], variants);
         for (variant, length) in lengths {
-            let report = crate::run(Isr::new(Some(variant), Bounds::Small));
+            let report = crate::run(Isr::new(Some(variant), Bounds::Small), None);
             let (property, steps) = report.counterexample.expect(variant);
             assert_eq!(
                 (property.as_str(), steps.len()),
@@ -727,6 +785,17 @@ mod tests {
                 "{variant}"
             );
         }
+    }
+
+    #[test]
+    fn the_right_protocol_survives_power_losses() {
+        let report = crate::run(Isr::lossy(None, Bounds::Small), None);
+        assert_eq!(report.counterexample, None);
+        assert_eq!(report.unique, LOSSY.states[0]);
+        assert_eq!(
+            Isr::lossy(None, Bounds::Small),
+            Isr { power_losses: 1, ..Isr::new(None, Bounds::Small) }
+        );
     }
 
     /// What the counterexample to KIP-101's rule is about, by hand: the right protocol survives it.

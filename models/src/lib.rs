@@ -25,7 +25,7 @@ pub mod recovery;
 pub mod rules;
 pub mod votes;
 
-pub use check::{Bounds, Report, Step, explore, run};
+pub use check::{Bounds, Control, Report, Step, explore, run};
 pub use happening::{Happening, Happens};
 
 use std::net::SocketAddr;
@@ -51,8 +51,15 @@ pub struct Entry {
 }
 
 /// All of them.
-pub const ALL: [Entry; 5] =
-    [isr::ENTRY, votes::ENTRY, recovery::ENTRY, real::replica::ENTRY, real::quorum::ENTRY];
+pub const ALL: [Entry; 7] = [
+    isr::ENTRY,
+    isr::LOSSY,
+    votes::ENTRY,
+    votes::FIGURE_8,
+    recovery::ENTRY,
+    real::replica::ENTRY,
+    real::quorum::ENTRY,
+];
 
 /// The model of that id or name, in any case.
 pub fn find(name: &str) -> Option<&'static Entry> {

@@ -85,39 +85,52 @@ fn list(json: bool, out: &mut Out) -> Result<Verdict, Failure> {
 /// A row of the table. Serializes with the field names that `model check --json` promises.
 #[derive(Serialize)]
 struct Row {
-    model: &'static str,
-    variant: Option<&'static str>,
-    /// Is this what the variant must come to? The right protocol holds, in as many states as ever.
+    name: &'static str,
+    /// `correct`, or the rule that is left out.
+    variant: &'static str,
+    holds: bool,
+    /// Is this what the variant must come to? The right protocol holds, in as many states as ever; a
+    /// wrong one fails, where the right one holds.
     as_expected: bool,
-    states: u64,
-    generated: u64,
+    unique_states: u64,
     depth: usize,
     seconds: f64,
+    generated_states: u64,
     generated_per_second: f64,
     bytes_per_state: usize,
     /// The property that fails, if one does.
-    broken: Option<String>,
-    /// Steps of the counterexample.
-    steps: Option<usize>,
+    property: Option<String>,
+    /// What the counterexample's steps do.
+    counterexample: Option<Vec<String>>,
+    /// The right protocol, in the same bounds, holds as many steps away: states that were found.
+    control_states: Option<u64>,
 }
+
+/// What the right protocol is called where wrong ones have their names.
+const CORRECT: &str = "correct";
 
 impl Row {
     fn new(entry: &Entry, variant: Option<&'static str>, bounds: Bounds, report: &Report) -> Row {
         let broken = report.counterexample.as_ref();
         let pinned = entry.states[bounds as usize];
         let as_many = variant.is_some() || pinned == 0 || pinned == report.unique;
+        let control = report.control.as_ref();
+        let by_the_rule = control.is_none_or(|control| control.broken.is_none());
         Row {
-            model: entry.name,
-            variant,
-            as_expected: broken.is_some() == variant.is_some() && as_many,
-            states: report.unique,
-            generated: report.generated,
+            name: entry.name,
+            variant: variant.unwrap_or(CORRECT),
+            holds: broken.is_none(),
+            as_expected: broken.is_some() == variant.is_some() && as_many && by_the_rule,
+            unique_states: report.unique,
             depth: report.depth,
             seconds: report.seconds,
+            generated_states: report.generated,
             generated_per_second: report.generated as f64 / report.seconds,
             bytes_per_state: report.state_bytes,
-            broken: broken.map(|(property, _)| property.clone()),
-            steps: broken.map(|(_, steps)| steps.len()),
+            property: broken.map(|(property, _)| property.clone()),
+            counterexample: broken
+                .map(|(_, steps)| steps.iter().map(|step| step.action.clone()).collect()),
+            control_states: control.map(|control| control.unique),
         }
     }
 }
@@ -131,11 +144,10 @@ fn check(
 ) -> Result<Verdict, Failure> {
     let mut rows = Vec::new();
     if !json && flaw.is_none() {
-        let heading =
-            ["model", "without the rule", "states", "depth", "seconds", "broken, in steps"];
+        let heading = ["model", "variant", "states", "depth", "seconds", "broken, in steps"];
         let [model, rule, states, depth, seconds, broken] = heading;
         out.line(format_args!(
-            "{model:<9} {rule:<33} {states:>11} {depth:>6} {seconds:>8}  {broken}"
+            "{model:<14} {rule:<33} {states:>11} {depth:>6} {seconds:>8}  {broken}"
         ))?;
     }
     for entry in entries {
@@ -164,7 +176,7 @@ fn check(
     }
     let as_expected = rows.iter().all(|row| row.as_expected);
     // One flaw alone is asked for to see it: that it breaks a promise is a violation found.
-    let broken = flaw.is_some() && rows.iter().any(|row| row.broken.is_some());
+    let broken = flaw.is_some() && rows.iter().any(|row| !row.holds);
     Ok(if as_expected && !broken { Verdict::Held } else { Verdict::Violated })
 }
 
@@ -216,8 +228,8 @@ fn save_plan(
 }
 
 fn line(row: &Row, out: &mut Out) -> Result<(), Failure> {
-    let outcome = match (&row.broken, row.steps) {
-        (Some(property), Some(steps)) => format!("{property}, {steps}"),
+    let outcome = match (&row.property, &row.counterexample) {
+        (Some(property), Some(steps)) => format!("{property}, {}", steps.len()),
         (Some(_) | None, _) => "holds".to_owned(),
     };
     let wrong = match row.as_expected {
@@ -225,30 +237,39 @@ fn line(row: &Row, out: &mut Out) -> Result<(), Failure> {
         false => out.paint(Style::Bad, " NOT AS IT MUST BE"),
     };
     out.line(format_args!(
-        "{:<9} {:<33} {:>11} {:>6} {:>8}  {outcome}{wrong}",
-        row.model,
-        row.variant.unwrap_or("-"),
-        grouped(row.states),
+        "{:<14} {:<33} {:>11} {:>6} {:>8}  {outcome}{wrong}",
+        row.name,
+        row.variant,
+        grouped(row.unique_states),
         row.depth,
         measured(row.seconds),
     ))
 }
 
 fn tell(row: &Row, property: &str, steps: &[Step], out: &mut Out) -> Result<(), Failure> {
-    let rule =
-        row.variant.map_or(String::new(), |variant| format!(" without the rule of {variant}"));
+    let rule = match row.variant {
+        CORRECT => String::new(),
+        variant => format!(" without the rule of {variant}"),
+    };
     let broken = out.paint(Style::Bad, property);
-    out.line(format_args!("{}{rule} breaks {broken} in {} steps:", row.model, steps.len()))?;
+    out.line(format_args!("{}{rule} breaks {broken} in {} steps:", row.name, steps.len()))?;
     for (index, step) in steps.iter().enumerate() {
         out.line(format_args!("{:>3}. {}", index + 1, step.action))?;
         out.line(format_args!("     {}", step.state))?;
     }
     out.line(format_args!(
         "{} states, {} deep, {} s; no way is shorter",
-        grouped(row.states),
+        grouped(row.unique_states),
         row.depth,
         measured(row.seconds)
-    ))
+    ))?;
+    let Some(states) = row.control_states.map(grouped) else { return Ok(()) };
+    match row.as_expected {
+        true => out.line(format_args!(
+            "with the rule, each state that is as few steps away holds; {states} were found"
+        )),
+        false => out.line(out.paint(Style::Bad, "with the rule it breaks in as few steps, too")),
+    }
 }
 
 fn explore(

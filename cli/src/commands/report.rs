@@ -39,13 +39,22 @@ enum Kind {
     Clients,
     /// Measured beside other simulators.
     Peers,
+    /// Of `model check`.
+    Models,
     /// Any other figures.
     Figures,
 }
 
 impl Kind {
-    const ALL: [Kind; 6] =
-        [Kind::Hunt, Kind::Zoo, Kind::Check, Kind::Clients, Kind::Peers, Kind::Figures];
+    const ALL: [Kind; 7] = [
+        Kind::Hunt,
+        Kind::Zoo,
+        Kind::Models,
+        Kind::Check,
+        Kind::Clients,
+        Kind::Peers,
+        Kind::Figures,
+    ];
 
     fn heading(self) -> &'static str {
         match self {
@@ -54,6 +63,7 @@ impl Kind {
             Kind::Check => "Judging histories",
             Kind::Clients => "Real clients",
             Kind::Peers => "Beside other simulators",
+            Kind::Models => "Models, explored to the end",
             Kind::Figures => "Other figures",
         }
     }
@@ -129,6 +139,7 @@ fn render(saved: &[Saved]) -> String {
             section(&mut text, format_args!("Commit {}; {}.", one.commit, one.machine));
             match kind {
                 Kind::Hunt => hunt(&mut text, &one.result),
+                Kind::Models => models(&mut text, &one.result),
                 Kind::Zoo | Kind::Check | Kind::Clients | Kind::Peers | Kind::Figures => {
                     table(&mut text, &one.result);
                 }
@@ -186,6 +197,33 @@ fn hunt(text: &mut String, result: &Value) {
                 field("replay")
             ),
         );
+    }
+}
+
+/// What `model check` printed: a row for each variant, with the length of its counterexample.
+fn models(text: &mut String, result: &Value) {
+    let columns = [
+        ("model", "name"),
+        ("variant", "variant"),
+        ("unique states", "unique_states"),
+        ("depth", "depth"),
+        ("seconds", "seconds"),
+        ("generated states per second", "generated_per_second"),
+        ("bytes a state", "bytes_per_state"),
+        ("broken", "property"),
+        ("states of the right one, as far", "control_states"),
+    ];
+    let names: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
+    let line = "---|".repeat(names.len() + 2);
+    writeln!(text, "\n| {} | in steps | as it must be |\n|{line}", names.join(" | "))
+        .expect("writing to a String cannot fail");
+    for row in result.as_array().into_iter().flatten() {
+        let cells: Vec<String> = columns.iter().map(|(_, name)| cell(&row[*name])).collect();
+        let steps = row["counterexample"].as_array().map(|steps| steps.len().to_string());
+        let steps = steps.unwrap_or_else(|| "-".to_owned());
+        let expected = cell(&row["as_expected"]);
+        writeln!(text, "| {} | {steps} | {expected} |", cells.join(" | "))
+            .expect("writing to a String cannot fail");
     }
 }
 
@@ -274,8 +312,19 @@ mod tests {
             {"flaw": "early-isr-join", "found": false, "seed": null, "cpu_seconds": 61.0},
         ]);
         let figures = serde_json::json!({"records": 1_000_000, "seconds": 0.31});
+        let models = serde_json::json!([
+            {"name": "isr", "variant": "correct", "holds": true, "as_expected": true,
+             "unique_states": 53_485, "depth": 22, "seconds": 0.09, "generated_per_second": 2.1e6,
+             "bytes_per_state": 48, "property": null, "counterexample": null,
+             "control_states": null},
+            {"name": "isr", "variant": "early-isr-join", "holds": false, "as_expected": true,
+             "unique_states": 23, "depth": 3, "seconds": 0.01, "generated_per_second": 3.0e6,
+             "bytes_per_state": 48, "property": "logs-agree", "counterexample": ["a", "b"],
+             "control_states": 17},
+        ]);
         insta::assert_snapshot!(render(&[
             saved("figures", figures),
+            saved("models", models),
             saved("zoo", zoo),
             saved("hunt", hunt),
         ]));

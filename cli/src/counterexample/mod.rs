@@ -78,8 +78,8 @@ pub fn find(entry: &Entry, flaw: &str, steps: &[Step], tries: u64) -> Result<Fou
     for number in 1..=tries {
         let mut vary = Vary::new(number);
         let mut plan = match entry.id {
-            "M1" | "R1" => replication::plan(&happenings, &mut vary),
-            "M3" | "R3" => quorum::plan(&happenings, &mut vary)?,
+            "M1" | "M1P" | "R1" => replication::plan(&happenings, &mut vary),
+            "M3" | "M3F" | "R3" => quorum::plan(&happenings, &mut vary)?,
             "M7" => disk::plan(&happenings, &mut vary)?,
             other => panic!("the steps of {other} are known to no translation"),
         };

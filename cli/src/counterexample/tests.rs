@@ -53,6 +53,6 @@ fn what_cannot_be_planned_says_why() {
     assert!(matches!(cut, NoPlan::Step(6, _)), "{cut}");
     let alone = search("M1", "unfenced-fetch", 1).unwrap_err();
     assert_eq!(alone, NoPlan::NotInTheBroker);
-    let unsteered = search("M3", "commit-older-epoch", 1).unwrap_err();
+    let unsteered = search("M3F", "commit-older-epoch", 1).unwrap_err();
     assert_eq!(unsteered, NoPlan::NotInTheBroker);
 }

@@ -38,37 +38,16 @@
 //! not here: under it nobody is ever elected, which breaks no promise about what happens, only that
 //! something does; and steps that never have to happen cannot show that. The tank does.
 
-use std::net::SocketAddr;
-
 use stateright::{Model, Property};
 
 use crate::rules::{self, EpochLog};
-use crate::{Bounds, Entry};
 
+pub use entries::{ENTRY, FIGURE_8};
+
+mod entries;
 mod show;
 #[cfg(test)]
 mod tests;
-
-/// How to find and run it.
-pub const ENTRY: Entry = Entry {
-    id: "M3",
-    name: "votes",
-    title: "the metadata quorum: votes, pull replication, written and synced",
-    variants: &VARIANTS,
-    states: [185_895, 1_176_512, 3_199_772],
-    check: |variant, bounds| crate::run(Votes::new(variant, bounds)),
-    explore: |variant, bounds, address: SocketAddr| {
-        crate::explore(Votes::new(variant, bounds), address);
-    },
-};
-
-const VARIANTS: [&str; 5] = [
-    "vote-before-durable",
-    "commit-before-sync",
-    "commit-older-epoch",
-    "leader-resumes-epoch",
-    "request-before-recovery",
-];
 
 const VOTERS: usize = 3;
 /// Two of three.
@@ -98,35 +77,6 @@ pub struct Votes {
     /// Leaders append while their log is shorter. An epoch's first record does not count.
     records: u8,
     crashes: u8,
-}
-
-impl Votes {
-    /// The right protocol, or the variant of that name.
-    ///
-    /// # Panics
-    /// If there is no such variant.
-    pub fn new(variant: Option<&str>, bounds: Bounds) -> Votes {
-        let mut rules = Rules::default();
-        match variant {
-            None => {}
-            Some("vote-before-durable") => rules.vote_before_durable = true,
-            Some("commit-before-sync") => rules.commit_before_sync = true,
-            Some("commit-older-epoch") => rules.commit_older_epoch = true,
-            Some("leader-resumes-epoch") => rules.leader_resumes_epoch = true,
-            Some("request-before-recovery") => rules.request_before_recovery = true,
-            Some(other) => panic!("M3 has no variant {other}; it has {VARIANTS:?}"),
-        }
-        let (epochs, records, crashes) = match (bounds, variant) {
-            // Figure 8: the fourth leader cuts what the third committed; nobody has to crash.
-            (_, Some("commit-older-epoch")) => (4, 0, 0),
-            (Bounds::Small, _) => (2, 0, 1),
-            (Bounds::Full, _) => (2, 2, 1),
-            (Bounds::Large, _) => (3, 0, 1),
-        };
-        assert!(usize::from(epochs) <= EPOCHS, "epochs fit the arrays");
-        assert!(usize::from(records.max(1) + epochs - 1) <= LOG, "the longest log fits");
-        Votes { rules, epochs, records, crashes }
-    }
 }
 
 /// What a voter does in its epoch.

@@ -60,7 +60,11 @@ pub const ENTRY: Entry = Entry {
     title: "the core's own replicas of a partition, logs and disks: three of them",
     variants: &VARIANTS,
     states: [154_268, 2_029_881, 0],
-    check: |variant, bounds| crate::run(RealReplica::new(variant, bounds)),
+    check: |variant, bounds| {
+        let model = RealReplica::new(variant, bounds);
+        let right = variant.map(|_| model.clone().right());
+        crate::run(model, right)
+    },
     explore: |variant, bounds, address: SocketAddr| {
         crate::explore(RealReplica::new(variant, bounds), address)
     },
@@ -200,6 +204,11 @@ fn reply(number: u8) -> ReplyTo {
 }
 
 impl RealReplica {
+    /// The right protocol, in this one's bounds.
+    fn right(self) -> RealReplica {
+        RealReplica { flaw: None, ..self }
+    }
+
     /// The core as it ships, or built with that flaw.
     ///
     /// # Panics

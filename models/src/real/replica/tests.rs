@@ -20,7 +20,7 @@ fn each_variant_breaks_a_promise_by_a_shortest_way() {
         ("high-watermark-by-committed-isr", 10),
     ];
     for (variant, length) in lengths {
-        let report = crate::run(RealReplica::new(Some(variant), Bounds::Small));
+        let report = crate::run(RealReplica::new(Some(variant), Bounds::Small), None);
         let (property, steps) = report.counterexample.expect(variant);
         let found = (property.as_str(), steps.len());
         assert_eq!(found, ("isr-holds-promised", length), "{variant}");
