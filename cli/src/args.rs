@@ -63,7 +63,7 @@ Examples:
   wavetank hunt --faults crash,power_loss   only these kinds of faults
   wavetank hunt --shard 2/8                 the second eighth of the seeds, for a fleet
   wavetank hunt --flaw ack-before-flush     leave a safety rule out: is it found?
-  wavetank hunt --conform M1,M3             hold each run against these models, step by step
+  wavetank hunt --conform M1,M3,M7          hold each run against these models, step by step
   wavetank hunt --json -                    the result as one JSON object on standard output
 
 Exit code: 0 all held, 1 a violation was found (or a mark that no seed reached in a large hunt),
@@ -93,7 +93,7 @@ pub struct HuntArgs {
     /// Build every node without this safety rule (`wavetank zoo list` names them)
     #[arg(long, value_name = "F")]
     pub flaw: Vec<FlawName>,
-    /// Hold each run against these models, step by step, comma-separated: M1, M3
+    /// Hold each run against these models, step by step, comma-separated: M1, M3, M7
     #[arg(long, value_name = "LIST")]
     pub conform: Option<crate::conform::Models>,
     /// Write the result as JSON; `-` is standard output, which then holds nothing else
@@ -131,7 +131,7 @@ pub struct ReplayArgs {
     /// Build every node without this safety rule (`wavetank zoo list` names them)
     #[arg(long, value_name = "F")]
     pub flaw: Vec<FlawName>,
-    /// Hold the run against these models, step by step, comma-separated: M1, M3
+    /// Hold the run against these models, step by step, comma-separated: M1, M3, M7
     #[arg(long, value_name = "LIST")]
     pub conform: Option<crate::conform::Models>,
     /// Print every event, one line each

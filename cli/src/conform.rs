@@ -1,15 +1,18 @@
 //! `--conform`: holds runs of the tank against the models.
 //!
-//! The glue between the tank, whose invariants see every note and the ledger's registrations, and
-//! [`wavetank_models::conform`], which knows neither. What is checked lives there.
+//! The glue between the tank, whose invariants see every note, the ledger's registrations and the
+//! disks, and [`wavetank_models::conform`], which knows none of them. What is checked lives there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use wavetank_core::checkpoint;
+use wavetank_core::env::{FileKind, SmallFile};
 use wavetank_core::types::{NodeId, PartitionEpoch, TopicPartition};
-use wavetank_models::conform::{self, Conforms, Parted, Registered};
+use wavetank_models::conform::{self, Asks, Conforms, OnDisk, Parted, Registered};
+use wavetank_sim::disk::SimDisk;
 use wavetank_sim::hunt::Additions;
 use wavetank_sim::invariants::{Invariant, Kind, Seen, View};
 use wavetank_sim::run::Options;
@@ -73,6 +76,8 @@ struct ConformsTo {
     checker: Box<dyn Conforms>,
     /// The newest registration of each partition that the checker was told.
     told: BTreeMap<TopicPartition, PartitionEpoch>,
+    /// Nodes whose process has started and noted nothing yet; was the last stop marked as clean?
+    fresh: BTreeMap<NodeId, bool>,
 }
 
 impl ConformsTo {
@@ -80,9 +85,25 @@ impl ConformsTo {
         let checker = conform::checker(model, voters).expect("the name was looked up before");
         let name = match checker.model() {
             "M3" => "conforms-to-M3",
+            "M7" => "conforms-to-M7",
             _ => "conforms-to-M1",
         };
-        Box::new(ConformsTo { name, checker, told: BTreeMap::new() })
+        Box::new(ConformsTo { name, checker, told: BTreeMap::new(), fresh: BTreeMap::new() })
+    }
+
+    /// What a process finds on its disk. Told before its first note, and not when it starts: by then
+    /// the ledger has read all that the end of the process before did to the disk.
+    fn tell_left(&mut self, node: NodeId, view: &View<'_>) -> Result<(), Box<Parted>> {
+        let Some(clean_stop) = self.fresh.remove(&node) else { return Ok(()) };
+        let disk = view.world.disk(node);
+        let dirs: BTreeSet<String> = disk.dir_names().into_iter().collect();
+        for partition in self.checker.logs(node) {
+            let there = view.ledger.name(partition).is_some_and(|name| dirs.contains(name));
+            let asks = Asks { partition, from: 0, to: 0, recovers: true };
+            let found = there.then(|| on_disk(node, asks, view));
+            self.checker.left(node, partition, clean_stop, found.as_ref())?;
+        }
+        Ok(())
     }
 
     /// What the metadata log committed since the last note of this partition.
@@ -106,6 +127,35 @@ impl ConformsTo {
     }
 }
 
+/// What the tank knows of a log on a disk.
+fn on_disk(node: NodeId, asks: Asks, view: &View<'_>) -> OnDisk {
+    let Asks { partition, from, to, recovers } = asks;
+    let (disk, log) = (view.world.disk(node), view.ledger.replica(node, partition));
+    let dir = view.ledger.name(partition).unwrap_or_default();
+    OnDisk {
+        whole_end: if recovers { log.whole_end() } else { 0 },
+        durable_end: log.durable_end(from, to, disk, dir),
+        cut_pending: disk.is_cut_pending(dir),
+        recovery_point: if recovers { recovery_point(disk, dir) } else { 0 },
+        flushes: view.ledger.flushes(partition),
+    }
+}
+
+/// What the checkpoint on a disk says of the log in this directory, as a process would read it.
+fn recovery_point(disk: &SimDisk, dir: &str) -> i64 {
+    let Some(content) = disk.visible("", FileKind::RecoveryPoints) else { return 0 };
+    let name = SmallFile::RecoveryPoints.name();
+    let lines = checkpoint::parse_offsets(name, &content.to_bytes()).unwrap_or_default();
+    let of = lines.iter().find(|line| format!("{}-{}", line.topic, line.partition) == dir);
+    of.map_or(0, |line| line.offset.0)
+}
+
+/// Has the process that ended marked its stop as clean?
+fn is_marked_clean(disk: &SimDisk) -> bool {
+    disk.visible("", FileKind::CleanShutdown)
+        .is_some_and(|content| checkpoint::parse_clean_shutdown(&content.to_bytes()).is_ok())
+}
+
 impl Invariant for ConformsTo {
     fn name(&self) -> &'static str {
         self.name
@@ -125,12 +175,19 @@ impl Invariant for ConformsTo {
                         .map_err(|parted| parted.to_string())?;
                 }
                 self.checker.started(node);
+                // The process removes the mark before its first note.
+                self.fresh.insert(node, is_marked_clean(view.world.disk(node)));
                 Ok(())
             }
             Seen::Note(node, note) => {
                 if let Some(partition) = self.checker.partition(note) {
                     self.tell_registrations(partition, view)
                         .map_err(|parted| parted.to_string())?;
+                }
+                self.tell_left(node, view).map_err(|parted| parted.to_string())?;
+                if let Some(asks) = self.checker.asks(node, note) {
+                    let disk = on_disk(node, asks, view);
+                    self.checker.on_disk(node, asks.partition, &disk);
                 }
                 self.checker.note(node, note).map_err(|parted| parted.to_string())
             }
@@ -146,7 +203,7 @@ mod tests {
     use wavetank_sim::hunt::{FoundViolation, HuntOptions, HuntReport, hunt};
 
     fn conform(seeds: Range<u64>, flaw: Option<&str>) -> HuntReport {
-        let models: Models = "M1,M3".parse().unwrap();
+        let models: Models = "M1,M3,M7".parse().unwrap();
         let flaws = flaw.into_iter().map(str::to_owned).collect();
         let additions = models.additions();
         let until_found = flaw.is_some();
@@ -191,6 +248,11 @@ mod tests {
             ("vote-before-durable", "M3", "own vote is not synced"),
             ("leader-resumes-epoch", "M3", "it does not lead that epoch"),
             ("request-before-recovery", "M3", "before it has read its epoch and vote"),
+            ("ack-before-flush", "M7", "that is what is synced, all below"),
+            ("torn-tail-accepted", "M7", "it takes what is torn for one"),
+            ("failed-sync-retried", "M7", "would be synced, and the media hold it to"),
+            ("cut-below-recovery-point", "M7", "checkpoint on disk may vouch for all below"),
+            ("append-while-closing", "M7", "the mark would vouch for all below"),
         ] {
             let message = parted(flaw, model);
             let at_step = format!("the run and {model} part at step ");
@@ -201,7 +263,7 @@ mod tests {
     #[test]
     fn models_that_runs_cannot_be_held_against_are_refused() {
         assert_eq!("isr,M1".parse(), Ok(Models(vec!["M1"])));
-        let refused = "M1,M7".parse::<Models>().unwrap_err();
-        assert!(refused.contains("\"M7\", only against M1, M3;"), "{refused}");
+        let refused = "M1,R1".parse::<Models>().unwrap_err();
+        assert!(refused.contains("\"R1\", only against M1, M3, M7;"), "{refused}");
     }
 }

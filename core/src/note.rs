@@ -57,6 +57,29 @@ pub enum Note {
         /// Base of the new segment.
         base: Offset,
     },
+    /// A log was found damaged where that cannot be a torn tail, and is not opened.
+    LogRefused {
+        /// Which.
+        partition: TopicPartition,
+        /// Where its whole batches end.
+        end: Offset,
+    },
+    /// A log has heard that more of it is durable.
+    LogSynced {
+        /// Which.
+        partition: TopicPartition,
+        /// All below is.
+        end: Offset,
+    },
+    /// The recovery-point checkpoint says this of a log, once it is written.
+    RecoveryPoint {
+        /// Which.
+        partition: TopicPartition,
+        /// Below it, what is missing is damage.
+        point: Offset,
+        /// Is it on disk, or about to be written?
+        durable: bool,
+    },
     /// A leader appended.
     LeaderAppended {
         /// Where.
@@ -321,6 +344,9 @@ impl Note {
             Note::Recovered { .. } => "recovered",
             Note::Truncated { .. } => "truncated",
             Note::Rolled { .. } => "rolled",
+            Note::LogRefused { .. } => "log_refused",
+            Note::LogSynced { .. } => "log_synced",
+            Note::RecoveryPoint { .. } => "recovery_point",
             Note::LeaderAppended { .. } => "leader_appended",
             Note::FollowerAppended { .. } => "follower_appended",
             Note::BecameLeader { .. } => "became_leader",

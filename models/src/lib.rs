@@ -13,7 +13,8 @@
 //!
 //! What does not live here: the implementation. [`real`] explores it; the other models use nothing of
 //! `core` but the flaws' names, and that they are true to the code is a claim that each file makes
-//! rule by rule, at its top. [`conform`] holds runs of the code against M1 and M3, by the same [`rules`].
+//! rule by rule, at its top. [`conform`] holds runs of the code against M1, M3 and M7, by the same
+//! [`rules`].
 #![warn(missing_docs)]
 
 mod check;

@@ -33,7 +33,7 @@ use std::net::SocketAddr;
 
 use stateright::{Model, Property};
 
-use crate::{Bounds, Entry};
+use crate::{Bounds, Entry, rules};
 
 /// How to find and run it.
 pub const ENTRY: Entry = Entry {
@@ -245,7 +245,7 @@ impl State {
 impl Recovery {
     /// What of its log the process counts as held.
     fn counted(&self, state: &State) -> u8 {
-        if self.rules.ack_before_flush { state.end } else { state.synced }
+        rules::counted_end(!self.rules.ack_before_flush, state.synced, state.end)
     }
 
     fn sync_fails(&self, state: &mut State) {
@@ -262,16 +262,15 @@ impl Recovery {
     fn recover(&self, state: &mut State) {
         let torn = |at: &u8| state.cache[usize::from(*at)] == TORN;
         let first = (0..state.end).find(torn).filter(|_| !self.rules.torn_tail_accepted);
-        let end = first.unwrap_or(state.end);
-        if end < state.checkpoint {
+        let end = rules::recovered_end(first, state.end);
+        if !rules::may_open(end, state.checkpoint) {
             state.phase = Phase::Refused;
             return;
         }
         state.cut(end);
         state.phase = Phase::Runs;
         state.writer += 1;
-        // What lies beyond may be in the page cache only, until the next sync.
-        state.synced = state.checkpoint;
+        state.synced = rules::synced_when_recovered(false, state.checkpoint, end);
     }
 
     fn running_actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -287,13 +286,13 @@ impl Recovery {
             actions.push(Action::SyncFails);
         }
         actions.push(Action::Acknowledge);
-        // What is not acknowledged may be cut and written anew: it is not vouched for.
-        let most = state.synced.min(state.acknowledged_end);
+        let most = rules::recovery_point_bound(state.synced, state.acknowledged_end);
         actions.extend((0..=most).map(Action::Checkpoint));
         if state.used.cuts < self.faults.cuts {
-            // The checkpoint is lowered first: below it, what is missing is damage.
-            let least = if self.rules.cut_below_recovery_point { 0 } else { state.checkpoint };
-            actions.extend((least..state.end).map(Action::Cut));
+            let may_cut = |to: &u8| {
+                self.rules.cut_below_recovery_point || rules::may_cut(*to, state.checkpoint)
+            };
+            actions.extend((0..state.end).filter(may_cut).map(Action::Cut));
         }
     }
 
@@ -365,10 +364,8 @@ impl Model for Recovery {
                 (state.completion, state.stale) = (state.end, false);
             }
             Action::HearSync => {
-                // One that was under way when the log was cut tells of bytes that are gone.
-                if !state.stale || self.rules.sync_credited_after_cut {
-                    state.synced = state.synced.max(state.completion.min(state.end));
-                }
+                let stale = state.stale && !self.rules.sync_credited_after_cut;
+                state.synced = rules::synced_end(state.synced, state.completion, state.end, stale);
                 (state.completion, state.stale) = (0, false);
             }
             Action::SyncFails => self.sync_fails(&mut state),

@@ -1,9 +1,9 @@
 //! The protocols' rules, one small function each, of any log and any number of replicas.
 //!
-//! The bounded models ([`crate::isr`], [`crate::votes`]) and the conformance checkers
-//! ([`crate::conform`]), whose logs and clusters have no bound, ask the same functions: what a run of
-//! the broker is held against is what was explored to the end. What a variant leaves out it leaves
-//! out in the model's file; here is only what is right.
+//! The bounded models ([`crate::isr`], [`crate::votes`], [`crate::recovery`]) and the conformance
+//! checkers ([`crate::conform`]), whose logs and clusters have no bound, ask the same functions: what
+//! a run of the broker is held against is what was explored to the end. What a variant leaves out it
+//! leaves out in the model's file; here is only what is right.
 
 /// A log, as far as the rules look at it: which epoch's records lie where.
 pub trait EpochLog {
@@ -66,6 +66,52 @@ pub fn may_join<O: Ord>(end: Option<O>, high_watermark: O, epoch_start: O) -> bo
 /// A follower's high watermark after a fetch: its leader's, as far as it has the records.
 pub fn followers_high_watermark<O: Ord>(own: O, leaders: O, end: O) -> O {
     own.max(leaders.min(end))
+}
+
+/// What a log counts as held, in acknowledgements and in the offsets that it fetches at: where its
+/// topic flushes each batch, what it knows to be synced.
+pub fn counted_end<O>(flushes: bool, synced: O, written: O) -> O {
+    if flushes { synced } else { written }
+}
+
+/// What a log knows to be synced when it hears that a sync up to `completion` has succeeded. One that
+/// was under way when the log was cut tells of bytes that are gone.
+pub fn synced_end<O: Ord>(known: O, completion: O, end: O, stale: bool) -> O {
+    if stale { known } else { known.max(completion.min(end)) }
+}
+
+/// Up to where a recovery point may be checkpointed. What is not acknowledged may be cut and written
+/// anew: it is not vouched for.
+pub fn recovery_point_bound<O: Ord>(synced: O, acknowledged: O) -> O {
+    synced.min(acknowledged)
+}
+
+/// May a log be cut to here, with this recovery point in the checkpoint on disk? Below that, what is
+/// missing is damage: the checkpoint is lowered first.
+pub fn may_cut<O: Ord>(to: O, checkpoint: O) -> bool {
+    to >= checkpoint
+}
+
+/// Where recovery ends a log: at the first place that holds no whole batch.
+pub fn recovered_end<O: Ord>(first_torn: Option<O>, end: O) -> O {
+    first_torn.unwrap_or(end)
+}
+
+/// May a log be opened whose whole batches end here? If not, something is missing that the checkpoint
+/// vouches for, and people must look.
+pub fn may_open<O: Ord>(end: O, checkpoint: O) -> bool {
+    end >= checkpoint
+}
+
+/// What a log that was recovered takes for synced: what is vouched for. The rest may be in the page
+/// cache only, until the next sync.
+pub fn synced_when_recovered<O: Ord>(clean_stop: bool, checkpoint: O, end: O) -> O {
+    if clean_stop { end } else { checkpoint.min(end) }
+}
+
+/// May a process that stops mark that as clean? The next one then trusts this log as it finds it.
+pub fn may_mark_clean<O: Ord>(synced: O, end: O) -> bool {
+    synced >= end
 }
 
 /// Is the voter's log, by last epoch and end, at most as far as the candidate's (Raft 5.4.1)?

@@ -100,6 +100,10 @@ fn host(node: NodeId) -> String {
     }
 }
 
+fn who(node: Option<NodeId>) -> String {
+    node.map_or("nobody".to_owned(), |node| node.to_string())
+}
+
 fn why_cut(reason: TruncationReason) -> &'static str {
     match reason {
         TruncationReason::Diverging => "it diverges from the leader's log",
@@ -195,8 +199,7 @@ impl Timeline {
                 ("leads", text)
             }
             Note::BecameFollower { partition, epoch, leader, log_end, .. } if data(partition) => {
-                let leader = leader.map_or("nobody".to_owned(), |leader| leader.to_string());
-                let place = format!("{leader} on {} in epoch {epoch}", name(partition));
+                let place = format!("{} on {} in epoch {epoch}", who(*leader), name(partition));
                 ("follows", format!("{place}; own log ends at {log_end}"))
             }
             Note::IsrCommitted { partition, isr, .. } if self.isr.get(partition) != Some(isr) => {
@@ -229,6 +232,9 @@ impl Timeline {
             | Note::QuorumPreVoted { .. }
             | Note::QuorumStored { .. }
             | Note::QuorumLogSynced { .. }
+            | Note::LogRefused { .. }
+            | Note::LogSynced { .. }
+            | Note::RecoveryPoint { .. }
             | Note::QuorumFollower { .. }
             | Note::QuorumResigned { .. }
             | Note::QuorumCommitted { .. }

@@ -14,7 +14,9 @@ pub fn trace(note: &Note) {
         | Note::QuorumCommitted { .. }
         | Note::QuorumPreVoted { .. }
         | Note::QuorumStored { .. }
-        | Note::QuorumLogSynced { .. } => {
+        | Note::QuorumLogSynced { .. }
+        | Note::LogSynced { .. }
+        | Note::RecoveryPoint { .. } => {
             debug!(target: "wavetank::note", name = note.name(), ?note);
         }
         Note::ProduceFailed { .. }
@@ -22,7 +24,8 @@ pub fn trace(note: &Note) {
         | Note::Truncated { .. }
         | Note::DivergingEpoch { .. }
         | Note::IsrRefused { .. }
-        | Note::LogDirOffline { .. } => {
+        | Note::LogDirOffline { .. }
+        | Note::LogRefused { .. } => {
             warn!(target: "wavetank::note", name = note.name(), ?note);
         }
         Note::Recovered { .. }

@@ -120,12 +120,7 @@ impl Marks {
     pub fn note(&mut self, _node: NodeId, note: &Note) {
         match note {
             Note::Recovered { partition, log_end, torn_bytes, .. } => {
-                if *torn_bytes > 0 {
-                    self.hit(Mark::TornTail);
-                }
-                if log_end.0 > 0 && *partition != TopicPartition::METADATA {
-                    self.hit(Mark::DataRecovered);
-                }
+                self.recovered(*partition, log_end.0 > 0, *torn_bytes > 0);
             }
             Note::Truncated { partition, from, to, reason } => match reason {
                 TruncationReason::Diverging
@@ -183,6 +178,9 @@ impl Marks {
             | Note::QuorumPreVoted { .. }
             | Note::QuorumStored { .. }
             | Note::QuorumLogSynced { .. }
+            | Note::LogRefused { .. }
+            | Note::LogSynced { .. }
+            | Note::RecoveryPoint { .. }
             | Note::QuorumFollower { .. }
             | Note::QuorumResigned { .. }
             | Note::QuorumCommitted { .. }
@@ -190,6 +188,15 @@ impl Marks {
             | Note::BrokerUnfenced { .. }
             | Note::BrokerRunning { .. }
             | Note::ShutDown { .. } => {}
+        }
+    }
+
+    fn recovered(&mut self, partition: TopicPartition, has_records: bool, is_torn: bool) {
+        if is_torn {
+            self.hit(Mark::TornTail);
+        }
+        if has_records && partition != TopicPartition::METADATA {
+            self.hit(Mark::DataRecovered);
         }
     }
 

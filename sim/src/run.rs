@@ -345,6 +345,9 @@ impl Tank {
                     | Note::QuorumPreVoted { .. }
                     | Note::QuorumStored { .. }
                     | Note::QuorumLogSynced { .. }
+                    | Note::LogRefused { .. }
+                    | Note::LogSynced { .. }
+                    | Note::RecoveryPoint { .. }
             );
             self.marks.note(*node, note);
             let disk = self.world.disk(*node);

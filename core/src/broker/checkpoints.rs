@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::checkpoint::{self, AtomicFile, PartitionOffset};
 use crate::env::{Env, SmallFile};
 use crate::event::TimerKey;
+use crate::note::Note;
 use crate::replica::claims::Claim;
 use crate::replica::dir_name;
 use crate::types::{DirId, METADATA_TOPIC, Monotonic, Offset, PartitionId, TopicPartition};
@@ -75,6 +76,13 @@ impl OffsetCheckpoint {
     }
 }
 
+/// High watermarks have notes of their own.
+fn note(claim: Claim, partition: TopicPartition, point: Offset, durable: bool, env: &mut dyn Env) {
+    if claim == Claim::RecoveryPoint {
+        env.note(Note::RecoveryPoint { partition, point, durable });
+    }
+}
+
 impl Broker {
     pub(super) fn arm_checkpoint(&mut self, env: &mut dyn Env) {
         self.boot.checkpoint_timer = env.now().after(self.config.checkpoint_interval);
@@ -109,11 +117,12 @@ impl Broker {
                 offset: partition.claim(claim),
             })
             .collect();
+        let metadata = self.boot.metadata_recovery_point;
         if claim == Claim::RecoveryPoint {
             lines.push(PartitionOffset {
                 topic: METADATA_TOPIC.into(),
                 partition: TopicPartition::METADATA.partition,
-                offset: self.boot.metadata_recovery_point,
+                offset: metadata,
             });
         }
         let content = checkpoint::format_offsets(lines.iter());
@@ -124,8 +133,10 @@ impl Broker {
         checkpoint.file.write(content.clone(), env);
         checkpoint.written = content;
         checkpoint.submitted.clear();
+        note(claim, TopicPartition::METADATA, metadata, false, env);
         for partition in self.hosted.iter_mut() {
             let (offset, dir) = (partition.claim(claim), partition.dir_name());
+            note(claim, partition.topic_partition(), offset, false, env);
             partition.on_checkpoint_submitted(claim, offset);
             checkpoint.named.insert(dir.clone());
             checkpoint.submitted.push((partition.id(), dir, offset));
@@ -134,13 +145,16 @@ impl Broker {
 
     /// This version of a checkpoint is durable.
     pub(super) fn on_checkpoint_durable(&mut self, claim: Claim, version: u64, env: &mut dyn Env) {
+        let metadata = self.boot.metadata_recovery_point;
         let checkpoint = self.boot.checkpoint(claim);
         if version < checkpoint.file.version() {
             return;
         }
         checkpoint.named = checkpoint.submitted.iter().map(|(_, dir, _)| dir.clone()).collect();
+        note(claim, TopicPartition::METADATA, metadata, true, env);
         for (id, _, offset) in &checkpoint.submitted {
             if let Some(partition) = self.hosted.get_mut(*id) {
+                note(claim, partition.topic_partition(), *offset, true, env);
                 partition.on_checkpoint_durable(claim, *offset, env, &mut self.facts);
             }
         }

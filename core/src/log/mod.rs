@@ -41,6 +41,7 @@ use crate::config::TopicConfig;
 use crate::env::{Disk, FileId, FileKind, SmallFile, Storage};
 use crate::event::{DiskDone, DiskError, DiskOpKind, ReadTag};
 use crate::flaw::{Flaw, FlawSet};
+use crate::note::Note;
 use crate::types::{DirId, LeaderEpoch, Offset, TopicPartition};
 use recovery::Recovery;
 use segment::{Entry, Segment};
@@ -308,6 +309,16 @@ impl PartitionLog {
             }
             None => {}
         }
+        let synced = self.synced_end;
+        let event = self.on_done(done, storage);
+        if event == LogEvent::Progress && self.synced_end > synced {
+            let (partition, end) = (self.partition, self.synced_end);
+            storage.note(Note::LogSynced { partition, end });
+        }
+        event
+    }
+
+    fn on_done(&mut self, done: &DiskDone, storage: &mut dyn Storage) -> LogEvent {
         match done {
             DiskDone::Listed { files, .. } => self.on_listed(files, storage),
             DiskDone::Written { file, generation, upto } => {

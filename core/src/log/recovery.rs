@@ -493,7 +493,7 @@ impl PartitionLog {
     ) -> LogEvent {
         let end = scan.expected.unwrap_or(scan.segment.base);
         if end < recovery.trusted_below() {
-            return self.corrupt(DAMAGED);
+            return self.refuse(end, DAMAGED, storage);
         }
         let Scan { mut segment, position, .. } = scan;
         recovery.torn_bytes += segment.size - position;
@@ -509,11 +509,17 @@ impl PartitionLog {
         self.drop_rest(recovery, storage)
     }
 
+    /// The log ends at `end`, and that is no tail that a power loss tore.
+    fn refuse(&mut self, end: Offset, why: &'static str, storage: &mut dyn Storage) -> LogEvent {
+        storage.note(Note::LogRefused { partition: self.partition, end });
+        self.corrupt(why)
+    }
+
     /// What follows does not continue the log: it goes.
     fn drop_rest(&mut self, mut recovery: Recovery, storage: &mut dyn Storage) -> LogEvent {
         let rest = recovery.files.split_off(recovery.at);
         if !rest.is_empty() && self.log_end < recovery.trusted_below() {
-            return self.corrupt(MISSING);
+            return self.refuse(self.log_end, MISSING, storage);
         }
         for found in rest {
             recovery.torn_bytes += found.size;
@@ -528,7 +534,7 @@ impl PartitionLog {
 
     fn finish_recovery(&mut self, recovery: Recovery, storage: &mut dyn Storage) -> LogEvent {
         if self.log_end < recovery.hint.recovery_point {
-            return self.corrupt(SHORT);
+            return self.refuse(self.log_end, SHORT, storage);
         }
         self.phase = Phase::Ready;
         self.written_end = self.log_end;

@@ -554,6 +554,9 @@ impl Partition {
             | Note::QuorumPreVoted { .. }
             | Note::QuorumStored { .. }
             | Note::QuorumLogSynced { .. }
+            | Note::LogRefused { .. }
+            | Note::LogSynced { .. }
+            | Note::RecoveryPoint { .. }
             | Note::QuorumCandidate { .. }
             | Note::QuorumVoted { .. }
             | Note::QuorumVoteAnswered { .. }

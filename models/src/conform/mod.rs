@@ -8,10 +8,11 @@
 //!
 //! - [`isr`]: M1, for every partition.
 //! - [`votes`]: M3, for the metadata quorum.
+//! - [`recovery`]: M7, for every log on every disk.
 //! - Rules are [`crate::rules`], the same functions that the bounded models ask.
 //!
 //! What does not live here: the tank. It hands over the notes, the registrations that the metadata log
-//! committed, and when a process starts.
+//! committed, when a process starts, and what the disks hold.
 
 use std::fmt;
 
@@ -20,10 +21,11 @@ use wavetank_core::types::{LeaderEpoch, NodeId, PartitionEpoch, TopicPartition};
 
 pub mod isr;
 mod log;
+pub mod recovery;
 pub mod votes;
 
 /// The models that a run can be held against.
-pub const MODELS: [&str; 2] = ["M1", "M3"];
+pub const MODELS: [&str; 3] = ["M1", "M3", "M7"];
 
 /// The model of [`MODELS`] with this id or name, in any case.
 pub fn find(name: &str) -> Option<&'static str> {
@@ -36,6 +38,7 @@ pub fn checker(model: &str, voters: &[NodeId]) -> Option<Box<dyn Conforms>> {
     match find(model)? {
         "M1" => Some(Box::<isr::Conformance>::default()),
         "M3" => Some(Box::new(votes::Conformance::new(voters))),
+        "M7" => Some(Box::<recovery::Conformance>::default()),
         _ => None,
     }
 }
@@ -49,6 +52,34 @@ pub struct Registered {
     pub leader_epoch: LeaderEpoch,
     /// In sync.
     pub isr: Vec<NodeId>,
+}
+
+/// What a disk holds of a log, in offsets: all below is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnDisk {
+    /// Where its whole batches end; what lies behind, if anything, is torn. 0 where nobody asked.
+    pub whole_end: i64,
+    /// How far no power loss can take them, at most to where that was asked.
+    pub durable_end: i64,
+    /// The log was cut, and the disk has not come to it yet.
+    pub cut_pending: bool,
+    /// The log's recovery point in the checkpoint; 0 if it has none, or nobody asked.
+    pub recovery_point: i64,
+    /// Its topic promises that each batch is flushed before it is acknowledged.
+    pub flushes: bool,
+}
+
+/// A question to the tank: what of this log is durable between two offsets?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asks {
+    /// Which log.
+    pub partition: TopicPartition,
+    /// Known to be durable up to here.
+    pub from: i64,
+    /// Asked up to here.
+    pub to: i64,
+    /// A recovery has ended: where the whole batches end and what the checkpoint says is asked, too.
+    pub recovers: bool,
 }
 
 /// Where a run and a model part.
@@ -113,6 +144,34 @@ pub trait Conforms: fmt::Debug + Send + Sync {
         registered: &Registered,
     ) -> Result<(), Box<Parted>>;
 
+    /// The logs on a node's disk that the checker must be told of when a process has started there.
+    fn logs(&self, _node: NodeId) -> Vec<TopicPartition> {
+        Vec::new()
+    }
+
+    /// What the end of the process before has left of one of these; `None` if the log's directory is
+    /// gone. `clean_stop`: that process has marked its stop as clean.
+    ///
+    /// # Errors
+    /// No end of a process leaves this in the model.
+    fn left(
+        &mut self,
+        _node: NodeId,
+        _partition: TopicPartition,
+        _clean_stop: bool,
+        _disk: Option<&OnDisk>,
+    ) -> Result<(), Box<Parted>> {
+        Ok(())
+    }
+
+    /// What must be told of a disk before this note is.
+    fn asks(&self, _node: NodeId, _note: &Note) -> Option<Asks> {
+        None
+    }
+
+    /// The answer.
+    fn on_disk(&mut self, _node: NodeId, _partition: TopicPartition, _disk: &OnDisk) {}
+
     /// A node noted a transition.
     ///
     /// # Errors
@@ -126,7 +185,7 @@ pub(crate) fn names<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {
     format!("{{{}}}", names.join(","))
 }
 
-/// What a note is a step of.
+/// What a note is a step of, where several nodes take part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Of {
     Partition(TopicPartition),
@@ -160,6 +219,10 @@ pub(crate) fn of(note: &Note) -> Of {
         | Note::QuorumResigned { .. }
         | Note::QuorumLogSynced { .. }
         | Note::QuorumCommitted { .. } => Of::Quorum,
+        // Of one log on one disk.
+        Note::LogRefused { .. } | Note::LogSynced { .. } | Note::RecoveryPoint { .. } => {
+            Of::Neither
+        }
         Note::Rolled { .. }
         | Note::IsrProposed { .. }
         | Note::IsrRefused { .. }

@@ -594,6 +594,9 @@ impl Conformance {
             // Who only thinks of standing, and what is not of the quorum.
             Note::QuorumCandidate { pre_vote: true, .. }
             | Note::Rolled { .. }
+            | Note::LogRefused { .. }
+            | Note::LogSynced { .. }
+            | Note::RecoveryPoint { .. }
             | Note::BecameLeader { .. }
             | Note::BecameFollower { .. }
             | Note::HighWatermark { .. }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use wavetank_core::env::{DiskOp, FileId, FileKind};
 
-use super::{Change, Dir, DirSlot, Extents, Inode, Outcome, SECTOR, SimDisk};
+use super::{Change, Dir, DirSlot, Extents, Inode, Outcome, Queued, SECTOR, SimDisk};
 use crate::decide::{Dice, Place, Purpose};
 
 /// # What the tank does to it
@@ -293,6 +293,25 @@ impl SimDisk {
     /// A directory's name; empty for the root.
     pub fn dir_name(&self, slot: DirSlot) -> &str {
         &self.dirs[slot.0 as usize].name
+    }
+
+    /// Was a log in this directory cut, and the disk has not come to it yet? What the media hold of
+    /// it until then is not all of the log that its process goes on with.
+    pub fn is_cut_pending(&self, dir: &str) -> bool {
+        let cuts = |queued: &Queued| match &queued.op {
+            DiskOp::Truncate { file, .. } | DiskOp::Unlink { file } => {
+                matches!(file.kind, FileKind::Log(_))
+            }
+            DiskOp::OpenDir { .. }
+            | DiskOp::Create { .. }
+            | DiskOp::Append { .. }
+            | DiskOp::Sync { .. }
+            | DiskOp::Rename { .. }
+            | DiskOp::SyncDir { .. }
+            | DiskOp::RemoveDir { .. }
+            | DiskOp::Read { .. } => false,
+        };
+        self.dir(dir).is_some_and(|dir| dir.queue.iter().any(cuts))
     }
 
     /// Does the disk have work under way?

@@ -113,6 +113,22 @@ fn pattern(len: usize) -> Vec<u8> {
 }
 
 #[test]
+fn a_cut_is_pending_until_the_disk_has_come_to_it() {
+    let mut rig = Rig::new(1);
+    rig.append(0, &[1; 100]);
+    assert!(!rig.disk.is_cut_pending("topic-0"), "an append is no cut");
+    rig.submit(DiskOp::Truncate { file: LOG, generation: 1, to: 10 });
+    assert!(rig.disk.is_cut_pending("topic-0"));
+    rig.run();
+    assert!(!rig.disk.is_cut_pending("topic-0"));
+    let index = FileId { dir: DIR, kind: FileKind::OffsetIndex(wavetank_core::types::Offset(0)) };
+    rig.submit(DiskOp::Unlink { file: index });
+    assert!(!rig.disk.is_cut_pending("topic-0"), "an index is no log");
+    rig.submit(DiskOp::Unlink { file: LOG });
+    assert!(rig.disk.is_cut_pending("topic-0"));
+}
+
+#[test]
 fn a_process_crash_keeps_what_was_written_and_a_prefix_of_the_rest() {
     let (mut nothing, mut part, mut all) = (0, 0, 0);
     for seed in 0..300 {

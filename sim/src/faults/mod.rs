@@ -641,6 +641,9 @@ pub(crate) fn partition_of(note: &Note) -> Option<TopicPartition> {
         Note::Recovered { partition, .. }
         | Note::Truncated { partition, .. }
         | Note::Rolled { partition, .. }
+        | Note::LogRefused { partition, .. }
+        | Note::LogSynced { partition, .. }
+        | Note::RecoveryPoint { partition, .. }
         | Note::LeaderAppended { partition, .. }
         | Note::FollowerAppended { partition, .. }
         | Note::BecameLeader { partition, .. }

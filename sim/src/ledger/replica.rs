@@ -90,7 +90,10 @@ impl ReplicaLog {
 
     /// Does it hold this very batch where no power loss can take it?
     pub fn holds_durably(&self, id: &BatchId) -> bool {
-        let Some(held) = self.find(id) else { return false };
+        self.find(id).is_some_and(|held| self.is_durable(held))
+    }
+
+    fn is_durable(&self, held: &Held) -> bool {
         let Some(segment) = self.segments.get(&held.file) else { return false };
         held.to <= segment.synced
             && !segment.dropped.iter().any(|(from, to)| *from < held.to && held.from < *to)
@@ -99,6 +102,38 @@ impl ReplicaLog {
     /// Did the tank take this very batch away?
     pub fn lost(&self, id: &BatchId) -> bool {
         self.lost.contains(id)
+    }
+
+    /// Where its batches end, from its start up to the first place where none follows: where a
+    /// recovery that checks each ends. One of which only a part was written is none.
+    pub fn whole_end(&self) -> i64 {
+        let mut end = self.segments.first_key_value().map_or(0, |(base, _)| *base);
+        for held in &self.held {
+            if held.id.base != end {
+                break;
+            }
+            end = held.id.end();
+        }
+        end
+    }
+
+    /// How far from `from` on, and at most to `to`, no power loss can take its batches, nor the names
+    /// of their files in its directory `dir`.
+    pub fn durable_end(&self, from: i64, to: i64, disk: &SimDisk, dir: &str) -> i64 {
+        let first = self.held.partition_point(|held| held.id.end() <= from);
+        let (mut end, mut named) = (from, None);
+        for held in &self.held[first..] {
+            let name = FileKind::Log(Offset(held.file));
+            if named != Some(held.file) && disk.durable(dir, name).is_some() {
+                named = Some(held.file);
+            }
+            if end >= to || held.id.base > end || named != Some(held.file) || !self.is_durable(held)
+            {
+                break;
+            }
+            end = held.id.end();
+        }
+        end.min(to)
     }
 
     /// The batches, in order.
@@ -284,6 +319,8 @@ fn sound_batch(bytes: &[u8]) -> Option<(BatchId, usize)> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use wavetank_core::env::{DiskOp, FileId};
+    use wavetank_core::types::{DirId, NodeId};
 
     /// A batch of `count` records that differ by `salt`.
     pub(crate) fn batch(base: i64, count: i32, epoch: i32, salt: u8) -> Bytes {
@@ -331,6 +368,46 @@ pub(crate) mod tests {
         log.sync_failed(0, a.len() as u64, (a.len() + b.len()) as u64);
         log.synced(0, (a.len() + b.len()) as u64);
         assert!(!log.holds_durably(&id(&b)), "the pages were dropped");
+    }
+
+    #[test]
+    fn whole_batches_end_at_the_first_gap() {
+        let (a, b, c) = (batch(0, 3, 0, 1), batch(3, 1, 0, 2), batch(7, 1, 0, 3));
+        let mut log = ReplicaLog::default();
+        assert_eq!(log.whole_end(), 0);
+        log.appended(0, 0, &[a.clone(), b.slice(..b.len() - 1)]);
+        assert_eq!(log.whole_end(), 3, "of the second a byte is missing");
+        log.appended(0, (a.len() + b.len()) as u64 - 1, &[b.slice(b.len() - 1..)]);
+        log.appended(7, 0, &[c]);
+        assert_eq!((log.whole_end(), log.end()), (4, 8), "between 4 and 7 there is nothing");
+        log.removed(0);
+        log.created(9);
+        log.removed(7);
+        assert_eq!(log.whole_end(), 9, "a log that starts anew");
+    }
+
+    #[test]
+    fn a_log_is_durable_up_to_the_first_batch_that_is_not() {
+        let dice = crate::decide::Dice::new(1);
+        let place = dice.place(crate::decide::Purpose::DiskLatency);
+        let mut disk = SimDisk::new(NodeId(1), place, crate::disk::DiskConfig::default());
+        let (a, b, c) = (batch(0, 3, 0, 1), batch(3, 1, 0, 2), batch(4, 1, 0, 3));
+        let mut log = ReplicaLog::default();
+        log.appended(0, 0, &[a.clone(), b.clone(), c]);
+        log.synced(0, (a.len() + b.len()) as u64);
+        assert_eq!(log.durable_end(0, 9, &disk, "events-0"), 0, "its file has no name");
+        let (dir, kind) = (DirId(2), FileKind::Log(Offset(0)));
+        let mut out = crate::disk::Outcome::default();
+        for op in [
+            DiskOp::OpenDir { dir, name: "events-0".to_owned() },
+            DiskOp::Create { file: FileId { dir, kind }, generation: 0 },
+            DiskOp::SyncDir { dir, by: kind, serial: 0 },
+        ] {
+            disk.submit(0, op, &dice, &mut out);
+        }
+        disk.process_exit(&dice, &mut out);
+        let durable = |from: i64, to: i64| log.durable_end(from, to, &disk, "events-0");
+        assert_eq!([durable(0, 9), durable(0, 3), durable(3, 9), durable(4, 9)], [4, 3, 4, 4]);
     }
 
     #[test]

@@ -132,6 +132,11 @@ fn damage_below_the_recovery_point_is_reported_and_kept() {
     let hint = RecoveryHint { clean: false, recovery_point: Offset(3) };
     let mut refused = node.clone().reopen(hint);
     let [LogEvent::Corrupt(reason)] = refused.events[..] else { panic!("{:?}", refused.events) };
+    assert!(
+        matches!(refused.disk.notes[..], [Note::LogRefused { .. }]),
+        "{:?}",
+        refused.disk.notes
+    );
     assert!(reason.starts_with("a segment is damaged"), "{reason}");
     assert_eq!(*refused.disk.content(kind), before, "nothing is cut");
     // Above it, it is a torn tail.

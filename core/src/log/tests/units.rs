@@ -82,8 +82,11 @@ fn nothing_is_durable_before_its_directory_entry() {
     while node.deliver() {}
     assert_eq!((node.log.written_end(), node.log.synced_end()), (Offset(1), Offset(0)));
     assert_eq!(node.log.recovery_point(Offset(1)), Offset(0));
+    let told = Note::LogSynced { partition: PARTITION, end: Offset(1) };
+    assert!(!node.disk.notes.contains(&told), "{:?}", node.disk.notes);
     assert_eq!(node.log.on_disk(&dir_synced, &mut node.disk), LogEvent::Progress);
     assert_eq!(node.log.synced_end(), Offset(1));
+    assert_eq!(node.disk.notes.last(), Some(&told));
 }
 
 #[test]

@@ -1,0 +1,947 @@
+//! Conformance to M7: each log on each disk, the metadata log's too, held against
+//! [`crate::recovery`].
+//!
+//! # How a run's steps are the model's
+//!
+//! | what happens | action |
+//! |------|--------|
+//! | `LeaderAppended`, `FollowerAppended` | `Append`, for each batch |
+//! | `LogSynced` | `Sync` and `HearSync`: the media must hold what the process takes for synced |
+//! | `LogDirOffline` | `SyncFails` (or another operation does): the log takes no step any more |
+//! | `HighWatermark` of a leader, `ProduceAcked` | `Acknowledge` |
+//! | `RecoveryPoint`, about to be written | `Checkpoint` is enabled |
+//! | `RecoveryPoint`, durable | `Checkpoint` is done |
+//! | `Truncated` | `Cut` |
+//! | a process starts | `ProcessCrash` or `PowerLoss`, by what the disk has kept |
+//! | `Recovered`, `LogRefused` | `Recover` |
+//! | `ShutDown`, clean | no step: the mark may be written that the next `Recover` believes |
+//!
+//! Notes tell what a process knows. What its disk holds they do not: that is the tank's to tell
+//! ([`OnDisk`]), which follows the disk's own stream of changes, and asks no broker.
+//!
+//! # Where the code's steps are finer, and why that is sound
+//!
+//! - *A write is under way for a while.* `end` is what was submitted. A process that ends may lose
+//!   any of it that is not synced, as in the model; a high watermark beyond what the page cache has
+//!   would be the ledger's to report.
+//! - *The disk comes to a cut later than the process.* Until then what the media hold beyond it is of
+//!   the old log: a sync counts as heard only up to there (the model's `stale`). If the process ends
+//!   before, or the power goes before that cut is synced, it never happened; the disk may come back
+//!   with all that it had (the model's `cut_undone`).
+//! - *A checkpoint is being written for a while.* Until it is durable the disk may say what it said, or
+//!   this: a cut must respect both.
+//! - *Only what one log promises is here.* Where the topic does not flush each batch, what is written
+//!   counts as held; losing that is no fault of the log. The leader of the metadata quorum may commit
+//!   what a majority has synced before it has synced it itself: which voters have is M3's, by what
+//!   they know to be synced, and that is held against the media here.
+//! - *A follower acknowledges in the offset of its fetch*, which has no note. What it knows to be
+//!   synced has one, and that the ISR holds what is promised is M1's and the ledger's.
+//! - *A clean stop is a mark on the disk*, that the process removes before it opens a log. It vouches
+//!   for all logs but the metadata log.
+//! - *Segments, indexes, the files of epochs and the names of files* are not the model's: a log here
+//!   is durable where its batches are, with the names of their files.
+//! - *A log that starts anew*, because its leader's starts beyond its end, is taken as it is; one whose
+//!   directory is gone is forgotten.
+//!
+//! Damage is neither M7's nor the storms': a disk that loses what it has synced parts the run, at the
+//! next start of its process.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use wavetank_core::note::{Note, TruncationReason};
+use wavetank_core::types::{NodeId, Offset, PartitionEpoch, TopicPartition};
+
+use super::{Asks, Conforms, OnDisk, Parted, Refused, Registered, refuse};
+use crate::rules;
+
+type Taken = Result<(), Box<Refused>>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Conformance {
+    nodes: BTreeMap<NodeId, Process>,
+    step: u64,
+    parted: bool,
+}
+
+/// The process on a node, and the logs on its disk.
+#[derive(Debug, Default)]
+struct Process {
+    logs: BTreeMap<TopicPartition, Log>,
+    /// A disk operation failed: no log takes a step any more.
+    offline: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// Not there, or not recovered yet.
+    #[default]
+    Down,
+    Runs,
+    Refused,
+}
+
+/// One log. Everything lies in offsets: all below is meant.
+#[derive(Debug, Default)]
+struct Log {
+    phase: Phase,
+    /// The process has written it to here; after its end: what the disk had.
+    end: i64,
+    /// What the process knows to be synced.
+    synced: i64,
+    /// What the media were seen to hold.
+    media: i64,
+    /// The recovery point in the checkpoint on disk.
+    checkpoint: i64,
+    /// Those that are being written, or were when the process ended.
+    writing: Vec<i64>,
+    /// What was acknowledged.
+    acknowledged: i64,
+    /// A cut that may not be on the media: where the log ended before, and where then.
+    cut: Option<(i64, i64)>,
+    /// The last stop was marked as clean.
+    clean_stop: bool,
+    /// What the tank told last.
+    disk: OnDisk,
+}
+
+impl Log {
+    /// The process is gone, and the disk has this.
+    fn left(&mut self, node: NodeId, clean_stop: bool, disk: &OnDisk) -> Taken {
+        let action = format!("{node}'s process ends, or its power goes");
+        let (media, whole) = (self.media, disk.whole_end);
+        if whole < media {
+            return refuse(
+                action,
+                format!("the media held all below {media}, and what is left ends at {whole}"),
+            );
+        }
+        let most = self.cut.map_or(self.end, |(from, _)| from.max(self.end));
+        if whole > most {
+            return refuse(action, format!("nobody has written it to {whole}"));
+        }
+        (self.phase, self.clean_stop) = (Phase::Down, clean_stop);
+        (self.end, self.synced) = (whole, 0);
+        Ok(())
+    }
+
+    fn recover(&mut self, node: NodeId, start: Offset, end: Offset) -> Taken {
+        let action = format!("{node} starts and recovers the log");
+        let point = self.read_checkpoint(&action)?;
+        let OnDisk { whole_end, durable_end, .. } = self.disk;
+        let right = rules::recovered_end(Some(whole_end), end.0);
+        if end.0 > right {
+            return refuse(
+                action,
+                format!("its whole batches end at {right}, and it takes what is torn for one"),
+            );
+        }
+        if end.0 < right {
+            return refuse(
+                action,
+                format!("its whole batches go on to {right}, and it cuts them at {end}"),
+            );
+        }
+        if !rules::may_open(end.0, point) {
+            return refuse(
+                action,
+                format!("its checkpoint vouches for all below {point}: it is refused"),
+            );
+        }
+        let synced = rules::synced_when_recovered(self.clean_stop, point, end.0).max(start.0);
+        if durable_end < synced {
+            let by = if self.clean_stop { "mark of a clean stop" } else { "checkpoint" };
+            return refuse(
+                action,
+                format!(
+                    "by its {by} it takes all below {synced} for synced, and the media hold it to \
+                     {durable_end}"
+                ),
+            );
+        }
+        (self.phase, self.end, self.synced) = (Phase::Runs, end.0, synced);
+        self.media = self.media.max(synced);
+        self.acknowledged = self.acknowledged.min(end.0);
+        Ok(())
+    }
+
+    fn refused(&mut self, node: NodeId, end: Offset) -> Taken {
+        let action = format!("{node} starts and recovers the log");
+        let point = self.read_checkpoint(&action)?;
+        let whole = self.disk.whole_end;
+        if end.0 != whole || rules::may_open(whole, point) {
+            return refuse(
+                action,
+                format!(
+                    "it is opened: its whole batches end at {whole}, and its checkpoint vouches for \
+                     all below {point}"
+                ),
+            );
+        }
+        self.phase = Phase::Refused;
+        Ok(())
+    }
+
+    /// The recovery point that the process finds on disk.
+    fn read_checkpoint(&mut self, action: &str) -> Result<i64, Box<Refused>> {
+        if self.phase != Phase::Down {
+            return refuse(action, "it was recovered when the process started");
+        }
+        let point = self.disk.recovery_point;
+        if point != self.checkpoint && !self.writing.contains(&point) {
+            let before = self.checkpoint;
+            return refuse(
+                action,
+                format!("the checkpoint says {point}, where {before} was written last"),
+            );
+        }
+        self.checkpoint = point;
+        self.writing.clear();
+        Ok(point)
+    }
+
+    fn append(&mut self, node: NodeId, first: Offset, end: Offset) -> Taken {
+        if first.0 != self.end {
+            let at = self.end;
+            return refuse(
+                format!("{node} appends to the log"),
+                format!("it would append at {at}"),
+            );
+        }
+        self.end = end.0;
+        Ok(())
+    }
+
+    fn hear_sync(&mut self, node: NodeId, end: Offset) -> Taken {
+        let action = format!("{node} hears that a sync has succeeded");
+        let stale = match self.cut {
+            Some((_, to)) => self.disk.cut_pending && end.0 > to,
+            None => false,
+        };
+        let synced = rules::synced_end(self.synced, end.0, self.end, stale);
+        if synced < end.0 {
+            return refuse(
+                action,
+                match stale {
+                    true => {
+                        "it was of bytes that are cut since, and says nothing of the log of now"
+                    }
+                    false => "the log ends before that",
+                },
+            );
+        }
+        let durable = self.disk.durable_end;
+        if durable < synced {
+            return refuse(
+                action,
+                format!("all below {synced} would be synced, and the media hold it to {durable}"),
+            );
+        }
+        (self.synced, self.media) = (synced, self.media.max(synced));
+        if self.cut.is_some_and(|(_, to)| synced > to) {
+            self.cut = None;
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, node: NodeId, upto: Offset) -> Taken {
+        let counted = rules::counted_end(self.disk.flushes, self.synced, self.end);
+        if upto.0 > counted.max(self.acknowledged) {
+            let known = if self.disk.flushes { "synced" } else { "written" };
+            return refuse(
+                format!("{node} acknowledges all that it counts as held"),
+                format!(
+                    "that is what is {known}, all below {counted}, and it is told up to {upto}"
+                ),
+            );
+        }
+        self.acknowledged = self.acknowledged.max(upto.0);
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, node: NodeId, point: i64, durable: bool) -> Taken {
+        let action = format!("{node} checkpoints recovery point {point}");
+        if durable {
+            if point != self.checkpoint && !self.writing.contains(&point) {
+                return refuse(action, "it was not being written");
+            }
+            self.checkpoint = point;
+            self.writing.clear();
+            return Ok(());
+        }
+        let (synced, acknowledged) = (self.synced, self.acknowledged);
+        if point > rules::recovery_point_bound(synced, acknowledged) {
+            return refuse(
+                action,
+                format!(
+                    "it is synced to {synced} and acknowledged to {acknowledged}: not all below \
+                     stays as it is"
+                ),
+            );
+        }
+        self.writing.push(point);
+        Ok(())
+    }
+
+    fn cut(&mut self, node: NodeId, from: Offset, to: Offset) -> Taken {
+        let action = format!("{node} cuts the log to offset {to}");
+        if from.0 != self.end {
+            return refuse(action, format!("its log ends at {}", self.end));
+        }
+        let point = self.writing.iter().copied().fold(self.checkpoint, i64::max);
+        if !rules::may_cut(to.0, point) {
+            return refuse(
+                action,
+                format!(
+                    "its checkpoint on disk may vouch for all below {point}: after a crash it would \
+                     be refused"
+                ),
+            );
+        }
+        self.end = to.0;
+        self.synced = self.synced.min(to.0);
+        self.media = self.media.min(to.0);
+        self.acknowledged = self.acknowledged.min(to.0);
+        let (before, least) = self.cut.unwrap_or((from.0, to.0));
+        self.cut = Some((before.max(from.0), least.min(to.0)));
+        Ok(())
+    }
+
+    /// Everything goes, and the next record lies at `to`.
+    fn start_anew(&mut self, to: Offset) {
+        let before = self.cut.map_or(self.end, |(from, _)| from.max(self.end));
+        self.cut = Some((before.max(to.0), 0));
+        (self.end, self.synced, self.media) = (to.0, 0, 0);
+        self.acknowledged = self.acknowledged.min(to.0);
+    }
+
+    fn take(&mut self, node: NodeId, step: Step) -> Taken {
+        match step {
+            Step::Recovered { start, end } => self.recover(node, start, end),
+            Step::Refused { end } => self.refused(node, end),
+            // What recovery cuts is no batch of the log; `Recovered` tells where it ends.
+            Step::CutsTorn => Ok(()),
+            // A checkpoint is of all logs, also of those that are being opened.
+            Step::Checkpoint { point, durable } => self.checkpoint(node, point.0, durable),
+            Step::Appended { .. }
+            | Step::HearsSync { .. }
+            | Step::Cut { .. }
+            | Step::StartsAnew { .. }
+            | Step::Acknowledges { .. }
+            | Step::Commits { .. }
+                if self.phase != Phase::Runs =>
+            {
+                refuse(format!("{node} does a step"), "its log is not open")
+            }
+            Step::Appended { first, end } => self.append(node, first, end),
+            Step::HearsSync { end } => self.hear_sync(node, end),
+            Step::Cut { from, to } => self.cut(node, from, to),
+            Step::StartsAnew { at } => {
+                self.start_anew(at);
+                Ok(())
+            }
+            Step::Acknowledges { upto } => self.acknowledge(node, upto),
+            // It need not have synced that itself; and nobody is told.
+            Step::Commits { upto } => {
+                self.acknowledged = self.acknowledged.max(upto.0);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What a note tells of one log.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Recovered { start: Offset, end: Offset },
+    Refused { end: Offset },
+    CutsTorn,
+    Checkpoint { point: Offset, durable: bool },
+    Appended { first: Offset, end: Offset },
+    HearsSync { end: Offset },
+    Cut { from: Offset, to: Offset },
+    StartsAnew { at: Offset },
+    Acknowledges { upto: Offset },
+    Commits { upto: Offset },
+}
+
+fn step_of(note: &Note) -> Option<(TopicPartition, Step)> {
+    Some(match *note {
+        Note::Recovered { partition, log_start: start, log_end: end, .. } => {
+            (partition, Step::Recovered { start, end })
+        }
+        Note::LogRefused { partition, end } => (partition, Step::Refused { end }),
+        Note::LogSynced { partition, end } => (partition, Step::HearsSync { end }),
+        Note::RecoveryPoint { partition, point, durable } => {
+            (partition, Step::Checkpoint { point, durable })
+        }
+        Note::Truncated { partition, from, to, reason } => match reason {
+            TruncationReason::TornTail => (partition, Step::CutsTorn),
+            TruncationReason::LeaderStartsAfter => (partition, Step::StartsAnew { at: to }),
+            TruncationReason::Diverging
+            | TruncationReason::LeaderEndsBefore
+            | TruncationReason::OwnHighWatermark => (partition, Step::Cut { from, to }),
+        },
+        Note::LeaderAppended { partition, first, end, .. }
+        | Note::FollowerAppended { partition, first, end, .. } => {
+            (partition, Step::Appended { first, end })
+        }
+        Note::HighWatermark { partition, leader: true, to: upto, .. } => {
+            (partition, Step::Acknowledges { upto })
+        }
+        Note::HighWatermark { partition, leader: false, to: upto, .. } => {
+            (partition, Step::Commits { upto })
+        }
+        Note::QuorumCommitted { to: upto, .. } => {
+            (TopicPartition::METADATA, Step::Commits { upto })
+        }
+        Note::ProduceAcked { partition, acks, end: upto, .. } if acks != 0 => {
+            (partition, Step::Acknowledges { upto })
+        }
+        // An answer with acks=0 promises nothing, nor does what is of roles, votes and nodes.
+        Note::ProduceAcked { .. }
+        | Note::Rolled { .. }
+        | Note::BecameLeader { .. }
+        | Note::BecameFollower { .. }
+        | Note::IsrProposed { .. }
+        | Note::IsrCommitted { .. }
+        | Note::IsrRefused { .. }
+        | Note::ProduceFailed { .. }
+        | Note::DivergingEpoch { .. }
+        | Note::Fenced { .. }
+        | Note::QuorumCandidate { .. }
+        | Note::QuorumRestored { .. }
+        | Note::QuorumPreVoted { .. }
+        | Note::QuorumStored { .. }
+        | Note::QuorumLogSynced { .. }
+        | Note::QuorumVoted { .. }
+        | Note::QuorumVoteAnswered { .. }
+        | Note::QuorumLeader { .. }
+        | Note::QuorumFollower { .. }
+        | Note::QuorumResigned { .. }
+        | Note::ControllerActive { .. }
+        | Note::BrokerRegistered { .. }
+        | Note::BrokerFenced { .. }
+        | Note::BrokerUnfenced { .. }
+        | Note::PartitionChanged { .. }
+        | Note::BrokerRunning { .. }
+        | Note::LogDirOffline { .. }
+        | Note::ShutDown { .. } => return None,
+    })
+}
+
+impl Process {
+    fn take(&mut self, node: NodeId, partition: TopicPartition, step: Step) -> Taken {
+        if self.offline {
+            return refuse(
+                format!("{node} does a step"),
+                "an operation of its disk has failed, and the log is offline",
+            );
+        }
+        self.logs.entry(partition).or_default().take(node, step)
+    }
+
+    /// Nothing may be marked as clean but what is synced. Nobody trusts the mark for the metadata log.
+    fn mark_clean(&self, node: NodeId) -> Result<(), (TopicPartition, Box<Refused>)> {
+        for (partition, log) in &self.logs {
+            let vouched = *partition != TopicPartition::METADATA && log.phase == Phase::Runs;
+            if vouched && !rules::may_mark_clean(log.synced, log.end) {
+                let (synced, end) = (log.synced, log.end);
+                let refused = Refused {
+                    action: format!("{node} stops, and marks that as clean"),
+                    why: format!(
+                        "the mark would vouch for all below {end}, and only what lies below {synced} \
+                         is known to be synced"
+                    ),
+                };
+                return Err((*partition, Box::new(refused)));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Conformance {
+    fn parts(
+        &mut self,
+        node: NodeId,
+        partition: TopicPartition,
+        seen: String,
+        refused: Refused,
+    ) -> Box<Parted> {
+        self.parted = true;
+        let log = self.nodes.get(&node).and_then(|process| process.logs.get(&partition));
+        Box::new(Parted {
+            model: self.model(),
+            step: self.step,
+            seen,
+            action: refused.action,
+            why: refused.why,
+            state: log.map_or(String::new(), |log| format!("{partition} on {node} {log}")),
+        })
+    }
+}
+
+impl Conforms for Conformance {
+    fn model(&self) -> &'static str {
+        "M7"
+    }
+
+    fn partition(&self, _: &Note) -> Option<TopicPartition> {
+        None
+    }
+
+    fn started(&mut self, node: NodeId) {
+        self.nodes.entry(node).or_default().offline = false;
+    }
+
+    fn registered(
+        &mut self,
+        _: TopicPartition,
+        _: PartitionEpoch,
+        _: &Registered,
+    ) -> Result<(), Box<Parted>> {
+        Ok(())
+    }
+
+    fn logs(&self, node: NodeId) -> Vec<TopicPartition> {
+        let process = self.nodes.get(&node);
+        process.map_or(Vec::new(), |process| process.logs.keys().copied().collect())
+    }
+
+    fn left(
+        &mut self,
+        node: NodeId,
+        partition: TopicPartition,
+        clean_stop: bool,
+        disk: Option<&OnDisk>,
+    ) -> Result<(), Box<Parted>> {
+        let Some(process) = self.nodes.get_mut(&node).filter(|_| !self.parted) else {
+            return Ok(());
+        };
+        let Some(disk) = disk else {
+            process.logs.remove(&partition);
+            return Ok(());
+        };
+        self.step += 1;
+        let clean_stop = clean_stop && partition != TopicPartition::METADATA;
+        let log = process.logs.entry(partition).or_default();
+        let Err(refused) = log.left(node, clean_stop, disk) else { return Ok(()) };
+        let seen = format!("node {node} starts, and its disk has {disk:?}");
+        Err(self.parts(node, partition, seen, *refused))
+    }
+
+    fn asks(&self, node: NodeId, note: &Note) -> Option<Asks> {
+        let (partition, step) = step_of(note).filter(|_| !self.parted)?;
+        let log = self.nodes.get(&node).and_then(|process| process.logs.get(&partition));
+        let (from, to, recovers) = match step {
+            Step::HearsSync { end } => (log.map_or(0, |log| log.synced), end.0, false),
+            Step::Recovered { start, end } => (start.0, end.0, true),
+            Step::Refused { end } => (0, end.0, true),
+            Step::CutsTorn
+            | Step::Checkpoint { .. }
+            | Step::Appended { .. }
+            | Step::Cut { .. }
+            | Step::StartsAnew { .. }
+            | Step::Acknowledges { .. }
+            | Step::Commits { .. } => return None,
+        };
+        Some(Asks { partition, from, to, recovers })
+    }
+
+    fn on_disk(&mut self, node: NodeId, partition: TopicPartition, disk: &OnDisk) {
+        let process = self.nodes.entry(node).or_default();
+        process.logs.entry(partition).or_default().disk = *disk;
+    }
+
+    fn note(&mut self, node: NodeId, note: &Note) -> Result<(), Box<Parted>> {
+        if self.parted {
+            return Ok(());
+        }
+        let process = self.nodes.entry(node).or_default();
+        let refused = match (step_of(note), note) {
+            (Some((partition, step)), _) => {
+                self.step += 1;
+                process.take(node, partition, step).map_err(|refused| (partition, refused))
+            }
+            (None, Note::LogDirOffline { .. }) => {
+                self.step += 1;
+                process.offline = true;
+                Ok(())
+            }
+            (None, Note::ShutDown { clean: true }) => {
+                self.step += 1;
+                process.mark_clean(node)
+            }
+            (None, _) => Ok(()),
+        };
+        let Err((partition, refused)) = refused else { return Ok(()) };
+        Err(self.parts(node, partition, format!("node {node} notes {note:?}"), *refused))
+    }
+}
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Log { end, synced, media, checkpoint, acknowledged, .. } = self;
+        match self.phase {
+            Phase::Down => write!(f, "is not open")?,
+            Phase::Runs => write!(f, "runs")?,
+            Phase::Refused => write!(f, "is refused")?,
+        }
+        write!(
+            f,
+            " and ends at {end}, known synced to {synced}, on the media to {media}, recovery point \
+             {checkpoint}, acknowledged to {acknowledged}"
+        )?;
+        for point in &self.writing {
+            write!(f, ", recovery point {point} being written")?;
+        }
+        if let Some((from, to)) = self.cut {
+            write!(f, ", cut from {from} to {to}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wavetank_core::event::DiskOpKind;
+    use wavetank_core::types::{LeaderEpoch, Uuid};
+
+    const P: TopicPartition = TopicPartition { topic: Uuid(77), partition: 0 };
+    const NODE: NodeId = NodeId(1);
+
+    /// A log of a topic that flushes each batch, open and empty, and its disk.
+    struct Bench {
+        model: Conformance,
+        partition: TopicPartition,
+        disk: OnDisk,
+        clean_stop: bool,
+    }
+
+    impl Bench {
+        fn of(partition: TopicPartition) -> Bench {
+            let disk = OnDisk { flushes: true, ..OnDisk::default() };
+            let model = Conformance::default();
+            let mut bench = Bench { model, partition, disk, clean_stop: false };
+            bench.recovers(0).unwrap();
+            bench
+        }
+
+        fn new() -> Bench {
+            Bench::of(P)
+        }
+
+        fn note(&mut self, note: Note) -> Result<(), Box<Parted>> {
+            if let Some(asks) = self.model.asks(NODE, &note) {
+                self.model.on_disk(NODE, asks.partition, &self.disk);
+            }
+            self.model.note(NODE, &note)
+        }
+
+        fn appends(&mut self, first: i64, end: i64) -> Result<(), Box<Parted>> {
+            let (first, end, epoch) = (Offset(first), Offset(end), LeaderEpoch(0));
+            self.note(Note::LeaderAppended { partition: self.partition, epoch, first, end })
+        }
+
+        /// The media come to hold all below this.
+        fn syncs(&mut self, end: i64) {
+            (self.disk.whole_end, self.disk.durable_end) = (self.disk.whole_end.max(end), end);
+        }
+
+        fn hears(&mut self, end: i64) -> Result<(), Box<Parted>> {
+            self.note(Note::LogSynced { partition: self.partition, end: Offset(end) })
+        }
+
+        fn moves(&mut self, leader: bool, to: i64) -> Result<(), Box<Parted>> {
+            let (from, to, partition) = (Offset(0), Offset(to), self.partition);
+            self.note(Note::HighWatermark { partition, leader, from, to })
+        }
+
+        fn checkpoints(&mut self, point: i64, durable: bool) -> Result<(), Box<Parted>> {
+            let (partition, point) = (self.partition, Offset(point));
+            self.note(Note::RecoveryPoint { partition, point, durable })
+        }
+
+        fn cuts(&mut self, from: i64, to: i64) -> Result<(), Box<Parted>> {
+            let (partition, from, to) = (self.partition, Offset(from), Offset(to));
+            let reason = TruncationReason::Diverging;
+            self.note(Note::Truncated { partition, from, to, reason })
+        }
+
+        /// The process ends, and this is left.
+        fn ends(&mut self, whole_end: i64) -> Result<(), Box<Parted>> {
+            self.disk.whole_end = whole_end;
+            self.model.started(NODE);
+            self.model.left(NODE, self.partition, self.clean_stop, Some(&self.disk))
+        }
+
+        fn recovers(&mut self, end: i64) -> Result<(), Box<Parted>> {
+            let (partition, log_end) = (self.partition, Offset(end));
+            let (log_start, torn_bytes, epochs) = (Offset(0), 0, Vec::new());
+            self.note(Note::Recovered { partition, log_start, log_end, torn_bytes, epochs })
+        }
+
+        fn stops(&mut self) -> Result<(), Box<Parted>> {
+            self.note(Note::ShutDown { clean: true })
+        }
+
+        /// Ten records, written; `synced` of them synced and acknowledged.
+        fn with(synced: i64) -> Bench {
+            let mut bench = Bench::new();
+            bench.appends(0, 10).unwrap();
+            bench.syncs(synced);
+            bench.hears(synced).unwrap();
+            bench.moves(true, synced).unwrap();
+            bench
+        }
+
+        /// The same, with a recovery point on disk.
+        fn checkpointed(synced: i64, point: i64) -> Bench {
+            let mut bench = Bench::with(synced);
+            bench.checkpoints(point, false).unwrap();
+            bench.checkpoints(point, true).unwrap();
+            bench.disk.recovery_point = point;
+            bench
+        }
+    }
+
+    fn why(result: Result<(), Box<Parted>>) -> String {
+        result.expect_err("it parts").why
+    }
+
+    #[test]
+    fn what_is_acknowledged_is_synced_where_the_topic_flushes() {
+        let mut bench = Bench::with(6);
+        bench.moves(true, 6).unwrap();
+        assert!(
+            why(bench.moves(true, 7)).contains("is synced, all below 6, and it is told up to 7")
+        );
+
+        let acked =
+            |acks: i16| Note::ProduceAcked { partition: P, acks, first: Offset(0), end: Offset(7) };
+        Bench::with(6).note(acked(0)).unwrap();
+        assert!(why(Bench::with(6).note(acked(1))).contains("told up to 7"));
+
+        // A follower hears of what others have synced; it tells nobody.
+        Bench::with(6).moves(false, 9).unwrap();
+        let mut bench = Bench::with(6);
+        bench.disk.flushes = false;
+        bench.hears(6).unwrap();
+        bench.moves(true, 10).unwrap();
+        assert!(why(bench.moves(true, 11)).contains("is written, all below 10"));
+    }
+
+    #[test]
+    fn a_sync_is_heard_of_what_the_media_hold() {
+        let mut bench = Bench::with(6);
+        bench.syncs(8);
+        let why_not = why(bench.hears(9));
+        assert!(
+            why_not.contains("below 9 would be synced, and the media hold it to 8"),
+            "{why_not}"
+        );
+
+        let mut bench = Bench::with(6);
+        bench.syncs(9);
+        bench.hears(9).unwrap();
+        bench.syncs(11);
+        assert!(why(bench.hears(11)).contains("the log ends before"));
+    }
+
+    #[test]
+    fn a_sync_of_what_was_cut_says_nothing() {
+        for pending in [false, true] {
+            let mut bench = Bench::with(6);
+            bench.cuts(10, 8).unwrap();
+            bench.appends(8, 12).unwrap();
+            bench.disk.cut_pending = pending;
+            bench.syncs(10);
+            bench.hears(8).unwrap();
+            match pending {
+                false => bench.hears(10).unwrap(),
+                true => assert!(why(bench.hears(10)).contains("bytes that are cut since")),
+            }
+        }
+    }
+
+    #[test]
+    fn recovery_ends_where_the_whole_batches_do() {
+        for (end, says) in [(7, "cuts them at 7"), (8, ""), (9, "takes what is torn for one")] {
+            let mut bench = Bench::with(6);
+            bench.ends(8).unwrap();
+            match says {
+                "" => bench.recovers(end).unwrap(),
+                says => assert!(why(bench.recovers(end)).contains(says)),
+            }
+        }
+        let mut bench = Bench::with(6);
+        assert!(why(bench.recovers(10)).contains("was recovered when the process started"));
+    }
+
+    #[test]
+    fn no_end_of_a_process_takes_what_is_synced_or_adds_what_nobody_wrote() {
+        for (left, says) in [
+            (5, "held all below 6, and what is left ends at 5"),
+            (6, ""),
+            (10, ""),
+            (11, "nobody has written it to 11"),
+        ] {
+            let mut bench = Bench::with(6);
+            match says {
+                "" => bench.ends(left).unwrap(),
+                says => assert!(why(bench.ends(left)).contains(says)),
+            }
+        }
+        // A cut may be undone until something beyond it is synced.
+        let mut bench = Bench::with(6);
+        bench.cuts(10, 8).unwrap();
+        bench.ends(10).unwrap();
+        let mut bench = Bench::with(6);
+        bench.cuts(10, 8).unwrap();
+        bench.appends(8, 9).unwrap();
+        bench.syncs(9);
+        bench.hears(9).unwrap();
+        assert!(why(bench.ends(10)).contains("nobody has written it to 10"));
+    }
+
+    #[test]
+    fn a_recovered_log_takes_for_synced_what_is_vouched_for() {
+        let mut bench = Bench::checkpointed(6, 5);
+        bench.ends(10).unwrap();
+        bench.recovers(10).unwrap();
+        assert!(why(bench.moves(true, 7)).contains("all below 5, and it is told up to 7"));
+
+        let mut bench = Bench::checkpointed(6, 5);
+        bench.ends(10).unwrap();
+        bench.disk.durable_end = 4;
+        let why_not = why(bench.recovers(10));
+        assert!(why_not.contains("by its checkpoint it takes all below 5"), "{why_not}");
+
+        for (durable, recovers) in [(10, true), (9, false)] {
+            let mut bench = Bench::with(6);
+            bench.clean_stop = true;
+            bench.ends(10).unwrap();
+            bench.disk.durable_end = durable;
+            let recovered = bench.recovers(10);
+            assert_eq!(recovered.is_ok(), recovers, "{recovered:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_is_refused_if_it_ends_below_its_recovery_point_and_only_then() {
+        let refused = |end: i64| Note::LogRefused { partition: P, end: Offset(end) };
+        for (whole, point, is_refused) in [(6, 6, false), (6, 7, true)] {
+            let mut bench = Bench::checkpointed(6, 6);
+            bench.ends(whole).unwrap();
+            // Nothing in the model writes the larger one: it is as if the disk had rotted.
+            bench.model.nodes.get_mut(&NODE).unwrap().logs.get_mut(&P).unwrap().checkpoint = point;
+            bench.disk.recovery_point = point;
+            match is_refused {
+                true => bench.note(refused(6)).unwrap(),
+                false => assert!(why(bench.note(refused(6))).contains("it is opened")),
+            }
+        }
+        let mut bench = Bench::checkpointed(6, 6);
+        bench.ends(6).unwrap();
+        bench.model.nodes.get_mut(&NODE).unwrap().logs.get_mut(&P).unwrap().checkpoint = 7;
+        bench.disk.recovery_point = 7;
+        assert!(why(bench.recovers(6)).contains("vouches for all below 7: it is refused"));
+    }
+
+    #[test]
+    fn a_recovery_point_is_of_what_is_synced_and_stays() {
+        let mut bench = Bench::with(6);
+        bench.syncs(8);
+        bench.hears(8).unwrap();
+        bench.checkpoints(6, false).unwrap();
+        let why_not = why(bench.checkpoints(7, false));
+        assert!(why_not.contains("synced to 8 and acknowledged to 6"), "{why_not}");
+
+        let mut bench = Bench::with(6);
+        bench.moves(false, 9).unwrap();
+        assert!(why(bench.checkpoints(7, false)).contains("synced to 6 and acknowledged to 9"));
+
+        let mut bench = Bench::with(6);
+        bench.checkpoints(5, false).unwrap();
+        assert!(why(bench.checkpoints(6, true)).contains("was not being written"));
+    }
+
+    #[test]
+    fn the_checkpoint_says_what_was_written() {
+        for (point, recovers) in [(4, true), (5, true), (6, false)] {
+            let mut bench = Bench::checkpointed(6, 4);
+            bench.checkpoints(5, false).unwrap();
+            bench.ends(10).unwrap();
+            bench.disk.recovery_point = point;
+            let recovered = bench.recovers(10);
+            assert_eq!(recovered.is_ok(), recovers, "{recovered:?}");
+        }
+    }
+
+    #[test]
+    fn a_cut_stays_above_the_recovery_point_on_disk() {
+        Bench::checkpointed(6, 5).cuts(10, 5).unwrap();
+        let why_not = why(Bench::checkpointed(6, 5).cuts(10, 4));
+        assert!(why_not.contains("may vouch for all below 5"), "{why_not}");
+        // Not before the lower one is durable.
+        let mut bench = Bench::checkpointed(6, 5);
+        bench.checkpoints(4, false).unwrap();
+        assert!(why(bench.cuts(10, 4)).contains("may vouch for all below 5"));
+        let mut bench = Bench::checkpointed(6, 5);
+        bench.checkpoints(4, false).unwrap();
+        bench.checkpoints(4, true).unwrap();
+        bench.cuts(10, 4).unwrap();
+        bench.appends(4, 5).unwrap();
+        assert!(why(bench.cuts(10, 4)).contains("its log ends at 5"));
+    }
+
+    #[test]
+    fn a_log_takes_no_step_after_a_failed_sync() {
+        let mut bench = Bench::with(6);
+        bench.appends(10, 11).unwrap();
+        bench.note(Note::LogDirOffline { op: DiskOpKind::Sync }).unwrap();
+        bench.ends(6).unwrap();
+        bench.recovers(6).unwrap();
+        bench.note(Note::LogDirOffline { op: DiskOpKind::Sync }).unwrap();
+        assert!(why(bench.appends(6, 7)).contains("the log is offline"));
+    }
+
+    #[test]
+    fn a_log_is_appended_to_at_its_end_and_when_it_is_open() {
+        let mut bench = Bench::with(6);
+        bench.appends(10, 12).unwrap();
+        let parted = bench.appends(13, 14).unwrap_err();
+        assert!(parted.why.contains("append at 12"), "{parted}");
+        assert_eq!(parted.step, 6);
+        assert!(parted.state.contains("runs and ends at 12, known synced to 6"), "{parted}");
+        assert!(bench.appends(99, 100).is_ok(), "after the first error nothing is held");
+
+        let mut bench = Bench::with(6);
+        bench.ends(10).unwrap();
+        assert!(why(bench.appends(10, 11)).contains("is not open"));
+    }
+
+    #[test]
+    fn a_clean_stop_is_marked_when_all_is_synced() {
+        let mut bench = Bench::with(6);
+        assert!(why(bench.stops()).contains("all below 10, and only what lies below 6"));
+        Bench::with(10).stops().unwrap();
+        // The metadata log is not vouched for.
+        let mut bench = Bench::of(TopicPartition::METADATA);
+        bench.appends(0, 10).unwrap();
+        bench.stops().unwrap();
+    }
+
+    #[test]
+    fn a_log_whose_directory_is_gone_begins_anew() {
+        let mut bench = Bench::with(6);
+        bench.model.started(NODE);
+        bench.model.left(NODE, P, false, None).unwrap();
+        bench.disk = OnDisk::default();
+        bench.recovers(0).unwrap();
+        bench.appends(0, 1).unwrap();
+    }
+}
