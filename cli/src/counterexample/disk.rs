@@ -1,12 +1,23 @@
 //! Steps of one log on one disk (M7) as faults, at the leader of a topic that flushes before it
 //! acknowledges.
+//!
+//! To cut a log takes a new leader whose log parts from it, and the model has no other replicas. So
+//! where there is a [`Happening::Cut`], the log is a follower's, of a topic that leaves flushing to
+//! the system: [`cut`].
 
 use wavetank_models::Happening;
 use wavetank_sim::plan::{FaultKind, Plan, Target};
 
-use super::{Moment, NoPlan, Vary, chain, environment, leader};
+use super::{Moment, Vary, chain, environment, leader, replicas};
 
-pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Result<Plan, NoPlan> {
+pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Plan {
+    match steps.iter().position(|step| *step == Happening::Cut) {
+        Some(at) => cut(&steps[at + 1..], vary),
+        None => flush(steps, vary),
+    }
+}
+
+fn flush(steps: &[Happening], vary: &mut Vary) -> Plan {
     let mut plan = environment::plan(vary.number, 3, 6_000);
     plan.topics[0].flush_each_batch = true;
     // The model has one log; with copies of it, all must lose power to lose anything.
@@ -19,7 +30,7 @@ pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Result<Plan, NoPlan>
     plan.workload.producers[0].batch_bytes = 4096;
     let mut moments = vec![];
     let mut note = "leader_appended";
-    for (index, step) in steps.iter().enumerate() {
+    for step in steps {
         let down_us = vary.range(20_000, 400_000);
         let fault = match step {
             Happening::Write => {
@@ -38,12 +49,8 @@ pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Result<Plan, NoPlan>
             Happening::LogPowerLoss => {
                 FaultKind::PowerLossAll { down_us, stagger_us: vary.range(0, 100_000) }
             }
-            Happening::Cut => {
-                let why = "to cut a log takes a new leader whose log parts from it, and this model \
-                           has no other replicas";
-                return Err(NoPlan::Step(index + 1, why));
-            }
             Happening::Itself
+            | Happening::Cut
             | Happening::Elect { .. }
             | Happening::Drop(_)
             | Happening::Return(_)
@@ -69,5 +76,42 @@ pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Result<Plan, NoPlan>
         }
     }
     plan.faults = chain(moments);
-    Ok(plan)
+    plan
+}
+
+/// The follower's process ends and starts, which makes its log durable, and a checkpoint says so.
+/// Then it is away for so long that the leader is the whole ISR, loses power, and leads on with less:
+/// the follower is back, cuts, and `after` strikes before the next checkpoint.
+fn cut(after: &[Happening], vary: &mut Vary) -> Plan {
+    let mut plan = environment::plan(vary.number, 2, 12_000);
+    plan.disk.torn = true;
+    let follower = Target::Node(replicas(&plan)[1]);
+    let short_us = vary.range(20_000, 300_000);
+    let durable = FaultKind::Crash { node: follower.clone(), down_us: short_us };
+    let away_us = vary.range(2_500_000, 4_000_000);
+    let away = FaultKind::Crash { node: follower.clone(), down_us: away_us };
+    let down_us = vary.range(20_000, 300_000);
+    let less = FaultKind::PowerLoss { node: leader(), down_us };
+    let checkpointed_us = plan.node.checkpoint_interval_ms * 1_000 + short_us;
+    let alone_us = environment::SESSION_MS * 1_000 + 400_000;
+    let mut moments = vec![
+        Moment::after("follower_appended", vary.range(10, 80), 0, vec![durable]),
+        Moment::at(checkpointed_us + vary.range(200_000, 900_000), vec![away]),
+        Moment::at(vary.range(alone_us, away_us - 300_000), vec![less]),
+    ];
+    for step in after {
+        let (node, down_us) = (follower.clone(), vary.range(20_000, 400_000));
+        let fault = if *step == Happening::LogPowerLoss {
+            FaultKind::PowerLoss { node, down_us }
+        } else if *step == Happening::ProcessCrash {
+            FaultKind::Crash { node, down_us }
+        } else {
+            continue;
+        };
+        // The leader has cut a torn tail before.
+        let (count, delay) = (vary.range(1, 2), vary.pick(&[0, 1_000, 10_000, 100_000]));
+        moments.push(Moment::after("truncated", count, delay, vec![fault]));
+    }
+    plan.faults = chain(moments);
+    plan
 }

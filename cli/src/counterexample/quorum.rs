@@ -3,12 +3,15 @@
 //! What a counterexample's outcome hangs on is who forgets: that voter loses power at the notes of its
 //! votes. The other two are candidates of one epoch only if they cannot hear each other, so they are
 //! cut apart, and the active controller is taken away; elections then happen by themselves.
+//!
+//! Where nobody else ever stands, what is forgotten is no vote but records: the leader's, which the
+//! others have fetched. Then nobody is cut off, and only the leader's disk is slow.
 
 use wavetank_models::Happening;
 use wavetank_sim::plan::{FaultKind, Plan, Shape, Target};
 
 use super::environment::{self, CONTROLLERS};
-use super::{Moment, NoPlan, Vary, chain};
+use super::{Moment, NoPlan, Vary, chain, leader};
 
 pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Result<Plan, NoPlan> {
     let forgets = steps.iter().find_map(|step| {
@@ -20,8 +23,12 @@ pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Result<Plan, NoPlan>
                    fault steers that finely";
         return Err(NoPlan::Step(steps.len(), why));
     };
-    let (forgetful, stood) =
-        (CONTROLLERS[forgets], steps.contains(&Happening::Stand(forgets as u8)));
+    let stands = |step: &&Happening| matches!(step, Happening::Stand(_));
+    let stood = steps.contains(&Happening::Stand(forgets as u8));
+    if stood && steps.iter().filter(stands).all(|step| *step == Happening::Stand(forgets as u8)) {
+        return Ok(forgotten_records(vary));
+    }
+    let forgetful = CONTROLLERS[forgets];
     let mut plan = environment::plan(vary.number, 3, 8_000);
     plan.disk.sync_min_us = vary.range(2_000, 30_000);
     let others: Vec<i32> = CONTROLLERS.into_iter().filter(|node| *node != forgetful).collect();
@@ -52,4 +59,27 @@ pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Result<Plan, NoPlan>
     }
     plan.faults = chain(moments);
     Ok(plan)
+}
+
+/// A broker ends, so that the active controller writes records, on a disk that has become slow; it
+/// loses power when a follower has synced them, and is back before anybody misses it.
+fn forgotten_records(vary: &mut Vary) -> Plan {
+    let mut plan = environment::plan(vary.number, 3, 8_000);
+    plan.disk.torn = true;
+    let broker_us = vary.range(1_500_000, 3_000_000);
+    let slow = FaultKind::SlowDisk {
+        node: Target::ActiveController,
+        factor: vary.range(20, 200) as u32,
+        for_us: 3_000_000,
+    };
+    let broker = FaultKind::Crash { node: leader(), down_us: broker_us };
+    let down_us = vary.range(500, 40_000);
+    let dark = FaultKind::PowerLoss { node: Target::ActiveController, down_us };
+    let (count, delay) = (vary.range(1, 6), vary.pick(&[0, 0, 200, 1_000, 3_000]));
+    plan.faults = chain(vec![
+        Moment::at(vary.range(1_000, 300_000), vec![broker]),
+        Moment::at(vary.range(100_000, 500_000), vec![slow]),
+        Moment::after("quorum_log_synced", count, delay, vec![dark]),
+    ]);
+    plan
 }
