@@ -18,10 +18,13 @@ fn the_right_protocol_holds() {
 }
 
 #[test]
-fn two_threads_find_the_same_states() {
-    let checker = Votes::new(None, Bounds::Small).checker().threads(2).spawn_bfs().join();
-    assert!(checker.discoveries().is_empty());
-    assert_eq!(checker.unique_state_count() as u64, ENTRY.states[0]);
+fn each_number_of_threads_finds_the_same_states() {
+    for threads in [2, 3] {
+        let model = Votes::new(None, Bounds::Small);
+        let checker = model.checker().threads(threads).spawn_bfs().join();
+        assert!(checker.discoveries().is_empty());
+        assert_eq!(checker.unique_state_count() as u64, ENTRY.states[0], "{threads} threads");
+    }
 }
 
 #[test]
