@@ -11,8 +11,8 @@ use wavetank_core::env::{Channel, Env};
 use wavetank_core::error_code::ErrorCode;
 use wavetank_core::event::Event;
 use wavetank_core::msg::{
-    CreatableTopic, CreateTopicsRequest, FetchPartition, FetchRequest, FetchTopic,
-    ProducePartition, ProduceRequest, ProduceTopic, Request, Response,
+    CreatableTopic, CreateTopicsRequest, DeleteTopicsRequest, FetchPartition, FetchRequest,
+    FetchTopic, ProducePartition, ProduceRequest, ProduceTopic, Request, Response,
 };
 use wavetank_core::note::Note;
 use wavetank_core::types::{LeaderEpoch, NodeId, Offset, TopicRef, Uuid};
@@ -107,18 +107,7 @@ impl Tank {
     }
 
     fn create_topic(&mut self, name: &str) {
-        let topic = CreatableTopic {
-            name: name.into(),
-            num_partitions: 1,
-            replication_factor: -1,
-            assignments: vec![],
-            configs: vec![("min.insync.replicas".into(), Some("1".into()))],
-        };
-        let request =
-            CreateTopicsRequest { topics: vec![topic], timeout_ms: 2000, validate_only: false };
-        let Response::CreateTopics(response) =
-            self.ask(NodeId(self.nodes), Request::CreateTopics(request))
-        else {
+        let Response::CreateTopics(response) = self.ask(NodeId(self.nodes), creation(name)) else {
             panic!("not an answer to CreateTopics")
         };
         assert_eq!(response.topics[0].error, ErrorCode::None, "{response:?}");
@@ -172,6 +161,18 @@ impl Tank {
         let records = batches.iter().flat_map(|batch| batch.records().expect("sound records"));
         records.map(|record| record.value.expect("a value")).collect()
     }
+}
+
+fn creation(name: &str) -> Request {
+    let topic = CreatableTopic {
+        name: name.into(),
+        num_partitions: 1,
+        replication_factor: -1,
+        assignments: vec![],
+        configs: vec![("min.insync.replicas".into(), Some("1".into()))],
+    };
+    let topics = vec![topic];
+    Request::CreateTopics(CreateTopicsRequest { topics, timeout_ms: 2000, validate_only: false })
 }
 
 #[test]
@@ -228,4 +229,51 @@ fn one_node_stops_cleanly_and_starts_again() {
     assert_eq!(tank.fetch(), ["a"]);
     assert_eq!(tank.produce("b"), Offset(1));
     assert_eq!(tank.fetch(), ["a", "b"]);
+}
+
+/// The checkpoints name a topic that is deleted, and created anew with nothing in it: wherever the
+/// process ends in between, it starts again, and takes nothing for claimed.
+#[test]
+fn a_topic_of_a_deleted_ones_name_starts_anew() {
+    let mut before = Tank::new(13, 1);
+    before.run(5);
+    before.create_topic("t");
+    before.produce("a");
+    before.produce("b");
+    before.world.shutdown(NodeId(1));
+    before.run(5);
+    // What is recovered is durable, and the checkpoint after five seconds says so; the next comes when
+    // all is over.
+    before.start(NodeId(1));
+    before.run(6);
+    let topics = vec![TopicRef::name("t")];
+    let deletion = Request::DeleteTopics(DeleteTopicsRequest { topics, timeout_ms: 2000 });
+    let Response::DeleteTopics(answer) = before.ask(NodeId(1), deletion) else {
+        panic!("not an answer to DeleteTopics")
+    };
+    assert_eq!(answer.topics[0].1, ErrorCode::None, "{answer:?}");
+    before.world.act(CLIENT, |_, env| {
+        env.request(NodeId(1), Channel::Admin, Duration::from_secs(10), creation("t"));
+    });
+    let mut hosted_after = None;
+    for events in 0..400 {
+        let mut tank = Tank { world: before.world.clone(), notes: Vec::new(), nodes: 1 };
+        let until = tank.world.now() + 5 * SECOND;
+        for _ in 0..events {
+            tank.world.next_before(until);
+        }
+        let hosted = tank.broker(1).hosted().iter().any(|partition| partition.log().is_ready());
+        tank.world.crash(NodeId(1));
+        tank.start(NodeId(1));
+        tank.run(5);
+        assert!(tank.world.is_up(NodeId(1)), "after {events} events");
+        for partition in tank.broker(1).hosted().iter() {
+            assert_eq!(partition.high_watermark(), Offset::ZERO, "after {events} events");
+        }
+        if hosted {
+            hosted_after = Some(events);
+            break;
+        }
+    }
+    assert!(hosted_after.is_some_and(|events| events > 10), "{hosted_after:?}");
 }
