@@ -1,6 +1,6 @@
 //! Opening the log directory: whose it is, whether the last stop was clean, which partitions it
 //! holds; and opening each partition, at start as when it is created. The two checkpoints of offsets
-//! are in [`super::checkpoints`].
+//! are in `super::checkpoints`.
 //!
 //! Order at start: identity (`meta.properties`), checkpoints, then the clean-shutdown mark is
 //! removed durably, then the metadata log and all partition logs are recovered, then the node

@@ -37,7 +37,8 @@
 //! - *A follower acknowledges in the offset of its fetch*, which has no note. What it knows to be
 //!   synced has one, and that the ISR holds what is promised is M1's and the ledger's.
 //! - *A clean stop is a mark on the disk*, that the process removes before it opens a log. It vouches
-//!   for all logs but the metadata log.
+//!   for all logs but the metadata log. The bounded model has no such stops: that a log which is synced
+//!   to its end loses nothing is all that this adds to it.
 //! - *Segments, indexes, the files of epochs and the names of files* are not the model's: a log here
 //!   is durable where its batches are, with the names of their files.
 //! - *A log that starts anew*, because its leader's starts beyond its end, is taken as it is; one whose
