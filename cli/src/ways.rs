@@ -197,9 +197,9 @@ fn history(flaw: Flaw) -> Way {
 fn why_unseen(flaw: Flaw) -> &'static str {
     match flaw {
         Flaw::VoteBeforeDurable => {
-            "clients see no vote; for them to lose something, a leader of the metadata that was \
-             elected twice must come to lead once more with a log that has the other's place and \
-             not its records: no history of 8,000 storms shows it"
+            "clients see no vote, and of two leaders of an epoch one goes on to commit, since the \
+             voter whom both need follows one of them: no history of 8,000 storms, nor of plans \
+             that were made for it, shows a loss"
         }
         Flaw::CutBelowRecoveryPoint | Flaw::RequestBeforeRecovery => {
             "a process ends without cause, and a replicated broker's clients go on"
