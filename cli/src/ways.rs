@@ -50,12 +50,12 @@ impl Ways {
 }
 
 /// Model, flaw, and how many steps a shortest way to the broken promise has.
-const COUNTEREXAMPLES: [(&str, Flaw, usize); 18] = [
+const COUNTEREXAMPLES: [(&str, Flaw, usize); 19] = [
     ("M1", Flaw::TruncateToHighWatermark, 8),
     ("M1", Flaw::UnknownEpochAnsweredWithNext, 10),
     ("M1", Flaw::AckAtLeaderAppend, 2),
     ("M1", Flaw::EarlyIsrJoin, 12),
-    ("M1", Flaw::LeaderResumesEpoch, 6),
+    ("M1", Flaw::LeaderResumesEpoch, 7),
     ("M1", Flaw::HighWatermarkByCommittedIsr, 7),
     ("M3", Flaw::VoteBeforeDurable, 5),
     ("M3", Flaw::LeaderResumesEpoch, 8),
@@ -69,6 +69,7 @@ const COUNTEREXAMPLES: [(&str, Flaw, usize); 18] = [
     ("R1", Flaw::AckAtLeaderAppend, 2),
     ("R1", Flaw::HighWatermarkByCommittedIsr, 10),
     ("R3", Flaw::VoteBeforeDurable, 11),
+    ("R3C", Flaw::LeaderResumesEpoch, 9),
 ];
 
 /// The models that runs with the flaw part from, as `crate::conform`'s tests find.

@@ -44,13 +44,16 @@ pub struct Report {
     pub depth: usize,
     /// Wall time.
     pub seconds: f64,
-    /// Size of a state in memory, in bytes; states hold no pointers.
-    pub state_bytes: usize,
+    /// Size of a state in memory, in bytes; `None` if it points to more than that, as those of the
+    /// core's own components do.
+    pub state_bytes: Option<usize>,
     /// The property that fails and a shortest way there; `None` if all hold in every state.
     pub counterexample: Option<(String, Vec<Step>)>,
     /// Of a wrong variant: what the right one comes to in the same bounds, as deep as the
     /// counterexample. Without it nobody knows whether the rule or the bounds are to blame.
     pub control: Option<Control>,
+    /// Only states that are at most so many steps away were looked at; `None` if all were.
+    pub limit: Option<usize>,
 }
 
 /// The right protocol where a wrong one fails.
@@ -75,8 +78,22 @@ where
     M::State: Display + Hash + Send + Sync + Clone + PartialEq + std::fmt::Debug + 'static,
     M::Action: Display + Happens + Send + Sync + Clone + PartialEq + std::fmt::Debug + 'static,
 {
+    run_to(model, right, None)
+}
+
+/// The same, for states that are at most so many steps away: for what no machine explores to the end.
+pub fn run_to<M>(model: M, right: Option<M>, limit: Option<usize>) -> Report
+where
+    M: Model + Clone + Send + Sync + 'static,
+    M::State: Display + Hash + Send + Sync + Clone + PartialEq + std::fmt::Debug + 'static,
+    M::Action: Display + Happens + Send + Sync + Clone + PartialEq + std::fmt::Debug + 'static,
+{
     let start = Instant::now();
-    let checker = model.clone().checker().finish_when(HasDiscoveries::Any).spawn_bfs().join();
+    let mut checker = model.clone().checker().finish_when(HasDiscoveries::Any);
+    if let Some(steps) = limit {
+        checker = checker.target_max_depth(depth_of(steps));
+    }
+    let checker = checker.spawn_bfs().join();
     let seconds = start.elapsed().as_secs_f64();
     let mut shortest = None;
     let mut found = checker.discoveries();
@@ -99,10 +116,17 @@ where
         unique: checker.unique_state_count() as u64,
         depth: checker.max_depth(),
         seconds,
-        state_bytes: size_of::<M::State>(),
+        state_bytes: (!std::mem::needs_drop::<M::State>()).then_some(size_of::<M::State>()),
         counterexample: shortest,
         control,
+        limit,
     }
+}
+
+/// The depth at which stateright ends, if all states that are so many steps away are to be looked at:
+/// the first state is one deep, and what is as deep as the target is not looked at.
+fn depth_of(steps: usize) -> usize {
+    steps + 2
 }
 
 /// Explores every state that is at most so many steps away.
@@ -112,8 +136,7 @@ where
     M::State: Hash + Send + Sync + Clone + PartialEq + std::fmt::Debug + 'static,
     M::Action: Send + Sync + Clone + PartialEq + std::fmt::Debug + 'static,
 {
-    // The first state is one deep, and what is as deep as the target is not looked at.
-    let checker = right.checker().target_max_depth(steps + 2);
+    let checker = right.checker().target_max_depth(depth_of(steps));
     let checker = checker.finish_when(HasDiscoveries::Any).spawn_bfs().join();
     let broken = checker.discoveries().keys().min().map(|property| (*property).to_owned());
     Control { unique: checker.unique_state_count() as u64, broken }

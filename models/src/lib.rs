@@ -26,7 +26,7 @@ pub mod recovery;
 pub mod rules;
 pub mod votes;
 
-pub use check::{Bounds, Control, Report, Step, explore, run};
+pub use check::{Bounds, Control, Report, Step, explore, run, run_to};
 pub use happening::{Happening, Happens};
 
 use std::net::SocketAddr;
@@ -52,7 +52,7 @@ pub struct Entry {
 }
 
 /// All of them.
-pub const ALL: [Entry; 7] = [
+pub const ALL: [Entry; 8] = [
     isr::ENTRY,
     isr::LOSSY,
     votes::ENTRY,
@@ -60,6 +60,7 @@ pub const ALL: [Entry; 7] = [
     recovery::ENTRY,
     real::replica::ENTRY,
     real::quorum::ENTRY,
+    real::quorum::CONTESTED,
 ];
 
 /// The model of that id or name, in any case.

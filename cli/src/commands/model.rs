@@ -97,11 +97,13 @@ struct Row {
     seconds: f64,
     generated_states: u64,
     generated_per_second: f64,
-    bytes_per_state: usize,
+    bytes_per_state: Option<usize>,
     /// The property that fails, if one does.
     property: Option<String>,
     /// What the counterexample's steps do.
     counterexample: Option<Vec<String>>,
+    /// Only states at most so many steps away were looked at; null if all were.
+    steps_looked_at: Option<usize>,
     /// The right protocol, in the same bounds, holds as many steps away: states that were found.
     control_states: Option<u64>,
 }
@@ -130,6 +132,7 @@ impl Row {
             property: broken.map(|(property, _)| property.clone()),
             counterexample: broken
                 .map(|(_, steps)| steps.iter().map(|step| step.action.clone()).collect()),
+            steps_looked_at: report.limit,
             control_states: control.map(|control| control.unique),
         }
     }
@@ -147,7 +150,7 @@ fn check(
         let heading = ["model", "variant", "states", "depth", "seconds", "broken, in steps"];
         let [model, rule, states, depth, seconds, broken] = heading;
         out.line(format_args!(
-            "{model:<14} {rule:<33} {states:>11} {depth:>6} {seconds:>8}  {broken}"
+            "{model:<21} {rule:<33} {states:>11} {depth:>6} {seconds:>8}  {broken}"
         ))?;
     }
     for entry in entries {
@@ -230,14 +233,17 @@ fn save_plan(
 fn line(row: &Row, out: &mut Out) -> Result<(), Failure> {
     let outcome = match (&row.property, &row.counterexample) {
         (Some(property), Some(steps)) => format!("{property}, {}", steps.len()),
-        (Some(_) | None, _) => "holds".to_owned(),
+        (Some(_) | None, _) => match row.steps_looked_at {
+            Some(steps) => format!("holds, {steps} steps deep"),
+            None => "holds".to_owned(),
+        },
     };
     let wrong = match row.as_expected {
         true => String::new(),
         false => out.paint(Style::Bad, " NOT AS IT MUST BE"),
     };
     out.line(format_args!(
-        "{:<14} {:<33} {:>11} {:>6} {:>8}  {outcome}{wrong}",
+        "{:<21} {:<33} {:>11} {:>6} {:>8}  {outcome}{wrong}",
         row.name,
         row.variant,
         grouped(row.unique_states),

@@ -2,6 +2,19 @@
 //!
 //! The counterpart, small and readable, is [`crate::votes`] (M3); here the state is the code itself:
 //! `core::quorum::Quorum` with its `PartitionLog` and its vote file.
+//!
+//! # What is cut
+//!
+//! - To the end only one voter stands, nobody loses power, and one record is appended ([`ENTRY`]): each
+//!   order of messages and disks. Two candidates and a power loss go so many steps deep
+//!   ([`CONTESTED`]), which is further than the shortest ways to two leaders, and not as far as what
+//!   two leaders come to commit. M3 goes to the end with those.
+//! - CheckQuorum's timer never fires, nor do retries of what failed: a leader that heard nobody leads on,
+//!   and its followers may stand all the same.
+//! - A power loss takes what a node has sent with it. What it had asked another incarnation before
+//!   does not arrive late (M3's answers do).
+//! - All that a node has submitted to its disk becomes durable in one step, and starting is one step: no
+//!   power loss falls between the writes of one. M7 and the tank have those.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,7 +52,27 @@ pub const ENTRY: Entry = Entry {
     },
 };
 
+/// The same, where two may stand, one loses power, and one appends. Nobody explores that to the end
+/// (20 GB are not enough), so it is explored so many steps deep: far enough for two candidates, each
+/// with the votes that it gets.
+pub const CONTESTED: Entry = Entry {
+    id: "R3C",
+    name: "real-quorum-contested",
+    title: "the same with two candidates, a power loss and a record, so many steps deep",
+    variants: &CONTESTED_VARIANTS,
+    states: [25_836, 0, 0],
+    check: |variant, bounds| {
+        let (model, steps) = RealQuorum::contested(variant, bounds);
+        let right = variant.map(|_| model.clone().right());
+        crate::run_to(model, right, variant.is_none().then_some(steps))
+    },
+    explore: |variant, bounds, address: SocketAddr| {
+        crate::explore(RealQuorum::contested(variant, bounds).0, address)
+    },
+};
+
 const VARIANTS: [&str; 1] = ["vote-before-durable"];
+const CONTESTED_VARIANTS: [&str; 1] = ["leader-resumes-epoch"];
 
 const VOTERS: usize = 3;
 
@@ -133,7 +166,10 @@ impl RealQuorum {
     pub fn new(variant: Option<&str>, bounds: Bounds) -> RealQuorum {
         let flaw = variant.map(|name| match name {
             "vote-before-durable" => Flaw::VoteBeforeDurable,
-            other => panic!("R3 has no variant {other}; it has {VARIANTS:?}"),
+            "leader-resumes-epoch" => Flaw::LeaderResumesEpoch,
+            other => {
+                panic!("R3 has no variant {other}; it has {VARIANTS:?} and {CONTESTED_VARIANTS:?}")
+            }
         });
         let (elections, power_losses, appends, retries) = match (bounds, flaw) {
             (_, Some(_)) => (2, 1, 0, 0),
@@ -142,6 +178,20 @@ impl RealQuorum {
             (Bounds::Large, None) => (2, 1, 0, 0),
         };
         RealQuorum { flaw, elections, power_losses, appends, retries }
+    }
+
+    /// With more of everything, and how many steps deep.
+    ///
+    /// # Panics
+    /// If the flaw is not one of the entry's variants.
+    pub fn contested(variant: Option<&str>, bounds: Bounds) -> (RealQuorum, usize) {
+        let steps = match bounds {
+            Bounds::Small => 8,
+            Bounds::Full => 12,
+            Bounds::Large => 13,
+        };
+        let model = RealQuorum::new(variant, bounds);
+        (RealQuorum { elections: 2, power_losses: 1, appends: 1, ..model }, steps)
     }
 
     fn config(&self, at: u8) -> NodeConfig {
@@ -249,7 +299,11 @@ impl State {
             self.broken = Some(Broken::TwoLeaders);
         }
         let newest = self.leaders.keys().next_back() == Some(&epoch);
-        if newest && end < self.committed_upto {
+        let lacks = self.committed.iter().any(|(offset, (written, _))| {
+            let log = node.quorum.log();
+            log.and_then(|log| log.epochs().epoch_of(*offset)) != Some(*written)
+        });
+        if newest && (end < self.committed_upto || lacks) {
             self.broken = Some(Broken::LeaderLacks);
         }
     }
@@ -545,6 +599,74 @@ mod tests {
         }
         assert_eq!(state.broken, Some(Broken::TwoLeaders));
         assert_eq!(model.next_state(&state, Action::Durable(0)), None, "nothing follows");
+    }
+
+    #[test]
+    fn contested_elections_hold_so_many_steps_deep_and_not_without_a_rule() {
+        let report = (CONTESTED.check)(None, Bounds::Small);
+        assert_eq!((report.counterexample, report.unique), (None, CONTESTED.states[0]));
+        assert_eq!(report.limit, Some(8));
+        let wrong = (CONTESTED.check)(Some("leader-resumes-epoch"), Bounds::Small);
+        let (property, steps) = wrong.counterexample.expect("a leader is back in its epoch");
+        assert_eq!((property.as_str(), steps.len()), ("one-leader-per-epoch", 9));
+        let control = wrong.control.expect("a counterexample has one");
+        assert_eq!(control.broken, None);
+    }
+
+    /// A leader, by whatever comes first.
+    fn with_a_leader() -> State {
+        let model = RealQuorum::new(None, Bounds::Small);
+        let mut state = model.init_states().remove(0);
+        state = model.next_state(&state, Action::Stand(0)).expect("its timer is armed");
+        while !state.nodes[0].quorum.is_leader() {
+            let mut enabled = Vec::new();
+            model.actions(&state, &mut enabled);
+            state = model.next_state(&state, enabled[0]).expect("nothing is broken");
+        }
+        state
+    }
+
+    #[test]
+    fn each_broken_promise_is_seen() {
+        let record =
+            |name: &str| MetadataRecord::Topic(TopicRecord { name: name.into(), id: Uuid(1) });
+        let told = |epoch, name| QuorumFact::Committed {
+            records: vec![(Offset(0), LeaderEpoch(epoch), record(name))],
+            upto: Offset(1),
+            epoch: LeaderEpoch(epoch),
+        };
+        let sound = with_a_leader();
+        assert_eq!(sound.broken, None);
+        for (second, broken) in [
+            (told(1, "a"), None),
+            (told(1, "b"), Some(Broken::TwoHistories)),
+            (told(2, "a"), Some(Broken::TwoHistories)),
+        ] {
+            let mut state = sound.clone();
+            state.fact(0, told(1, "a"));
+            state.fact(1, second);
+            assert_eq!(state.broken, broken);
+        }
+        // The leader's log is shorter than what is committed; or has it of another epoch.
+        let epoch = sound.nodes[0].quorum.epoch();
+        for (upto, written, broken) in [
+            (1, epoch, None),
+            (9, epoch, Some(Broken::LeaderLacks)),
+            (1, LeaderEpoch(epoch.0 + 7), Some(Broken::LeaderLacks)),
+        ] {
+            let mut state = sound.clone();
+            state.committed.insert(Offset(0), (written, record("a")));
+            state.committed_upto = Offset(upto);
+            state.watch(0);
+            assert_eq!(state.broken, broken, "{upto} {written}");
+        }
+        let mut state = sound.clone();
+        state.leaders.insert(epoch, (2, 0));
+        state.watch(0);
+        assert_eq!(state.broken, Some(Broken::TwoLeaders));
+        let mut state = sound;
+        state.fact(1, QuorumFact::Refused("why"));
+        assert_eq!(state.broken, Some(Broken::Refused));
     }
 
     #[test]
