@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::*;
+use super::{Action, NOBODY, State, epoch_of, members};
 
 /// Where a person reads, replicas are 1, 2, 3.
 fn name(replica: u8) -> u8 {
