@@ -12,6 +12,7 @@
 //! | `HighWatermark` | the promise that `Append`, `Fetch` and `HearIsr` come with |
 //! | `IsrCommitted` | `HearIsr` |
 //! | a process that starts, with `Recovered` | `PowerLoss`, of a tail or of nothing |
+//! | `LogSynced` | no step: cuts of before it cannot be undone any more |
 //! | `ProduceAcked` with acks=all | no step: below the high watermark, so promised |
 //!
 //! # Where the code's steps are finer, and why that is sound
@@ -35,12 +36,14 @@
 //!   ISR at once, and here the controller learns late. Its part of the step can wait, since the
 //!   replica takes no step before it has heard of it: who lost a tail must not lead an epoch that was
 //!   registered before, nor a later one before the ISR has gone on without it, unless nobody else is
-//!   left (where M1 promises nothing).
+//!   left (where M1 promises nothing). The same goes for one that joins by what it had before: the
+//!   proposal was on its way when it lost the tail, and the controller does not know yet.
 //! - *A cut that a crash undoes* never happened (M7 has such disks): a log may come back as it was
-//!   before one.
+//!   before one, until a sync beyond the cut was heard.
 //!
-//! Torn batches, time, and which tail a disk loses are not M1's. Retention is not, either: a log that
-//! starts anew because its leader's does is taken as it is.
+//! Torn batches, time, and which tail a disk loses are not M1's. Retention is not, either, and nothing is
+//! deleted in any run yet: a follower's log may start anew within its leader's, and one that has no
+//! record, wherever it ends, may be cut to its leader's high watermark, which loses nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -48,6 +51,7 @@ use std::fmt;
 use wavetank_core::note::{Note, TruncationReason};
 use wavetank_core::types::{NodeId, Offset, PartitionEpoch, TopicPartition};
 
+use super::cut::{BeforeCuts, Leads, parts};
 use super::log::Runs;
 use super::{Conforms, Of, Parted, Refused, Registered, names, of, refuse};
 use crate::rules::{self, EpochLog};
@@ -85,10 +89,11 @@ struct Replica {
     started_in: Option<i32>,
     /// Has lost a tail, when the newest registered epoch was this one.
     lost_in: Option<i32>,
-    /// Has lost a tail as a member of the ISR, and the ISR was never without it since.
+    /// Has lost a tail as a member of the ISR, or joined it by what it had before; and the ISR was
+    /// never without it since.
     lost_unheard: bool,
-    /// Logs of before a cut, which a crash may bring back.
-    before_cuts: Vec<Runs>,
+    /// What a crash may bring back.
+    before_cuts: BeforeCuts,
 }
 
 /// What the leader of an epoch has or had.
@@ -111,12 +116,6 @@ struct Partition {
     leaderships: BTreeMap<i32, Leadership>,
     /// The logs that followers had when they left an epoch.
     left: BTreeMap<(i32, NodeId), Vec<Runs>>,
-}
-
-/// Where the logs part, if they do.
-fn parts(follower: &Runs, leader: &Runs) -> Option<i64> {
-    let answer = rules::end_offset_for_epoch(leader, follower.last_epoch());
-    rules::where_parted(follower, answer)
 }
 
 impl Partition {
@@ -177,7 +176,7 @@ impl Partition {
         let unheard = newest.is_some_and(|(_, registered)| others(registered));
         let replica = self.replica(node);
         let known = log.is_prefix_of(&replica.log);
-        if !known && !replica.before_cuts.iter().any(|before| log.is_prefix_of(before)) {
+        if !known && !replica.before_cuts.may_bring_back(&log) {
             return refuse(
                 format!("{node} loses power and a tail of its log"),
                 format!("{log} is not what is left of its log, nor of one that it has cut"),
@@ -193,23 +192,32 @@ impl Partition {
     }
 
     fn register(&mut self, partition_epoch: PartitionEpoch, to: &Registered) -> Taken {
+        let mut stale = BTreeSet::new();
         if let Some((base, from)) = self.newest() {
             let (base, from) = (*base, from.clone());
             if to.leader_epoch == from.leader_epoch {
-                self.change_isr(base, &from, to)?;
+                stale = self.change_isr(base, &from, to)?;
             } else {
                 elect(&from, to)?;
             }
         }
         for (node, replica) in &mut self.replicas {
+            replica.lost_unheard |= stale.contains(node);
             replica.lost_unheard &= to.isr.contains(node) && to.isr.len() > 1;
         }
         self.registrations.insert(partition_epoch, to.clone());
         Ok(())
     }
 
-    fn change_isr(&self, base: PartitionEpoch, from: &Registered, to: &Registered) -> Taken {
+    /// Members leave or join. Answers with those that join by more than they have now.
+    fn change_isr(
+        &self,
+        base: PartitionEpoch,
+        from: &Registered,
+        to: &Registered,
+    ) -> Result<BTreeSet<NodeId>, Box<Refused>> {
         let epoch = to.leader_epoch.0;
+        let mut stale = BTreeSet::new();
         for follower in to.isr.iter().filter(|node| !from.isr.contains(node)) {
             let action = format!("the controller adds {follower} to the ISR");
             let Some(leadership) = self.leaderships.get(&epoch) else {
@@ -235,11 +243,15 @@ impl Partition {
                     ),
                 );
             }
+            let now = self.replicas.get(follower).map(|replica| replica.log.end());
+            if now < end {
+                stale.insert(*follower);
+            }
         }
         if to.leader.is_some_and(|leader| !to.isr.contains(&leader)) {
             return refuse("a member leaves the ISR", "it is the leader, and its epoch goes on");
         }
-        Ok(())
+        Ok(stale)
     }
 
     fn lead(&mut self, node: NodeId, seen: &Note) -> Taken {
@@ -380,27 +392,23 @@ impl Partition {
     fn cut(&mut self, node: NodeId, from: i64, to: i64, reason: TruncationReason) -> Taken {
         let action = match reason {
             TruncationReason::Diverging => format!("{node} fetches, and cuts where the logs part"),
+            TruncationReason::LeaderEndsBefore => {
+                format!("{node} fetches, and cuts where its leader ends")
+            }
+            TruncationReason::LeaderStartsAfter => {
+                format!("{node} fetches, and starts anew where its leader starts")
+            }
             TruncationReason::OwnHighWatermark => format!("{node} hears of an epoch"),
             // What the model has at once, a log without its torn tail, `Recovered` tells.
             TruncationReason::TornTail => return Ok(()),
-            TruncationReason::LeaderEndsBefore | TruncationReason::LeaderStartsAfter => {
-                let replica = self.replica(node);
-                match reason == TruncationReason::LeaderStartsAfter {
-                    true => replica.log.start_anew(to),
-                    false => replica.log.truncate(to),
-                }
-                replica.high_watermark = replica.high_watermark.min(replica.log.end());
-                return Ok(());
-            }
         };
         if reason == TruncationReason::OwnHighWatermark {
             let end = self.replica(node).log.end();
             return refuse(
                 action,
                 format!(
-                    "its log would go on ending at {end}: nobody has said \
-                                           that what lies above the high watermark is not the \
-                                           leader's"
+                    "its log would go on ending at {end}: nobody has said that what lies above the \
+                     high watermark is not the leader's"
                 ),
             );
         }
@@ -408,15 +416,21 @@ impl Partition {
         if replica.log.end() != from {
             return refuse(action, format!("its log ends at {}", replica.log.end()));
         }
-        match parts(&replica.log, &leadership.log) {
-            Some(most) if most <= to => {}
-            Some(most) => return refuse(action, format!("they part at {most}, not before")),
-            None => return refuse(action, "they do not part"),
+        let Leadership { log, start, high_watermark, .. } = leadership;
+        let leads = Leads { log, start: *start, high_watermark: *high_watermark };
+        if let Err(why) = leads.lets_cut(&replica.log, to, reason) {
+            return refuse(action, why);
         }
         // What came back from before earlier cuts may come back again.
-        replica.before_cuts.push(replica.log.clone());
-        replica.log.truncate(to);
-        replica.high_watermark = replica.high_watermark.min(to);
+        replica.before_cuts.push(&replica.log, to);
+        if reason == TruncationReason::LeaderStartsAfter {
+            // All below was deleted, so it was committed.
+            replica.log.start_anew(to);
+            replica.high_watermark = to;
+        } else {
+            replica.log.truncate(to);
+            replica.high_watermark = replica.high_watermark.min(to);
+        }
         Ok(())
     }
 
@@ -446,8 +460,17 @@ impl Partition {
             let action = format!("{node} fetches, and hears of the high watermark");
             let (leadership, replica) = self.following(node, &action)?;
             let (own, end) = (replica.high_watermark, replica.log.end());
+            if let Some(at) = parts(&replica.log, &leadership.log) {
+                return refuse(
+                    action,
+                    format!(
+                        "its log parts from its leader's at {at}, and an answer that says so has no \
+                         high watermark that counts (KAFKA-14704)"
+                    ),
+                );
+            }
             let most = rules::followers_high_watermark(own, leadership.high_watermark, end);
-            if from != own || to > most {
+            if from != own || to > most || to <= own {
                 return refuse(action, format!("it would go from {own} to {most} at most"));
             }
             replica.high_watermark = to;
@@ -473,7 +496,7 @@ impl Partition {
         let others: BTreeSet<NodeId> = isr.union(&added).copied().filter(counts).collect();
         let held = |other: &NodeId| self.known_end(epoch, *other).unwrap_or(0);
         let most = rules::high_watermark_bound(end, others.iter().map(held));
-        if from != own || to > most {
+        if from != own || to > most || to <= own {
             let all: Vec<String> =
                 others.iter().map(|other| format!("{other} has {}", held(other))).collect();
             return refuse(
@@ -542,6 +565,10 @@ impl Partition {
             Note::IsrCommitted { isr, partition_epoch, .. } => {
                 self.hear_isr(node, isr, *partition_epoch)
             }
+            Note::LogSynced { end, .. } => {
+                self.replica(node).before_cuts.synced(end.0);
+                Ok(())
+            }
             Note::ProduceAcked { acks, end, .. } => self.acked(node, *acks, end.0),
             Note::DivergingEpoch { .. } => self.answer(node, note),
             // Proposals, refusals and what concerns no replica: no step of the model.
@@ -555,7 +582,6 @@ impl Partition {
             | Note::QuorumStored { .. }
             | Note::QuorumLogSynced { .. }
             | Note::LogRefused { .. }
-            | Note::LogSynced { .. }
             | Note::RecoveryPoint { .. }
             | Note::QuorumCandidate { .. }
             | Note::QuorumVoted { .. }
@@ -651,9 +677,15 @@ impl Conforms for Conformance {
     }
 
     fn partition(&self, note: &Note) -> Option<TopicPartition> {
-        match of(note) {
-            Of::Partition(partition) => Some(partition),
-            Of::Quorum | Of::Neither => None,
+        match (of(note), note) {
+            (Of::Partition(partition), _) => Some(partition),
+            // One log's on one disk, which says what a crash may undo.
+            (Of::Neither, Note::LogSynced { partition, .. })
+                if *partition != TopicPartition::METADATA =>
+            {
+                Some(*partition)
+            }
+            (Of::Quorum | Of::Neither, _) => None,
         }
     }
 
@@ -980,5 +1012,149 @@ mod tests {
             |acks: i16| Note::ProduceAcked { partition: P, acks, first: Offset(0), end: Offset(5) };
         bench.note(1, acked(1)).unwrap();
         assert!(bench.note(1, acked(-1)).unwrap_err().why.contains("answered up to 5"));
+    }
+
+    fn cut(from: i64, to: i64, reason: TruncationReason) -> Note {
+        Note::Truncated { partition: P, from: Offset(from), to: Offset(to), reason }
+    }
+
+    /// All have 5 records of epoch 0, all promised; 1 leads {1,2,3}.
+    fn promised() -> Bench {
+        let mut bench = Bench::new();
+        bench.appends(1, 0, 0, 5);
+        bench.fetches(2, 0, 0, 5).unwrap();
+        bench.fetches(3, 0, 0, 5).unwrap();
+        bench.moves(1, true, 0, 5).unwrap();
+        bench.moves(2, false, 0, 5).unwrap();
+        bench
+    }
+
+    #[test]
+    fn a_follower_whose_log_parts_takes_no_high_watermark() {
+        for (cuts, right) in [(true, true), (false, false)] {
+            let mut bench = Bench::new();
+            bench.appends(1, 0, 0, 5);
+            bench.register(1, 2, 1, &[2]).unwrap();
+            bench.leads(2, 1, 0, 1, &[2]).unwrap();
+            bench.appends(2, 1, 0, 6);
+            bench.moves(2, true, 0, 6).unwrap();
+            bench.follows(1, 1, 2, 5, 0).unwrap();
+            if cuts {
+                bench.note(1, cut(5, 0, TruncationReason::Diverging)).unwrap();
+                bench.fetches(1, 1, 0, 5).unwrap();
+            }
+            let moved = bench.moves(1, false, 0, 5);
+            assert_eq!(moved.is_ok(), right, "{moved:?}");
+        }
+    }
+
+    #[test]
+    fn a_high_watermark_goes_up_only() {
+        for (leader, node) in [(true, 1), (false, 2)] {
+            for to in [4, -3] {
+                assert!(promised().moves(node, leader, 5, to).is_err(), "{node} to {to}");
+            }
+        }
+        let mut bench = promised();
+        bench.moves(3, false, 0, 5).unwrap();
+    }
+
+    /// 3 is outside the ISR with 5 records when it restarts, and its leader's proposal is on its way.
+    #[test]
+    fn who_joined_by_what_it_has_lost_does_not_lead() {
+        for (end, leaves, right) in [(2, false, false), (5, false, true), (2, true, true)] {
+            let mut bench = Bench::new();
+            bench.appends(1, 0, 0, 5);
+            bench.register(1, 1, 0, &[1, 2]).unwrap();
+            let partition_epoch = PartitionEpoch(1);
+            let isr = nodes(&[1, 2]);
+            bench.note(1, Note::IsrCommitted { partition: P, isr, partition_epoch }).unwrap();
+            bench.fetches(2, 0, 0, 5).unwrap();
+            bench.fetches(3, 0, 0, 5).unwrap();
+            bench.moves(1, true, 0, 5).unwrap();
+            bench.restarts(3, end);
+            bench.register(2, 1, 0, &[1, 2, 3]).unwrap();
+            let mut at = 3;
+            if leaves {
+                let (isr, partition_epoch) = (nodes(&[1, 2]), PartitionEpoch(3));
+                bench.register(3, 1, 0, &[1, 2]).unwrap();
+                bench.note(1, Note::IsrCommitted { partition: P, isr, partition_epoch }).unwrap();
+                bench.follows(3, 0, 1, 2, 0).unwrap();
+                bench.fetches(3, 0, 2, 5).unwrap();
+                bench.register(4, 1, 0, &[1, 2, 3]).unwrap();
+                at = 5;
+            }
+            bench.register(at, 3, 1, &[2, 3]).unwrap();
+            let has = if leaves { 5 } else { end };
+            let led = bench.leads(3, 1, has, at, &[2, 3]);
+            assert_eq!(led.is_ok(), right, "{end} {leaves}: {led:?}");
+        }
+    }
+
+    #[test]
+    fn promised_records_are_not_cut_because_a_leader_ends_before() {
+        for node in [1, 2] {
+            let mut bench = promised();
+            let parted = bench.note(node, cut(5, 0, TruncationReason::LeaderEndsBefore));
+            assert!(parted.is_err(), "{node}");
+            let mut bench = promised();
+            let parted = bench.note(node, cut(5, 9, TruncationReason::LeaderStartsAfter));
+            assert!(parted.is_err(), "{node}");
+        }
+    }
+
+    /// 3 has nothing and its leader's log starts at 4; then a leader ends before that.
+    #[test]
+    fn a_log_starts_anew_within_its_leaders_and_is_cut_to_its_leaders() {
+        let behind = || {
+            let mut bench = Bench::new();
+            bench.appends(1, 0, 0, 5);
+            bench.fetches(2, 0, 0, 2).unwrap();
+            bench
+        };
+        let starts = |at: i64| cut(0, at, TruncationReason::LeaderStartsAfter);
+        assert!(
+            behind().note(3, starts(6)).unwrap_err().why.contains("ends at 0, and its leader's")
+        );
+        assert!(behind().note(3, starts(-1)).is_err());
+        let anew = || {
+            let mut bench = behind();
+            bench.note(3, starts(4)).unwrap();
+            bench.register(1, 2, 1, &[2]).unwrap();
+            bench.leads(2, 1, 2, 1, &[2]).unwrap();
+            bench.moves(2, true, 0, 2).unwrap();
+            bench.follows(3, 1, 2, 4, 4).unwrap();
+            bench
+        };
+        let ends = |from: i64, to: i64| cut(from, to, TruncationReason::LeaderEndsBefore);
+        let parted = anew().note(3, ends(4, 3)).unwrap_err();
+        assert!(parted.why.contains("began at 2, has high watermark 2"), "{parted}");
+        assert!(anew().note(3, ends(5, 2)).unwrap_err().why.contains("its log ends at 4"));
+        anew().note(3, ends(4, 2)).unwrap();
+        let mut bench = behind();
+        bench.note(3, starts(4)).unwrap();
+        bench.fetches(3, 0, 4, 5).unwrap();
+    }
+
+    #[test]
+    fn a_crash_undoes_a_cut_until_a_sync_beyond_it() {
+        for (synced, right) in [(3, true), (4, false)] {
+            let mut bench = Bench::new();
+            bench.appends(1, 0, 0, 5);
+            bench.fetches(2, 0, 0, 3).unwrap();
+            bench.register(1, 2, 1, &[2, 3]).unwrap();
+            bench.leads(2, 1, 3, 1, &[2, 3]).unwrap();
+            bench.appends(2, 1, 3, 6);
+            bench.follows(1, 1, 2, 5, 0).unwrap();
+            bench.note(1, cut(5, 3, TruncationReason::Diverging)).unwrap();
+            bench.fetches(1, 1, 3, 6).unwrap();
+            bench.note(1, Note::LogSynced { partition: P, end: Offset(synced) }).unwrap();
+            bench.0.started(NodeId(1));
+            let (log_start, log_end) = (Offset(0), Offset(5));
+            let epochs = vec![(LeaderEpoch(0), Offset(0))];
+            let back = Note::Recovered { partition: P, log_start, log_end, torn_bytes: 0, epochs };
+            let back = bench.note(1, back);
+            assert_eq!(back.is_ok(), right, "{back:?}");
+        }
     }
 }

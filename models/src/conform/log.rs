@@ -41,6 +41,10 @@ impl Runs {
         }
     }
 
+    pub(super) fn has_records(&self) -> bool {
+        !self.runs.is_empty()
+    }
+
     pub(super) fn truncate(&mut self, to: i64) {
         self.end = self.end.min(to);
         while self.runs.last().is_some_and(|(_, start)| *start >= self.end) {

@@ -19,6 +19,7 @@ use std::fmt;
 use wavetank_core::note::Note;
 use wavetank_core::types::{LeaderEpoch, NodeId, PartitionEpoch, TopicPartition};
 
+mod cut;
 pub mod isr;
 mod log;
 pub mod recovery;

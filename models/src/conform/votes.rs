@@ -31,6 +31,8 @@
 //!   nothing has no note: a leader may count of a follower what that has synced in its epoch, as long
 //!   as their logs do not part. It may know less, and commit less.
 //! - *A cut may come in rounds*, and one that a crash undoes never happened ([`super::isr`] on both).
+//!   What was synced stays even so: a cut takes it down to where it cut, and a later sync beyond that
+//!   makes the cut final.
 //! - *The ballot that a restarted voter reads* may be any that it had written since the last that was
 //!   known to be synced: that one was synced just before the crash.
 //! - *High watermarks* of followers are no part of M3: they may be anything that a leader committed.
@@ -41,6 +43,7 @@ use std::fmt;
 use wavetank_core::note::{Note, TruncationReason};
 use wavetank_core::types::{NodeId, PartitionEpoch, TopicPartition};
 
+use super::cut::{BeforeCuts, parts};
 use super::log::Runs;
 use super::{Conforms, Of, Parted, Refused, Registered, names, of, refuse};
 use crate::rules::{self, EpochLog};
@@ -74,8 +77,8 @@ struct Voter {
     synced: i64,
     /// Has started, and not read its ballot yet.
     unread: bool,
-    /// Logs of before a cut, which a crash may bring back.
-    before_cuts: Vec<Runs>,
+    /// What a crash may bring back.
+    before_cuts: BeforeCuts,
 }
 
 /// What the leader of an epoch has or had.
@@ -101,11 +104,6 @@ pub struct Conformance {
     committed: i64,
     step: u64,
     parted: bool,
-}
-
-fn parts(follower: &Runs, leader: &Runs) -> Option<i64> {
-    let answer = rules::end_offset_for_epoch(leader, follower.last_epoch());
-    rules::where_parted(follower, answer)
 }
 
 impl Voter {
@@ -436,7 +434,7 @@ impl Conformance {
             Some(most) => return refuse(action, format!("they part at {most}, not before")),
             None => return refuse(action, "they do not part"),
         }
-        own.before_cuts.push(own.log.clone());
+        own.before_cuts.push(&own.log, to);
         own.log.truncate(to);
         own.synced = own.synced.min(to);
         Ok(())
@@ -470,6 +468,7 @@ impl Conformance {
             return refuse(format!("voter {id} has its log synced"), format!("it ends at {own}"));
         }
         own.synced = own.synced.max(end);
+        own.before_cuts.synced(end);
         Ok(())
     }
 
@@ -522,8 +521,8 @@ impl Conformance {
 
     fn recover(&mut self, id: NodeId, log: Runs) -> Taken {
         let own = self.voter(id);
-        let tail = log.is_prefix_of(&own.log) && log.end() >= own.synced;
-        if !tail && !own.before_cuts.iter().any(|before| log.is_prefix_of(before)) {
+        let known = log.is_prefix_of(&own.log) || own.before_cuts.may_bring_back(&log);
+        if !known || log.end() < own.synced {
             let synced = own.synced;
             return refuse(
                 format!("voter {id} crashes, and loses what is not synced"),
@@ -833,5 +832,68 @@ mod tests {
         see(&mut quorum, 1, stored(1, 1));
         let won = Note::QuorumLeader { epoch: epoch(1), start: Offset(0) };
         assert!(quorum.note(NodeId(1), &won).unwrap_err().why.contains("are those of {1}"));
+    }
+
+    fn recovered(epochs: &[(i32, i64)], end: i64) -> Note {
+        Note::Recovered {
+            partition: TopicPartition::METADATA,
+            log_start: Offset(0),
+            log_end: Offset(end),
+            torn_bytes: 0,
+            epochs: epochs.iter().map(|(of, start)| (epoch(*of), Offset(*start))).collect(),
+        }
+    }
+
+    /// 2 followed 1 in epoch 1 up to 3, then 3 in epoch 2, whose first record lies at 1: it has cut its
+    /// log there.
+    fn cut() -> Conformance {
+        let mut quorum = led();
+        see(&mut quorum, 3, Note::QuorumFollower { epoch: epoch(1), leader: NodeId(1) });
+        see(&mut quorum, 3, stored_none(1));
+        see(&mut quorum, 3, fetched(1, 0, 1));
+        see(&mut quorum, 1, appended(1, 1, 3));
+        // 1 has its log back as it was, and 3 wins with its vote.
+        quorum.started(NodeId(1));
+        see(&mut quorum, 1, recovered(&[(1, 0)], 1));
+        let voted_for_itself = Some(NodeId(1));
+        see(&mut quorum, 1, Note::QuorumRestored { epoch: epoch(1), voted: voted_for_itself });
+        let follows = Note::QuorumFollower { epoch: epoch(2), leader: NodeId(3) };
+        see(&mut quorum, 2, fetched(1, 1, 3));
+        stands(&mut quorum, 3, 1, 2);
+        see(&mut quorum, 3, stored(2, 3));
+        see(&mut quorum, 1, voted(2, 3));
+        see(&mut quorum, 1, stored(2, 3));
+        see(&mut quorum, 1, answered(2, 3));
+        see(&mut quorum, 3, appended(2, 1, 2));
+        see(&mut quorum, 2, follows);
+        see(&mut quorum, 2, stored_none(2));
+        let (partition, reason) = (TopicPartition::METADATA, TruncationReason::Diverging);
+        let (from, to) = (Offset(3), Offset(1));
+        see(&mut quorum, 2, Note::Truncated { partition, from, to, reason });
+        see(&mut quorum, 2, fetched(2, 1, 2));
+        quorum
+    }
+
+    #[test]
+    fn what_is_synced_stays_even_after_a_cut() {
+        for (end, right) in [(1, true), (0, false)] {
+            let mut quorum = cut();
+            see(&mut quorum, 2, Note::QuorumLogSynced { end: Offset(1) });
+            quorum.started(NodeId(2));
+            let epochs = if end > 0 { vec![(1, 0)] } else { Vec::new() };
+            let back = quorum.note(NodeId(2), &recovered(&epochs, end));
+            assert_eq!(back.is_ok(), right, "{back:?}");
+        }
+    }
+
+    #[test]
+    fn a_crash_undoes_a_cut_until_a_sync_beyond_it() {
+        for (synced, right) in [(1, true), (2, false)] {
+            let mut quorum = cut();
+            see(&mut quorum, 2, Note::QuorumLogSynced { end: Offset(synced) });
+            quorum.started(NodeId(2));
+            let back = quorum.note(NodeId(2), &recovered(&[(1, 0)], 3));
+            assert_eq!(back.is_ok(), right, "{back:?}");
+        }
     }
 }
