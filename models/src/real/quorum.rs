@@ -175,7 +175,7 @@ impl RealQuorum {
             (_, Some(_)) => (2, 1, 0, 0),
             (Bounds::Small, None) => (1, 0, 0, 0),
             (Bounds::Full, None) => (1, 0, 1, 0),
-            (Bounds::Large, None) => (2, 1, 0, 0),
+            (Bounds::Large, None) => (1, 1, 1, 0),
         };
         RealQuorum { flaw, elections, power_losses, appends, retries }
     }

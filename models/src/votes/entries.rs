@@ -11,7 +11,7 @@ pub const ENTRY: Entry = Entry {
     name: "votes",
     title: "the metadata quorum: votes, pull replication, written and synced",
     variants: &VARIANTS,
-    states: [185_895, 1_176_512, 3_199_772],
+    states: [185_895, 1_176_512, 18_774_381],
     check: |variant, bounds| {
         let model = Votes::new(variant, bounds);
         crate::run(model, variant.map(|_| model.right()))
@@ -71,7 +71,7 @@ impl Votes {
         let (epochs, records, crashes) = match bounds {
             Bounds::Small => (2, 0, 1),
             Bounds::Full => (2, 2, 1),
-            Bounds::Large => (3, 0, 1),
+            Bounds::Large => (3, 2, 1),
         };
         Votes { rules, epochs, records, crashes }.in_range()
     }

@@ -221,7 +221,7 @@ impl RealReplica {
         let (epochs, records, drops, power_losses) = match (flaw, bounds) {
             (None, Bounds::Small) => (2, 1, 1, 0),
             (None, Bounds::Full) => (2, 2, 0, 1),
-            (None, Bounds::Large) => (2, 2, 2, 0),
+            (None, Bounds::Large) => (2, 2, 1, 1),
             (Some(Flaw::AckAtLeaderAppend), _) => (2, 1, 0, 0),
             (Some(Flaw::TruncateToHighWatermark), _) => (2, 1, 0, 0),
             (Some(Flaw::UnknownEpochAnsweredWithNext), _) => (4, 2, 0, 0),
