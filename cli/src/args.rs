@@ -166,12 +166,15 @@ Examples:
   wavetank model check isr --flaw early-isr-join
                                            a shortest way to the loss, step by step
   wavetank model check isr --flaw early-isr-join --plan plan.json
-                                           the same as a plan, for wavetank replay plan.json
+                                           a plan, too, for wavetank replay plan.json
+  wavetank model check all --flaw leader-resumes-epoch
+                                           in each model that has this variant
   wavetank model explore isr --flaw truncate-to-high-watermark
                                            walk there in a browser
 
 Exit code: 0 all is as it must be, 1 a right protocol failed or a wrong one held, 2 usage or
-environment error.")]
+environment error. `check --flaw` is there to see a violation: 1 it was found (it always must be), 2 it
+was not, or the right protocol fails as soon, or --plan has no plan to write.")]
 pub struct ModelArgs {
     /// What to do; none lists
     #[command(subcommand)]
@@ -187,18 +190,26 @@ pub enum ModelCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Explore models to the end; exit 1 if a right one fails or a wrong one holds
+    /// Explore models to the end: right ones must hold, wrong ones must fail
+    #[command(after_help = "\
+Exit code without --flaw: 0 each right protocol holds (in as many states as ever) and each wrong one
+fails where the right one holds, 1 one of them does not, 2 usage or environment error.
+
+Exit code with --flaw: 1 each wrong protocol fails where the right one holds, and the plan, if one is
+asked for, is written; 2 a wrong one holds within the bounds, or the right one fails in as few steps, or
+there is no plan of the counterexample, or usage or environment error.")]
     Check {
         /// A model's id or name; `all` means all
         #[arg(value_name = "MODEL")]
         model: String,
-        /// Only the variant without this rule, with its counterexample
+        /// Only the variant without this rule, with its counterexample; of `all`, where there is one
         #[arg(long, value_name = "F")]
         flaw: Option<String>,
         /// How far: small, full or large
         #[arg(long, value_name = "B", default_value = "full")]
         bounds: BoundsName,
-        /// With --flaw: write a plan that leads the broker, built with the flaw, to the same loss
+        /// With --flaw: write a plan by which the broker breaks a promise with the flaw, and keeps all
+        /// without; of `all`, the first model's that has one
         #[arg(long, value_name = "FILE", requires = "flaw", conflicts_with = "json")]
         plan: Option<PathBuf>,
         /// Print JSON and nothing else
@@ -213,10 +224,20 @@ pub enum ModelCommand {
         /// The variant without this rule
         #[arg(long, value_name = "F")]
         flaw: Option<String>,
-        /// The port on 127.0.0.1
-        #[arg(long, value_name = "P", default_value_t = 3000)]
+        /// The port on 127.0.0.1, from 1 on
+        #[arg(long, value_name = "P", default_value_t = 3000, value_parser = explorer_port)]
         port: u16,
     },
+}
+
+/// The explorer's server binds by itself and does not tell the port: 0, any free one, is no port that
+/// anybody could open.
+fn explorer_port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(0) => Err("nobody would learn which port it got; name one from 1 to 65535".to_owned()),
+        Ok(port) => Ok(port),
+        Err(error) => Err(format!("{error}; name a port from 1 to 65535")),
+    }
 }
 
 /// `wavetank zoo`.

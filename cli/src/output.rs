@@ -83,6 +83,12 @@ impl Out {
         Out { writer: Box::new(io::BufWriter::new(stdout)), colour }
     }
 
+    /// Where nobody reads it.
+    #[cfg(test)]
+    pub fn nowhere() -> Out {
+        Out { writer: Box::new(io::sink()), colour: false }
+    }
+
     /// One line.
     pub fn line(&mut self, text: impl fmt::Display) -> Result<(), Failure> {
         Ok(writeln!(self.writer, "{text}")?)

@@ -64,6 +64,60 @@ fn what_cannot_be_done_says_what_why_and_what_to_do() {
 }
 
 #[test]
+fn models_that_cannot_be_checked_or_explored_are_told_apart() {
+    refused(&["model", "check", "paxos"], &["\"paxos\"", "isr (M1)", "all"]);
+    refused(
+        &["model", "check", "isr", "--flaw", "hubris"],
+        &["isr", "\"hubris\"", "early-isr-join"],
+    );
+    let variants = ["\"hubris\"", "isr (M1): truncate", "commit-older-epoch", "torn-tail-accepted"];
+    refused(&["model", "check", "all", "--flaw", "hubris"], &variants);
+    let plan = temporary("never.json");
+    let plan = plan.to_str().unwrap();
+    refused(&["model", "check", "all", "--flaw", "hubris", "--plan", plan], &variants);
+    let nowhere = ["--plan", "no-such-folder/plan.json"];
+    let check = ["model", "check", "isr", "--flaw", "early-isr-join"];
+    refused(&[&check[..], &nowhere].concat(), &["cannot write no-such-folder/plan.json", "--plan"]);
+    refused(&["model", "explore", "all"], &["one model", "isr (M1)"]);
+    refused(&["model", "explore", "isr", "--port", "0"], &["--port", "from 1 to 65535"]);
+    refused(&["model", "explore", "isr", "--port", "70000"], &["--port", "from 1 to 65535"]);
+}
+
+#[test]
+fn one_flaw_of_all_models_is_checked_in_those_that_have_it() {
+    let check = |model: &str, flaw: &str| {
+        wavetank(&["model", "check", model, "--flaw", flaw, "--bounds", "small", "--json"])
+    };
+    for (flaw, models) in [
+        ("unfenced-fetch", &["isr"][..]),
+        ("commit-older-epoch", &["votes-figure-8"]),
+        ("leader-resumes-epoch", &["isr", "votes", "real-quorum-contested"]),
+    ] {
+        let output = check("all", flaw);
+        assert_eq!(output.status.code(), Some(1), "{flaw}: {}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), "", "{flaw}");
+        let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let names: Vec<&str> =
+            rows.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+        assert_eq!(names, models, "{flaw}");
+        assert!(rows.as_array().unwrap().iter().all(|row| row["holds"] == false), "{flaw}");
+    }
+    assert_eq!(check("m1", "unfenced-fetch").status.code(), Some(1));
+}
+
+#[test]
+fn a_flaw_of_all_models_becomes_a_plan() {
+    let plan = temporary("all.json");
+    let _ = std::fs::remove_file(&plan);
+    let arguments = ["model", "check", "all", "--flaw", "leader-resumes-epoch", "--plan"];
+    let small = [plan.to_str().unwrap(), "--bounds", "small"];
+    let output = wavetank(&[&arguments[..], &small].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let replay = wavetank(&["replay", plan.to_str().unwrap()]);
+    assert_eq!(replay.status.code(), Some(1), "{}", text(&replay.stderr));
+}
+
+#[test]
 fn a_hunt_in_json_has_the_promised_fields_and_stdout_holds_nothing_else() {
     let output = wavetank(&["hunt", "--seeds", "2", "--json", "-"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));

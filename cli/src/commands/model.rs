@@ -1,5 +1,7 @@
 //! `wavetank model`: the protocols as small models, the right ones and the wrong ones.
 
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
@@ -7,7 +9,7 @@ use serde::Serialize;
 use wavetank_models::{ALL, Bounds, Entry, Report, Step, find};
 
 use crate::args::{ModelArgs, ModelCommand};
-use crate::counterexample::{self, NoPlan};
+use crate::counterexample::{self, Found, NoPlan};
 use crate::output::{Failure, Out, Style, Verdict, grouped, measured};
 
 /// Lists, checks, or opens the explorer.
@@ -15,30 +17,68 @@ pub fn run(args: ModelArgs, out: &mut Out) -> Result<Verdict, Failure> {
     match args.command.unwrap_or(ModelCommand::List { json: false }) {
         ModelCommand::List { json } => list(json, out),
         ModelCommand::Check { model, flaw: Some(flaw), bounds, plan: Some(path), json: _ } => {
-            save_plan(known(&model)?, &flaw, bounds.0, &path, out)
+            save_plan(&with_variant(&asked(&model)?, &flaw)?, bounds.0, &path, out)
         }
-        ModelCommand::Check { model, flaw, bounds, plan: _, json } => {
-            let entries: Vec<&Entry> = match model.as_str() {
-                "all" => ALL.iter().collect(),
-                name => vec![known(name)?],
-            };
-            check(&entries, flaw.as_deref(), bounds.0, json, out)
+        ModelCommand::Check { model, flaw: Some(flaw), bounds, plan: None, json } => {
+            check_flaw(&with_variant(&asked(&model)?, &flaw)?, bounds.0, json, out)
+        }
+        ModelCommand::Check { model, flaw: None, bounds, plan: _, json } => {
+            check(&asked(&model)?, bounds.0, json, out)
         }
         ModelCommand::Explore { model, flaw, port } => {
-            let entry = known(&model)?;
+            let entry = one(&model)?;
             let flaw = flaw.as_deref().map(|flaw| variant(entry, flaw)).transpose()?;
             explore(entry, flaw, port, out)
         }
     }
 }
 
-fn known(name: &str) -> Result<&'static Entry, Failure> {
+/// The models that `check` is asked for: all, or one.
+fn asked(model: &str) -> Result<Vec<&'static Entry>, Failure> {
+    match model {
+        "all" => Ok(ALL.iter().collect()),
+        name => find(name).map(|entry| vec![entry]).ok_or_else(|| {
+            let message = format!("there is no model {name:?}; known: {}, all", names());
+            Failure::sentence(message, 2)
+        }),
+    }
+}
+
+/// The model that `explore` is asked for.
+fn one(name: &str) -> Result<&'static Entry, Failure> {
     find(name).ok_or_else(|| {
-        let names: Vec<String> =
-            ALL.iter().map(|entry| format!("{} ({})", entry.name, entry.id)).collect();
-        let message = format!("there is no model {name:?}; known: {}, all", names.join(", "));
+        let message = match name {
+            "all" => format!("only one model can be explored at a time; name one of {}", names()),
+            name => format!("there is no model {name:?}; known: {}", names()),
+        };
         Failure::sentence(message, 2)
     })
+}
+
+fn names() -> String {
+    let names = ALL.iter().map(|entry| format!("{} ({})", entry.name, entry.id));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// A model and the rule that it is to be without.
+type Without<'a> = (&'a Entry, &'static str);
+
+/// Those of the models that have the variant: at least one.
+fn with_variant<'a>(entries: &[&'a Entry], flaw: &str) -> Result<Vec<Without<'a>>, Failure> {
+    if let [entry] = entries {
+        return Ok(vec![(*entry, variant(entry, flaw)?)]);
+    }
+    let having = entries.iter().filter_map(|entry| Some((*entry, variant(entry, flaw).ok()?)));
+    let having: Vec<Without<'a>> = having.collect();
+    if having.is_empty() {
+        let each = entries
+            .iter()
+            .map(|entry| format!("  {} ({}): {}", entry.name, entry.id, entry.variants.join(", ")));
+        let each = each.collect::<Vec<_>>().join("\n");
+        let message = format!("no model has a variant {flaw:?}; they have\n{each}");
+        return Err(Failure::sentence(message, 2));
+    }
+    Ok(having)
 }
 
 fn variant(entry: &Entry, flaw: &str) -> Result<&'static str, Failure> {
@@ -138,15 +178,15 @@ impl Row {
     }
 }
 
+/// Every variant of these models.
 fn check(
     entries: &[&Entry],
-    flaw: Option<&str>,
     bounds: Bounds,
     json: bool,
     out: &mut Out,
 ) -> Result<Verdict, Failure> {
     let mut rows = Vec::new();
-    if !json && flaw.is_none() {
+    if !json {
         let heading = ["model", "variant", "states", "depth", "seconds", "broken, in steps"];
         let [model, rule, states, depth, seconds, broken] = heading;
         out.line(format_args!(
@@ -154,20 +194,15 @@ fn check(
         ))?;
     }
     for entry in entries {
-        let variants: Vec<Option<&'static str>> = match flaw {
-            Some(flaw) => vec![Some(variant(entry, flaw)?)],
-            None => std::iter::once(None).chain(entry.variants.iter().copied().map(Some)).collect(),
-        };
-        for variant in variants {
+        for variant in std::iter::once(None).chain(entry.variants.iter().copied().map(Some)) {
             let report = (entry.check)(variant, bounds);
             let row = Row::new(entry, variant, bounds, &report);
             if !json {
-                match (&report.counterexample, flaw) {
-                    (Some((property, steps)), Some(_)) => tell(&row, property, steps, out)?,
-                    (Some((property, steps)), None) if variant.is_none() => {
+                match &report.counterexample {
+                    Some((property, steps)) if variant.is_none() => {
                         tell(&row, property, steps, out)?;
                     }
-                    (Some(_) | None, _) => line(&row, out)?,
+                    Some(_) | None => line(&row, out)?,
                 }
                 out.flush()?;
             }
@@ -178,47 +213,127 @@ fn check(
         out.json(&rows)?;
     }
     let as_expected = rows.iter().all(|row| row.as_expected);
-    // One flaw alone is asked for to see it: that it breaks a promise is a violation found.
-    let broken = flaw.is_some() && rows.iter().any(|row| !row.holds);
-    Ok(if as_expected && !broken { Verdict::Held } else { Verdict::Violated })
+    Ok(if as_expected { Verdict::Held } else { Verdict::Violated })
 }
 
-/// The counterexample, and the plan that it becomes.
+/// One wrong variant of these models, each with its counterexample. To see that is what is asked for:
+/// a violation is found. That there is none is no such answer: the model or its check has gone wrong.
+fn check_flaw(
+    without: &[Without<'_>],
+    bounds: Bounds,
+    json: bool,
+    out: &mut Out,
+) -> Result<Verdict, Failure> {
+    let mut rows = Vec::new();
+    for (entry, flaw) in without {
+        let report = (entry.check)(Some(flaw), bounds);
+        let row = Row::new(entry, Some(flaw), bounds, &report);
+        if !json {
+            match &report.counterexample {
+                Some((property, steps)) => tell(&row, property, steps, out)?,
+                None => line(&row, out)?,
+            }
+            out.flush()?;
+        }
+        rows.push(row);
+    }
+    if json {
+        out.json(&rows)?;
+        out.flush()?;
+    }
+    let regressions: Vec<String> = rows.iter().filter_map(regression).collect();
+    if regressions.is_empty() {
+        return Ok(Verdict::Violated);
+    }
+    Err(Failure::sentence(regressions.join("\n"), 2))
+}
+
+/// Why a wrong variant's row is no finding.
+fn regression(row: &Row) -> Option<String> {
+    let Row { name, variant, .. } = row;
+    if row.holds {
+        Some(format!(
+            "{name} without the rule of {variant} holds within these bounds; it must fail\n  Look \
+             further with --bounds large; if it holds there, too, the model has lost what shows \
+             the rule to matter."
+        ))
+    } else if !row.as_expected {
+        Some(format!(
+            "{name} breaks a property in as few steps with the rule of {variant}, too; it must \
+             hold\n  See how: wavetank model check {name}"
+        ))
+    } else {
+        None
+    }
+}
+
+/// The counterexample, and the plan that it becomes: of the first of these models that has one.
 fn save_plan(
-    entry: &Entry,
-    flaw: &str,
+    without: &[Without<'_>],
     bounds: Bounds,
     path: &Path,
     out: &mut Out,
 ) -> Result<Verdict, Failure> {
-    let variant = variant(entry, flaw)?;
-    let report = (entry.check)(Some(variant), bounds);
-    let row = Row::new(entry, Some(variant), bounds, &report);
-    let Some((property, steps)) = &report.counterexample else {
-        line(&row, out)?;
-        let attempted = format!("write a plan of {} without {flaw}", entry.name);
-        let remedy = "Look further with --bounds large.";
-        return Err(Failure::new(attempted, "it holds within these bounds", remedy));
+    // The search may take minutes: what it cannot end well with is said first.
+    writable(path).map_err(|error| cannot_write(path, error))?;
+    let mut refusals = Vec::new();
+    for (entry, flaw) in without {
+        let report = (entry.check)(Some(flaw), bounds);
+        let row = Row::new(entry, Some(flaw), bounds, &report);
+        if let Some((property, steps)) = &report.counterexample {
+            tell(&row, property, steps, out)?;
+        } else {
+            line(&row, out)?;
+        }
+        out.flush()?;
+        if let Some(regression) = regression(&row) {
+            return Err(Failure::sentence(regression, 2));
+        }
+        let Some((_, steps)) = &report.counterexample else { continue };
+        match counterexample::find(entry, flaw, steps, counterexample::TRIES) {
+            Ok(found) => {
+                write_plan(path, &found, out)?;
+                return Ok(Verdict::Violated);
+            }
+            Err(none) => refusals.push(no_plan(entry, flaw, &none)),
+        }
+    }
+    Err(Failure::sentence(refusals.join("\n"), 2))
+}
+
+fn no_plan(entry: &Entry, flaw: &str, none: &NoPlan) -> String {
+    let remedy = match none {
+        NoPlan::NotInTheBroker => "wavetank zoo list names the rules that it can leave out.".into(),
+        NoPlan::Step(..) | NoPlan::NotFound(_) => {
+            format!("The tank's storms may find it: wavetank hunt --flaw {flaw}")
+        }
     };
-    tell(&row, property, steps, out)?;
-    out.flush()?;
-    let found = counterexample::find(entry, variant, steps, counterexample::TRIES);
-    let found = found.map_err(|error| {
-        let attempted = format!("make a plan of {} without {flaw}", entry.name);
-        let remedy = match error {
-            NoPlan::NotInTheBroker => {
-                "wavetank zoo list names the rules that it can leave out.".into()
+    Failure::new(format!("make a plan of {} without {flaw}", entry.name), none, remedy)
+        .text()
+        .to_owned()
+}
+
+fn cannot_write(path: &Path, error: io::Error) -> Failure {
+    Failure::new(format!("write {}", path.display()), error, "Name another file with --plan.")
+}
+
+/// Can a plan be written there? What is there stays as it is, and nothing new stays behind.
+fn writable(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(_) => fs::remove_file(path),
+        // To open a pipe would wait for its reader, and end what it reads.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::metadata(path)? {
+            there if there.is_file() || there.is_dir() => {
+                OpenOptions::new().append(true).open(path).map(|_| ())
             }
-            NoPlan::Step(..) | NoPlan::NotFound(_) => {
-                format!("The tank's storms may find it: wavetank hunt --flaw {flaw}")
-            }
-        };
-        Failure::new(attempted, error, remedy)
-    })?;
-    std::fs::write(path, found.plan.to_json()).map_err(|error| {
-        let attempted = format!("write {}", path.display());
-        Failure::new(attempted, error, "Name another file with --plan.")
-    })?;
+            _ => Ok(()),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+fn write_plan(path: &Path, found: &Found, out: &mut Out) -> Result<(), Failure> {
+    fs::write(path, found.plan.to_json()).map_err(|error| cannot_write(path, error))?;
     out.line(format_args!(
         "\nwrote {path} (try {tries}): the broker breaks {broken} with the flaw, and holds without\n  \
          {message}\nRun it with: wavetank replay {path}",
@@ -226,8 +341,7 @@ fn save_plan(
         tries = found.tries,
         broken = out.paint(Style::Bad, &found.violation.invariant),
         message = found.violation.message,
-    ))?;
-    Ok(Verdict::Violated)
+    ))
 }
 
 fn line(row: &Row, out: &mut Out) -> Result<(), Failure> {
@@ -294,4 +408,200 @@ fn explore(
     out.flush()?;
     (entry.explore)(flaw, Bounds::Full, address);
     Ok(Verdict::Held)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use serde_json::{Value, json};
+    use wavetank_models::{Control, Happening};
+
+    const FLAW: &str = "truncate-to-high-watermark";
+
+    fn report(steps: Option<Vec<Step>>, control: Option<Control>) -> Report {
+        Report {
+            generated: 2,
+            unique: 2,
+            depth: 2,
+            seconds: 0.1,
+            state_bytes: Some(8),
+            counterexample: steps.map(|steps| ("promised".to_owned(), steps)),
+            control,
+            limit: None,
+        }
+    }
+
+    /// Somebody stands, nobody forgets: of such steps no fault makes a plan.
+    fn stand() -> Vec<Step> {
+        let happening = Happening::Stand(0);
+        vec![Step { action: "stands".into(), happening, state: "-".into() }]
+    }
+
+    fn entry(check: fn(Option<&str>, Bounds) -> Report) -> Entry {
+        let id = "M3";
+        Entry { id, name: "made-up", variants: &[FLAW], check, ..ALL[0] }
+    }
+
+    fn fails() -> Entry {
+        entry(|_, _| report(Some(stand()), Some(Control { unique: 2, broken: None })))
+    }
+
+    fn holds() -> Entry {
+        entry(|_, _| report(None, None))
+    }
+
+    fn right_one_fails() -> Entry {
+        entry(|_, _| {
+            let broken = Some("promised".to_owned());
+            report(Some(stand()), Some(Control { unique: 2, broken }))
+        })
+    }
+
+    fn place(name: &str) -> std::path::PathBuf {
+        let folder = std::env::temp_dir().join(format!("wavetank-model-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        folder.join(name)
+    }
+
+    fn check_one(entry: &Entry, json: bool) -> Result<Verdict, Failure> {
+        check_flaw(&[(entry, FLAW)], Bounds::Small, json, &mut Out::nowhere())
+    }
+
+    #[test]
+    fn a_wrong_variant_that_fails_is_a_violation_and_one_that_holds_an_error() {
+        for json in [false, true] {
+            assert_eq!(check_one(&fails(), json).unwrap(), Verdict::Violated);
+            let failure = check_one(&holds(), json).unwrap_err();
+            assert_eq!(failure.code(), 2);
+            let holds = format!("made-up without the rule of {FLAW} holds within these bounds");
+            assert!(failure.text().starts_with(&holds), "{}", failure.text());
+            let failure = check_one(&right_one_fails(), json).unwrap_err();
+            assert_eq!(failure.code(), 2);
+            let too = format!("in as few steps with the rule of {FLAW}, too; it must hold");
+            assert!(failure.text().contains(&too), "{}", failure.text());
+        }
+        let (fails, holds) = (fails(), holds());
+        let both = [(&fails, FLAW), (&holds, FLAW)];
+        let both = check_flaw(&both, Bounds::Small, false, &mut Out::nowhere());
+        assert_eq!(both.unwrap_err().code(), 2, "one that holds is not made up for by another");
+    }
+
+    #[test]
+    fn without_a_plan_the_error_says_why_and_the_file_is_as_it_was() {
+        let path = place("none.json");
+        let save = |entry: &Entry| {
+            let saved = save_plan(&[(entry, FLAW)], Bounds::Small, &path, &mut Out::nowhere());
+            let failure = saved.unwrap_err();
+            assert_eq!(failure.code(), 2);
+            failure.text().to_owned()
+        };
+        let each = [
+            (holds(), "holds within these bounds; it must fail"),
+            (right_one_fails(), "too; it must hold"),
+            (fails(), "no fault leads to step 1"),
+        ];
+        for (entry, why) in &each {
+            let text = save(entry);
+            assert!(text.contains(why), "{text}");
+            assert!(!path.exists(), "{why}");
+        }
+        fs::write(&path, "precious").unwrap();
+        for (entry, why) in &each {
+            save(entry);
+            assert_eq!(fs::read_to_string(&path).unwrap(), "precious", "{why}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_told_before_the_search() {
+        let never = entry(|_, _| panic!("it searched"));
+        for path in [place("no-such-folder/plan.json"), place("")] {
+            let saved = save_plan(&[(&never, FLAW)], Bounds::Small, &path, &mut Out::nowhere());
+            let failure = saved.unwrap_err();
+            assert_eq!(failure.code(), 2);
+            assert!(failure.text().starts_with("cannot write "), "{}", failure.text());
+        }
+    }
+
+    #[test]
+    fn of_several_models_the_first_that_has_a_plan_gives_it() {
+        let path = place("second.json");
+        let fails = fails();
+        let isr = find("isr").unwrap();
+        let both = [(&fails, FLAW), (isr, FLAW)];
+        let saved = save_plan(&both, Bounds::Small, &path, &mut Out::nowhere());
+        assert_eq!(saved.unwrap(), Verdict::Violated);
+        let plan = fs::read_to_string(&path).unwrap();
+        let plan = wavetank_sim::plan::Plan::from_json(&plan).unwrap();
+        assert_eq!(plan.flaws, [FLAW]);
+    }
+
+    /// What is amiss with a saved `model check all --json`: a row for each model and each variant, in
+    /// their order, and of the right ones as many states as they have.
+    fn amiss(saved: &Value) -> Vec<String> {
+        let mut rows = saved["result"].as_array().expect("a list").iter();
+        let mut amiss = Vec::new();
+        for entry in &ALL {
+            for variant in std::iter::once(CORRECT).chain(entry.variants.iter().copied()) {
+                let named = |row: &&Value| row["name"] == entry.name && row["variant"] == variant;
+                let Some(row) = rows.next().filter(named) else {
+                    amiss.push(format!("no row, or not here: {} {variant}", entry.name));
+                    continue;
+                };
+                let states = entry.states[Bounds::Full as usize];
+                if variant == CORRECT && states > 0 && row["unique_states"] != states {
+                    amiss.push(format!("{} has {states} states", entry.name));
+                }
+                if row["as_expected"] != true || row["holds"] != (variant == CORRECT) {
+                    amiss.push(format!("not as it must be: {} {variant}", entry.name));
+                }
+            }
+        }
+        amiss
+            .extend(rows.map(|row| format!("no such variant: {} {}", row["name"], row["variant"])));
+        amiss
+    }
+
+    fn saved_rows() -> Vec<Value> {
+        let rows = ALL.iter().flat_map(|entry| {
+            std::iter::once(CORRECT).chain(entry.variants.iter().copied()).map(|variant| {
+                let states = entry.states[Bounds::Full as usize];
+                json!({"name": entry.name, "variant": variant, "holds": variant == CORRECT,
+                       "as_expected": true, "unique_states": states})
+            })
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn a_table_that_is_out_of_date_is_noticed() {
+        let found = |edit: fn(&mut Vec<Value>)| {
+            let mut rows = saved_rows();
+            edit(&mut rows);
+            amiss(&json!({ "result": rows })).join("; ")
+        };
+        assert_eq!(found(|_| ()), "");
+        let missing = found(|rows| drop(rows.pop()));
+        assert!(missing.starts_with("no row, or not here: "), "{missing}");
+        assert!(found(|rows| rows[1]["variant"] = json!("hubris")).contains("no row"));
+        let more = found(|rows| rows.push(json!({"name": "isr", "variant": "hubris"})));
+        assert_eq!(more, r#"no such variant: "isr" "hubris""#);
+        assert!(found(|rows| rows[0]["unique_states"] = json!(7)).starts_with("isr has "));
+        assert!(found(|rows| rows[1]["holds"] = json!(true)).starts_with("not as it must be: isr"));
+        assert!(found(|rows| rows[1]["as_expected"] = json!(false)).contains("not as it must be"));
+    }
+
+    #[test]
+    fn the_reports_table_is_of_the_models_as_they_are() {
+        let saved = include_str!("../../../ci/results/models.json");
+        let saved: Value = serde_json::from_str(saved).unwrap();
+        // The one recording from before the rows had these fields; every later one is held to them.
+        if saved["commit"] == "4e6be7c8c256" {
+            return;
+        }
+        assert_eq!(saved["kind"], "models", "ci/record models models 'TITLE' -- ...");
+        let amiss = amiss(&saved);
+        assert!(amiss.is_empty(), "record ci/results/models.json again:\n{}", amiss.join("\n"));
+    }
 }

@@ -3,7 +3,8 @@
 //!
 //! To cut a log takes a new leader whose log parts from it, and the model has no other replicas. So
 //! where there is a [`Happening::Cut`], the log is a follower's, of a topic that leaves flushing to
-//! the system: [`cut`].
+//! the system: [`cut`]. For this shape the way to the cut is written by hand, whatever the steps before
+//! it are; those after it are the counterexample's.
 
 use wavetank_models::Happening;
 use wavetank_sim::plan::{FaultKind, Plan, Target};
@@ -81,7 +82,8 @@ fn flush(steps: &[Happening], vary: &mut Vary) -> Plan {
 
 /// The follower's process ends and starts, which makes its log durable, and a checkpoint says so.
 /// Then it is away for so long that the leader is the whole ISR, loses power, and leads on with less:
-/// the follower is back, cuts, and `after` strikes before the next checkpoint.
+/// the follower is back, cuts, and `after` strikes before the next checkpoint. All but `after` is
+/// written by hand: what the counterexample does before its cut is not looked at.
 fn cut(after: &[Happening], vary: &mut Vary) -> Plan {
     let mut plan = environment::plan(vary.number, 2, 12_000);
     plan.disk.torn = true;

@@ -1,11 +1,24 @@
 //! From a model's counterexample to a plan that breaks the same kind of promise in the tank.
 //!
 //! A model orders steps as it likes; in a cluster they come about by themselves, in an order that
-//! faults can only steer. So a plan is built from the steps (`replication`, `quorum`, `disk`: who is
-//! cut off, crashed or without power, after which note of the broker), and then tried: with the flaw it
-//! must break a promise, without it must hold. What the steps leave open (on which of several notes,
-//! the how-manieth, for how long, the tank's seed) is varied from try to try, in a fixed order: the
-//! same counterexample gives the same plan.
+//! faults can only steer. So a plan is built from the steps (who is cut off, crashed or without power,
+//! after which note of the broker), and then tried: with the flaw it must break a promise, without it
+//! must hold. What the steps leave open (on which of several notes, the how-manieth, for how long, the
+//! tank's seed) is varied from try to try, in a fixed order: the same counterexample gives the same
+//! plan.
+//!
+//! How much of a plan is the counterexample's differs:
+//!
+//! - `replication` (M1, R1) goes step by step;
+//! - `disk` (M7) makes each step that is a fault one, after the note of the step before; but where the
+//!   log is cut, what leads to the cut is a plan written by hand, and only the faults after it are the
+//!   counterexample's;
+//! - `quorum` (M3, R3, R3C) takes from the steps only which voter forgets, and whether that voter and others
+//!   stand for election: two plans written by hand, one for each shape.
+//!
+//! Nor is the promise that breaks held against the property that the model broke: any violation counts
+//! that the zoo counts for this flaw ([`counts`]). Which one it is, is pinned for each plan in the
+//! tests.
 //!
 //! What does not live here: models, and the carrying out of faults.
 

@@ -1,4 +1,4 @@
-//! Steps of the metadata quorum (M3, R3) as faults.
+//! Steps of the metadata quorum (M3, R3, R3C) as faults.
 //!
 //! What a counterexample's outcome hangs on is who forgets: that voter loses power at the notes of its
 //! votes. The other two are candidates of one epoch only if they cannot hear each other, so they are
@@ -6,6 +6,10 @@
 //!
 //! Where nobody else ever stands, what is forgotten is no vote but records: the leader's, which the
 //! others have fetched. Then nobody is cut off, and only the leader's disk is slow.
+//!
+//! So for each of these two shapes a plan is written by hand: the steps choose between them, and the
+//! first says who forgets; their order and number are nowhere in it. The second
+//! ([`forgotten_records`]) has nothing of the steps at all.
 
 use wavetank_models::Happening;
 use wavetank_sim::plan::{FaultKind, Plan, Shape, Target};
@@ -62,7 +66,8 @@ pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Result<Plan, NoPlan>
 }
 
 /// A broker ends, so that the active controller writes records, on a disk that has become slow; it
-/// loses power when a follower has synced them, and is back before anybody misses it.
+/// loses power when a follower has synced them, and is back before anybody misses it. By hand: for this
+/// shape, the same whatever the steps are.
 fn forgotten_records(vary: &mut Vary) -> Plan {
     let mut plan = environment::plan(vary.number, 3, 8_000);
     plan.disk.torn = true;
