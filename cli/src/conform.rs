@@ -16,6 +16,7 @@ use wavetank_sim::disk::SimDisk;
 use wavetank_sim::hunt::Additions;
 use wavetank_sim::invariants::{Invariant, Kind, Seen, View};
 use wavetank_sim::run::Options;
+use wavetank_sim::workload::Record;
 
 /// The models that runs are held against, by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -165,6 +166,14 @@ impl Invariant for ConformsTo {
         Kind::WhiteBox
     }
 
+    /// What was registered after the last note of its partition is judged, too.
+    fn at_end(&mut self, _history: &[Record], view: &View<'_>) -> Result<(), String> {
+        for (partition, _) in view.ledger.partitions() {
+            self.tell_registrations(partition, view).map_err(|parted| parted.to_string())?;
+        }
+        Ok(())
+    }
+
     fn see(&mut self, seen: Seen<'_>, view: &View<'_>) -> Result<(), String> {
         match seen {
             Seen::Started(node) => {
@@ -257,6 +266,44 @@ mod tests {
             let message = parted(flaw, model);
             let at_step = format!("the run and {model} part at step ");
             assert!(message.starts_with(&at_step) && message.contains(says), "{flaw}: {message}");
+        }
+    }
+
+    /// No note follows any registration.
+    #[derive(Debug)]
+    struct AtEndOnly(Box<dyn Invariant>);
+
+    impl Invariant for AtEndOnly {
+        fn name(&self) -> &'static str {
+            self.0.name()
+        }
+
+        fn kind(&self) -> Kind {
+            self.0.kind()
+        }
+
+        fn see(&mut self, _: Seen<'_>, _: &View<'_>) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn at_end(&mut self, history: &[Record], view: &View<'_>) -> Result<(), String> {
+            self.0.at_end(history, view)
+        }
+    }
+
+    /// Who joins an ISR without a leader's note is wrong to M1; to M3 registrations are nothing.
+    #[test]
+    fn registrations_that_no_note_follows_are_judged_at_the_end() {
+        for (model, judges) in [("M1", true), ("M3", false)] {
+            let additions: Additions = Arc::new(move |_| {
+                let invariant = AtEndOnly(ConformsTo::boxed(model, &[]));
+                Options { invariants: vec![Box::new(invariant)], ..Options::default() }
+            });
+            let (seeds, additions) = (300..303, Some(additions));
+            let report = hunt(&HuntOptions { seeds, additions, ..HuntOptions::default() });
+            let says = "to the ISR, but nobody has led epoch";
+            let found = report.violations.iter().any(|violation| violation.message.contains(says));
+            assert_eq!(found, judges, "{:?}", report.violations);
         }
     }
 
