@@ -77,8 +77,27 @@ struct ConformsTo {
     checker: Box<dyn Conforms>,
     /// The newest registration of each partition that the checker was told.
     told: BTreeMap<TopicPartition, PartitionEpoch>,
-    /// Nodes whose process has started and noted nothing yet; was the last stop marked as clean?
-    fresh: BTreeMap<NodeId, bool>,
+    /// Nodes whose process has started and noted nothing yet.
+    fresh: BTreeMap<NodeId, Fresh>,
+}
+
+/// What a process finds that it may change before its first note.
+#[derive(Debug)]
+struct Fresh {
+    /// The last stop was marked as clean.
+    clean_stop: bool,
+    /// The directories whose logs no power loss would have changed.
+    settled: BTreeSet<String>,
+}
+
+impl Fresh {
+    fn of(disk: &SimDisk) -> Fresh {
+        let dirs = disk.dir_names().into_iter();
+        Fresh {
+            clean_stop: is_marked_clean(disk),
+            settled: dirs.filter(|dir| disk.is_settled(dir)).collect(),
+        }
+    }
 }
 
 impl ConformsTo {
@@ -95,14 +114,17 @@ impl ConformsTo {
     /// What a process finds on its disk. Told before its first note, and not when it starts: by then
     /// the ledger has read all that the end of the process before did to the disk.
     fn tell_left(&mut self, node: NodeId, view: &View<'_>) -> Result<(), Box<Parted>> {
-        let Some(clean_stop) = self.fresh.remove(&node) else { return Ok(()) };
+        let Some(fresh) = self.fresh.remove(&node) else { return Ok(()) };
         let disk = view.world.disk(node);
         let dirs: BTreeSet<String> = disk.dir_names().into_iter().collect();
         for partition in self.checker.logs(node) {
-            let there = view.ledger.name(partition).is_some_and(|name| dirs.contains(name));
+            let dir = view.ledger.name(partition).filter(|name| dirs.contains(*name));
             let asks = Asks { partition, from: 0, to: 0, recovers: true };
-            let found = there.then(|| on_disk(node, asks, view));
-            self.checker.left(node, partition, clean_stop, found.as_ref())?;
+            let found = dir.map(|dir| OnDisk {
+                settled: fresh.settled.contains(dir),
+                ..on_disk(node, asks, view)
+            });
+            self.checker.left(node, partition, fresh.clean_stop, found.as_ref())?;
         }
         Ok(())
     }
@@ -139,6 +161,7 @@ fn on_disk(node: NodeId, asks: Asks, view: &View<'_>) -> OnDisk {
         cut_pending: disk.is_cut_pending(dir),
         recovery_point: if recovers { recovery_point(disk, dir) } else { 0 },
         flushes: view.ledger.flushes(partition),
+        settled: false,
     }
 }
 
@@ -184,8 +207,7 @@ impl Invariant for ConformsTo {
                         .map_err(|parted| parted.to_string())?;
                 }
                 self.checker.started(node);
-                // The process removes the mark before its first note.
-                self.fresh.insert(node, is_marked_clean(view.world.disk(node)));
+                self.fresh.insert(node, Fresh::of(view.world.disk(node)));
                 Ok(())
             }
             Seen::Note(node, note) => {

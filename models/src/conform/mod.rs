@@ -20,6 +20,7 @@ use wavetank_core::note::Note;
 use wavetank_core::types::{LeaderEpoch, NodeId, PartitionEpoch, TopicPartition};
 
 mod cut;
+mod held;
 pub mod isr;
 mod log;
 pub mod recovery;
@@ -68,6 +69,8 @@ pub struct OnDisk {
     pub recovery_point: i64,
     /// Its topic promises that each batch is flushed before it is acknowledged.
     pub flushes: bool,
+    /// A power loss would have left it as it was when the process started. Said only then.
+    pub settled: bool,
 }
 
 /// A question to the tank: what of this log is durable between two offsets?

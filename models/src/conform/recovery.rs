@@ -8,7 +8,7 @@
 //! | `LeaderAppended`, `FollowerAppended` | `Append`, for each batch |
 //! | `LogSynced` | `Sync` and `HearSync`: the media must hold what the process takes for synced |
 //! | `LogDirOffline` | `SyncFails` (or another operation does): the log takes no step any more |
-//! | `HighWatermark` of a leader, `ProduceAcked` | `Acknowledge` |
+//! | `HighWatermark` of a leader, `ProduceAcked` | `Acknowledge`; of all in sync, but with acks=1 |
 //! | `RecoveryPoint`, about to be written | `Checkpoint` is enabled |
 //! | `RecoveryPoint`, durable | `Checkpoint` is done |
 //! | `Truncated` | `Cut` |
@@ -34,8 +34,19 @@
 //!   counts as held; losing that is no fault of the log. The leader of the metadata quorum may commit
 //!   what a majority has synced before it has synced it itself: which voters have is M3's, by what
 //!   they know to be synced, and that is held against the media here.
-//! - *A follower acknowledges in the offset of its fetch*, which has no note. What it knows to be
-//!   synced has one, and that the ISR holds what is promised is M1's and the ledger's.
+//! - *A follower acknowledges in the offset of its fetch*, which has no note. Its `Acknowledge` is put
+//!   where its leader counts it: when a high watermark moves in a topic that flushes each batch, or
+//!   acks=all is answered, each member of the ISR that the leader knows or has asked for must have
+//!   known as much to be synced, following in that epoch. It need not know it any more: it may have
+//!   restarted or left the epoch since, and its leader not have heard. So a follower which claims too
+//!   much is found if its leader counts that before its sync has ended, or if that never ends. Who
+//!   is waited for outside the ISR, because it has caught up, promises nothing and is not asked.
+//!   That members have the same records, and the ISR is a registered one, are M1's.
+//! - *What a sync has failed on* is gone when the machine has restarted, not when the process has:
+//!   after `LogDirOffline` a process must find a log of which nothing could go with the power any more.
+//!   The broker cannot tell (M7's `failed-sync-forgotten`); that whoever runs it restarts the machine
+//!   is the tank's doing, and this holds it to that. Where nobody has noted the failure, because the
+//!   process ended first, there is nothing to hold: the kernel tells the next one.
 //! - *A clean stop is a mark on the disk*, that the process removes before it opens a log. It vouches
 //!   for all logs but the metadata log. The bounded model has no such stops: that a log which is synced
 //!   to its end loses nothing is all that this adds to it.
@@ -53,6 +64,7 @@ use std::fmt;
 use wavetank_core::note::{Note, TruncationReason};
 use wavetank_core::types::{NodeId, Offset, PartitionEpoch, TopicPartition};
 
+use super::held::Held;
 use super::{Asks, Conforms, OnDisk, Parted, Refused, Registered, refuse};
 use crate::rules;
 
@@ -62,6 +74,7 @@ type Taken = Result<(), Box<Refused>>;
 #[derive(Debug, Default)]
 pub struct Conformance {
     nodes: BTreeMap<NodeId, Process>,
+    held: Held,
     step: u64,
     parted: bool,
 }
@@ -72,6 +85,8 @@ struct Process {
     logs: BTreeMap<TopicPartition, Log>,
     /// A disk operation failed: no log takes a step any more.
     offline: bool,
+    /// So it was when the process before ended.
+    was_offline: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,6 +102,8 @@ enum Phase {
 #[derive(Debug, Default)]
 struct Log {
     phase: Phase,
+    /// Where it started when that was told last.
+    start: i64,
     /// The process has written it to here; after its end: what the disk had.
     end: i64,
     /// What the process knows to be synced.
@@ -109,8 +126,15 @@ struct Log {
 
 impl Log {
     /// The process is gone, and the disk has this.
-    fn left(&mut self, node: NodeId, clean_stop: bool, disk: &OnDisk) -> Taken {
+    fn left(&mut self, node: NodeId, was_offline: bool, clean_stop: bool, disk: &OnDisk) -> Taken {
         let action = format!("{node}'s process ends, or its power goes");
+        if was_offline && !disk.settled {
+            return refuse(
+                action,
+                "an operation of its disk had failed, and the process has restarted without the \
+                 machine: what the page cache shows may be on no media",
+            );
+        }
         let (media, whole) = (self.media, disk.whole_end);
         if whole < media {
             return refuse(
@@ -124,7 +148,16 @@ impl Log {
         }
         (self.phase, self.clean_stop) = (Phase::Down, clean_stop);
         (self.end, self.synced) = (whole, 0);
+        if disk.settled {
+            // It happened or it did not: no crash to come can undo it.
+            self.cut = None;
+        }
         Ok(())
+    }
+
+    /// Its process may tell others that it has synced all below.
+    fn known_synced(&self) -> i64 {
+        self.synced.max(self.start)
     }
 
     fn recover(&mut self, node: NodeId, start: Offset, end: Offset) -> Taken {
@@ -162,6 +195,7 @@ impl Log {
             );
         }
         (self.phase, self.end, self.synced) = (Phase::Runs, end.0, synced);
+        self.start = start.0;
         self.media = self.media.max(synced);
         self.acknowledged = self.acknowledged.min(end.0);
         Ok(())
@@ -313,7 +347,7 @@ impl Log {
     fn start_anew(&mut self, to: Offset) {
         let before = self.cut.map_or(self.end, |(from, _)| from.max(self.end));
         self.cut = Some((before.max(to.0), 0));
-        (self.end, self.synced, self.media) = (to.0, 0, 0);
+        (self.start, self.end, self.synced, self.media) = (to.0, to.0, 0, 0);
         self.acknowledged = self.acknowledged.min(to.0);
     }
 
@@ -494,7 +528,9 @@ impl Conforms for Conformance {
     }
 
     fn started(&mut self, node: NodeId) {
-        self.nodes.entry(node).or_default().offline = false;
+        let process = self.nodes.entry(node).or_default();
+        process.was_offline = std::mem::take(&mut process.offline);
+        self.held.started(node);
     }
 
     fn registered(
@@ -527,8 +563,9 @@ impl Conforms for Conformance {
         };
         self.step += 1;
         let clean_stop = clean_stop && partition != TopicPartition::METADATA;
+        let was_offline = process.was_offline;
         let log = process.logs.entry(partition).or_default();
-        let Err(refused) = log.left(node, clean_stop, disk) else { return Ok(()) };
+        let Err(refused) = log.left(node, was_offline, clean_stop, disk) else { return Ok(()) };
         let seen = format!("node {node} starts, and its disk has {disk:?}");
         Err(self.parts(node, partition, seen, *refused))
     }
@@ -564,7 +601,17 @@ impl Conforms for Conformance {
         let refused = match (step_of(note), note) {
             (Some((partition, step)), _) => {
                 self.step += 1;
-                process.take(node, partition, step).map_err(|refused| (partition, refused))
+                let taken = process.take(node, partition, step);
+                let log = process.logs.get(&partition);
+                let promised = taken.and_then(|()| match log {
+                    Some(log) => self.held.take(node, partition, note, log.disk.flushes),
+                    None => Ok(()),
+                });
+                if let Some(log) = log {
+                    let cut = matches!(step, Step::Cut { .. } | Step::StartsAnew { .. });
+                    self.held.knows(node, partition, log.known_synced(), cut);
+                }
+                promised.map_err(|refused| (partition, refused))
             }
             (None, Note::LogDirOffline { .. }) => {
                 self.step += 1;
@@ -575,7 +622,10 @@ impl Conforms for Conformance {
                 self.step += 1;
                 process.mark_clean(node)
             }
-            (None, _) => Ok(()),
+            (None, _) => {
+                self.held.hear(node, note);
+                Ok(())
+            }
         };
         let Err((partition, refused)) = refused else { return Ok(()) };
         Err(self.parts(node, partition, format!("node {node} notes {note:?}"), *refused))
@@ -904,10 +954,43 @@ mod tests {
         let mut bench = Bench::with(6);
         bench.appends(10, 11).unwrap();
         bench.note(Note::LogDirOffline { op: DiskOpKind::Sync }).unwrap();
+        bench.disk.settled = true;
         bench.ends(6).unwrap();
         bench.recovers(6).unwrap();
         bench.note(Note::LogDirOffline { op: DiskOpKind::Sync }).unwrap();
         assert!(why(bench.appends(6, 7)).contains("the log is offline"));
+    }
+
+    #[test]
+    fn after_a_failed_sync_the_machine_restarts() {
+        for (fails, settled, goes_on) in
+            [(true, false, false), (true, true, true), (false, false, true)]
+        {
+            let mut bench = Bench::with(6);
+            if fails {
+                bench.note(Note::LogDirOffline { op: DiskOpKind::Sync }).unwrap();
+            }
+            bench.disk.settled = settled;
+            match (bench.ends(10), goes_on) {
+                (Ok(()), true) => {}
+                (ended, _) => assert!(why(ended).contains("restarted without the machine")),
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_may_be_undone_until_no_power_loss_can() {
+        for settled in [false, true] {
+            let mut bench = Bench::with(6);
+            bench.cuts(10, 8).unwrap();
+            bench.disk.settled = settled;
+            bench.ends(8).unwrap();
+            bench.recovers(8).unwrap();
+            match settled {
+                false => bench.ends(10).unwrap(),
+                true => assert!(why(bench.ends(10)).contains("nobody has written it to 10")),
+            }
+        }
     }
 
     #[test]

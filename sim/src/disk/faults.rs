@@ -314,6 +314,21 @@ impl SimDisk {
         self.dir(dir).is_some_and(|dir| dir.queue.iter().any(cuts))
     }
 
+    /// Would a power loss now leave the logs in this directory as they are seen, and those cut that
+    /// were? Not asked of what waits in the queue.
+    pub fn is_settled(&self, dir: &str) -> bool {
+        let Some(dir) = self.dir(dir) else { return false };
+        let is_log = |name: &(&FileKind, &u32)| matches!(name.0, FileKind::Log(_));
+        let on_media = |id: &u32| {
+            let inode = &dir.inodes[id];
+            let len = inode.content.len();
+            inode.dropped.is_empty() && inode.clean == len && inode.durable.len() == len
+        };
+        dir.durable_exists
+            && dir.entries.iter().filter(is_log).eq(dir.durable.iter().filter(is_log))
+            && dir.entries.iter().filter(is_log).all(|(_, id)| on_media(id))
+    }
+
     /// Does the disk have work under way?
     pub fn is_idle(&self) -> bool {
         self.dirs.iter().all(|dir| dir.queue.is_empty() && dir.syncing == 0)

@@ -311,6 +311,45 @@ fn an_unsynced_truncation_may_be_lost() {
 }
 
 #[test]
+fn a_log_is_settled_when_no_power_loss_would_change_it() {
+    let settled = |rig: &Rig| rig.disk.is_settled("topic-0");
+    let synced = || {
+        let mut rig = Rig::new(0);
+        rig.append(0, &pattern(1000));
+        rig.run();
+        assert!(!settled(&rig), "it was appended to");
+        rig.sync();
+        rig.run();
+        assert!(settled(&rig));
+        rig
+    };
+    let mut cut = synced();
+    cut.submit(DiskOp::Truncate { file: LOG, generation: 1, to: 100 });
+    cut.run();
+    cut.crash();
+    assert!(!settled(&cut), "the cut may be undone");
+    cut.power_loss();
+    assert!(settled(&cut), "it was, or it stays");
+
+    let mut failed = synced();
+    failed.append(1000, &pattern(10));
+    assert!(failed.disk.fail_next_sync(Some(("topic-0", LOG.kind))));
+    failed.sync();
+    failed.run();
+    assert!(!settled(&failed), "what it failed on is marked clean, and not there");
+    failed.power_loss();
+    assert!(settled(&failed));
+
+    let mut unlinked = synced();
+    unlinked.submit(DiskOp::Unlink { file: LOG });
+    unlinked.run();
+    assert!(!settled(&unlinked), "its name may come back");
+    unlinked.sync_dir();
+    unlinked.run();
+    assert!(settled(&unlinked));
+}
+
+#[test]
 fn a_failed_sync_marks_pages_clean_and_a_retry_lies() {
     for seed in 0..50 {
         let mut rig = Rig::new(seed);
