@@ -1,11 +1,13 @@
 //! Small models of the broker's protocols: the right one of each, which must hold, and the wrong ones
 //! that history knows, which must fail. Explored to the end, within bounds, by stateright.
 //!
-//! - [`isr`] (M1): replication, leader epochs, truncation, ISR, high watermark.
-//! - [`votes`] (M3): the metadata quorum: votes, pull replication, what is written and what is synced.
+//! - [`isr`] (M1): replication, leader epochs, truncation, ISR, high watermark; with power losses (M1P).
+//! - [`votes`] (M3): the metadata quorum: votes, pull replication, what is written and what is synced;
+//!   in the bounds of Raft's figure 8 (M3F).
 //! - [`recovery`] (M7): one log on one disk: append, sync, crash, recover.
 //! - [`real::replica`] (R1): the core's own replicas of a partition, explored as they ship.
-//! - [`real::quorum`] (R3): the core's own quorum, explored as it ships.
+//! - [`real::quorum`] (R3): the core's own quorum, explored as it ships; with two candidates and a power
+//!   loss so many steps deep (R3C).
 //!
 //! A variant carries the name of the zoo's flaw ([`wavetank_core::flaw::Flaw`]) where there is one.
 //! [`ALL`] lists the models; [`Entry::check`] explores one of them, breadth first on one thread, so

@@ -44,7 +44,7 @@ pub const ENTRY: Entry = Entry {
     states: [222_397, 1_119_565, 0],
     check: |variant, bounds| {
         let model = RealQuorum::new(variant, bounds);
-        let right = variant.map(|_| model.clone().right());
+        let right = super::control(variant, bounds, || model.clone().right());
         crate::run(model, right)
     },
     explore: |variant, bounds, address: SocketAddr| {

@@ -62,7 +62,7 @@ pub const ENTRY: Entry = Entry {
     states: [154_268, 2_029_881, 0],
     check: |variant, bounds| {
         let model = RealReplica::new(variant, bounds);
-        let right = variant.map(|_| model.clone().right());
+        let right = super::control(variant, bounds, || model.clone().right());
         crate::run(model, right)
     },
     explore: |variant, bounds, address: SocketAddr| {
