@@ -37,7 +37,7 @@ pub enum Flaw {
     /// An answer to a pre-vote that names the leader which the asker lost sight of sends it back to
     /// following that leader.
     LostLeaderIsNews,
-    /// A log is cut although the recovery-point checkpoint still vouches for what goes.
+    /// A log is cut although a checkpoint (recovery point, high watermark) still vouches for what goes.
     CutBelowRecoveryPoint,
     /// The quorum takes requests before it has read its vote and its log.
     RequestBeforeRecovery,
@@ -175,9 +175,11 @@ const STORIES: [Story; Flaw::ALL.len()] = [
     Story {
         name: "cut-below-recovery-point",
         source: "found by the tank in this broker; Kafka's LogManager.truncateTo",
-        story: "A follower cuts below its checkpointed recovery point, because a new leader's \
-                log parts there, and loses power before the checkpoint says less. At start \
-                its log ends where the checkpoint vouches for more: it refuses to start.",
+        story: "A follower cuts below its checkpointed recovery point or high watermark, because \
+                a new leader's log parts there, and its process ends before the checkpoint says \
+                less. At start its log ends where the recovery point vouches for more: it refuses \
+                to start. Or others' records stand there, and below the old high watermark they \
+                count as committed.",
     },
     // RequestBeforeRecovery
     Story {

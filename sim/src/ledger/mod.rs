@@ -43,6 +43,8 @@
 //! A loss that is admitted opens a new lineage at (partition, offset, epoch of the new leader):
 //! promises from that offset on are void, and order and agreement start anew there. That holds for
 //! what a leader of a smaller epoch still promises later, because it has not heard of the new one.
+//! A loss that is *not* excused is a violation, and begins a lineage, too, lest it be told again and
+//! again; that one says so ([`Lineage::excused`]), and no history has it as an admitted loss.
 //!
 //! What does not live here: the invariants that read this ([`crate::invariants`]).
 
