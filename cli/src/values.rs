@@ -142,7 +142,7 @@ impl FromStr for Faults {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Faults, String> {
-        listed(text, "kind of fault", &FaultKind::NAMES).map(Faults)
+        listed(text, "kind of fault", FaultKind::NAMES).map(Faults)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::invariants::{Kind, Violation};
 use crate::marks::Mark;
-use crate::plan::Plan;
+use crate::plan::{FaultCounts, Plan};
 use crate::profile::Profile;
 use crate::run::{Options, Outcome, run_with};
 use serde::Serialize;
@@ -167,6 +167,8 @@ pub struct HuntReport {
     pub operations: u64,
     /// Faults that struck, by kind.
     pub faults: BTreeMap<String, u64>,
+    /// What came of the faults of each kind that a plan had: planned, fired, took effect.
+    pub faults_by_kind: BTreeMap<String, FaultCounts>,
     /// Marks, by in how many seeds they were reached.
     pub marks: BTreeMap<String, u64>,
     /// Marks that no seed reached; a large hunt with any of them has failed.
@@ -215,8 +217,11 @@ impl HuntReport {
         self.virtual_seconds += outcome.virtual_ns as f64 / 1e9;
         self.events += outcome.events;
         self.operations += outcome.operations;
-        for (kind, count) in &outcome.faults {
-            *self.faults.entry(kind.clone()).or_default() += count;
+        for (kind, counts) in &outcome.faults {
+            if counts.fired > 0 {
+                *self.faults.entry(kind.clone()).or_default() += counts.fired;
+            }
+            self.faults_by_kind.entry(kind.clone()).or_default().add(*counts);
         }
         for mark in outcome.marks.keys() {
             *self.marks.entry(mark.clone()).or_default() += 1;

@@ -9,7 +9,7 @@ use crate::faults::Nemesis;
 use crate::invariants::{self, Invariant, Kind, Seen, View, Violation};
 use crate::ledger::{Finding, Ledger};
 use crate::marks::{Mark, Marks};
-use crate::plan::{Plan, TopicPlan};
+use crate::plan::{FaultCounts, Plan, TopicPlan};
 use crate::workload::{App, Consume, CreateTopics, Produce, Record, Recorded, Stage, Workload};
 use crate::world::{Exit, HostConfig, LinkConfig, Machine, Step, StepKind, World, WorldConfig};
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,8 +95,8 @@ pub struct Outcome {
     pub sent_in_storm: u64,
     /// Records given up during the storm.
     pub failed_in_storm: u64,
-    /// Faults that struck, by kind.
-    pub faults: BTreeMap<String, u64>,
+    /// What came of each kind of fault that the plan has.
+    pub faults: BTreeMap<String, FaultCounts>,
     /// Marks reached, by name.
     pub marks: BTreeMap<String, u64>,
     /// What clients did and learned.
@@ -465,7 +465,7 @@ impl Tank {
             self.outcome.judged = Some(judged);
         }
         self.outcome.events = self.world.steps();
-        let counts = self.nemesis.counts();
+        let counts = self.nemesis.counts(&self.world);
         self.outcome.faults = counts.iter().map(|(kind, n)| ((*kind).to_owned(), *n)).collect();
         let marks = self.marks.counts();
         self.outcome.marks = marks.iter().map(|(mark, n)| (mark.name().to_owned(), *n)).collect();

@@ -7,7 +7,7 @@
 //! it are; those after it are the counterexample's.
 
 use wavetank_models::Happening;
-use wavetank_sim::plan::{FaultKind, Plan, Target};
+use wavetank_sim::plan::{Crash, FailSync, FaultKind, Plan, PowerLoss, PowerLossAll, Target};
 
 use super::{Moment, Vary, chain, environment, leader, replicas};
 
@@ -42,14 +42,15 @@ fn flush(steps: &[Happening], vary: &mut Vary) -> Plan {
                 note = "produce_acked";
                 continue;
             }
-            Happening::SyncFails => FaultKind::FailSync { node: leader(), down_us },
-            Happening::ProcessCrash => FaultKind::Crash { node: leader(), down_us },
+            Happening::SyncFails => FaultKind::FailSync(FailSync { node: leader(), down_us }),
+            Happening::ProcessCrash => FaultKind::Crash(Crash { node: leader(), down_us }),
             Happening::LogPowerLoss if copies == 1 => {
-                FaultKind::PowerLoss { node: leader(), down_us }
+                FaultKind::PowerLoss(PowerLoss { node: leader(), down_us })
             }
-            Happening::LogPowerLoss => {
-                FaultKind::PowerLossAll { down_us, stagger_us: vary.range(0, 100_000) }
-            }
+            Happening::LogPowerLoss => FaultKind::PowerLossAll(PowerLossAll {
+                down_us,
+                stagger_us: vary.range(0, 100_000),
+            }),
             Happening::Itself
             | Happening::Cut
             | Happening::Elect { .. }
@@ -72,7 +73,10 @@ fn flush(steps: &[Happening], vary: &mut Vary) -> Plan {
     if matches!(steps.last(), Some(Happening::Itself)) {
         for _ in 0..vary.range(0, 4) {
             let down_us = vary.range(20_000, 400_000);
-            let again = FaultKind::PowerLoss { node: Target::LeaderOf(super::PARTITION), down_us };
+            let again = FaultKind::PowerLoss(PowerLoss {
+                node: Target::LeaderOf(super::PARTITION),
+                down_us,
+            });
             moments.push(Moment::after(note, vary.range(1, 8), 0, vec![again]));
         }
     }
@@ -89,11 +93,11 @@ fn cut(after: &[Happening], vary: &mut Vary) -> Plan {
     plan.disk.torn = true;
     let follower = Target::Node(replicas(&plan)[1]);
     let short_us = vary.range(20_000, 300_000);
-    let durable = FaultKind::Crash { node: follower.clone(), down_us: short_us };
+    let durable = FaultKind::Crash(Crash { node: follower.clone(), down_us: short_us });
     let away_us = vary.range(2_500_000, 4_000_000);
-    let away = FaultKind::Crash { node: follower.clone(), down_us: away_us };
+    let away = FaultKind::Crash(Crash { node: follower.clone(), down_us: away_us });
     let down_us = vary.range(20_000, 300_000);
-    let less = FaultKind::PowerLoss { node: leader(), down_us };
+    let less = FaultKind::PowerLoss(PowerLoss { node: leader(), down_us });
     let checkpointed_us = plan.node.checkpoint_interval_ms * 1_000 + short_us;
     let alone_us = environment::SESSION_MS * 1_000 + 400_000;
     let mut moments = vec![
@@ -104,9 +108,9 @@ fn cut(after: &[Happening], vary: &mut Vary) -> Plan {
     for step in after {
         let (node, down_us) = (follower.clone(), vary.range(20_000, 400_000));
         let fault = if *step == Happening::LogPowerLoss {
-            FaultKind::PowerLoss { node, down_us }
+            FaultKind::PowerLoss(PowerLoss { node, down_us })
         } else if *step == Happening::ProcessCrash {
-            FaultKind::Crash { node, down_us }
+            FaultKind::Crash(Crash { node, down_us })
         } else {
             continue;
         };

@@ -169,7 +169,7 @@ fn chain(moments: Vec<Moment>) -> Vec<Fault> {
     let mut rest: Vec<Fault> = Vec::new();
     for Moment { when, mut faults } in moments.into_iter().rev() {
         // What cannot fail to strike carries what follows.
-        faults.sort_by_key(|fault| !matches!(fault, FaultKind::Partition { .. }));
+        faults.sort_by_key(|fault| !matches!(fault, FaultKind::Partition(_)));
         let mut now: Vec<Fault> =
             faults.into_iter().map(|what| Fault::new(when.clone(), what)).collect();
         if let Some(first) = now.first_mut() {

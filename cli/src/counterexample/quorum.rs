@@ -12,7 +12,7 @@
 //! ([`forgotten_records`]) has nothing of the steps at all.
 
 use wavetank_models::Happening;
-use wavetank_sim::plan::{FaultKind, Plan, Shape, Target};
+use wavetank_sim::plan::{Crash, FaultKind, Partition, Plan, PowerLoss, Shape, SlowDisk, Target};
 
 use super::environment::{self, CONTROLLERS};
 use super::{Moment, NoPlan, Vary, chain, leader};
@@ -36,17 +36,17 @@ pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Result<Plan, NoPlan>
     let mut plan = environment::plan(vary.number, 3, 8_000);
     plan.disk.sync_min_us = vary.range(2_000, 30_000);
     let others: Vec<i32> = CONTROLLERS.into_iter().filter(|node| *node != forgetful).collect();
-    let apart = FaultKind::Partition {
+    let apart = FaultKind::Partition(Partition {
         shape: Shape::Pair(Target::Node(others[0]), Target::Node(others[1])),
         one_way: false,
         clients_too: false,
         for_us: 7_000_000,
-    };
+    });
     let timeout = plan.node.election_timeout_ms * 1000;
-    let gone = FaultKind::Crash {
+    let gone = FaultKind::Crash(Crash {
         node: Target::ActiveController,
         down_us: vary.range(timeout / 2, timeout * 4),
-    };
+    });
     let mut moments =
         vec![Moment::at(100_000, vec![apart]), Moment::at(vary.range(1_000, 300_000), vec![gone])];
     // It forgets what it answered; or its own candidacy, which it also counts on.
@@ -57,7 +57,7 @@ pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Result<Plan, NoPlan>
     }
     for _ in 0..vary.range(1, 2) {
         let node = vary.pick(&[Target::Node(forgetful), Target::Noted]);
-        let dark = FaultKind::PowerLoss { node, down_us: vary.range(500, 40_000) };
+        let dark = FaultKind::PowerLoss(PowerLoss { node, down_us: vary.range(500, 40_000) });
         let (note, delay) = (vary.pick(&notes), vary.pick(&[0, 0, 200, 1_000, 3_000]));
         moments.push(Moment::after(note, vary.range(1, 3), delay, vec![dark]));
     }
@@ -72,14 +72,14 @@ fn forgotten_records(vary: &mut Vary) -> Plan {
     let mut plan = environment::plan(vary.number, 3, 8_000);
     plan.disk.torn = true;
     let broker_us = vary.range(1_500_000, 3_000_000);
-    let slow = FaultKind::SlowDisk {
+    let slow = FaultKind::SlowDisk(SlowDisk {
         node: Target::ActiveController,
         factor: vary.range(20, 200) as u32,
         for_us: 3_000_000,
-    };
-    let broker = FaultKind::Crash { node: leader(), down_us: broker_us };
+    });
+    let broker = FaultKind::Crash(Crash { node: leader(), down_us: broker_us });
     let down_us = vary.range(500, 40_000);
-    let dark = FaultKind::PowerLoss { node: Target::ActiveController, down_us };
+    let dark = FaultKind::PowerLoss(PowerLoss { node: Target::ActiveController, down_us });
     let (count, delay) = (vary.range(1, 6), vary.pick(&[0, 0, 200, 1_000, 3_000]));
     plan.faults = chain(vec![
         Moment::at(vary.range(1_000, 300_000), vec![broker]),

@@ -17,7 +17,7 @@
 //! (in the ISR, and when it leads again).
 
 use wavetank_models::Happening;
-use wavetank_sim::plan::{FaultKind, Plan, Shape, Target};
+use wavetank_sim::plan::{Crash, FaultKind, Partition, Plan, PowerLoss, Shape, Target};
 
 use super::environment::{self, CONTROLLERS, SESSION_MS};
 use super::{Moment, Vary, chain, replicas};
@@ -234,12 +234,12 @@ impl Cast {
     }
 
     fn crash(&self, actor: u8, down_us: u64) -> FaultKind {
-        FaultKind::Crash { node: self.node(actor), down_us }
+        FaultKind::Crash(Crash { node: self.node(actor), down_us })
     }
 
     fn apart(one: Target, other: Target, for_us: u64) -> FaultKind {
         let shape = Shape::Pair(one, other);
-        FaultKind::Partition { shape, one_way: false, clients_too: false, for_us }
+        FaultKind::Partition(Partition { shape, one_way: false, clients_too: false, for_us })
     }
 
     /// Whoever has no part in the term of this leader is cut off from it, until they meet again.
@@ -343,7 +343,8 @@ impl Cast {
                 Happening::ReplicaPowerLoss(replica) => {
                     let note = vary.pick(&["produce_acked", "high_watermark", "follower_appended"]);
                     let down_us = vary.range(1_000, 400_000);
-                    let dark = FaultKind::PowerLoss { node: self.node(replica), down_us };
+                    let dark =
+                        FaultKind::PowerLoss(PowerLoss { node: self.node(replica), down_us });
                     moments.push(Moment::after(note, vary.range(1, 6), 0, vec![dark]));
                 }
                 Happening::Itself

@@ -2,7 +2,7 @@
 
 use wavetank_models::{Bounds, find as model};
 use wavetank_sim::hunt::run_caught;
-use wavetank_sim::plan::Plan;
+use wavetank_sim::plan::{Crash, Plan, PowerLoss};
 use wavetank_sim::run::Options;
 
 use super::*;
@@ -98,9 +98,10 @@ fn cut_below_the_high_watermark(number: u64) -> Plan {
     plan.disk.torn = true;
     let follower = Target::Node(replicas(&plan)[1]);
     let away_us = vary.range(2_500_000, 4_000_000);
-    let away = FaultKind::Crash { node: follower.clone(), down_us: away_us };
-    let less = FaultKind::PowerLoss { node: leader(), down_us: vary.range(20_000, 300_000) };
-    let ends = FaultKind::Crash { node: follower, down_us: vary.range(20_000, 200_000) };
+    let away = FaultKind::Crash(Crash { node: follower.clone(), down_us: away_us });
+    let less =
+        FaultKind::PowerLoss(PowerLoss { node: leader(), down_us: vary.range(20_000, 300_000) });
+    let ends = FaultKind::Crash(Crash { node: follower, down_us: vary.range(20_000, 200_000) });
     plan.faults = chain(vec![
         Moment::after("high_watermark", vary.range(80, 150), 0, vec![away]),
         Moment::at(vary.range(1_400_000, away_us - 400_000), vec![less]),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use wavetank_core::env::{DiskOp, FileId, FileKind};
 
-use super::{Change, Dir, DirSlot, Extents, Inode, Outcome, Queued, SECTOR, SimDisk};
+use super::{Change, Dir, DirSlot, DiskCounts, Extents, Inode, Outcome, Queued, SECTOR, SimDisk};
 use crate::decide::{Dice, Place, Purpose};
 
 /// # What the tank does to it
@@ -110,6 +110,7 @@ impl SimDisk {
         let dir_survives = dir.durable_exists || dice.ratio(place.with(0), 1, 2);
         if !dir_survives {
             dir.clear();
+            self.counts.lost += before.len() as u64;
             for kind in before.keys() {
                 self.changed(slot as u32, *kind, || Change::Vanished, out);
             }
@@ -138,6 +139,7 @@ impl SimDisk {
         dir.inodes.retain(|id, _| after.values().any(|used| used == id));
         dir.durable = after.clone();
         dir.entries = after;
+        self.counts.lost += changes.len() as u64;
         for (kind, change) in changes {
             self.changed(slot as u32, kind, || change, out);
         }
@@ -240,7 +242,8 @@ impl SimDisk {
         let (node, place, observed) = (self.node, self.place, self.observed);
         let epoch = self.epoch.max(other.epoch) + 1;
         let crashes = self.crashes.max(other.crashes) + 1;
-        *self = SimDisk { node, place, observed, epoch, crashes, ..other };
+        let counts = self.counts;
+        *self = SimDisk { node, place, observed, epoch, crashes, counts, ..other };
         let mut nothing = Outcome::default();
         self.process_exit(&Dice::new(0), &mut nothing); // had it been in use where it was copied
     }
@@ -253,6 +256,11 @@ impl SimDisk {
 
 /// # What can be asked
 impl SimDisk {
+    /// What befell it so far.
+    pub fn counts(&self) -> DiskCounts {
+        self.counts
+    }
+
     /// The content as processes see it; `None` if there is no such file.
     pub fn visible(&self, dir: &str, kind: FileKind) -> Option<&Extents> {
         let dir = self.dir(dir)?;

@@ -272,6 +272,18 @@ pub struct SimDisk {
     fail_any_sync: bool,
     fail_any_write: bool,
     crashes: u64,
+    counts: DiskCounts,
+}
+
+/// What befell a disk, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskCounts {
+    /// Syncs that failed.
+    pub failed_syncs: u64,
+    /// Operations and syncs that started while the disk was slow.
+    pub slowed: u64,
+    /// Files that a power loss changed, took, or brought back.
+    pub lost: u64,
 }
 
 impl SimDisk {
@@ -293,6 +305,7 @@ impl SimDisk {
             fail_any_sync: false,
             fail_any_write: false,
             crashes: 0,
+            counts: DiskCounts::default(),
         };
         let root = disk.slot("");
         disk.dirs[root as usize].exists = true;
@@ -393,6 +406,7 @@ impl SimDisk {
             }
             dir.running = true;
             dir.ops += 1;
+            self.counts.slowed += u64::from(self.slow_percent > 100);
             let (latency, place) = self.latency_of(slot);
             let at = self.when(start, latency, place, dice);
             let kind = JobKind::Head(DirSlot(slot));
@@ -462,6 +476,7 @@ impl SimDisk {
         inode.fail_next_sync = false;
         self.fail_any_sync = false;
         inode.sync = Some(SyncRun { file, generation, upto: inode.content.len(), fails });
+        self.counts.slowed += u64::from(self.slow_percent > 100);
         let place = dir.place.with(5).with_value(&file.kind).with(inode.syncs);
         let at = self.when(start, self.config.sync, place, dice);
         let kind = JobKind::Sync(DirSlot(slot), id);
@@ -506,6 +521,7 @@ impl SimDisk {
         let run = inode.sync.take().expect("the job belongs to a running sync");
         let kind = run.file.kind;
         if run.fails {
+            self.counts.failed_syncs += 1;
             let from = inode.clean;
             inode.sync_failed(run.upto);
             let (op, error) = (DiskOpKind::Sync, DiskError::Io);

@@ -1,17 +1,20 @@
 //! Carrying a plan's faults out: when each strikes, whom it hits, and what brings back what it took.
 //!
 //! The nemesis knows the world and the ledger, never a broker's state. Times are kept by the world's
-//! own heap ([`World::schedule`]), so faults are events in the one order of events. What faults a
-//! plan has is drawn in [`crate::profile`]; what they may damage is the plan's business and the
-//! ledger's.
+//! own heap ([`World::schedule`]), so faults are events in the one order of events. What each kind of
+//! fault does is in [`kinds`]; what faults a plan has is drawn in [`crate::profile`]; what they may
+//! damage is the plan's business and the ledger's.
 
+pub(crate) mod kinds;
 mod resolve;
 
-use crate::decide::{Place, Purpose};
+use crate::decide::Purpose;
 use crate::ledger::Ledger;
-use crate::plan::{Fault, FaultKind, Plan, Shape, Target, When};
+use crate::plan::{Fault, FaultKind, Plan, When};
 use crate::run::Node;
 use crate::world::{Exit, Heal, World};
+use kinds::{Effect, Gauge, Strike, Struck};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use wavetank_core::broker::Broker;
 use wavetank_core::config::NodeConfig;
@@ -22,6 +25,26 @@ pub(crate) use resolve::Cast;
 
 /// A directed link between two hosts.
 type Link = (NodeId, NodeId);
+
+/// How many faults of a kind there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultCounts {
+    /// In the plans.
+    pub planned: u64,
+    /// Those that struck somebody: their moment came, and their target was there.
+    pub fired: u64,
+    /// Those that took effect, each kind by its own measure ([`FaultKind::BITES`]).
+    pub bit: u64,
+}
+
+impl FaultCounts {
+    /// Adds another run's.
+    pub fn add(&mut self, other: FaultCounts) {
+        self.planned += other.planned;
+        self.fired += other.fired;
+        self.bit += other.bit;
+    }
+}
 
 /// A fault that waits for its moment.
 #[derive(Clone, Debug)]
@@ -40,21 +63,16 @@ enum Action {
     Strike(Fault, Option<NodeId>),
     /// A process starts (again).
     Start(NodeId),
-    /// The operator reboots a machine whose process ended with a disk error.
-    Resume(NodeId, u32),
-    Unblock(Vec<Link>),
-    EndLoss(u64),
-    EndDelay(Vec<Link>),
-    EndSlow(NodeId),
-    /// A crash loop's next crash.
-    CrashAgain {
-        node: NodeId,
-        times: u32,
-        down: u64,
-        up: u64,
-    },
-    /// The operator's patience with a node that stops ends: it is killed.
-    Kill(NodeId, u32),
+    /// A strike's effect ends, or takes its next turn.
+    End(u64),
+}
+
+/// A strike whose effect goes on.
+#[derive(Clone, Debug)]
+struct Open {
+    what: FaultKind,
+    effect: Effect,
+    bit: bool,
 }
 
 /// See the module's documentation.
@@ -66,23 +84,23 @@ pub(crate) struct Nemesis {
     armed: Vec<Armed>,
     actions: BTreeMap<u64, Action>,
     next_token: u64,
+    /// By the number of the strike.
+    open: BTreeMap<u64, Open>,
     /// How many partitions block each link.
     blocks: BTreeMap<Link, u32>,
     /// Shares of loss in force, per million.
     losses: Vec<u64>,
     spikes: BTreeMap<Link, Vec<u64>>,
-    /// Counts pauses of a node, so that an old resume does not end a newer pause.
-    pauses: BTreeMap<NodeId, u32>,
+    /// The newest strike that paused a node, so that an older one's end does not end it.
+    pauses: BTreeMap<NodeId, u64>,
     /// Nodes on which a sync is to fail, and how long they then stay down, ns. An error that nobody
     /// saw waits for the next process, through crashes and power losses.
     failing: BTreeMap<NodeId, u64>,
-    /// Nodes that were asked to stop: the how-manieth such request, and how long they stay down
-    /// afterwards, ns.
-    stopping: BTreeMap<NodeId, (u32, u64)>,
-    stops: u32,
+    /// Nodes that were asked to stop: by which strike, and how long they stay down afterwards, ns.
+    stopping: BTreeMap<NodeId, (u64, u64)>,
     /// Nodes that will be started at this time.
     restarts: BTreeMap<NodeId, u64>,
-    counts: BTreeMap<&'static str, u64>,
+    counts: BTreeMap<&'static str, FaultCounts>,
     struck: Vec<(&'static str, Vec<NodeId>)>,
     strikes: u64,
     base_loss: u64,
@@ -100,15 +118,15 @@ impl Nemesis {
             armed: Vec::new(),
             actions: BTreeMap::new(),
             next_token: 0,
+            open: BTreeMap::new(),
             blocks: BTreeMap::new(),
             losses: Vec::new(),
             spikes: BTreeMap::new(),
             pauses: BTreeMap::new(),
             failing: BTreeMap::new(),
             stopping: BTreeMap::new(),
-            stops: 0,
             restarts: BTreeMap::new(),
-            counts: BTreeMap::new(),
+            counts: planned(&plan.faults),
             struck: Vec::new(),
             strikes: 0,
             base_loss: plan.network.loss_per_million,
@@ -126,8 +144,11 @@ impl Nemesis {
         std::mem::take(&mut self.struck)
     }
 
-    /// How often each kind of fault struck.
-    pub(crate) fn counts(&self) -> &BTreeMap<&'static str, u64> {
+    /// What came of each kind of fault that the plan has; asked when the run is over.
+    pub(crate) fn counts(&mut self, world: &World<Node>) -> &BTreeMap<&'static str, FaultCounts> {
+        for strike in self.open.keys().copied().collect::<Vec<_>>() {
+            self.settle(strike, world);
+        }
         &self.counts
     }
 
@@ -216,42 +237,44 @@ impl Nemesis {
                     self.start(node, world);
                 }
             }
-            Action::Resume(node, count) => {
-                if self.pauses.get(&node) == Some(&count) {
-                    world.resume(node);
+            Action::End(strike) => self.end(strike, world),
+        }
+    }
+
+    /// What a strike took away comes back, or its next turn has come.
+    fn end(&mut self, strike: u64, world: &mut World<Node>) {
+        self.settle(strike, world);
+        // It stays known meanwhile: its kind may say that it bit.
+        let Some(Open { what, mut effect, .. }) = self.open.get(&strike).cloned() else { return };
+        match what.kind().end(strike, &mut effect, self, world) {
+            Some(wait) => {
+                if let Some(open) = self.open.get_mut(&strike) {
+                    open.effect = effect;
                 }
+                self.schedule(world.now() + wait, Action::End(strike), world);
             }
-            Action::Unblock(links) => self.unblock(&links, world),
-            Action::EndLoss(share) => {
-                if let Some(at) = self.losses.iter().position(|known| *known == share) {
-                    self.losses.remove(at);
-                    self.apply_loss(world);
-                }
+            None => {
+                self.open.remove(&strike);
             }
-            Action::EndDelay(links) => {
-                for link in links {
-                    if let Some(extras) = self.spikes.get_mut(&link) {
-                        extras.pop();
-                        let extra = extras.last().copied().unwrap_or(0);
-                        world.set_spike(link.0, link.1, extra);
-                    }
-                }
-            }
-            Action::EndSlow(node) => world.disk_mut(node).set_slow(100),
-            Action::CrashAgain { node, times, down, up } => {
-                if !self.stopped && world.is_up(node) {
-                    self.crash_in_loop(node, times, down, up, world);
-                }
-            }
-            Action::Kill(node, stop) => {
-                if let Some((known, down)) = self.stopping.get(&node).copied()
-                    && known == stop
-                    && world.is_up(node)
-                {
-                    world.crash(node);
-                    self.restart_after(node, down, world);
-                }
-            }
+        }
+    }
+
+    /// Has a strike taken effect by now?
+    fn settle(&mut self, strike: u64, world: &World<Node>) {
+        let Some(open) = self.open.get(&strike) else { return };
+        if let Some((gauge, before)) = &open.effect.gauge
+            && gauge.read(world) > *before
+        {
+            self.bit(strike);
+        }
+    }
+
+    /// A strike took effect; counted once.
+    fn bit(&mut self, strike: u64) {
+        if let Some(open) = self.open.get_mut(&strike)
+            && !std::mem::replace(&mut open.bit, true)
+        {
+            self.counts.entry(open.what.name()).or_default().bit += 1;
         }
     }
 
@@ -259,7 +282,8 @@ impl Nemesis {
     /// its disk failed after a reboot of the machine.
     pub(crate) fn exited(&mut self, node: NodeId, exit: &Exit, world: &mut World<Node>) -> bool {
         if *exit == Exit::Stopped {
-            let Some((_, down)) = self.stopping.remove(&node) else { return false };
+            let Some((strike, down)) = self.stopping.remove(&node) else { return false };
+            self.bit(strike);
             self.restart_after(node, down, world);
             return true;
         }
@@ -279,6 +303,13 @@ impl Nemesis {
         }
     }
 
+    /// The power of one machine goes. True if that ended a process, or changed what the disk held.
+    fn power_off(&mut self, node: NodeId, world: &mut World<Node>) -> bool {
+        let gauge = Gauge::PowerTook(node);
+        let before = gauge.read(world);
+        world.power_loss(node).is_some() || gauge.read(world) > before
+    }
+
     fn restart_after(&mut self, node: NodeId, down: u64, world: &mut World<Node>) {
         let at = world.now() + down;
         self.restarts.insert(node, at);
@@ -295,7 +326,7 @@ impl Nemesis {
     /// outside are cut off from it, and from clients.
     pub(crate) fn heal(&mut self, core: &[NodeId], world: &mut World<Node>) {
         self.stop();
-        self.actions.clear();
+        self.close(world);
         let nodes: Vec<NodeId> = self.nodes().collect();
         let all: Vec<NodeId> = nodes.iter().chain(&self.clients).copied().collect();
         self.losses.clear();
@@ -326,6 +357,19 @@ impl Nemesis {
         }
     }
 
+    /// Nothing that was scheduled happens any more, and what has an end has ended.
+    fn close(&mut self, world: &World<Node>) {
+        self.actions.clear();
+        for strike in self.open.keys().copied().collect::<Vec<_>>() {
+            self.settle(strike, world);
+            if let Some(open) = self.open.get_mut(&strike)
+                && open.effect.lasts.is_some()
+            {
+                open.effect.gauge = None;
+            }
+        }
+    }
+
     fn strike(
         &mut self,
         fault: Fault,
@@ -334,167 +378,33 @@ impl Nemesis {
         ledger: &Ledger,
     ) {
         self.strikes += 1;
-        let place = world.dice().place(Purpose::Driver).with(self.strikes);
+        let number = self.strikes;
+        let place = world.dice().place(Purpose::Driver).with(number);
         let (nodes, topics) = (self.nodes().collect::<Vec<_>>(), self.topics.clone());
         let cast = Cast { nodes: &nodes, topics: &topics, noted, place };
-        let targets = targets(&fault.what);
+        let kind = fault.what.kind();
+        let targets = kind.targets();
         let whom =
             targets.iter().filter_map(|target| cast.resolve(target, world, ledger)).collect();
-        let struck = self.inflict(&fault.what, &cast, world, ledger);
-        if !struck {
-            return;
-        }
-        *self.counts.entry(fault.what.name()).or_default() += 1;
-        self.struck.push((fault.what.name(), whom));
+        let struck = kind.strike(&mut Strike { number, nemesis: self, cast: &cast, world, ledger });
+        let name = fault.what.name();
+        let bit = match struck {
+            Struck::Nobody => return,
+            Struck::Done { bit } => bit,
+            Struck::GoesOn(effect) => {
+                if let Some(ns) = effect.lasts {
+                    self.schedule(world.now() + ns, Action::End(number), world);
+                }
+                self.open.insert(number, Open { what: fault.what, effect, bit: false });
+                false
+            }
+        };
+        let counts = self.counts.entry(name).or_default();
+        counts.fired += 1;
+        counts.bit += u64::from(bit);
+        self.struck.push((name, whom));
         for next in fault.then {
             self.arm(next, noted, world);
-        }
-    }
-
-    fn inflict(
-        &mut self,
-        what: &FaultKind,
-        cast: &Cast<'_>,
-        world: &mut World<Node>,
-        ledger: &Ledger,
-    ) -> bool {
-        let now = world.now();
-        let node = |target: &Target, world: &World<Node>| cast.resolve(target, world, ledger);
-        match what {
-            FaultKind::Crash { node: target, down_us } => {
-                let Some(node) = node(target, world).filter(|node| world.is_up(*node)) else {
-                    return false;
-                };
-                world.crash(node);
-                self.restart_after(node, down_us * US, world);
-            }
-            FaultKind::Restart { node: target, patience_us, down_us } => {
-                let Some(node) = node(target, world)
-                    .filter(|node| world.is_up(*node) && !self.stopping.contains_key(node))
-                else {
-                    return false;
-                };
-                self.ask_to_stop(node, patience_us * US, down_us * US, world);
-            }
-            FaultKind::PowerLoss { node: target, down_us } => {
-                let Some(node) = node(target, world) else { return false };
-                world.power_loss(node);
-                self.restart_after(node, down_us * US, world);
-            }
-            FaultKind::PowerLossAll { down_us, stagger_us } => {
-                let nodes: Vec<NodeId> = self.nodes().collect();
-                for &node in &nodes {
-                    world.power_loss(node);
-                }
-                for node in nodes {
-                    let place = cast.place.with(node.0 as u64);
-                    let stagger = world.dice().range(place, 0, *stagger_us);
-                    self.restart_after(node, (down_us + stagger) * US, world);
-                }
-            }
-            FaultKind::CrashLoop { node: target, times, down_us, up_us } => {
-                let Some(node) = node(target, world).filter(|node| world.is_up(*node)) else {
-                    return false;
-                };
-                self.crash_in_loop(node, *times, down_us * US, up_us * US, world);
-            }
-            FaultKind::Partition { shape, one_way, clients_too, for_us } => {
-                let links = self.cut(shape, *one_way, *clients_too, cast, world, ledger);
-                if links.is_empty() {
-                    return false;
-                }
-                for link in &links {
-                    let blocks = self.blocks.entry(*link).or_default();
-                    *blocks += 1;
-                    world.block(link.0, link.1);
-                }
-                self.schedule(now + for_us * US, Action::Unblock(links), world);
-            }
-            FaultKind::Loss { permille, for_us } => {
-                let share = u64::from(*permille) * 1000;
-                self.losses.push(share);
-                self.apply_loss(world);
-                self.schedule(now + for_us * US, Action::EndLoss(share), world);
-            }
-            FaultKind::Delay { extra_us, node: target, for_us } => {
-                let around = match target {
-                    Some(target) => match node(target, world) {
-                        Some(node) => Some(node),
-                        None => return false,
-                    },
-                    None => None,
-                };
-                let links = self.delay(around, extra_us * US, world);
-                self.schedule(now + for_us * US, Action::EndDelay(links), world);
-            }
-            FaultKind::Pause { node: target, for_us } => {
-                let Some(node) = node(target, world).filter(|node| world.is_up(*node)) else {
-                    return false;
-                };
-                let count = self.pauses.entry(node).or_default();
-                *count += 1;
-                let count = *count;
-                world.pause(node);
-                self.schedule(now + for_us * US, Action::Resume(node, count), world);
-            }
-            FaultKind::FailSync { node: target, down_us } => {
-                // The budget: one failing disk at a time.
-                let Some(node) = node(target, world)
-                    .filter(|node| world.is_up(*node) && self.failing.is_empty())
-                else {
-                    return false;
-                };
-                world.fail_next_sync(node, None);
-                self.failing.insert(node, down_us * US);
-            }
-            FaultKind::SlowDisk { node: target, factor, for_us } => {
-                let Some(node) = node(target, world) else { return false };
-                world.disk_mut(node).set_slow(u64::from(*factor) * 100);
-                self.schedule(now + for_us * US, Action::EndSlow(node), world);
-            }
-        }
-        true
-    }
-
-    fn ask_to_stop(&mut self, node: NodeId, patience: u64, down: u64, world: &mut World<Node>) {
-        self.stops += 1;
-        self.stopping.insert(node, (self.stops, down));
-        world.shutdown(node);
-        let killed = world.now() + patience;
-        self.schedule(killed, Action::Kill(node, self.stops), world);
-    }
-
-    /// Slows the links around a node, or all. Returns them.
-    fn delay(&mut self, around: Option<NodeId>, extra: u64, world: &mut World<Node>) -> Vec<Link> {
-        let nodes: Vec<NodeId> = self.nodes().collect();
-        let mut links = Vec::new();
-        for &from in &nodes {
-            for &to in &nodes {
-                let meant = around.is_none_or(|node| node == from || node == to);
-                if from != to && meant {
-                    self.spikes.entry((from, to)).or_default().push(extra);
-                    world.set_spike(from, to, extra);
-                    links.push((from, to));
-                }
-            }
-        }
-        links
-    }
-
-    fn crash_in_loop(
-        &mut self,
-        node: NodeId,
-        times: u32,
-        down: u64,
-        up: u64,
-        world: &mut World<Node>,
-    ) {
-        world.crash(node);
-        self.restart_after(node, down, world);
-        if times > 1 {
-            let at = world.now() + down + up;
-            let times = times - 1;
-            self.schedule(at, Action::CrashAgain { node, times, down, up }, world);
         }
     }
 
@@ -526,113 +436,17 @@ impl Nemesis {
             }
         }
     }
-
-    /// The links that a partition of this shape blocks.
-    fn cut(
-        &self,
-        shape: &Shape,
-        one_way: bool,
-        clients_too: bool,
-        cast: &Cast<'_>,
-        world: &World<Node>,
-        ledger: &Ledger,
-    ) -> Vec<Link> {
-        let nodes: Vec<NodeId> = self.nodes().collect();
-        let mut groups: Vec<Vec<NodeId>> = Vec::new();
-        let mut links = Vec::new();
-        match shape {
-            Shape::Isolate(target) => {
-                let Some(node) = cast.resolve(target, world, ledger) else { return links };
-                let rest = nodes.iter().copied().filter(|other| *other != node).collect();
-                groups = vec![rest, vec![node]];
-                if clients_too {
-                    for &client in &self.clients {
-                        links.push((client, node));
-                        if !one_way {
-                            links.push((node, client));
-                        }
-                    }
-                }
-            }
-            Shape::Groups(sets) => {
-                groups.extend(sets.iter().map(|set| set.iter().copied().map(NodeId).collect()));
-                let rest = nodes.iter().filter(|node| !sets.iter().flatten().any(|n| *n == node.0));
-                groups.extend(rest.map(|node| vec![*node]));
-            }
-            Shape::Bridge(target) => {
-                let Some(bridge) = cast.resolve(target, world, ledger) else { return links };
-                groups = halves(&nodes, bridge, cast.place, world);
-            }
-            Shape::Pair(one, other) => {
-                let one = cast.resolve(one, world, ledger);
-                let other = cast.resolve(other, world, ledger);
-                let (Some(one), Some(other)) = (one, other) else { return links };
-                if one == other {
-                    return links;
-                }
-                groups = vec![vec![one], vec![other]];
-            }
-            Shape::Ring => {
-                for (i, &from) in nodes.iter().enumerate() {
-                    for (j, &to) in nodes.iter().enumerate() {
-                        let apart = i.abs_diff(j);
-                        let neighbours = apart == 1 || apart == nodes.len() - 1;
-                        if i != j && !neighbours && (!one_way || i < j) {
-                            links.push((from, to));
-                        }
-                    }
-                }
-            }
-        }
-        for (i, froms) in groups.iter().enumerate() {
-            for (j, tos) in groups.iter().enumerate() {
-                if i == j || (one_way && i > j) {
-                    continue;
-                }
-                for &from in froms {
-                    links.extend(tos.iter().map(|to| (from, *to)));
-                }
-            }
-        }
-        links
-    }
 }
 
-/// Whom a fault names.
-fn targets(what: &FaultKind) -> Vec<Target> {
-    match what {
-        FaultKind::Crash { node, .. }
-        | FaultKind::Restart { node, .. }
-        | FaultKind::PowerLoss { node, .. }
-        | FaultKind::CrashLoop { node, .. }
-        | FaultKind::Pause { node, .. }
-        | FaultKind::FailSync { node, .. }
-        | FaultKind::SlowDisk { node, .. } => vec![node.clone()],
-        FaultKind::Partition { shape, .. } => match shape {
-            Shape::Isolate(node) | Shape::Bridge(node) => vec![node.clone()],
-            Shape::Pair(one, other) => vec![one.clone(), other.clone()],
-            Shape::Groups(_) | Shape::Ring => Vec::new(),
-        },
-        FaultKind::Delay { node, .. } => node.iter().cloned().collect(),
-        FaultKind::PowerLossAll { .. } | FaultKind::Loss { .. } => Vec::new(),
+/// How many faults of each kind there are to come.
+fn planned(faults: &[Fault]) -> BTreeMap<&'static str, FaultCounts> {
+    let mut counts: BTreeMap<&'static str, FaultCounts> = BTreeMap::new();
+    let mut rest: Vec<&Fault> = faults.iter().collect();
+    while let Some(fault) = rest.pop() {
+        counts.entry(fault.what.name()).or_default().planned += 1;
+        rest.extend(&fault.then);
     }
-}
-
-/// Everybody but the bridge, in two drawn halves of which none is empty.
-fn halves(nodes: &[NodeId], bridge: NodeId, place: Place, world: &World<Node>) -> Vec<Vec<NodeId>> {
-    let others: Vec<NodeId> = nodes.iter().copied().filter(|node| *node != bridge).collect();
-    let mut groups = vec![Vec::new(), Vec::new()];
-    let start = world.dice().decide(place.with(2), 2) as usize;
-    for (index, node) in others.into_iter().enumerate() {
-        let side = match index {
-            0 => start,
-            1 => 1 - start,
-            _ => world.dice().decide(place.with(3).with(node.0 as u64), 2) as usize,
-        };
-        groups[side].push(node);
-    }
-    groups.retain(|group| !group.is_empty());
-    groups
+    counts
 }
 
 /// The partition that a note is about, if it is about one.

@@ -10,8 +10,14 @@
 mod fault;
 mod validate;
 
-pub use fault::{AfterNote, Fault, FaultKind, Groups, PartitionRef, Shape, Target, When};
+pub use crate::faults::FaultCounts;
+pub use crate::faults::kinds::{
+    Crash, CrashLoop, Delay, FailSync, FaultKind, Groups, Loss, Partition, Pause, PowerLoss,
+    PowerLossAll, Restart, Shape, SlowDisk,
+};
+pub use fault::{AfterNote, Fault, PartitionRef, Target, When};
 pub use validate::PlanError;
+pub(crate) use validate::{LONGEST_US, lasts, range, refuse};
 
 use serde::{Deserialize, Serialize};
 use wavetank_core::flaw::{Flaw, FlawSet};

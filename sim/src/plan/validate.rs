@@ -2,8 +2,7 @@
 //! may be.
 
 use super::{
-    AfterNote, Fault, FaultKind, PLAN_VERSION, PartitionRef, Plan, ProducerPlan, Shape, Target,
-    TopicPlan, When,
+    AfterNote, Fault, PLAN_VERSION, PartitionRef, Plan, ProducerPlan, Target, TopicPlan, When,
 };
 use crate::marks::Mark;
 use std::fmt;
@@ -60,7 +59,7 @@ pub const NOTE_NAMES: [&str; 34] = [
 ];
 
 /// An hour; nothing in a plan lasts longer.
-const LONGEST_US: u64 = 3_600_000_000;
+pub(crate) const LONGEST_US: u64 = 3_600_000_000;
 
 /// Refuses another version before its fields can confuse.
 pub(super) fn check_version(text: &str) -> Result<(), PlanError> {
@@ -76,11 +75,11 @@ pub(super) fn check_version(text: &str) -> Result<(), PlanError> {
     }
 }
 
-fn refuse<T>(what: String) -> Result<T, PlanError> {
+pub(crate) fn refuse<T>(what: String) -> Result<T, PlanError> {
     Err(PlanError(what))
 }
 
-fn range(
+pub(crate) fn range(
     name: &str,
     value: impl Into<i128>,
     min: impl Into<i128>,
@@ -92,6 +91,11 @@ fn range(
     } else {
         refuse(format!("{name} is {value}; expected {min} to {max}"))
     }
+}
+
+/// Something that lasts takes a time, and at most an hour.
+pub(crate) fn lasts(name: &str, us: u64) -> Result<(), PlanError> {
+    range(name, us, 1, LONGEST_US)
 }
 
 impl Plan {
@@ -270,55 +274,11 @@ impl Plan {
             self.validate_fault(next)
                 .map_err(|error| PlanError(format!("then[{index}]: {error}")))?;
         }
-        let lasts = |name: &str, us: u64| range(name, us, 1, LONGEST_US);
-        match &fault.what {
-            FaultKind::Crash { node, down_us }
-            | FaultKind::PowerLoss { node, down_us }
-            | FaultKind::FailSync { node, down_us } => {
-                lasts("down_us", *down_us)?;
-                self.validate_target(node)
-            }
-            FaultKind::Restart { node, patience_us, down_us } => {
-                lasts("patience_us", *patience_us)?;
-                lasts("down_us", *down_us)?;
-                self.validate_target(node)
-            }
-            FaultKind::PowerLossAll { down_us, stagger_us } => {
-                lasts("down_us", *down_us)?;
-                range("stagger_us", *stagger_us, 0, LONGEST_US)
-            }
-            FaultKind::CrashLoop { node, times, down_us, up_us } => {
-                range("times", *times, 1, 1000)?;
-                lasts("down_us", *down_us)?;
-                lasts("up_us", *up_us)?;
-                self.validate_target(node)
-            }
-            FaultKind::Partition { shape, for_us, one_way: _, clients_too: _ } => {
-                lasts("for_us", *for_us)?;
-                self.validate_shape(shape)
-            }
-            FaultKind::Loss { permille, for_us } => {
-                range("permille", *permille, 1, 900)?;
-                lasts("for_us", *for_us)
-            }
-            FaultKind::Delay { extra_us, node, for_us } => {
-                lasts("extra_us", *extra_us)?;
-                lasts("for_us", *for_us)?;
-                node.as_ref().map_or(Ok(()), |node| self.validate_target(node))
-            }
-            FaultKind::Pause { node, for_us } => {
-                lasts("for_us", *for_us)?;
-                self.validate_target(node)
-            }
-            FaultKind::SlowDisk { node, factor, for_us } => {
-                range("factor", *factor, 2, 10_000)?;
-                lasts("for_us", *for_us)?;
-                self.validate_target(node)
-            }
-        }
+        fault.what.kind().validate(self)
     }
 
-    fn validate_target(&self, target: &Target) -> Result<(), PlanError> {
+    /// Does the plan have the node or partition that a target names?
+    pub(crate) fn validate_target(&self, target: &Target) -> Result<(), PlanError> {
         match target {
             Target::Node(node) => {
                 let nodes = self.cluster.nodes();
@@ -356,51 +316,6 @@ impl Plan {
                 topic.partitions - 1,
                 partition.partition
             ))
-        }
-    }
-
-    fn validate_shape(&self, shape: &Shape) -> Result<(), PlanError> {
-        let nodes = self.cluster.nodes();
-        match shape {
-            Shape::Isolate(target) | Shape::Bridge(target) => {
-                if nodes.len() < 2 {
-                    return refuse("a partition needs at least two nodes".into());
-                }
-                self.validate_target(target)
-            }
-            Shape::Pair(one, other) => {
-                if one == other {
-                    return refuse(format!("{one:?} cannot be cut off from itself"));
-                }
-                self.validate_target(one)?;
-                self.validate_target(other)
-            }
-            Shape::Ring => {
-                if nodes.len() < 4 {
-                    return refuse(format!(
-                        "a ring of {} nodes cuts nobody off; it needs four",
-                        nodes.len()
-                    ));
-                }
-                Ok(())
-            }
-            Shape::Groups(groups) => {
-                if groups.iter().filter(|group| !group.is_empty()).count() < 2 {
-                    return refuse(
-                        "shape.groups needs at least two groups: this cuts off nobody from nobody"
-                            .into(),
-                    );
-                }
-                let mut seen = Vec::new();
-                for &node in groups.iter().flatten() {
-                    self.validate_target(&Target::Node(node))?;
-                    if seen.contains(&node) {
-                        return refuse(format!("shape.groups has node {node} twice"));
-                    }
-                    seen.push(node);
-                }
-                Ok(())
-            }
         }
     }
 }

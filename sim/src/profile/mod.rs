@@ -8,8 +8,8 @@ mod storms;
 
 use crate::marks::Mark;
 use crate::plan::{
-    ClusterPlan, ConsumerPlan, DiskPlan, Fault, FaultKind, NetworkPlan, NodePlan, PLAN_VERSION,
-    PhasePlan, Plan, ProcessPlan, ProducerPlan, TopicPlan, WorkloadPlan,
+    ClusterPlan, ConsumerPlan, Crash, DiskPlan, Fault, FaultKind, NetworkPlan, NodePlan,
+    PLAN_VERSION, PhasePlan, Plan, PowerLoss, ProcessPlan, ProducerPlan, TopicPlan, WorkloadPlan,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -327,7 +327,8 @@ fn declared_marks(plan: &Plan) -> Vec<Mark> {
     for fault in &plan.faults {
         let crate::plan::When::AtUs(at) = fault.when else { continue };
         let long = match &fault.what {
-            FaultKind::Crash { node, down_us } | FaultKind::PowerLoss { node, down_us } => {
+            FaultKind::Crash(Crash { node, down_us })
+            | FaultKind::PowerLoss(PowerLoss { node, down_us }) => {
                 matches!(node, crate::plan::Target::LeaderOf(_)) && *down_us > 2 * session_us
             }
             _ => false,
@@ -364,7 +365,7 @@ mod tests {
     #[test]
     fn every_kind_of_fault_is_drawn_and_left_out() {
         let plans: Vec<Plan> = (0..400).map(|seed| Profile::Default.draw(seed)).collect();
-        for kind in FaultKind::NAMES {
+        for &kind in FaultKind::NAMES {
             let with = plans.iter().filter(|plan| names(&plan.faults).contains(&kind)).count();
             assert!(with > 20, "{kind} is in {with} of 400 plans");
             assert!(with < 380, "{kind} is in {with} of 400 plans");

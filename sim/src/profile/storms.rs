@@ -2,7 +2,10 @@
 //! has shown to be dangerous. Each seed draws which of them it has.
 
 use super::Draw;
-use crate::plan::{AfterNote, Fault, FaultKind, PartitionRef, Plan, Shape, Target, When};
+use crate::plan::{
+    AfterNote, Crash, CrashLoop, Delay, FailSync, Fault, FaultKind, Loss, Partition, PartitionRef,
+    Pause, Plan, PowerLoss, PowerLossAll, Restart, Shape, SlowDisk, Target, When,
+};
 
 /// Draws the faults of the default profile.
 pub(super) fn default(plan: &mut Plan, draw: &mut Draw) {
@@ -118,7 +121,7 @@ pub(super) fn crashes(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 4) {
         let node = a_node(plan, draw);
         let down_us = down(plan, draw);
-        plan.faults.push(at(moment(plan, draw), FaultKind::Crash { node, down_us }));
+        plan.faults.push(at(moment(plan, draw), FaultKind::Crash(Crash { node, down_us })));
     }
 }
 
@@ -132,16 +135,18 @@ fn restarts(plan: &mut Plan, draw: &mut Draw) {
             let when = (start + turn as u64 * gap).min(storm_us(plan));
             let down_us = draw.scale(1_000, 500_000);
             let node = Target::Node(node);
-            plan.faults.push(at(when, FaultKind::Restart { node, patience_us, down_us }));
+            plan.faults.push(at(when, FaultKind::Restart(Restart { node, patience_us, down_us })));
         }
         return;
     }
     for _ in 0..draw.range(1, 3) {
         let node = a_node(plan, draw);
         let down_us = down(plan, draw);
-        let mut stop = at(moment(plan, draw), FaultKind::Restart { node, patience_us, down_us });
+        let mut stop =
+            at(moment(plan, draw), FaultKind::Restart(Restart { node, patience_us, down_us }));
         if draw.chance(50) {
-            let dark = FaultKind::PowerLoss { node: Target::Noted, down_us: down(plan, draw) };
+            let dark =
+                FaultKind::PowerLoss(PowerLoss { node: Target::Noted, down_us: down(plan, draw) });
             stop = stop.then(after("shut_down", 0, 1, soon(draw), dark));
         }
         plan.faults.push(stop);
@@ -152,7 +157,7 @@ fn power_losses(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 3) {
         let node = if draw.chance(30) { Target::Unsynced } else { a_node(plan, draw) };
         let down_us = down(plan, draw);
-        plan.faults.push(at(moment(plan, draw), FaultKind::PowerLoss { node, down_us }));
+        plan.faults.push(at(moment(plan, draw), FaultKind::PowerLoss(PowerLoss { node, down_us })));
     }
 }
 
@@ -163,7 +168,7 @@ fn power_loss_of_all(plan: &mut Plan, draw: &mut Draw) {
 
 fn all_dark(plan: &Plan, draw: &mut Draw) -> FaultKind {
     let stagger_us = if draw.chance(50) { draw.scale(1_000, 200_000) } else { down(plan, draw) };
-    FaultKind::PowerLossAll { down_us: draw.scale(10_000, 1_000_000), stagger_us }
+    FaultKind::PowerLossAll(PowerLossAll { down_us: draw.scale(10_000, 1_000_000), stagger_us })
 }
 
 fn shape(plan: &Plan, draw: &mut Draw) -> Shape {
@@ -192,7 +197,12 @@ fn shape(plan: &Plan, draw: &mut Draw) -> Shape {
 
 fn partition(plan: &Plan, draw: &mut Draw, one_way: bool) -> FaultKind {
     let for_us = draw.scale(100_000, 5_000_000);
-    FaultKind::Partition { shape: shape(plan, draw), one_way, clients_too: draw.chance(30), for_us }
+    FaultKind::Partition(Partition {
+        shape: shape(plan, draw),
+        one_way,
+        clients_too: draw.chance(30),
+        for_us,
+    })
 }
 
 fn partitions(plan: &mut Plan, draw: &mut Draw) {
@@ -211,7 +221,7 @@ pub(super) fn one_partition(plan: &mut Plan, draw: &mut Draw) {
 fn loss(plan: &mut Plan, draw: &mut Draw) {
     let permille = draw.scale(5, 200) as u32;
     let for_us = draw.scale(200_000, 4_000_000);
-    plan.faults.push(at(moment(plan, draw), FaultKind::Loss { permille, for_us }));
+    plan.faults.push(at(moment(plan, draw), FaultKind::Loss(Loss { permille, for_us })));
 }
 
 fn delays(plan: &mut Plan, draw: &mut Draw) {
@@ -219,7 +229,8 @@ fn delays(plan: &mut Plan, draw: &mut Draw) {
         let node = if draw.chance(70) { Some(a_node(plan, draw)) } else { None };
         let extra_us = draw.scale(2_000, 500_000);
         let for_us = draw.scale(200_000, 4_000_000);
-        plan.faults.push(at(moment(plan, draw), FaultKind::Delay { extra_us, node, for_us }));
+        plan.faults
+            .push(at(moment(plan, draw), FaultKind::Delay(Delay { extra_us, node, for_us })));
     }
 }
 
@@ -227,31 +238,32 @@ fn pauses(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 3) {
         let node = a_node(plan, draw);
         let for_us = draw.scale(50_000, 5_000_000);
-        plan.faults.push(at(moment(plan, draw), FaultKind::Pause { node, for_us }));
+        plan.faults.push(at(moment(plan, draw), FaultKind::Pause(Pause { node, for_us })));
     }
 }
 
 fn failing_syncs(plan: &mut Plan, draw: &mut Draw) {
     let node = a_node(plan, draw);
     let down_us = down(plan, draw);
-    plan.faults.push(at(moment(plan, draw), FaultKind::FailSync { node, down_us }));
+    plan.faults.push(at(moment(plan, draw), FaultKind::FailSync(FailSync { node, down_us })));
 }
 
 fn slow_disks(plan: &mut Plan, draw: &mut Draw) {
     let node = a_node(plan, draw);
     let factor = draw.scale(5, 200) as u32;
     let for_us = draw.scale(200_000, 4_000_000);
-    plan.faults.push(at(moment(plan, draw), FaultKind::SlowDisk { node, factor, for_us }));
+    plan.faults
+        .push(at(moment(plan, draw), FaultKind::SlowDisk(SlowDisk { node, factor, for_us })));
 }
 
 fn crash_loop(plan: &mut Plan, draw: &mut Draw) {
     let node = a_node(plan, draw);
-    let what = FaultKind::CrashLoop {
+    let what = FaultKind::CrashLoop(CrashLoop {
         node,
         times: draw.range(2, 5) as u32,
         down_us: draw.scale(1_000, 200_000),
         up_us: draw.scale(200, 100_000),
-    };
+    });
     plan.faults.push(at(moment(plan, draw), what));
 }
 
@@ -260,12 +272,17 @@ fn depose(plan: &Plan, node: Target, draw: &mut Draw) -> FaultKind {
     let session = plan.node.session_timeout_ms * 1000;
     let for_us = draw.range(session * 3 / 2, session * 3);
     match draw.below(4) {
-        0 => FaultKind::Pause { node, for_us },
+        0 => FaultKind::Pause(Pause { node, for_us }),
         1 => {
             let shape = Shape::Isolate(node);
-            FaultKind::Partition { shape, one_way: false, clients_too: draw.chance(30), for_us }
+            FaultKind::Partition(Partition {
+                shape,
+                one_way: false,
+                clients_too: draw.chance(30),
+                for_us,
+            })
         }
-        _ => FaultKind::Crash { node, down_us: for_us },
+        _ => FaultKind::Crash(Crash { node, down_us: for_us }),
     }
 }
 
@@ -321,24 +338,24 @@ fn forked_leader(plan: &mut Plan, draw: &mut Draw) {
     for producer in &mut plan.workload.producers {
         producer.interval_us = producer.interval_us.min(40_000);
     }
-    let hold = FaultKind::Pause {
+    let hold = FaultKind::Pause(Pause {
         node: Target::FollowerOf(partition),
         for_us: draw.range(100_000, 500_000),
-    };
-    let first = FaultKind::Crash {
+    });
+    let first = FaultKind::Crash(Crash {
         node: Target::LeaderOf(partition),
         down_us: draw.range(session * 6, session * 12),
-    };
-    let cut = FaultKind::Partition {
+    });
+    let cut = FaultKind::Partition(Partition {
         shape: Shape::Isolate(Target::Noted),
         one_way: false,
         clients_too: false,
         for_us: draw.range(session * 3 / 2, session * 5 / 2),
-    };
-    let last = FaultKind::Crash {
+    });
+    let last = FaultKind::Crash(Crash {
         node: Target::LeaderOf(partition),
         down_us: draw.range(session * 2, session * 5),
-    };
+    });
     // Proposed and committed again: the one that was cut off is back.
     let back = draw.pick(&["isr_committed", "isr_proposed"]);
     let after_cut = after(back, session * 3 / 2, 1, draw.scale(10_000, 300_000), last);
@@ -368,18 +385,18 @@ fn stale_leader(plan: &mut Plan, draw: &mut Draw) {
     let partition = PartitionRef { topic: 0, partition };
     plan.phases.storm_ms += 4_000;
     let start = draw.below(storm_us(plan) / 4);
-    let out = FaultKind::Crash {
+    let out = FaultKind::Crash(Crash {
         node: Target::FollowerOf(partition),
         down_us: draw.range(session * 5 / 2, session * 5),
-    };
-    let restart = FaultKind::Crash {
+    });
+    let restart = FaultKind::Crash(Crash {
         node: Target::LeaderOf(partition),
         down_us: draw.scale(10_000, 300_000),
-    };
-    let gone = FaultKind::Crash {
+    });
+    let gone = FaultKind::Crash(Crash {
         node: Target::LeaderOf(partition),
         down_us: draw.range(session * 2, session * 4),
-    };
+    });
     let name = draw.pick(&["isr_proposed", "isr_proposed", "isr_committed", "partition_changed"]);
     let delay = if draw.chance(50) { 0 } else { draw.scale(20, 5_000) };
     let second = after(name, session, 1, delay, gone);
@@ -394,10 +411,10 @@ fn leader_reboots(plan: &mut Plan, draw: &mut Draw) {
         let partition = a_partition(plan, draw);
         let name = draw.pick(&["produce_acked", "leader_appended", "follower_appended"]);
         let (from, count) = (moment(plan, draw), draw.range(1, 20) as u32);
-        let what = FaultKind::PowerLoss {
+        let what = FaultKind::PowerLoss(PowerLoss {
             node: Target::LeaderOf(partition),
             down_us: draw.scale(1_000, plan.node.session_timeout_ms * 400),
-        };
+        });
         plan.faults.push(after(name, from, count, soon(draw), what));
     }
 }
@@ -411,11 +428,11 @@ fn rejoin_then_failover(plan: &mut Plan, draw: &mut Draw) {
     let start = moment(plan, draw) / 3;
     let away = lag.max(session) * 3 / 2 + draw.below(session);
     let out = match draw.below(3) {
-        0 => FaultKind::Crash { node: Target::FollowerOf(partition), down_us: away },
-        _ => FaultKind::Pause { node: Target::FollowerOf(partition), for_us: away },
+        0 => FaultKind::Crash(Crash { node: Target::FollowerOf(partition), down_us: away }),
+        _ => FaultKind::Pause(Pause { node: Target::FollowerOf(partition), for_us: away }),
     };
     let gone = draw.range(session * 3 / 2, session * 4);
-    let leader_goes = |node: Target| FaultKind::Crash { node, down_us: gone };
+    let leader_goes = |node: Target| FaultKind::Crash(Crash { node, down_us: gone });
     // The first failover comes about when the follower is back, with the old leader's high
     // watermark fresh; the second on the heels of its way into the ISR.
     let from = (away * 7 / 10) + draw.below(away / 2);
@@ -438,15 +455,15 @@ fn lost_expansion(plan: &mut Plan, draw: &mut Draw) {
     let start = moment(plan, draw) / 2;
     let away = lag.max(session) * 3 / 2 + draw.below(session);
     let out = match draw.below(2) {
-        0 => FaultKind::Crash { node: Target::FollowerOf(partition), down_us: away },
-        _ => FaultKind::Pause { node: Target::FollowerOf(partition), for_us: away },
+        0 => FaultKind::Crash(Crash { node: Target::FollowerOf(partition), down_us: away }),
+        _ => FaultKind::Pause(Pause { node: Target::FollowerOf(partition), for_us: away }),
     };
-    let cut = FaultKind::Partition {
+    let cut = FaultKind::Partition(Partition {
         shape: Shape::Pair(Target::ActiveController, Target::LeaderOf(partition)),
         one_way: draw.chance(70),
         clients_too: false,
         for_us: draw.range(session, session * 3),
-    };
+    });
     let name = draw.pick(&["isr_proposed", "isr_proposed", "partition_changed"]);
     let next = after(name, away / 2, draw.range(1, 2) as u32, soon(draw) / 8, cut);
     plan.faults.push(at(start, out).then(next));
@@ -456,21 +473,20 @@ fn lost_expansion(plan: &mut Plan, draw: &mut Draw) {
 /// other.
 fn double_vote(plan: &mut Plan, draw: &mut Draw) {
     let start = moment(plan, draw) / 2;
-    let bridge = FaultKind::Partition {
+    let bridge = FaultKind::Partition(Partition {
         shape: Shape::Bridge(Target::OtherController),
         one_way: false,
         clients_too: false,
         for_us: draw.range(3_000_000, 8_000_000),
-    };
+    });
     let timeout = plan.node.election_timeout_ms * 1000;
-    let depose = FaultKind::Crash {
+    let depose = FaultKind::Crash(Crash {
         node: Target::ActiveController,
         down_us: draw.range(timeout / 2, timeout * 4),
-    };
+    });
     let name = draw.pick(&["quorum_voted", "quorum_vote_answered", "quorum_vote_answered"]);
-    let forget = |draw: &mut Draw| FaultKind::PowerLoss {
-        node: Target::Noted,
-        down_us: draw.scale(500, 50_000),
+    let forget = |draw: &mut Draw| {
+        FaultKind::PowerLoss(PowerLoss { node: Target::Noted, down_us: draw.scale(500, 50_000) })
     };
     let delay = if draw.chance(60) { 0 } else { draw.scale(50, 5_000) };
     let mut amnesia = after(name, 0, draw.range(1, 3) as u32, delay, forget(draw));
@@ -487,7 +503,7 @@ fn dropped_pages(plan: &mut Plan, draw: &mut Draw) {
     let partition = a_partition(plan, draw);
     let node =
         if draw.chance(50) { Target::LeaderOf(partition) } else { Target::FollowerOf(partition) };
-    let fail = FaultKind::FailSync { node, down_us: down(plan, draw) };
+    let fail = FaultKind::FailSync(FailSync { node, down_us: down(plan, draw) });
     let dark = all_dark(plan, draw);
     let next = after("produce_acked", 0, draw.range(1, 20) as u32, soon(draw), dark);
     plan.faults.push(at(moment(plan, draw), fail).then(next));
@@ -502,7 +518,8 @@ fn torn_tails(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 4) {
         let name = draw.pick(&["leader_appended", "follower_appended"]);
         let (from, count) = (moment(plan, draw), draw.range(1, 20) as u32);
-        let what = FaultKind::PowerLoss { node: Target::Noted, down_us: down(plan, draw) };
+        let what =
+            FaultKind::PowerLoss(PowerLoss { node: Target::Noted, down_us: down(plan, draw) });
         plan.faults.push(after(name, from, count, soon(draw), what));
     }
 }

@@ -8,7 +8,9 @@ use wavetank_core::types::NodeId;
 
 use super::network::Departure;
 use super::queue::Payload;
-use super::{Heal, HostConfig, Inner, LinkConfig, Machine, Transcode, World, WorldConfig};
+use super::{
+    Heal, HostConfig, Inner, LinkConfig, LinkCounts, Machine, Transcode, World, WorldConfig,
+};
 use crate::decide::Dice;
 use crate::disk::{DiskChange, SimDisk};
 
@@ -167,11 +169,13 @@ impl<M: Machine> World<M> {
         machine
     }
 
-    /// Stops the process without its knowing ([`World::act`] is the driver's own matter): no steps, bytes pile up, timers fire in one burst
-    /// afterwards. The monotonic clock goes on.
+    /// Stops the process without its knowing ([`World::act`] is the driver's own matter): no steps,
+    /// bytes pile up, timers fire in one burst afterwards. The monotonic clock goes on.
     pub fn pause(&mut self, node: NodeId) {
         let h = self.inner.host(node);
-        self.inner.hosts[h as usize].paused = true;
+        let host = &mut self.inner.hosts[h as usize];
+        host.paused = true;
+        host.held_by_pauses += host.inbox.len() as u64;
     }
 
     /// Ends [`World::pause`].
@@ -260,6 +264,12 @@ impl<M: Machine> World<M> {
         self.inner.links[from as usize][to as usize].config
     }
 
+    /// What one direction has done to frames so far.
+    pub fn link_counts(&self, from: NodeId, to: NodeId) -> LinkCounts {
+        let (from, to) = (self.inner.host(from), self.inner.host(to));
+        self.inner.links[from as usize][to as usize].counts
+    }
+
     /// Adds between a half and one and a half times `extra` ns to every frame in one direction from
     /// now on; 0 ends it.
     pub fn set_spike(&mut self, from: NodeId, to: NodeId, extra: u64) {
@@ -341,6 +351,11 @@ impl<M: Machine> World<M> {
     /// Is it paused?
     pub fn is_paused(&self, node: NodeId) -> bool {
         self.inner.hosts[self.inner.host(node) as usize].paused
+    }
+
+    /// How many events have waited on this node because it was paused, so far.
+    pub fn held_by_pauses(&self, node: NodeId) -> u64 {
+        self.inner.hosts[self.inner.host(node) as usize].held_by_pauses
     }
 
     /// How many processes of this node have ended so far.

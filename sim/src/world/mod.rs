@@ -19,7 +19,7 @@ mod storm_tests;
 mod tests;
 
 pub use env::StepEnv;
-pub use network::{Heal, LinkConfig, Transcode};
+pub use network::{Heal, LinkConfig, LinkCounts, Transcode};
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -179,6 +179,8 @@ struct Host {
     process_up: bool,
     os_up: bool,
     paused: bool,
+    /// Events that waited because it was paused, ever.
+    held_by_pauses: u64,
     throttle_percent: u64,
     busy_until: u64,
     /// With the digest of each event's content.
@@ -469,6 +471,7 @@ impl Inner {
     fn deliver_as(&mut self, h: u32, delivery: Delivery, digest: u64) {
         let host = &mut self.hosts[h as usize];
         host.inbox.push_back((delivery, digest));
+        host.held_by_pauses += u64::from(host.paused);
         if !host.queued && !host.paused {
             if host.busy_until <= self.now {
                 host.queued = true;
@@ -602,6 +605,7 @@ impl Inner {
             process_up: false,
             os_up: true,
             paused: false,
+            held_by_pauses: 0,
             throttle_percent: 100,
             busy_until: 0,
             inbox: VecDeque::new(),

@@ -77,14 +77,28 @@ pub(super) struct Link {
     pub(super) spike: u64,
     pub(super) blocked: bool,
     pub(super) blocked_since: u64,
+    pub(super) counts: LinkCounts,
+}
+
+/// What one direction between two hosts did to frames, since the world began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkCounts {
+    /// Frames that it held back because it was blocked.
+    pub held: u64,
+    /// Times that a frame was lost.
+    pub lost: u64,
+    /// Frames that a spike of latency delayed.
+    pub delayed: u64,
 }
 
 impl Link {
     pub(super) fn new(config: LinkConfig) -> Link {
-        Link { config, spike: 0, blocked: false, blocked_since: 0 }
+        let counts = LinkCounts::default();
+        Link { config, spike: 0, blocked: false, blocked_since: 0, counts }
     }
 
-    fn delay(&self, key: Place, rto: (u64, u64), dice: &Dice) -> u64 {
+    /// How long the next frame takes.
+    fn delay(&mut self, key: Place, rto: (u64, u64), dice: &Dice) -> u64 {
         let config = &self.config;
         let mut delay = config.min + dice.exponential(key, config.mean);
         if config.tail_per_million > 0
@@ -94,6 +108,7 @@ impl Link {
         }
         if self.spike > 0 {
             delay += dice.decide(key.with(3), self.spike) + self.spike / 2;
+            self.counts.delayed += 1;
         }
         let mut timeout = rto.0;
         let lost = key.with(Purpose::FrameLoss as u64);
@@ -101,6 +116,7 @@ impl Link {
             if !dice.ratio(lost.with(attempt), config.loss_per_million, 1_000_000) {
                 break;
             }
+            self.counts.lost += 1;
             delay += timeout;
             timeout = (timeout * 2).min(rto.1);
         }
@@ -396,8 +412,9 @@ impl Inner {
         if let Some(host) = dying {
             self.hosts[host as usize].dying.push((c, serial, up, number));
         }
-        let link = &self.links[from as usize][to as usize];
+        let link = &mut self.links[from as usize][to as usize];
         if link.blocked || !pipe.stalled.is_empty() {
+            link.counts.held += u64::from(link.blocked);
             pipe.stalled.push_back((number, frame));
             return;
         }
@@ -424,9 +441,11 @@ impl Inner {
         if let Some(next) = pipe.under_way.front() {
             self.queue.push_reserved(next.arrives, next.order, Payload::Frame { conn: c, up });
         }
+        let link = &mut self.links[from as usize][to as usize];
         if severed || pipe.is_cut(number) {
             self.release_conn(c);
-        } else if self.links[from as usize][to as usize].blocked || !pipe.stalled.is_empty() {
+        } else if link.blocked || !pipe.stalled.is_empty() {
+            link.counts.held += u64::from(link.blocked);
             // It left before what was sent into the blocked link: its place is before that.
             let place = pipe.stalled.partition_point(|(later, _)| *later < number);
             pipe.stalled.insert(place, (number, frame));
