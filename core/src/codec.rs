@@ -192,23 +192,30 @@ impl Reader {
         } else {
             i64::from(self.i16()?)
         };
-        match signed {
-            -1 => Ok(None),
-            length => {
-                usize::try_from(length).map(Some).map_err(|_| DecodeError::Invalid("a length"))
-            }
-        }
+        // Kafka's generated readers take every negative length for null, not -1 alone.
+        Ok(usize::try_from(signed).ok())
     }
 
     /// NULLABLE_STRING or COMPACT_NULLABLE_STRING.
     ///
     /// # Errors
-    /// If the bytes end inside, the length is negative, or it is not UTF-8.
+    /// If the bytes end inside, or it is not UTF-8.
     pub fn nullable_string(&mut self, flexible: bool) -> Result<Option<String>, DecodeError> {
         let Some(length) = self.length(flexible, false)? else { return Ok(None) };
         let bytes = self.take(length)?;
         let text = core::str::from_utf8(&bytes).map_err(|_| DecodeError::Invalid("a string"))?;
         Ok(Some(String::from(text)))
+    }
+
+    /// As [`Reader::nullable_string`], but what is not UTF-8 becomes U+FFFD, as it does in a Java
+    /// peer: for what others send, who may call themselves what they like.
+    ///
+    /// # Errors
+    /// If the bytes end inside.
+    pub fn nullable_text(&mut self, flexible: bool) -> Result<Option<String>, DecodeError> {
+        let Some(length) = self.length(flexible, false)? else { return Ok(None) };
+        let bytes = self.take(length)?;
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// STRING or COMPACT_STRING.
@@ -222,7 +229,7 @@ impl Reader {
     /// NULLABLE_BYTES, COMPACT_NULLABLE_BYTES or (COMPACT_)RECORDS, sharing the buffer.
     ///
     /// # Errors
-    /// If the bytes end inside or the length is negative.
+    /// If the bytes end inside.
     pub fn nullable_bytes(&mut self, flexible: bool) -> Result<Option<Bytes>, DecodeError> {
         match self.length(flexible, true)? {
             None => Ok(None),
@@ -265,22 +272,17 @@ impl Reader {
     }
 
     /// The tagged fields at the end of a flexible structure; `field` gets each tag and its bytes and
-    /// ignores those that it does not know.
+    /// ignores those that it does not know. The order is for writers; Kafka's readers do not look.
     ///
     /// # Errors
-    /// If the bytes end inside or tags are not in ascending order.
+    /// If the bytes end inside.
     pub fn tagged_fields(
         &mut self,
         mut field: impl FnMut(u32, Reader) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
         let count = self.unsigned_varint()?;
-        let mut last = None;
         for _ in 0..count {
             let tag = self.unsigned_varint()?;
-            if last.is_some_and(|last| tag <= last) {
-                return Err(DecodeError::Invalid("the order of tagged fields"));
-            }
-            last = Some(tag);
             let size = self.unsigned_varint()? as usize;
             field(tag, Reader::new(self.take(size)?))?;
         }

@@ -3,6 +3,12 @@
 //!
 //! A frame here is what follows the four bytes of its length when it is decoded, and includes them
 //! when it is encoded. How many bytes a peer may announce is the connection's business.
+//!
+//! What Kafka's parser tolerates is tolerated, from clients and from nodes alike: it reads the fields
+//! of the schema and leaves what follows (librdkafka's Metadata request for all topics has three
+//! bytes over), takes any negative length for null, skips tagged fields that it does not know in
+//! whatever order they come, and replaces what is no UTF-8. A node's messages are no exception: what
+//! protects the cluster from a bad one is that each field is checked, not that none follows.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -109,7 +115,7 @@ fn decode(frame: Bytes, envelopes: bool) -> Result<RequestFrame, WireError> {
     }
     let flexible = version >= first_flexible(api);
     // The client id is a classic string in every header version.
-    let client_id = reader.nullable_string(false).map_err(WireError::Header)?;
+    let client_id = reader.nullable_text(false).map_err(WireError::Header)?;
     if flexible {
         reader.skip_tagged_fields().map_err(WireError::Header)?;
     }
@@ -122,7 +128,6 @@ fn decode(frame: Bytes, envelopes: bool) -> Result<RequestFrame, WireError> {
         schema::request(&mut io, &mut request).map_err(fail)?;
         request
     };
-    io.finish_read().map_err(fail)?;
     Ok(RequestFrame { api, version, correlation, client_id, request })
 }
 
@@ -149,7 +154,6 @@ pub fn decode_response(
         schema::response(&mut io, &mut response).map_err(fail)?;
         response
     };
-    io.finish_read().map_err(fail)?;
     Ok((correlation, response))
 }
 

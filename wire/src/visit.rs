@@ -83,14 +83,6 @@ impl Io {
         Io { direction, version, flexible }
     }
 
-    /// Ends reading: nothing may be left over.
-    pub fn finish_read(self) -> Visited {
-        match self.direction {
-            Direction::Read { reader, .. } => reader.finish(),
-            Direction::Write { .. } => Ok(()),
-        }
-    }
-
     /// What was written.
     pub fn into_chunks(self) -> Vec<Bytes> {
         match self.direction {
@@ -155,7 +147,7 @@ impl Io {
     pub fn nullable_string(&mut self, value: &mut Option<String>) -> Visited {
         let flexible = self.flexible;
         match &mut self.direction {
-            Direction::Read { reader, .. } => *value = reader.nullable_string(flexible)?,
+            Direction::Read { reader, .. } => *value = reader.nullable_text(flexible)?,
             Direction::Write { writer, .. } => writer.nullable_string(flexible, value.as_deref()),
         }
         self.charge(value.as_ref().map_or(0, String::len))
@@ -164,7 +156,10 @@ impl Io {
     pub fn string(&mut self, value: &mut String) -> Visited {
         let flexible = self.flexible;
         match &mut self.direction {
-            Direction::Read { reader, .. } => *value = reader.string(flexible)?,
+            Direction::Read { reader, .. } => {
+                let text = reader.nullable_text(flexible)?;
+                *value = text.ok_or(DecodeError::Invalid("a null string"))?;
+            }
             Direction::Write { writer, .. } => writer.string(flexible, value),
         }
         self.charge(value.len())
@@ -241,11 +236,7 @@ impl Io {
         } else {
             i64::from(reader.i32()?)
         };
-        if count == -1 {
-            return Ok(None);
-        }
-        let count =
-            usize::try_from(count).map_err(|_| DecodeError::Invalid("an array's length"))?;
+        let Ok(count) = usize::try_from(count) else { return Ok(None) };
         if count > reader.remaining() {
             return Err(DecodeError::Truncated("an array"));
         }
@@ -310,9 +301,8 @@ impl Io {
                 let direction = Direction::Read { reader: inner, budget: *budget };
                 let mut io = Io { direction, version, flexible };
                 (field.visit)(&mut io)?;
-                if let Direction::Read { reader, budget: left } = io.direction {
+                if let Direction::Read { budget: left, .. } = io.direction {
                     *budget = left;
-                    reader.finish()?;
                 }
                 Ok(())
             }),

@@ -98,12 +98,9 @@ impl Batch {
 }
 
 fn nullable(reader: &mut Reader) -> Result<Option<Bytes>, DecodeError> {
-    match reader.varint()? {
-        -1 => Ok(None),
-        length => {
-            let length = usize::try_from(length)
-                .map_err(|_| DecodeError::Invalid("a length within a record"))?;
-            reader.take(length).map(Some)
-        }
+    // Any negative length is null (`DefaultRecord.readFrom`).
+    match usize::try_from(reader.varint()?) {
+        Ok(length) => reader.take(length).map(Some),
+        Err(_) => Ok(None),
     }
 }
