@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::ServeError;
@@ -23,13 +24,14 @@ impl DataDir {
         let refuse = |what: &'static str| {
             move |error: io::Error| ServeError::DataDir { path: path.to_path_buf(), what, error }
         };
-        std::fs::create_dir_all(path).map_err(refuse("create"))?;
+        super::create_directories(path).map_err(refuse("create"))?;
         std::fs::read_dir(path).map_err(refuse("read"))?;
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(super::FILE_MODE)
             .open(path.join(super::LOCK_FILE))
             .map_err(refuse("write to"))?;
         match lock.try_lock() {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -199,7 +199,7 @@ impl Directory {
 
     fn open_and_list(&mut self) -> io::Result<(Vec<(FileKind, u64)>, Vec<String>)> {
         if !self.path.is_dir() {
-            fs::create_dir_all(&self.path)?;
+            super::create_directories(&self.path)?;
             // A directory that a power loss takes away would take every synced file with it.
             if let Some(parent) = self.path.parent() {
                 sync_directory(parent)?;
@@ -236,6 +236,7 @@ impl Directory {
             .write(true)
             .create(true)
             .truncate(true)
+            .mode(super::FILE_MODE)
             .open(self.path.join(kind.name()))?;
         self.remember(kind, OpenFile { file, end: 0, dirty: true });
         Ok(())

@@ -10,6 +10,8 @@ mod directory;
 pub use data_dir::DataDir;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Sender;
@@ -25,6 +27,15 @@ use directory::{Directory, OpenFiles};
 
 /// The file whose lock says that a process uses the data directory.
 pub(crate) const LOCK_FILE: &str = ".lock";
+
+/// Records are for whoever runs the node, whatever the umask would leave to others.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// Creates a directory, and those above it that are missing.
+fn create_directories(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
+}
 
 /// Threads of the pool; all but one may wait for the device at a time.
 const THREADS: usize = 4;
