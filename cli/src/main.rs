@@ -11,6 +11,7 @@ mod output;
 mod values;
 mod ways;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
         Ok(Verdict::Violated) => ExitCode::from(1),
         Err(failure) => {
             if !failure.is_silent() {
-                eprintln!("{failure}");
+                // The exit code says it, too, where stderr takes nothing.
+                let _ = writeln!(std::io::stderr(), "{failure}");
             }
             ExitCode::from(failure.code())
         }

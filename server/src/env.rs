@@ -14,6 +14,7 @@ use wavetank_core::types::{Endpoint, Monotonic, NodeId, WallTime};
 
 use crate::disk::DiskPool;
 use crate::net::{NetCommand, NetHandle};
+use crate::notes::Tracer;
 use crate::timers::TimerQueue;
 
 /// What is called with each note, on the core thread.
@@ -30,6 +31,7 @@ pub struct TokioEnv {
     net: Option<NetHandle>,
     net_out: Vec<NetCommand>,
     on_note: NoteHook,
+    tracer: Tracer,
 }
 
 impl TokioEnv {
@@ -46,6 +48,7 @@ impl TokioEnv {
             net,
             net_out: Vec::new(),
             on_note,
+            tracer: Tracer::new(),
         };
         env.tick();
         env
@@ -137,7 +140,7 @@ impl Random for TokioEnv {
 
 impl Probe for TokioEnv {
     fn note(&mut self, note: Note) {
-        crate::notes::trace(&note);
+        self.tracer.trace(&note);
         (self.on_note)(&note);
     }
 }

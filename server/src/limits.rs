@@ -10,23 +10,36 @@ pub fn file_descriptors() -> usize {
     from_kernel.unwrap_or(1024)
 }
 
-/// Ends the process if the thread that holds it panics: a broker without its core, its disk or its
-/// network would hang, and one that goes on after a broken assertion could do worse.
+/// What is said when a part of the server breaks its own rules.
+pub(crate) fn bug(part: &str) -> String {
+    format!(
+        "wavetank: the {part} thread met a bug (see the panic above); the process ends so that \
+         nothing wrong is served. What was acknowledged is recovered at the next start."
+    )
+}
+
+/// Ends the process if the thread or task that holds it panics: a broker without its core, its disk
+/// or its network would hang, and one that goes on after a broken assertion could do worse.
 #[derive(Debug)]
 pub struct AbortOnPanic(
-    /// Which part of the server the thread is.
+    /// Which part of the server it is.
     pub &'static str,
 );
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!(
-                "wavetank: the {} thread met a bug (see the panic above); the process ends so that \
-                 nothing wrong is served. What was acknowledged is recovered at the next start.",
-                self.0
-            );
+            crate::logging::last_words(&bug(self.0));
             std::process::abort();
         }
     }
+}
+
+/// A task whose panic ends the process. The runtime by itself would swallow it, and go on without
+/// the task.
+pub(crate) fn spawn(part: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(async move {
+        let _guard = AbortOnPanic(part);
+        task.await;
+    });
 }

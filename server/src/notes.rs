@@ -1,11 +1,41 @@
 //! The core's notes as `tracing` events: what changes who leads and who serves at `info`, what
-//! happens to each batch at `debug`.
+//! happens to each batch at `debug`. What a client can make happen as often as it likes has a bound.
+
+use std::time::Instant;
 
 use tracing::{debug, info, warn};
 use wavetank_core::note::Note;
+use wavetank_core::types::TopicPartition;
 
-/// Emits one note.
-pub fn trace(note: &Note) {
+use crate::throttle::Throttle;
+
+/// Emits notes.
+#[derive(Debug)]
+pub(crate) struct Tracer {
+    /// Produces that failed, by partition.
+    failed: Throttle<TopicPartition>,
+}
+
+impl Tracer {
+    pub(crate) fn new() -> Tracer {
+        Tracer { failed: Throttle::new() }
+    }
+
+    /// Emits one note.
+    pub(crate) fn trace(&mut self, note: &Note) {
+        if let Note::ProduceFailed { partition, .. } = note {
+            if let Some(notes) = self.failed.next_window(Instant::now()) {
+                warn!(target: "wavetank::note", notes, "more notes of ProduceFailed were suppressed");
+            }
+            if !self.failed.allows(*partition) {
+                return debug!(target: "wavetank::note", name = note.name(), ?note);
+            }
+        }
+        trace(note);
+    }
+}
+
+fn trace(note: &Note) {
     match note {
         Note::LeaderAppended { .. }
         | Note::FollowerAppended { .. }

@@ -4,7 +4,7 @@
 //! [`serve`] is the command: it prints the ready line, obeys signals and returns how it ended.
 //! [`Server`] is the same without a terminal, for whoever embeds a node.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -21,6 +21,7 @@ use crate::disk::{DataDir, DiskPool};
 use crate::env::TokioEnv;
 use crate::error::ServeError;
 use crate::limits::AbortOnPanic;
+use crate::logging;
 use crate::net::{self, NetThread};
 use crate::reactor::Reactor;
 
@@ -99,6 +100,8 @@ impl Server {
         let mut config = options.resolve()?;
         let path = options.data.clone().or_else(|| config.log_dir.clone());
         let path = path.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
+        // Every id and every jitter is drawn: without random numbers nothing can start.
+        getrandom::u64().map_err(|error| ServeError::Start(io::Error::other(error)))?;
         let data = DataDir::open(&path)?;
         let listen = &config.listen;
         let listener = TcpListener::bind((listen.host.as_str(), listen.port)).map_err(|error| {
@@ -230,7 +233,14 @@ fn ready_hook(is_broker: bool, teller: &Sender<News>) -> crate::env::NoteHook {
 /// # Errors
 /// What was attempted, why it failed, what to do; see [`ServeError::exit_code`].
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
-    init_logging();
+    logging::init_logging();
+    logging::end_on_panic();
+    let ended = run(options);
+    logging::flush();
+    ended
+}
+
+fn run(options: &ServeOptions) -> Result<(), ServeError> {
     let server = Server::start(options)?;
     let stop = server.teller.clone();
     watch_signals(stop).map_err(ServeError::Start)?;
@@ -252,19 +262,6 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     })
 }
 
-/// Log lines on stderr, `info` and above unless `WAVETANK_LOG` says otherwise (as
-/// `wavetank=debug`). Does nothing where a subscriber is already in place.
-pub fn init_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("WAVETANK_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(colours)
-        .try_init();
-}
-
 /// The first signal asks for a graceful stop, the second ends the process at once.
 fn watch_signals(stop: Sender<News>) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -274,6 +271,7 @@ fn watch_signals(stop: Sender<News>) -> io::Result<()> {
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
     };
     std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let _guard = AbortOnPanic("signals");
         runtime.block_on(async {
             let mut first: Option<Instant> = None;
             loop {
@@ -290,6 +288,7 @@ fn watch_signals(stop: Sender<News>) -> io::Result<()> {
                     Some(first) if first.elapsed() < ONE_WISH => {}
                     Some(_) => {
                         tracing::warn!("ended by a second signal, without a graceful stop");
+                        logging::flush();
                         std::process::exit(130);
                     }
                 }

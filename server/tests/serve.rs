@@ -9,6 +9,7 @@ mod common;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::{Client, Node, batch, values};
@@ -456,6 +457,171 @@ fn damaged(data: &Path, file: &str, damage: &Damage) -> tempfile::TempDir {
     }
     std::fs::write(&path, bytes).expect("written");
     copied
+}
+
+/// What a stranger can make a node log, and what a leader change logs; then it still serves, and
+/// stops as it should.
+fn serves_whatever_becomes_of_its_log(node: &mut Node) {
+    for _ in 0..30 {
+        let mut stream = TcpStream::connect(node.address()).expect("it listens");
+        stream.write_all(b"\0\0\0\x03abc").expect("sent");
+        assert!(closed(stream));
+    }
+    let mut client = node.client();
+    // Topics are created, and get leaders: notes of all kinds.
+    for topic in ["one", "two", "three"] {
+        client.until_leader(topic);
+        let mut bad = common::produce(&TopicRef::name(topic), -1, "bad");
+        bad.topics[0].partitions[0].records = Some(bytes::Bytes::from_static(b"no batch"));
+        client.send(7, &Request::Produce(bad));
+        client.receive(ApiKey::Produce, 7);
+        let answer = produce(&mut client, &TopicRef::name(topic), -1, "good");
+        assert_eq!(answer.error, ErrorCode::None);
+    }
+    assert_eq!(node.terminate(), Some(0));
+}
+
+#[test]
+fn a_log_on_a_full_device() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let (mut node, _) = Node::start_logging(data.path(), &[], "debug", full.into());
+    serves_whatever_becomes_of_its_log(&mut node);
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let (mut node, log) = Node::start_logging(data.path(), &[], "debug", Stdio::piped());
+    drop(log);
+    serves_whatever_becomes_of_its_log(&mut node);
+}
+
+#[test]
+fn a_log_whose_reader_sleeps() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let (mut node, log) = Node::start_logging(data.path(), &[], "debug", Stdio::piped());
+    // Far more than a pipe holds, and more than waits for it.
+    let mut client = node.client();
+    client.until_leader("busy");
+    for round in 0..3000 {
+        let answer = produce(&mut client, &TopicRef::name("busy"), 1, "x");
+        assert_eq!(answer.error, ErrorCode::None, "in round {round}");
+    }
+    // It wakes: what was lost is told, and what comes after is there.
+    let mut log = log.expect("a pipe");
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        log.read_to_string(&mut text).map(|_| text)
+    });
+    serves_whatever_becomes_of_its_log(&mut node);
+    let text = reader.join().expect("the reader").expect("text");
+    assert!(text.contains("log lines were lost here (the device took them too slowly)"), "{text}");
+    assert!(text.contains("ShutDown") || text.contains("stopping"), "the end of it");
+}
+
+#[test]
+fn what_strangers_make_it_log_is_bounded() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let (mut node, log) = Node::start_logging(data.path(), &[], "warn", Stdio::piped());
+    let mut log = log.expect("a pipe");
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        log.read_to_string(&mut text).map(|_| text)
+    });
+    for _ in 0..500 {
+        let mut stream = TcpStream::connect(node.address()).expect("it listens");
+        stream.write_all(b"\0\0\0\x03abc").expect("sent");
+        assert!(closed(stream));
+    }
+    let mut client = node.client();
+    client.until_leader("bad");
+    for _ in 0..500 {
+        let mut bad = common::produce(&TopicRef::name("bad"), -1, "bad");
+        bad.topics[0].partitions[0].records = Some(bytes::Bytes::from_static(b"no batch"));
+        client.send(7, &Request::Produce(bad));
+        client.receive(ApiKey::Produce, 7);
+    }
+    assert_eq!(node.terminate(), Some(0));
+    let text = reader.join().expect("the reader").expect("text");
+    let lines = |what: &str| text.lines().filter(|line| line.contains(what)).count();
+    assert!((1..=5).contains(&lines("not a request")), "{text}");
+    assert!((1..=5).contains(&lines("ProduceFailed")), "{text}");
+}
+
+#[test]
+fn what_a_client_sent_before_it_closed_is_executed() {
+    let node = Node::start(&[]);
+    let mut client = node.client();
+    client.until_leader("fired");
+    let topic = TopicRef::name("fired");
+    {
+        let mut client = node.client();
+        client.send(7, &Request::Produce(common::produce(&topic, -1, "asked")));
+        for i in 0..20 {
+            client
+                .send(7, &Request::Produce(common::produce(&topic, 0, &format!("forgotten {i}"))));
+        }
+        // And closed, without a look at the answer.
+    }
+    let start = Instant::now();
+    loop {
+        let fetched = values(&fetch(&mut client, &topic, 0));
+        if fetched.len() == 21 {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "{fetched:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn nobody_else_may_read_the_data() {
+    use std::os::unix::fs::PermissionsExt;
+    fn open_to_others(path: &Path, found: &mut Vec<std::path::PathBuf>) {
+        let mode = std::fs::metadata(path).expect("it is there").permissions().mode();
+        if mode & 0o077 != 0 {
+            found.push(path.into());
+        }
+        if path.is_dir() {
+            for entry in std::fs::read_dir(path).expect("a directory") {
+                open_to_others(&entry.expect("an entry").path(), found);
+            }
+        }
+    }
+    let parent = tempfile::tempdir().expect("a temporary directory");
+    let data = parent.path().join("data");
+    let mut node = Node::start_on(&data, &[]);
+    let mut client = node.client();
+    client.until_leader("secret");
+    produce(&mut client, &TopicRef::name("secret"), -1, "x");
+    assert_eq!(node.terminate(), Some(0));
+    let mut found = Vec::new();
+    open_to_others(&data, &mut found);
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn librdkafka_asks_for_all_topics() {
+    let node = Node::start(&[]);
+    let header = b"\0\x03\0\x0d\0\0\0\x07\0\x02id\0";
+    // The second with three bytes over.
+    for body in [&b"\0\x01\0\0"[..], b"\0\0\0\0\x01\0\0"] {
+        let mut stream = TcpStream::connect(node.address()).expect("it listens");
+        let length = (header.len() + body.len()) as i32;
+        let frame = [&length.to_be_bytes()[..], header, body].concat();
+        stream.write_all(&frame).expect("sent");
+        let mut head = [0; 8];
+        stream.read_exact(&mut head).expect("an answer");
+        assert_eq!(head[4..], [0, 0, 0, 7], "the correlation id");
+    }
+}
+
+#[test]
+fn a_bug_in_a_task_ends_the_process() {
+    let (code, text) = common::refusal(&["--network-bug"]);
+    assert_eq!(code, None, "ended by a signal (abort)");
+    assert!(text.contains("the network (of a connection) thread met a bug"), "{text}");
 }
 
 #[test]

@@ -117,6 +117,13 @@ pub(super) async fn read_frame(
     Ok(Some(Frame { bytes: buffer.split_to(length).freeze(), _memory: memory }))
 }
 
+/// Does the buffer start with a whole frame?
+pub(super) fn is_whole(buffer: &[u8]) -> bool {
+    buffer.split_first_chunk::<4>().is_some_and(|(declared, rest)| {
+        usize::try_from(i32::from_be_bytes(*declared)).is_ok_and(|length| length <= rest.len())
+    })
+}
+
 /// Reads what is there, at most about `room` bytes. 0 at the end.
 pub(super) async fn fill(
     stream: &mut (impl AsyncRead + Unpin),

@@ -1,16 +1,21 @@
 //! One connection on which requests arrive: a frame is read, decoded and given to the core; the
 //! next one waits until it is answered (KAFKA.md, item 67).
 //!
+//! Requests that had come whole when the client went away are executed all the same, as in Kafka: one
+//! who writes with acks=0 and closes has done nothing wrong. Only their answers are lost.
+//!
 //! What cannot be decoded is logged and closes the connection, as Kafka does: there is no error
 //! code for bytes that are no request.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::time::Instant;
 use wavetank_core::event::{ConnectionId, Event, ReplyTo};
 use wavetank_core::msg::Response;
 use wavetank_wire::WireError;
@@ -21,6 +26,9 @@ use super::frame::{self, FrameError, OutQueue, read_frame};
 
 /// How much of later requests is read while one is being answered, in bytes.
 const READ_AHEAD: usize = 64 << 10;
+
+/// How long the last requests of a client that has gone may take.
+const DRAIN: Duration = Duration::from_secs(30);
 
 /// The core's answer to the request at hand.
 #[derive(Debug)]
@@ -76,14 +84,22 @@ pub(super) async fn run(
     // Answers are written whole; waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
     tracing::debug!(%from, connection = connection.0, "connected");
-    let mut inbound = Inbound { shared, connection, stream, replies, buffer: BytesMut::new() };
+    let buffer = BytesMut::new();
+    let mut inbound = Inbound { shared, connection, stream, replies, buffer, drain: None };
     let Err(closed) = inbound.serve().await;
+    let complain = match &closed {
+        Closed::Stalled | Closed::Frame(_) | Closed::Decode(_) => inbound.shared.complain(from),
+        Closed::ByPeer | Closed::ByUs | Closed::Idle | Closed::Io(_) => false,
+    };
     match closed {
         Closed::ByPeer | Closed::ByUs => {
             tracing::debug!(%from, connection = connection.0, ?closed, "closed");
         }
         Closed::Io(error) => tracing::debug!(%from, connection = connection.0, %error, "broke"),
-        Closed::Idle => tracing::info!(%from, "closed a connection: idle for too long"),
+        Closed::Idle => tracing::debug!(%from, "closed a connection: idle for too long"),
+        Closed::Stalled | Closed::Frame(_) | Closed::Decode(_) if !complain => {
+            tracing::debug!(%from, ?closed, "closed a connection");
+        }
         Closed::Stalled => {
             tracing::warn!(%from, "closed a connection: the client does not take its answer");
         }
@@ -100,6 +116,8 @@ struct Inbound {
     stream: TcpStream,
     replies: UnboundedReceiver<(i32, Reply)>,
     buffer: BytesMut,
+    /// The client has gone; what it sent before is executed until then.
+    drain: Option<Instant>,
 }
 
 enum Never {}
@@ -152,22 +170,37 @@ impl Inbound {
     async fn reply(&mut self, correlation: i32) -> Result<Reply, Closed> {
         loop {
             let room = READ_AHEAD.saturating_sub(self.buffer.len());
+            let drained = self.drain.unwrap_or_else(Instant::now);
             tokio::select! {
                 reply = self.replies.recv() => {
                     let (answered, reply) = reply.ok_or(Closed::ByUs)?;
                     assert_eq!(answered, correlation, "the core answers the request at hand");
                     return Ok(reply);
                 }
-                read = frame::fill(&mut self.stream, &mut self.buffer, room), if room > 0 => {
+                read = frame::fill(&mut self.stream, &mut self.buffer, room),
+                    if room > 0 && self.drain.is_none() =>
+                {
                     match read {
-                        Ok(0) => return Err(Closed::ByPeer),
+                        Ok(0) => self.gone(Closed::ByPeer)?,
                         Ok(_) => {}
-                        Err(FrameError::Io(error)) => return Err(Closed::Io(error)),
+                        Err(FrameError::Io(error)) => self.gone(Closed::Io(error))?,
                         Err(error) => return Err(Closed::Frame(error)),
                     }
                 }
+                () = tokio::time::sleep_until(drained), if self.drain.is_some() => {
+                    return Err(Closed::ByPeer);
+                }
             }
         }
+    }
+
+    /// The client has gone. An error unless it left a whole request.
+    fn gone(&mut self, how: Closed) -> Result<(), Closed> {
+        if !frame::is_whole(&self.buffer) {
+            return Err(how);
+        }
+        self.drain.get_or_insert_with(|| Instant::now() + DRAIN);
+        Ok(())
     }
 
     async fn write(&mut self, parts: Vec<bytes::Bytes>) -> Result<(), Closed> {
@@ -177,7 +210,7 @@ impl Inbound {
             let some = out.write_some(&mut self.stream);
             match tokio::time::timeout(self.shared.limits.write_stall, some).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(Closed::Io(error)),
+                Ok(Err(error)) => return self.gone(Closed::Io(error)),
                 Err(_) => return Err(Closed::Stalled),
             }
         }

@@ -12,22 +12,35 @@ mod outbound;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
 use wavetank_core::env::Channel;
 use wavetank_core::event::{ConnectionId, Event, ReplyTo};
 use wavetank_core::msg::{Request, Response};
 use wavetank_core::types::{Endpoint, NodeId};
 
-use crate::limits::AbortOnPanic;
+use crate::limits::{AbortOnPanic, spawn};
+use crate::throttle::Throttle;
 use inbound::Reply;
 use outbound::Outgoing;
+
+/// How long accepting rests after it failed.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// How often to look whether something is to be told.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// Threads for what blocks: names are resolved there.
+const BLOCKING_THREADS: usize = 4;
 
 /// What the core asks of the network; see [`wavetank_core::env::Network`].
 #[derive(Debug)]
@@ -141,25 +154,37 @@ pub fn start(
 ) -> io::Result<(NetHandle, NetThread)> {
     listener.set_nonblocking(true)?;
     let local = listener.local_addr()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime()?;
+    let listener = {
+        let _context = runtime.enter();
+        tokio::net::TcpListener::from_std(listener)?
+    };
     let (commands, receiver) = unbounded_channel();
     let thread = std::thread::Builder::new().name("network".into()).spawn(move || {
         let _guard = AbortOnPanic("network");
-        let _context = runtime.enter();
-        let listener = tokio::net::TcpListener::from_std(listener)
-            .expect("a bound, non-blocking listener can be registered");
-        drop(_context);
-        let shared = Arc::new(Shared {
-            inbox,
-            node,
-            large: Arc::new(Semaphore::new(
-                limits.request_memory.max(limits.max_frame) / frame::UNIT,
-            )),
-            limits,
-        });
+        let shared = Arc::new(Shared::new(inbox, node, limits));
         runtime.block_on(Dispatcher::new(shared, peers).run(listener, receiver));
+        // Nobody waits for the answer of a name server any more.
+        runtime.shutdown_background();
     })?;
     Ok((NetHandle { commands }, NetThread { local, thread }))
+}
+
+/// The network's runtime, with the first of its threads for what blocks (the resolver). It stays:
+/// as long as there is one, work waits for it where the operating system has no more threads to
+/// give; without any the runtime would panic.
+fn runtime() -> io::Result<Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(Duration::from_secs(365 * 24 * 3600))
+        .build()?;
+    // Is there a thread to be had?
+    std::thread::Builder::new().spawn(|| ())?.join().map_err(|_| io::Error::other("a thread"))?;
+    runtime
+        .block_on(async { tokio::task::spawn_blocking(|| ()).await })
+        .map_err(io::Error::other)?;
+    Ok(runtime)
 }
 
 /// What every connection's task needs.
@@ -170,13 +195,58 @@ struct Shared {
     limits: NetLimits,
     /// Units of memory for the part of requests beyond the free allowance.
     large: Arc<Semaphore>,
+    /// Lines about what strangers did, by their address.
+    complaints: Mutex<Throttle<IpAddr>>,
 }
 
 impl Shared {
+    fn new(inbox: Sender<Event>, node: NodeId, limits: NetLimits) -> Shared {
+        let large = limits.request_memory.max(limits.max_frame) / frame::UNIT;
+        let large = Arc::new(Semaphore::new(large));
+        Shared { inbox, node, limits, large, complaints: Mutex::new(Throttle::new()) }
+    }
+
     fn deliver(&self, event: Event) {
         // The core is gone when the process ends; then nobody needs to know.
         let _ = self.inbox.send(event);
     }
+
+    /// May a line about this peer be logged, or have there been enough?
+    fn complain(&self, from: SocketAddr) -> bool {
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        complaints.allows(from.ip())
+    }
+
+    /// Tells how many lines a window did without.
+    fn tell_suppressed(&self) {
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lines) = complaints.next_window(std::time::Instant::now()) {
+            tracing::warn!(lines, "more lines about bad connections were suppressed");
+        }
+    }
+}
+
+/// Where connections come from.
+trait Listen {
+    /// The next one.
+    fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>>;
+}
+
+impl Listen for tokio::net::TcpListener {
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        tokio::net::TcpListener::accept(self).await
+    }
+}
+
+/// The next connection, but not before `resume`.
+async fn accept(
+    listener: &impl Listen,
+    resume: Option<Instant>,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    if let Some(resume) = resume {
+        tokio::time::sleep_until(resume).await;
+    }
+    listener.accept().await
 }
 
 struct Dispatcher {
@@ -202,24 +272,35 @@ impl Dispatcher {
 
     async fn run(
         mut self,
-        listener: tokio::net::TcpListener,
+        listener: impl Listen,
         mut commands: UnboundedReceiver<Vec<NetCommand>>,
     ) {
         let (gone_sender, mut gone) = unbounded_channel();
+        // While it fails, accepting alone backs off: everybody else goes on.
+        let mut resume = None;
+        let mut failures = 0_u64;
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         loop {
             tokio::select! {
                 batch = commands.recv() => match batch {
                     Some(batch) => batch.into_iter().for_each(|command| self.command(command)),
                     None => break,
                 },
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, from)) => self.accept(stream, from, &gone_sender),
+                accepted = accept(&listener, resume) => match accepted {
+                    Ok((stream, from)) => {
+                        resume = None;
+                        self.accept(stream, from, &gone_sender);
+                    }
                     Err(error) => {
                         // Out of descriptors, most likely: leave room for others to end.
-                        tracing::warn!(%error, "cannot accept a connection");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        resume = Some(Instant::now() + ACCEPT_BACKOFF);
+                        failures += 1;
+                        if failures.is_power_of_two() {
+                            tracing::warn!(%error, failures, "cannot accept a connection");
+                        }
                     }
                 },
+                _ = housekeeping.tick() => self.shared.tell_suppressed(),
                 Some(connection) = gone.recv() => {
                     self.inbound.remove(&connection);
                 }
@@ -251,11 +332,12 @@ impl Dispatcher {
                 let shared = &self.shared;
                 let sender = self.outbound.entry((peer, channel)).or_insert_with(|| {
                     let (sender, receiver) = unbounded_channel();
-                    tokio::spawn(outbound::run(Arc::clone(shared), peer, channel, receiver));
+                    let task = outbound::run(Arc::clone(shared), peer, channel, receiver);
+                    spawn("network (to a peer)", task);
                     sender
                 });
                 let endpoint = self.peers.get(&peer).cloned();
-                let deadline = tokio::time::Instant::now() + timeout;
+                let deadline = Instant::now() + timeout;
                 // The task ends only with the runtime.
                 let _ = sender.send(Outgoing { endpoint, deadline, request });
             }
@@ -271,7 +353,7 @@ impl Dispatcher {
 
     fn accept(
         &mut self,
-        stream: tokio::net::TcpStream,
+        stream: TcpStream,
         from: SocketAddr,
         gone: &UnboundedSender<ConnectionId>,
     ) {
@@ -293,6 +375,53 @@ impl Dispatcher {
         let (sender, receiver) = unbounded_channel();
         self.inbound.insert(connection, sender);
         let shared = Arc::clone(&self.shared);
-        tokio::spawn(inbound::run(shared, connection, stream, from, receiver, gone.clone()));
+        let task = inbound::run(shared, connection, stream, from, receiver, gone.clone());
+        spawn("network (of a connection)", task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use wavetank_core::event::RpcError;
+    use wavetank_core::msg::MetadataRequest;
+
+    /// No descriptor is left for another connection.
+    struct Exhausted;
+
+    impl Listen for Exhausted {
+        async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+            Err(io::Error::from_raw_os_error(24))
+        }
+    }
+
+    #[test]
+    fn a_listener_that_cannot_accept_delays_nobody() {
+        let (inbox, events) = channel();
+        let limits = NetLimits::default();
+        let shared = Arc::new(Shared::new(inbox, NodeId(1), limits));
+        let (commands, receiver) = unbounded_channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = runtime().expect("a runtime");
+            runtime.block_on(Dispatcher::new(shared, BTreeMap::new()).run(Exhausted, receiver));
+        });
+        // Each is answered at once, since nobody knows where the peer listens. Twenty rests of the
+        // acceptor would be two seconds.
+        let start = std::time::Instant::now();
+        for peer in 10..30 {
+            let request = Request::Metadata(MetadataRequest::default());
+            let timeout = Duration::from_secs(5);
+            let (peer, channel) = (NodeId(peer), Channel::Controller);
+            let command = NetCommand::Request { peer, channel, timeout, request };
+            assert!(commands.send(vec![command]).is_ok());
+            let event = events.recv().expect("an outcome");
+            let Event::Rpc { outcome: Err(RpcError::Disconnected), .. } = event else {
+                panic!("{event:?}");
+            };
+        }
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        drop(commands);
+        thread.join().expect("it ends");
     }
 }

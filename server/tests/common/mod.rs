@@ -1,9 +1,9 @@
 //! A node as a child process, and a client of the raw protocol.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,12 @@ use tempfile::TempDir;
 use wavetank_core::batch::BatchBuilder;
 use wavetank_core::env::{DiskOp, FileId, FileKind};
 use wavetank_core::error_code::ErrorCode;
+use wavetank_core::event::{Event, ReplyTo};
 use wavetank_core::msg::*;
 use wavetank_core::types::*;
-use wavetank_server::{DataDir, DiskPool, ServeOptions, serve};
+use wavetank_server::{
+    DataDir, DiskPool, NetCommand, NetLimits, ServeOptions, serve, start_network,
+};
 
 const ARGUMENTS: &str = "WAVETANK_TEST_NODE";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,8 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What `child_main` runs when this binary was started as a node; otherwise nothing.
 pub fn child_main() {
     let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
-    if arguments == "--bug" {
-        return bug();
+    match arguments.as_str() {
+        "--bug" => return bug(),
+        "--network-bug" => return network_bug(),
+        _ => {}
     }
     let mut options = ServeOptions::default();
     let mut arguments = arguments.split('\n').map(String::from);
@@ -59,11 +64,28 @@ fn bug() {
     std::thread::sleep(PATIENCE);
 }
 
-fn spawn(arguments: &[&str], stderr: Stdio) -> Child {
+/// Makes the network's task of a connection break an assertion: the core answers what nobody asked.
+fn network_bug() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (inbox, events) = channel();
+    let (network, running) =
+        start_network(listener, NodeId(1), Default::default(), NetLimits::default(), inbox)
+            .expect("threads");
+    let stream = TcpStream::connect(running.local).expect("it listens");
+    let mut client = Client { stream, correlation: 0 };
+    client.send(0, &Request::ApiVersions(ApiVersionsRequest::default()));
+    let Ok(Event::Request { from, .. }) = events.recv() else { panic!("a request") };
+    let to = ReplyTo { correlation: from.correlation + 1, ..from };
+    let response = Response::ApiVersions(ApiVersionsResponse::default());
+    network.send(vec![NetCommand::Respond { to, response }]);
+    std::thread::sleep(PATIENCE);
+}
+
+fn spawn(arguments: &[&str], level: &str, stderr: Stdio) -> Child {
     Command::new(std::env::current_exe().expect("this binary"))
         .args(["--exact", "child_main", "--nocapture"])
         .env(ARGUMENTS, arguments.join("\n"))
-        .env("WAVETANK_LOG", "error")
+        .env("WAVETANK_LOG", level)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(stderr)
@@ -73,7 +95,7 @@ fn spawn(arguments: &[&str], stderr: Stdio) -> Child {
 
 /// Starts a node that should end at once: its exit code and what it said.
 pub fn refusal(arguments: &[&str]) -> (Option<i32>, String) {
-    let mut child = spawn(arguments, Stdio::piped());
+    let mut child = spawn(arguments, "error", Stdio::piped());
     let mut text = String::new();
     let mut stderr = child.stderr.take().expect("it is piped");
     let reader = std::thread::spawn(move || {
@@ -111,13 +133,22 @@ impl Node {
     }
 
     pub fn start_on(data: &Path, lines: &[&str]) -> Node {
+        Node::start_logging(data, lines, "error", Stdio::inherit()).0
+    }
+
+    /// With a log of this level to there; the reading end if that is a pipe.
+    pub fn start_logging(
+        data: &Path,
+        lines: &[&str],
+        level: &str,
+        stderr: Stdio,
+    ) -> (Node, Option<ChildStderr>) {
         let config = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(config.path(), lines.join("\n")).expect("written");
         let (data, file) = (data.display().to_string(), config.path().display().to_string());
-        let mut child = spawn(
-            &["--data", &data, "--listen", "127.0.0.1:0", "--config", &file],
-            Stdio::inherit(),
-        );
+        let mut child =
+            spawn(&["--data", &data, "--listen", "127.0.0.1:0", "--config", &file], level, stderr);
+        let log = child.stderr.take();
         let out = child.stdout.take().expect("it is piped");
         let (send, lines) = channel();
         std::thread::spawn(move || {
@@ -133,7 +164,7 @@ impl Node {
                 break line.rsplit(' ').next().expect("a last word").to_string();
             }
         };
-        Node { child, address, _data: None }
+        (Node { child, address, _data: None }, log)
     }
 
     pub fn address(&self) -> String {
