@@ -149,6 +149,7 @@ impl AtomicFile {
             | DiskDone::Written { .. }
             | DiskDone::Synced { .. }
             | DiskDone::DirSynced { .. }
+            | DiskDone::DirRenamed { .. }
             | DiskDone::Read { .. }
             | DiskDone::Failed { .. } => None,
         }

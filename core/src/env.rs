@@ -242,7 +242,8 @@ pub struct FileId {
 pub enum DiskOp {
     /// Names a directory (relative to the log directory, empty for the root itself), creates it
     /// where it is missing, and answers with its entries. A directory that this created is itself
-    /// durable when the answer comes (the driver syncs its parent).
+    /// durable when the answer comes (the driver syncs the root); one that was there is as durable
+    /// as it was.
     OpenDir {
         /// The id by which it is known from now on.
         dir: DirId,
@@ -308,9 +309,11 @@ pub enum DiskOp {
         /// Which of that file's syncs.
         serial: u32,
     },
-    /// Removes a directory and everything in it, durably before any later `OpenDir` of that name.
+    /// Removes a directory and everything in it, file by file: what ends the process on the way, or
+    /// a power loss before the root's next `SyncDir`, may leave the directory with any of its files.
+    /// So it gets a name first that says what it is ([`DiskOp::RenameDir`], durably). No completion.
     RemoveDir {
-        /// The directory; its id is not used again.
+        /// The directory; its id is not used again, nor is its name in this process.
         dir: DirId,
     },
     /// Reads up to `len` bytes from `at`; fewer come only where the file ends.
@@ -323,6 +326,16 @@ pub enum DiskOp {
         at: u64,
         /// Most bytes.
         len: u32,
+    },
+    /// Gives a directory below the root another name, which nothing there has. Completes as
+    /// [`DirRenamed`](crate::event::DiskDone::DirRenamed); until then nothing else is asked of the
+    /// directory, and the old name is not opened. From then on the id goes with the new name, and
+    /// the old one is free. Durable after a `SyncDir` of the root that was submitted afterwards.
+    RenameDir {
+        /// The directory.
+        dir: DirId,
+        /// Its new name, one path component.
+        name: String,
     },
 }
 
@@ -363,6 +376,10 @@ pub trait Disk {
     /// [`DiskOp::SyncDir`].
     fn sync_dir(&mut self, dir: DirId, by: FileKind, serial: u32) {
         self.submit(DiskOp::SyncDir { dir, by, serial });
+    }
+    /// [`DiskOp::RenameDir`].
+    fn rename_dir(&mut self, dir: DirId, name: &str) {
+        self.submit(DiskOp::RenameDir { dir, name: name.into() });
     }
     /// [`DiskOp::RemoveDir`].
     fn remove_dir(&mut self, dir: DirId) {

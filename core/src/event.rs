@@ -182,13 +182,20 @@ pub enum DiskDone {
         /// Why.
         error: DiskError,
     },
+    /// A directory has its new name, after [`DiskOp::RenameDir`](crate::env::DiskOp::RenameDir).
+    DirRenamed {
+        /// The directory.
+        dir: DirId,
+    },
 }
 
 impl DiskDone {
     /// The directory that the completion is about.
     pub fn dir(&self) -> DirId {
         match self {
-            DiskDone::Listed { dir, .. } | DiskDone::DirSynced { dir, .. } => *dir,
+            DiskDone::Listed { dir, .. }
+            | DiskDone::DirSynced { dir, .. }
+            | DiskDone::DirRenamed { dir } => *dir,
             DiskDone::Written { file, .. }
             | DiskDone::Synced { file, .. }
             | DiskDone::Read { file, .. }
@@ -210,7 +217,7 @@ pub enum DiskOpKind {
     Sync,
     /// Truncating.
     Truncate,
-    /// Renaming, unlinking or removing.
+    /// Renaming, unlinking or removing files or directories.
     Namespace,
     /// Reading.
     Read,

@@ -2,6 +2,7 @@
 //! after. The server turns them into log lines and metrics, the tank into traces, marks and fault
 //! triggers. They are outside the fingerprint and never influence a machine.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::error_code::ErrorCode;
@@ -79,6 +80,16 @@ pub enum Note {
         point: Offset,
         /// Is it on disk, or about to be written?
         durable: bool,
+    },
+    /// A replica leaves this node: its directory gets another name.
+    Departed {
+        /// Which; a topic that is not known has the id zero.
+        partition: TopicPartition,
+        /// The directory's new name.
+        directory: String,
+        /// The metadata do not say that it was deleted, so that it is kept for people to judge; else
+        /// it is removed.
+        stray: bool,
     },
     /// A leader appended.
     LeaderAppended {
@@ -347,6 +358,7 @@ impl Note {
             Note::LogRefused { .. } => "log_refused",
             Note::LogSynced { .. } => "log_synced",
             Note::RecoveryPoint { .. } => "recovery_point",
+            Note::Departed { .. } => "departed",
             Note::LeaderAppended { .. } => "leader_appended",
             Note::FollowerAppended { .. } => "follower_appended",
             Note::BecameLeader { .. } => "became_leader",

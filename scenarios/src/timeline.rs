@@ -191,12 +191,9 @@ impl Timeline {
             }
             Note::BecameLeader { partition, epoch, start, high_watermark, isr, .. } => {
                 self.isr.insert(*partition, isr.clone());
-                let text = format!(
-                    "{} in epoch {epoch} from {start} on, high watermark {high_watermark}, ISR {}",
-                    name(partition),
-                    nodes(isr)
-                );
-                ("leads", text)
+                let (what, isr) = (name(partition), nodes(isr));
+                let holds = format!("high watermark {high_watermark}, ISR {isr}");
+                ("leads", format!("{what} in epoch {epoch} from {start} on, {holds}"))
             }
             Note::BecameFollower { partition, epoch, leader, log_end, .. } if data(partition) => {
                 let place = format!("{} on {} in epoch {epoch}", who(*leader), name(partition));
@@ -216,6 +213,7 @@ impl Timeline {
             | Note::BecameFollower { .. }
             | Note::IsrCommitted { .. }
             | Note::Rolled { .. }
+            | Note::Departed { .. }
             | Note::LeaderAppended { .. }
             | Note::FollowerAppended { .. }
             | Note::HighWatermark { .. }

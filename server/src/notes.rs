@@ -55,10 +55,12 @@ fn trace(note: &Note) {
         | Note::DivergingEpoch { .. }
         | Note::IsrRefused { .. }
         | Note::LogDirOffline { .. }
+        | Note::Departed { stray: true, .. }
         | Note::LogRefused { .. } => {
             warn!(target: "wavetank::note", name = note.name(), ?note);
         }
         Note::Recovered { .. }
+        | Note::Departed { stray: false, .. }
         | Note::Rolled { .. }
         | Note::BecameLeader { .. }
         | Note::BecameFollower { .. }

@@ -122,21 +122,9 @@ impl Marks {
             Note::Recovered { partition, log_end, torn_bytes, .. } => {
                 self.recovered(*partition, log_end.0 > 0, *torn_bytes > 0);
             }
-            Note::Truncated { partition, from, to, reason } => match reason {
-                TruncationReason::Diverging
-                | TruncationReason::LeaderEndsBefore
-                | TruncationReason::LeaderStartsAfter
-                | TruncationReason::OwnHighWatermark => {
-                    if from > to {
-                        if *partition == TopicPartition::METADATA {
-                            self.hit(Mark::QuorumTruncation);
-                        } else {
-                            self.hit(Mark::Truncation);
-                        }
-                    }
-                }
-                TruncationReason::TornTail => {}
-            },
+            Note::Truncated { partition, from, to, reason } if from > to => {
+                self.truncated(*partition, *reason);
+            }
             Note::Rolled { partition, .. } => {
                 if *partition != TopicPartition::METADATA {
                     self.hit(Mark::SegmentRoll);
@@ -164,6 +152,7 @@ impl Marks {
                 self.partition_changed(*partition, isr.len(), *partition_epoch);
             }
             Note::DivergingEpoch { .. }
+            | Note::Truncated { .. }
             | Note::LeaderAppended { .. }
             | Note::FollowerAppended { .. }
             | Note::BecameFollower { .. }
@@ -181,6 +170,7 @@ impl Marks {
             | Note::LogRefused { .. }
             | Note::LogSynced { .. }
             | Note::RecoveryPoint { .. }
+            | Note::Departed { .. }
             | Note::QuorumFollower { .. }
             | Note::QuorumResigned { .. }
             | Note::QuorumCommitted { .. }
@@ -188,6 +178,22 @@ impl Marks {
             | Note::BrokerUnfenced { .. }
             | Note::BrokerRunning { .. }
             | Note::ShutDown { .. } => {}
+        }
+    }
+
+    fn truncated(&mut self, partition: TopicPartition, reason: TruncationReason) {
+        match reason {
+            TruncationReason::Diverging
+            | TruncationReason::LeaderEndsBefore
+            | TruncationReason::LeaderStartsAfter
+            | TruncationReason::OwnHighWatermark => {
+                if partition == TopicPartition::METADATA {
+                    self.hit(Mark::QuorumTruncation);
+                } else {
+                    self.hit(Mark::Truncation);
+                }
+            }
+            TruncationReason::TornTail => {}
         }
     }
 

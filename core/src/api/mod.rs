@@ -29,6 +29,13 @@ pub struct Hosted {
 }
 
 impl Hosted {
+    /// An id for one more.
+    pub fn next_id(&mut self) -> PartitionId {
+        let count = u32::try_from(self.partitions.len()).expect("fewer than 2^32 replicas");
+        self.partitions.push(None);
+        PartitionId(count)
+    }
+
     /// The partition of that id, if it is still hosted.
     pub fn get(&self, id: PartitionId) -> Option<&Partition> {
         self.partitions.get(id.0 as usize).and_then(Option::as_ref)

@@ -24,6 +24,7 @@ use crate::types::{
 };
 
 use super::checkpoints::OffsetCheckpoint;
+use super::departures::{self, Departures, Fate};
 use super::{Broker, Status};
 
 /// How far opening the root has come.
@@ -56,8 +57,8 @@ struct Opening {
     /// Known when the partition is being created; read from `partition.metadata` otherwise.
     topic_id: Option<TopicId>,
     file: AtomicFile,
-    /// Nothing is in it yet, because a checkpoint still names the partition's predecessor.
-    held: bool,
+    /// Not even asked for yet, because a predecessor still has the directory's name.
+    waits: bool,
 }
 
 /// The root directory and the partitions that are being opened.
@@ -76,6 +77,7 @@ pub struct Boot {
     pub(super) metadata_recovery_point: Offset,
     dirs: Vec<String>,
     opening: BTreeMap<PartitionId, Opening>,
+    pub(super) departures: Departures,
     quorum_ready: bool,
     pub(super) checkpoint_timer: Monotonic,
 }
@@ -94,6 +96,7 @@ impl Default for Boot {
             metadata_recovery_point: Offset::ZERO,
             dirs: Vec::new(),
             opening: BTreeMap::new(),
+            departures: Departures::default(),
             quorum_ready: false,
             checkpoint_timer: Monotonic(0),
         }
@@ -123,6 +126,20 @@ impl Boot {
         self.opening.values().any(|opening| {
             opening.topic_id == Some(partition.topic) && opening.partition == partition.partition
         })
+    }
+
+    /// Those that are being created, with their topics.
+    pub(super) fn creating(&self) -> impl Iterator<Item = (PartitionId, TopicPartition)> + '_ {
+        self.opening.iter().filter_map(|(id, opening)| {
+            let topic = opening.topic_id?;
+            Some((*id, TopicPartition { topic, partition: opening.partition }))
+        })
+    }
+
+    /// Gives up on one that is being created. Returns the name of its directory, if it has one.
+    pub(super) fn give_up(&mut self, id: PartitionId) -> Option<String> {
+        let opening = self.opening.remove(&id)?;
+        (!opening.waits).then(|| dir_name(&opening.topic, opening.partition))
     }
 }
 
@@ -154,6 +171,9 @@ impl Broker {
             && self.boot.phase == Phase::Unmarking
         {
             return self.recover_all(env);
+        }
+        if let DiskDone::DirSynced { by: departures::ROOT_SYNC, serial, .. } = done {
+            return self.on_departures_durable(*serial, env);
         }
         let boot = &mut self.boot;
         if let Some(event) = boot.meta_properties.on_disk(done, env) {
@@ -288,6 +308,10 @@ impl Broker {
         self.boot.metadata_recovery_point = self.boot.recovery_points.known(&metadata);
         self.quorum.start_from(self.boot.metadata_recovery_point, env);
         for name in core::mem::take(&mut self.boot.dirs) {
+            if departures::is_deleted(&name) {
+                self.finish_removal(&name, env);
+                continue;
+            }
             let Some((topic, partition)) = parse_dir_name(&name) else { continue };
             if topic != METADATA_TOPIC {
                 self.open_partition(topic.into(), partition, None, env);
@@ -307,13 +331,25 @@ impl Broker {
         topic_id: Option<TopicId>,
         env: &mut dyn Env,
     ) {
-        let count = u32::try_from(self.hosted.partitions.len()).expect("fewer than 2^32 replicas");
-        let id = PartitionId(count);
-        self.hosted.partitions.push(None);
+        let id = self.hosted.next_id();
         let dir = DirId::of_partition(id);
-        env.open_dir(dir, &dir_name(&topic, partition));
+        let name = dir_name(&topic, partition);
+        let waits = self.boot.departures.holds(&name);
+        if !waits {
+            env.open_dir(dir, &name);
+        }
         let file = AtomicFile::new(dir, SmallFile::PartitionMetadata);
-        self.boot.opening.insert(id, Opening { topic, partition, topic_id, file, held: false });
+        self.boot.opening.insert(id, Opening { topic, partition, topic_id, file, waits });
+    }
+
+    /// The name of a directory is free: whoever waits for it takes it.
+    pub(super) fn open_waiting(&mut self, name: &str, env: &mut dyn Env) {
+        for (id, opening) in &mut self.boot.opening {
+            if opening.waits && dir_name(&opening.topic, opening.partition) == name {
+                opening.waits = false;
+                env.open_dir(DirId::of_partition(*id), name);
+            }
+        }
     }
 
     /// A completion in the directory of a partition that is being opened.
@@ -321,13 +357,19 @@ impl Broker {
         if let DiskDone::Failed { op, error, .. } = done {
             return self.fail(*op, *error, env);
         }
+        if let DiskDone::DirRenamed { .. } = done {
+            return self.on_departed(id, env);
+        }
         // A completion for a partition that was removed meanwhile.
         let Some(opening) = self.boot.opening.get_mut(&id) else { return };
         if let DiskDone::Listed { files, .. } = done {
             let known = files.iter().any(|(kind, _)| *kind == FileKind::PartitionMetadata);
             match (known, opening.topic_id) {
                 (true, _) => opening.file.read(env),
-                (false, Some(_)) => self.create(id, env),
+                (false, Some(topic_id)) => {
+                    let content = checkpoint::format_partition_metadata(topic_id);
+                    opening.file.write(content, env);
+                }
                 (false, None) if has_records(files) => {
                     let dir = dir_name(&opening.topic, opening.partition);
                     self.refuse(format!(
@@ -337,8 +379,11 @@ impl Broker {
                 }
                 // Its creation was cut short before anything could be stored in it.
                 (false, None) => {
-                    self.boot.opening.remove(&id);
-                    env.remove_dir(DirId::of_partition(id));
+                    let partition = opening.partition;
+                    let nobody = TopicPartition { topic: Uuid::ZERO, partition };
+                    if let Some(name) = self.boot.give_up(id) {
+                        self.depart(id, nobody, name, Fate::Removed);
+                    }
                     self.on_log_recovered(env);
                 }
             }
@@ -348,13 +393,19 @@ impl Broker {
             None => {}
             Some(AtomicFileEvent::Durable(_)) => self.host(id, env),
             Some(AtomicFileEvent::Loaded(bytes)) => {
+                let dir = dir_name(&opening.topic, opening.partition);
                 match checkpoint::parse_partition_metadata(&bytes) {
+                    Ok(found) if opening.topic_id.is_some_and(|ours| ours != found) => {
+                        self.refuse(format!(
+                            "{dir} was made for a new topic, but its partition.metadata is of \
+                             topic {found}: somebody else writes to this log directory"
+                        ));
+                    }
                     Ok(topic_id) => {
                         opening.topic_id = Some(topic_id);
                         self.host(id, env);
                     }
                     Err(error) => {
-                        let dir = dir_name(&opening.topic, opening.partition);
                         self.refuse(format!(
                             "{dir}/{error}; restore it, or remove that directory to fetch the \
                              partition from other replicas"
@@ -362,30 +413,6 @@ impl Broker {
                     }
                 }
             }
-        }
-    }
-
-    /// Begins to fill a new partition's directory. What a predecessor of the same name has left in a
-    /// checkpoint would be taken for a claim about a log that never had such records; so that goes
-    /// first.
-    fn create(&mut self, id: PartitionId, env: &mut dyn Env) {
-        let Some(opening) = self.boot.opening.get_mut(&id) else { return };
-        let Some(topic_id) = opening.topic_id else { return };
-        let dir = dir_name(&opening.topic, opening.partition);
-        let named = [&self.boot.high_watermarks, &self.boot.recovery_points];
-        opening.held = named.into_iter().any(|checkpoint| checkpoint.may_name(&dir));
-        if opening.held {
-            self.write_checkpoints(env);
-        } else {
-            opening.file.write(checkpoint::format_partition_metadata(topic_id), env);
-        }
-    }
-
-    /// A checkpoint names fewer partitions than it did: those that waited for that look again.
-    pub(super) fn create_held(&mut self, env: &mut dyn Env) {
-        let held = self.boot.opening.iter().filter(|(_, opening)| opening.held);
-        for id in held.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.create(id, env);
         }
     }
 
@@ -436,6 +463,7 @@ impl Broker {
 
     fn booted(&mut self, env: &mut dyn Env) {
         self.boot.phase = Phase::Done;
+        self.look_at_departures(); // checkpoints are written from now on
         self.status = Status::Running;
         // What the checkpoints said was about the logs as they were found.
         self.boot.high_watermarks.forget_known();

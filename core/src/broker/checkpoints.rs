@@ -158,7 +158,7 @@ impl Broker {
                 partition.on_checkpoint_durable(claim, *offset, env, &mut self.facts);
             }
         }
-        self.create_held(env);
+        self.look_at_departures();
     }
 
     /// Whether no checkpoint is being written.

@@ -322,7 +322,8 @@ impl Broker {
         }
         self.write_checkpoints(env);
         let told = self.quorum.can_stop() || env.now() >= deadline;
-        if told && self.checkpoints_idle() {
+        // What is leaving was not flushed, and the mark vouches for what has a partition's name.
+        if told && self.checkpoints_idle() && self.boot.departures.is_idle() {
             self.lifecycle.stop = Stop::Marking;
             let epoch = self.lifecycle.broker_epoch();
             self.mark_clean(epoch, env);

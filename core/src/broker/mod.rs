@@ -3,11 +3,12 @@
 //!
 //! Opening the log directory lives in [`boot`], registration, heartbeats and stopping in
 //! [`lifecycle`], what is asked of the active controller in [`control`], following the metadata in
-//! [`topology`].
+//! [`topology`], the end of a replica's directory in `departures`.
 
 pub mod boot;
 mod checkpoints;
 pub mod control;
+mod departures;
 pub mod lifecycle;
 pub mod topology;
 
@@ -187,6 +188,7 @@ impl Broker {
             let epoch = self.lifecycle.broker_epoch();
             self.fetchers.run(&self.hosted.partitions, epoch, &self.config, env);
         }
+        self.advance_departures(env);
         self.advance_shutdown(env);
     }
 
@@ -308,6 +310,7 @@ impl Broker {
             | DiskDone::Written { .. }
             | DiskDone::Synced { .. }
             | DiskDone::DirSynced { .. }
+            | DiskDone::DirRenamed { .. }
             | DiskDone::Read { .. }
             | DiskDone::Failed { .. } => match self.hosted.get_mut(id) {
                 Some(partition) => {

@@ -9,9 +9,10 @@ use alloc::vec::Vec;
 use crate::config::TopicConfig;
 use crate::env::Env;
 use crate::metadata::{MetadataRecord, ReplayError};
-use crate::types::{DirId, LeaderEpoch, Offset, PartitionId, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, PartitionId, TopicPartition};
 
 use super::Broker;
+use super::departures::Fate;
 
 /// What a run of records touched.
 #[derive(Debug, Default)]
@@ -57,6 +58,11 @@ impl Broker {
                 return self.refuse_record(&error);
             }
             touched.by(record);
+            if let MetadataRecord::RemoveTopic(topic) = record
+                && !self.lifecycle.is_published()
+            {
+                self.boot.departures.topic_deleted(*topic);
+            }
         }
         self.image.skip(Offset(upto.0 - 1), epoch);
         self.controller.on_committed(upto, env);
@@ -84,19 +90,26 @@ impl Broker {
             return;
         }
         self.lifecycle.published();
-        let partitions = self.image.partitions().map(|(partition, _)| partition).collect();
-        let touched = Touched { partitions, topics_removed: true, brokers: true };
-        self.follow(&touched, env);
+        self.set_strays_aside();
+        let all: Vec<_> = self.image.partitions().map(|(partition, _)| partition).collect();
+        for key in all {
+            self.follow_partition(key, Fate::Stray, env);
+        }
+        self.follow_brokers(&Touched { brokers: true, ..Touched::default() }, env);
         self.send_heartbeat(env);
     }
 
     fn follow(&mut self, touched: &Touched, env: &mut dyn Env) {
         if touched.topics_removed {
-            self.remove_strays(env);
+            self.remove_unknown();
         }
         for key in &touched.partitions {
-            self.follow_partition(*key, env);
+            self.follow_partition(*key, Fate::Removed, env);
         }
+        self.follow_brokers(touched, env);
+    }
+
+    fn follow_brokers(&mut self, touched: &Touched, env: &mut dyn Env) {
         if touched.brokers {
             for partition in self.hosted.partitions.iter_mut().flatten() {
                 partition.refresh_brokers(&self.image);
@@ -105,7 +118,8 @@ impl Broker {
         }
     }
 
-    fn follow_partition(&mut self, key: TopicPartition, env: &mut dyn Env) {
+    /// `elsewhere` is what becomes of a replica here that the registration does not name.
+    fn follow_partition(&mut self, key: TopicPartition, elsewhere: Fate, env: &mut dyn Env) {
         let Some(registration) = self.image.partition(key) else { return };
         let mine = registration.replicas.contains(&self.config.node);
         if let Some(id) = self.hosted.by_name.get(&key).copied() {
@@ -116,7 +130,7 @@ impl Broker {
                 partition.set_config(config);
                 partition.apply(registration, &self.image, env, &mut self.facts);
             } else {
-                self.remove_partition(id, env);
+                self.remove_partition(id, elsewhere);
             }
         } else if mine && !self.boot.is_opening(key) {
             let topic = self.image.topics.get(&key.topic).map(|topic| topic.name.clone());
@@ -127,37 +141,53 @@ impl Broker {
 
     /// A partition that was being created is open: it takes the role it has by now.
     pub(super) fn on_partition_hosted(&mut self, key: TopicPartition, env: &mut dyn Env) {
-        if !self.lifecycle.is_published() {
-            return;
-        }
-        if self.image.partition(key).is_some() {
-            self.follow_partition(key, env);
-        } else {
-            self.remove_strays(env);
+        if self.lifecycle.is_published() {
+            self.follow_partition(key, Fate::Removed, env);
         }
     }
 
-    /// Replicas of topics that are gone (deleted, perhaps while this node was down).
-    fn remove_strays(&mut self, env: &mut dyn Env) {
-        let stray: Vec<PartitionId> = self
-            .hosted
-            .by_name
-            .iter()
+    /// Replicas of topics that the metadata have lost since they were first read: deleted ones.
+    fn remove_unknown(&mut self) {
+        for (id, _) in self.unknown() {
+            self.remove_partition(id, Fate::Removed);
+        }
+        let creating: Vec<_> = self.boot.creating().collect();
+        for (id, key) in creating {
+            if self.image.partition(key).is_none()
+                && let Some(name) = self.boot.give_up(id)
+            {
+                self.depart(id, key, name, Fate::Removed);
+            }
+        }
+    }
+
+    /// The metadata are read for the first time: what they do not know, or know as another node's, is
+    /// no reason to remove anything.
+    fn set_strays_aside(&mut self) {
+        for (id, key) in self.unknown() {
+            let fate = self.boot.departures.fate_at_start(key.topic);
+            self.remove_partition(id, fate);
+        }
+        self.boot.departures.metadata_read();
+    }
+
+    /// What is hosted, though the metadata have no such partition.
+    fn unknown(&self) -> Vec<(PartitionId, TopicPartition)> {
+        let hosted = self.hosted.by_name.iter();
+        hosted
             .filter(|(key, _)| self.image.partition(**key).is_none())
-            .map(|(_, id)| *id)
-            .collect();
-        for id in stray {
-            self.remove_partition(id, env);
-        }
+            .map(|(key, id)| (*id, *key))
+            .collect()
     }
 
-    fn remove_partition(&mut self, id: PartitionId, env: &mut dyn Env) {
+    fn remove_partition(&mut self, id: PartitionId, fate: Fate) {
         if let Some(mut partition) = self.hosted.partitions[id.0 as usize].take() {
-            self.hosted.by_name.remove(&partition.topic_partition());
+            let key = partition.topic_partition();
+            self.hosted.by_name.remove(&key);
             partition.abandon(&mut self.facts);
             self.fetchers.on_role_changed(id);
             self.facts.push(crate::replica::Fact::RoleChanged(id));
-            env.remove_dir(DirId::of_partition(id));
+            self.depart(id, key, partition.dir_name(), fate);
         }
     }
 

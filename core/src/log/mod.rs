@@ -334,7 +334,7 @@ impl PartitionLog {
             DiskDone::Read { tag: ReadTag::Truncation, file, at, bytes } => {
                 self.on_truncation_read(file.kind, *at, bytes, storage)
             }
-            DiskDone::Read { .. } => LogEvent::None,
+            DiskDone::Read { .. } | DiskDone::DirRenamed { .. } => LogEvent::None,
             DiskDone::Failed { file, op, error } => self.on_failed(*file, *op, *error, storage),
         }
     }

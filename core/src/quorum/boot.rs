@@ -111,6 +111,7 @@ impl Quorum {
             | DiskDone::Written { .. }
             | DiskDone::Synced { .. }
             | DiskDone::DirSynced { .. }
+            | DiskDone::DirRenamed { .. }
             | DiskDone::Failed { .. } => {}
         }
         if self.phase == (Phase::Opening { vote: true, log: true }) {

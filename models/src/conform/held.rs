@@ -155,6 +155,7 @@ impl Held {
             | Note::Recovered { .. }
             | Note::Truncated { .. }
             | Note::Rolled { .. }
+            | Note::Departed { .. }
             | Note::LogRefused { .. }
             | Note::LogSynced { .. }
             | Note::RecoveryPoint { .. }

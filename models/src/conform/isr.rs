@@ -573,6 +573,7 @@ impl Partition {
             Note::DivergingEpoch { .. } => self.answer(node, note),
             // Proposals, refusals and what concerns no replica: no step of the model.
             Note::Rolled { .. }
+            | Note::Departed { .. }
             | Note::IsrProposed { .. }
             | Note::IsrRefused { .. }
             | Note::ProduceFailed { .. }

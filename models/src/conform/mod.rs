@@ -228,6 +228,7 @@ pub(crate) fn of(note: &Note) -> Of {
             Of::Neither
         }
         Note::Rolled { .. }
+        | Note::Departed { .. }
         | Note::IsrProposed { .. }
         | Note::IsrRefused { .. }
         | Note::ProduceFailed { .. }

@@ -437,6 +437,7 @@ fn step_of(note: &Note) -> Option<(TopicPartition, Step)> {
         // An answer with acks=0 promises nothing, nor does what is of roles, votes and nodes.
         Note::ProduceAcked { .. }
         | Note::Rolled { .. }
+        | Note::Departed { .. }
         | Note::BecameLeader { .. }
         | Note::BecameFollower { .. }
         | Note::IsrProposed { .. }

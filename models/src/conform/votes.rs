@@ -593,6 +593,7 @@ impl Conformance {
             // Who only thinks of standing, and what is not of the quorum.
             Note::QuorumCandidate { pre_vote: true, .. }
             | Note::Rolled { .. }
+            | Note::Departed { .. }
             | Note::LogRefused { .. }
             | Note::LogSynced { .. }
             | Note::RecoveryPoint { .. }

@@ -129,6 +129,8 @@ impl Disk {
                 self.durable_names.clone_from(&self.names);
                 Some(DiskDone::DirSynced { dir, by, serial })
             }
+            // It is the only directory here, and nobody opens another of its name.
+            DiskOp::RenameDir { dir, .. } => Some(DiskDone::DirRenamed { dir }),
             DiskOp::RemoveDir { .. } => {
                 self.names.clear();
                 self.durable_names.clear();

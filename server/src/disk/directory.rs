@@ -186,10 +186,11 @@ impl Directory {
                 Ok(()) => done.push(DiskDone::DirSynced { dir, by, serial }),
                 Err(error) => self.fail(whole(dir), DiskOpKind::Sync, &error, done),
             },
+            DiskOp::RenameDir { dir, name } => self.rename_dir(dir, &name, done),
             DiskOp::RemoveDir { dir } => {
                 self.forget_all();
                 self.removed = true;
-                if let Err(error) = self.remove_durably() {
+                if let Err(error) = self.remove() {
                     self.fail(whole(dir), DiskOpKind::Namespace, &error, done);
                 }
             }
@@ -351,12 +352,21 @@ impl Directory {
         }
     }
 
-    fn remove_durably(&self) -> io::Result<()> {
+    /// What follows under its new name is another queue's (see `DiskPool::submit`).
+    fn rename_dir(&mut self, dir: DirId, name: &str, done: &mut Vec<DiskDone>) {
+        self.forget_all();
+        self.removed = true;
+        match fs::rename(&self.path, self.root.join(name)) {
+            Ok(()) => done.push(DiskDone::DirRenamed { dir }),
+            Err(error) => self.fail(whole(dir), DiskOpKind::Namespace, &error, done),
+        }
+    }
+
+    fn remove(&self) -> io::Result<()> {
         assert!(!self.is_root, "the log directory itself is never removed");
         match fs::remove_dir_all(&self.path) {
-            Ok(()) => sync_directory(&self.root),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+            removed => removed,
         }
     }
 
@@ -418,6 +428,7 @@ fn waits_for_device(op: &DiskOp) -> bool {
         | DiskOp::Sync { .. }
         | DiskOp::Truncate { .. }
         | DiskOp::Rename { .. }
+        | DiskOp::RenameDir { .. }
         | DiskOp::Unlink { .. }
         | DiskOp::Read { .. } => false,
     }
@@ -433,6 +444,7 @@ fn is_barrier(op: &DiskOp) -> bool {
         | DiskOp::Create { .. }
         | DiskOp::Truncate { .. }
         | DiskOp::Rename { .. }
+        | DiskOp::RenameDir { .. }
         | DiskOp::Unlink { .. } => true,
     }
 }

@@ -45,8 +45,8 @@ const THREADS: usize = 4;
 pub struct DiskPool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    /// Queues are kept by name, because a directory may be removed under one id and opened again
-    /// under another, and the removal comes first.
+    /// Queues are kept by name: what was submitted for a name is done in that order, whoever holds
+    /// it by now.
     names: BTreeMap<DirId, Arc<str>>,
 }
 
@@ -125,8 +125,24 @@ impl DiskPool {
                 panic!("the core used directory {dir} before opening it: {op:?}")
             });
             let name = Arc::clone(name);
-            if let DiskOp::RemoveDir { .. } = &op {
-                self.names.remove(&dir);
+            match &op {
+                DiskOp::RemoveDir { .. } => {
+                    self.names.remove(&dir);
+                }
+                // Nothing more comes for it before the new name is there, and then in a queue of
+                // that name: one of the old name may be opened under another id.
+                DiskOp::RenameDir { name, .. } => {
+                    self.names.insert(dir, Arc::from(name.as_str()));
+                }
+                DiskOp::OpenDir { .. }
+                | DiskOp::Create { .. }
+                | DiskOp::Append { .. }
+                | DiskOp::Sync { .. }
+                | DiskOp::Truncate { .. }
+                | DiskOp::Rename { .. }
+                | DiskOp::Unlink { .. }
+                | DiskOp::SyncDir { .. }
+                | DiskOp::Read { .. } => {}
             }
             let shared = &self.shared;
             let lane = state.lanes.entry(Arc::clone(&name)).or_insert_with(|| Lane {
@@ -168,6 +184,7 @@ fn directory_of(op: &DiskOp) -> DirId {
         DiskOp::OpenDir { dir, .. }
         | DiskOp::Rename { dir, .. }
         | DiskOp::SyncDir { dir, .. }
+        | DiskOp::RenameDir { dir, .. }
         | DiskOp::RemoveDir { dir } => *dir,
         DiskOp::Create { file, .. }
         | DiskOp::Append { file, .. }
@@ -248,6 +265,7 @@ fn work(shared: &Shared) {
 mod tests {
     use super::*;
     use wavetank_core::env::{FileId, FileKind};
+    use wavetank_core::event::DiskDone;
 
     fn open_files() -> Arc<OpenFiles> {
         Arc::new(OpenFiles { open: AtomicUsize::new(0), wanted_at_most: 10 })
@@ -290,13 +308,16 @@ mod tests {
         let mut pool = DiskPool::start(&data, inbox).expect("threads");
         for round in 0..20 {
             let dir = DirId(2 + round);
-            let open = DiskOp::OpenDir { dir, name: format!("t-{}", round % 2) };
-            pool.submit([open, DiskOp::RemoveDir { dir }]);
+            let rename = DiskOp::RenameDir { dir, name: format!("t-0.{round}-delete") };
+            pool.submit([DiskOp::OpenDir { dir, name: "t-0".into() }, rename]);
+            let listed = events.recv().expect("a listing");
+            assert!(matches!(listed, Event::Disk(DiskDone::Listed { .. })), "{listed:?}");
+            let renamed = events.recv().expect("a new name");
+            assert_eq!(renamed, Event::Disk(DiskDone::DirRenamed { dir }));
+            pool.submit([DiskOp::RemoveDir { dir }]);
         }
         pool.submit([DiskOp::OpenDir { dir: DirId::ROOT, name: String::new() }]);
-        for _ in 0..21 {
-            events.recv().expect("a listing");
-        }
+        events.recv().expect("a listing");
         let shared = Arc::clone(&pool.shared);
         drop(pool);
         let lanes: Vec<String> = shared.lock().lanes.keys().map(|name| name.to_string()).collect();

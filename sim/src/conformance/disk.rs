@@ -241,6 +241,31 @@ pub(super) fn unlinking(h: &mut dyn Harness) {
     assert_eq!(open(h, DIR, NAME), listed(&[]));
 }
 
+pub(super) fn renaming_a_directory(h: &mut dyn Harness) {
+    open(h, DirId::ROOT, "");
+    open(h, DIR, NAME);
+    submit(h, |disk| {
+        disk.create(LOG, 0);
+        disk.append(LOG, 0, 0, part("abc"));
+        disk.rename_dir(DIR, "topic-0.1-stray");
+    });
+    wait_for(h, "the new name", |done| *done == DiskDone::DirRenamed { dir: DIR });
+    // The old name is free at once, and the id goes with the new one.
+    let again = DirId(9);
+    submit(h, move |disk| disk.open_dir(again, NAME));
+    let listing = wait_for(h, "the listing", |done| matches!(done, DiskDone::Listed { .. }));
+    assert_eq!(listing, DiskDone::Listed { dir: again, files: vec![], dirs: vec![] });
+    submit(h, |disk| disk.append(LOG, 0, 3, part("d")));
+    assert_eq!(read(h, LOG, 0, 100), "abcd");
+    submit(h, |disk| disk.sync_dir(DirId::ROOT, FileKind::PartitionMetadata, 1));
+    wait_for(h, "the root's sync", |done| matches!(done, DiskDone::DirSynced { .. }));
+    h.restart(0);
+    let root = open(h, DirId::ROOT, "");
+    let dirs = vec![NAME.to_owned(), "topic-0.1-stray".to_owned()];
+    assert_eq!(root, DiskDone::Listed { dir: DirId::ROOT, files: vec![], dirs });
+    assert_eq!(open(h, DIR, "topic-0.1-stray"), listed(&[(LOG.kind, 4)]));
+}
+
 pub(super) fn removing_a_directory(h: &mut dyn Harness) {
     open(h, DirId::ROOT, "");
     open(h, DIR, NAME);
@@ -249,15 +274,10 @@ pub(super) fn removing_a_directory(h: &mut dyn Harness) {
         disk.append(LOG, 0, 0, part("abc"));
         disk.remove_dir(DIR);
     });
-    // The same name again, in the order of submission though the id is another.
-    let again = DirId(9);
-    submit(h, move |disk| disk.open_dir(again, NAME));
-    let listing = wait_for(h, "the listing", |done| matches!(done, DiskDone::Listed { .. }));
-    assert_eq!(listing, DiskDone::Listed { dir: again, files: vec![], dirs: vec![] });
-    submit(h, move |disk| disk.remove_dir(again));
     h.restart(0);
     let root = open(h, DirId::ROOT, "");
     assert_eq!(root, DiskDone::Listed { dir: DirId::ROOT, files: vec![], dirs: vec![] });
+    assert_eq!(open(h, DIR, NAME), listed(&[]), "nothing of it comes back");
 }
 
 pub(super) fn directory_syncs_echo(h: &mut dyn Harness) {

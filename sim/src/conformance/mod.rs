@@ -70,7 +70,8 @@ macro_rules! cases {
 pub const CASES: &[Case] = cases! {
     disk: listing, written_then_synced, reads_see_what_was_submitted_before,
         reading_at_and_past_the_end, truncation_and_generations, atomic_replacement,
-        creating_replaces, unlinking, removing_a_directory, directory_syncs_echo,
+        creating_replaces, unlinking, renaming_a_directory, removing_a_directory,
+        directory_syncs_echo,
         missing_files_fail, large_and_many, several_directories;
     network: request_and_response, answers_in_order, channels_are_independent,
         disconnecting_breaks_all_in_flight, timeout_breaks_all_in_flight, requests_without_response,

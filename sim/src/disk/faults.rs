@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use wavetank_core::env::{DiskOp, FileId, FileKind};
 
-use super::{Change, Dir, DirSlot, DiskCounts, Extents, Inode, Outcome, Queued, SECTOR, SimDisk};
+use super::{
+    Change, Dir, DirSlot, DiskCounts, Extents, Inode, NameOp, Outcome, Queued, SECTOR, SimDisk,
+};
 use crate::decide::{Dice, Place, Purpose};
 
 /// # What the tank does to it
@@ -75,19 +77,61 @@ impl SimDisk {
         for queued in queue {
             self.apply(slot as u32, queued.op, out);
         }
-        if let Some(DiskOp::Append { file, generation, at, bytes }) = rest.front().map(|q| &q.op) {
-            let total: u64 = bytes.iter().map(|part| part.len() as u64).sum();
-            let in_part = dice.ratio(place.with(3), 1, 2);
-            let kept = if in_part { dice.decide(place.with(1), total + 1) } else { 0 };
-            let bytes = prefix(bytes, kept);
-            if kept > 0 {
-                let append =
-                    DiskOp::Append { file: *file, generation: *generation, at: *at, bytes };
-                self.apply(slot as u32, append, out);
-            }
+        if let Some(begun) = rest.front()
+            && dice.ratio(place.with(3), 1, 2)
+        {
+            self.apply_in_part(slot as u32, &begun.op, place, dice, out);
         }
         for inode in self.dirs[slot].inodes.values_mut() {
             inode.broken = None;
+        }
+    }
+
+    /// An operation that the process did not live to see done. What is not listed is done by one
+    /// system call, wholly or not at all.
+    fn apply_in_part(
+        &mut self,
+        slot: u32,
+        op: &DiskOp,
+        place: Place,
+        dice: &Dice,
+        out: &mut Outcome,
+    ) {
+        match op {
+            DiskOp::Append { file, generation, at, bytes } => {
+                let total: u64 = bytes.iter().map(|part| part.len() as u64).sum();
+                let kept = dice.decide(place.with(1), total + 1);
+                let bytes = prefix(bytes, kept);
+                if kept > 0 {
+                    let (file, generation, at) = (*file, *generation, *at);
+                    self.apply(slot, DiskOp::Append { file, generation, at, bytes }, out);
+                }
+            }
+            // Made, but the root was not synced.
+            DiskOp::OpenDir { .. } => {
+                self.create_dir(slot);
+            }
+            DiskOp::RemoveDir { .. } => {
+                let dir = &mut self.dirs[slot as usize];
+                let mut unlinked: Vec<FileKind> = dir.entries.keys().copied().collect();
+                unlinked.retain(|kind| dice.ratio(place.with(4).with_value(kind), 1, 2));
+                dir.removed.get_or_insert(dir.pending.len());
+                for kind in &unlinked {
+                    dir.entries.remove(kind);
+                    dir.pending.push(NameOp::Unlink(*kind));
+                }
+                for kind in unlinked {
+                    self.changed(slot, kind, || Change::Removed, out);
+                }
+            }
+            DiskOp::Create { .. }
+            | DiskOp::Sync { .. }
+            | DiskOp::Truncate { .. }
+            | DiskOp::Rename { .. }
+            | DiskOp::Unlink { .. }
+            | DiskOp::SyncDir { .. }
+            | DiskOp::RenameDir { .. }
+            | DiskOp::Read { .. } => {}
         }
     }
 
@@ -96,10 +140,43 @@ impl SimDisk {
     /// bytes a prefix survives, or any subset of sectors where the disk tears.
     pub fn power_loss(&mut self, dice: &Dice, out: &mut Outcome) {
         self.process_crash(dice, out);
-        for slot in 0..self.dirs.len() {
+        let places = |disk: &SimDisk, slot: usize| {
             let place = dice.place(Purpose::PowerLoss);
-            let place = place.with(self.dirs[slot].place.0).with(self.crashes);
-            self.power_loss_dir(slot, place, dice, out);
+            place.with(disk.dirs[slot].place.0).with(disk.crashes)
+        };
+        for slot in 0..self.dirs.len() {
+            self.power_loss_name(slot, places(self, slot), dice, out);
+        }
+        for slot in 0..self.dirs.len() {
+            self.power_loss_dir(slot, places(self, slot), dice, out);
+        }
+    }
+
+    /// A directory whose new name is not durable has that or the old one.
+    fn power_loss_name(&mut self, slot: usize, place: Place, dice: &Dice, out: &mut Outcome) {
+        let Some(old) = self.dirs[slot].durable_name.take() else { return };
+        if dice.ratio(place.with(7), 1, 2) {
+            return;
+        }
+        // Whatever was made under the old name since was not durable either: it goes.
+        if let Some(since) = self.by_name.get(&old).copied() {
+            let dir = &mut self.dirs[since as usize];
+            let files: Vec<FileKind> = dir.entries.keys().copied().collect();
+            dir.clear();
+            self.counts.lost += files.len() as u64;
+            for kind in files {
+                self.changed(since, kind, || Change::Vanished, out);
+            }
+            // Its slot is found by no name any more.
+        }
+        let new = std::mem::replace(&mut self.dirs[slot].name, old.clone());
+        self.by_name.remove(&new);
+        self.by_name.insert(old, slot as u32);
+        let dir = &self.dirs[slot];
+        let files: Vec<(FileKind, u64)> =
+            dir.entries.iter().map(|(kind, id)| (*kind, dir.inodes[id].content.len())).collect();
+        for (kind, len) in files {
+            self.changed(slot as u32, kind, || Change::Reappeared { len }, out);
         }
     }
 
@@ -107,7 +184,11 @@ impl SimDisk {
         let torn = self.config.torn;
         let dir = &mut self.dirs[slot];
         let before = std::mem::take(&mut dir.entries);
-        let dir_survives = dir.durable_exists || dice.ratio(place.with(0), 1, 2);
+        let dir_survives = match (dir.exists, dir.durable_exists) {
+            (true, true) => true,
+            (true, false) | (false, true) => dice.ratio(place.with(0), 1, 2),
+            (false, false) => false,
+        };
         if !dir_survives {
             dir.clear();
             self.counts.lost += before.len() as u64;
@@ -116,9 +197,8 @@ impl SimDisk {
             }
             return;
         }
-        if dir.exists {
-            dir.durable_exists = true;
-        }
+        dir.exists = true;
+        dir.durable_exists = true;
         let after = dir.names_after_power_loss(place, dice);
         let mut changes = Vec::new();
         for kind in before.keys().filter(|kind| !after.contains_key(*kind)) {
@@ -316,6 +396,7 @@ impl SimDisk {
             | DiskOp::Sync { .. }
             | DiskOp::Rename { .. }
             | DiskOp::SyncDir { .. }
+            | DiskOp::RenameDir { .. }
             | DiskOp::RemoveDir { .. }
             | DiskOp::Read { .. } => false,
         };
@@ -354,13 +435,20 @@ impl SimDisk {
 }
 
 impl Dir {
-    /// The durable names and a drawn prefix of their unsynced changes.
+    /// The durable names and a drawn prefix of their unsynced changes, of a removal any part.
     fn names_after_power_loss(&mut self, place: Place, dice: &Dice) -> BTreeMap<FileKind, u32> {
-        let pending = std::mem::take(&mut self.pending);
+        let mut pending = std::mem::take(&mut self.pending);
+        let unlinks = pending.split_off(self.removed.take().unwrap_or(pending.len()));
         let kept = dice.decide(place.with(1), pending.len() as u64 + 1) as usize;
         let mut names = std::mem::take(&mut self.durable);
         for op in &pending[..kept] {
             op.apply(&mut names); // inodes without a name go when all is known
+        }
+        // What a removal unlinked comes back in any part.
+        for (at, op) in unlinks.iter().enumerate() {
+            if dice.ratio(place.with(8).with(at as u64), 1, 2) {
+                op.apply(&mut names);
+            }
         }
         names
     }

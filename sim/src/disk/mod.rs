@@ -13,6 +13,7 @@ mod extents;
 mod faults;
 #[cfg(test)]
 mod model_tests;
+mod names;
 #[cfg(test)]
 mod tests;
 
@@ -124,6 +125,8 @@ pub enum Change {
     Removed,
     /// The whole directory is gone.
     DirRemoved,
+    /// The directory has another name now ([`SimDisk::dir_name`]), and is no replica's any more.
+    DirRenamed,
     /// The directory's names are durable.
     DirSynced,
     /// A power loss changed the content from what was seen to what the media held.
@@ -237,6 +240,10 @@ struct Dir {
     exists: bool,
     /// The root's entry for it is durable.
     durable_exists: bool,
+    /// Its name before, which the next sync of the root takes away for good.
+    durable_name: Option<String>,
+    /// It was removed: from here on, `pending` unlinks what was in it, in no order.
+    removed: Option<usize>,
     entries: BTreeMap<FileKind, u32>,
     durable: BTreeMap<FileKind, u32>,
     /// Changes of `entries` that no directory sync has covered.
@@ -323,6 +330,8 @@ impl SimDisk {
             place: self.place.with_value(&name),
             exists: false,
             durable_exists: false,
+            durable_name: None,
+            removed: None,
             entries: BTreeMap::new(),
             durable: BTreeMap::new(),
             pending: Vec::new(),
@@ -340,12 +349,15 @@ impl SimDisk {
     /// Takes one operation at time `at` (not before now). What it leads to is added to `out`.
     ///
     /// # Panics
-    /// If the machine uses a directory that it has not opened, or appends elsewhere than at the
-    /// end: its own bug.
+    /// If the machine uses a directory that it has not opened, opens one under two ids, or appends
+    /// elsewhere than at the end: its own bug.
     pub fn submit(&mut self, at: u64, op: DiskOp, dice: &Dice, out: &mut Outcome) {
         let slot = match &op {
             DiskOp::OpenDir { dir, name } => {
                 let slot = self.slot(name);
+                let holder =
+                    self.handles.iter().find(|(other, held)| **held == slot && *other != dir);
+                assert!(holder.is_none(), "{}: {name:?} is opened anew as {dir}", self.node);
                 self.handles.insert(*dir, slot);
                 slot
             }
@@ -356,6 +368,11 @@ impl SimDisk {
             | DiskOp::Unlink { file }
             | DiskOp::Read { file, .. } => self.handle(file.dir),
             DiskOp::Rename { dir, .. } | DiskOp::SyncDir { dir, .. } => self.handle(*dir),
+            DiskOp::RenameDir { dir, .. } => {
+                let slot = self.handle(*dir);
+                assert_ne!(slot, 0, "{}: the log directory itself has no other name", self.node);
+                slot
+            }
             DiskOp::RemoveDir { dir } => {
                 let slot = self.handle(*dir);
                 assert_ne!(slot, 0, "{}: the log directory itself is never removed", self.node);
@@ -399,6 +416,7 @@ impl SimDisk {
                 | DiskOp::Rename { .. }
                 | DiskOp::Unlink { .. }
                 | DiskOp::SyncDir { .. }
+                | DiskOp::RenameDir { .. }
                 | DiskOp::RemoveDir { .. } => true,
             };
             if waits_for_syncs && dir.syncing > 0 {
@@ -436,6 +454,7 @@ impl SimDisk {
             | DiskOp::Truncate { .. }
             | DiskOp::Rename { .. }
             | DiskOp::Unlink { .. }
+            | DiskOp::RenameDir { .. }
             | DiskOp::RemoveDir { .. } => by_name,
         }
     }
@@ -601,9 +620,9 @@ impl SimDisk {
                 self.dir_synced(slot);
                 self.changed(slot, FileKind::CleanShutdown, || Change::DirSynced, out);
             }
+            DiskOp::RenameDir { dir, name } => self.apply_rename_dir(slot, dir, name, out),
             DiskOp::RemoveDir { .. } => {
-                let dir = &mut self.dirs[slot as usize];
-                dir.clear();
+                self.dirs[slot as usize].remove();
                 self.changed(slot, FileKind::CleanShutdown, || Change::DirRemoved, out);
             }
             DiskOp::Read { tag, file, at, len } => {
@@ -623,9 +642,9 @@ impl SimDisk {
     }
 
     fn apply_open(&mut self, slot: u32, id: DirId, out: &mut Outcome) {
-        let dir = &mut self.dirs[slot as usize];
-        dir.exists = true;
-        dir.durable_exists |= !self.lying; // what opening created is durable when it answers
+        if self.create_dir(slot) {
+            self.root_synced(); // what opening created is durable when it answers
+        }
         let dir = &self.dirs[slot as usize];
         let length = |inode: &u32| dir.inodes[inode].content.len();
         let files = dir.entries.iter().map(|(kind, inode)| (*kind, length(inode))).collect();
@@ -671,6 +690,9 @@ impl SimDisk {
         if self.lying {
             return;
         }
+        if slot == 0 {
+            self.root_synced();
+        }
         let dir = &mut self.dirs[slot as usize];
         for op in dir.pending.drain(..) {
             if let Some(nameless) = op.apply(&mut dir.durable) {
@@ -685,35 +707,8 @@ impl SimDisk {
     }
 }
 
-impl NameOp {
-    /// Makes the change. Returns the inode that has lost its name by it.
-    fn apply(&self, names: &mut BTreeMap<FileKind, u32>) -> Option<u32> {
-        match self {
-            NameOp::Create(kind, id) => names.insert(*kind, *id),
-            NameOp::Rename(from, to) => names.remove(from).and_then(|id| names.insert(*to, id)),
-            NameOp::Unlink(kind) => names.remove(kind),
-        }
-    }
-}
-
 fn fail(file: FileId, op: DiskOpKind, error: DiskError, out: &mut Outcome) {
     out.done.push(DiskDone::Failed { file, op, error });
-}
-
-impl Dir {
-    fn inode(&mut self, kind: FileKind) -> Option<&mut Inode> {
-        let id = self.entries.get(&kind)?;
-        self.inodes.get_mut(id)
-    }
-
-    fn clear(&mut self) {
-        self.exists = false;
-        self.durable_exists = false;
-        self.entries.clear();
-        self.durable.clear();
-        self.pending.clear();
-        self.inodes.clear();
-    }
 }
 
 impl Inode {

@@ -455,6 +455,7 @@ pub(crate) fn partition_of(note: &Note) -> Option<TopicPartition> {
         Note::Recovered { partition, .. }
         | Note::Truncated { partition, .. }
         | Note::Rolled { partition, .. }
+        | Note::Departed { partition, .. }
         | Note::LogRefused { partition, .. }
         | Note::LogSynced { partition, .. }
         | Note::RecoveryPoint { partition, .. }

@@ -61,6 +61,7 @@ use wavetank_core::batch::Batch;
 use wavetank_core::env::{FileKind, SmallFile};
 use wavetank_core::metadata::{MetadataImage, MetadataRecord};
 use wavetank_core::note::Note;
+use wavetank_core::replica::parse_dir_name;
 use wavetank_core::types::{LeaderEpoch, METADATA_TOPIC, NodeId, Offset, TopicPartition};
 
 #[cfg(test)]
@@ -280,6 +281,8 @@ impl Ledger {
             let key = (change.node, change.dir);
             let dir = match self.slots.get(&key) {
                 Some(dir) => *dir,
+                // The root, or what is no replica's any more.
+                None if parse_dir_name(disk.dir_name(change.dir)).is_none() => continue,
                 None => {
                     let dir = self.intern(disk.dir_name(change.dir));
                     self.slots.insert(key, dir);
@@ -297,6 +300,9 @@ impl Ledger {
                 continue;
             }
             let cut = self.change(change, dir);
+            if change.what == Change::DirRenamed {
+                self.slots.remove(&key); // known by its new name from here on
+            }
             if !cut.is_empty() {
                 self.judge_cut(change.node, dir, cut, findings);
             }
@@ -320,7 +326,7 @@ impl Ledger {
         }
         let base = match (change.file, &change.what) {
             (FileKind::Log(base), _) => base.0,
-            (_, Change::DirRemoved) => {
+            (_, Change::DirRemoved | Change::DirRenamed) => {
                 let replica = self.replicas.get_mut(&(change.node, dir));
                 return replica.map_or(Vec::new(), ReplicaLog::cleared);
             }
@@ -345,6 +351,7 @@ impl Ledger {
             Change::Removed => replica.removed(base),
             Change::Renamed { .. }
             | Change::DirRemoved
+            | Change::DirRenamed
             | Change::DirSynced
             | Change::Lost { .. }
             | Change::Vanished
@@ -368,7 +375,10 @@ impl Ledger {
         } else {
             promises.registration().is_some_and(|registration| registration.isr.contains(&node))
         };
-        if !member {
+        // A deleted topic's replicas go with all that was promised.
+        let deleted =
+            partition != TopicPartition::METADATA && self.image.partition(partition).is_none();
+        if !member || deleted {
             return;
         }
         if let Some(batch) = cut.into_iter().find(|id| promises.is_promised(id)) {

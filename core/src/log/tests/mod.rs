@@ -145,6 +145,7 @@ impl TestDisk {
                 self.durable_names = self.names.clone();
                 self.done.push_back(DiskDone::DirSynced { dir, by, serial });
             }
+            DiskOp::RenameDir { dir, .. } => self.done.push_back(DiskDone::DirRenamed { dir }),
             DiskOp::RemoveDir { .. } => self.names.clear(),
             DiskOp::Read { tag, file, at, len } => {
                 let bytes = self.slice(file, at, len);

@@ -93,7 +93,9 @@ impl TestDisk {
                 self.durable_entries.clone_from(&self.entries);
                 Some(DiskDone::DirSynced { dir, by, serial })
             }
-            DiskOp::RemoveDir { .. } => panic!("the metadata log is never removed"),
+            DiskOp::RenameDir { .. } | DiskOp::RemoveDir { .. } => {
+                panic!("the metadata log never leaves")
+            }
             DiskOp::Read { tag, file, at, len } => {
                 let data = &self.inode(file).data;
                 let start = (at as usize).min(data.len());
