@@ -237,7 +237,9 @@ pub struct FileId {
 }
 
 /// One submission to the disk. Operations on one directory take effect in the order of submission;
-/// directories are independent. See [`DiskDone`](crate::event::DiskDone) for what comes back.
+/// directories are independent. What is refused for want of descriptors, memory or space has not
+/// begun: it is tried again, and what is behind it in its directory waits. See
+/// [`DiskDone`](crate::event::DiskDone) for what comes back.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DiskOp {
     /// Names a directory (relative to the log directory, empty for the root itself), creates it

@@ -228,7 +228,8 @@ pub enum DiskOpKind {
 pub enum DiskError {
     /// The device says no (EIO).
     Io,
-    /// No space left (ENOSPC).
+    /// A sync found no space for what was written (ENOSPC), or a file would be too large (EFBIG).
+    /// (A write that does not fit waits.)
     Full,
     /// Permission or anything else that the operating system refused.
     Refused,

@@ -4,6 +4,7 @@
 //! it, [`serve`] a whole node. No protocol rule lives here: what is decided is decided in
 //! `wavetank-core`, and bytes become values in `wavetank-wire`.
 
+mod backlog;
 mod config;
 mod disk;
 mod env;
@@ -17,6 +18,7 @@ mod serve;
 mod throttle;
 mod timers;
 
+pub use backlog::Backlog;
 pub use config::{DEFAULT_LISTEN, ServerConfig};
 pub use disk::{DataDir, DiskPool};
 pub use env::{NoteHook, TokioEnv};

@@ -1,13 +1,69 @@
-//! What the process may use, and what it does when it breaks its own rules.
+//! What the process may use, how it divides that, and what it does when it breaks its own rules.
 
-/// How many file descriptors the process may have open (the soft limit; 1,024 if unknown).
-pub fn file_descriptors() -> usize {
-    let from_kernel = std::fs::read_to_string("/proc/self/limits").ok().and_then(|limits| {
-        let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
-        let soft = line.split_whitespace().nth(3)?;
-        if soft == "unlimited" { Some(1 << 20) } else { soft.parse().ok() }
-    });
-    from_kernel.unwrap_or(1024)
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors that are nobody's budget: standard streams, the lock, the listener, event queues,
+/// directories that are listed or synced, connections to peers.
+const RESERVE: usize = 64;
+
+/// Fewest descriptors that a node starts with.
+const LEAST: usize = 96;
+
+/// Most files kept open; more than any working set needs.
+const MOST_FILES: usize = 16 << 10;
+
+/// How the limit of open files (`RLIMIT_NOFILE`, soft) is divided. Files and connections draw on
+/// the same limit, so each has a budget of its own and neither can starve the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptors {
+    /// Most files below the data directory that are open at a time.
+    pub files: usize,
+    /// Most connections that clients and peers may have open to this node.
+    pub connections: usize,
+}
+
+impl Descriptors {
+    fn of(limit: usize) -> Descriptors {
+        let rest = limit.saturating_sub(RESERVE + limit / 16);
+        let files = (rest / 2).clamp(16, MOST_FILES);
+        Descriptors { files, connections: rest.saturating_sub(files).max(8) }
+    }
+}
+
+/// How many file descriptors the process may have open (the soft limit).
+fn file_descriptors() -> usize {
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
+        None => 1 << 20,
+    }
+}
+
+/// The division of what the process may have open now.
+pub fn descriptors() -> Descriptors {
+    Descriptors::of(file_descriptors())
+}
+
+/// Raises the soft limit of open files to the hard one. Shells hand out 1,024 for the sake of
+/// programs that use `select`; this one does not.
+///
+/// # Errors
+/// If even the hard limit is too small for a node. (That the limit cannot be raised is none: the
+/// budgets follow whatever it is.)
+pub fn raise_file_descriptors() -> std::io::Result<()> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        // Some kernels take no unlimited value here; a million is as good.
+        let wanted = Some(maximum.unwrap_or(1 << 20));
+        if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum }) {
+            tracing::warn!(%error, ?current, ?maximum, "the limit of open files stays as it is");
+        }
+    }
+    match file_descriptors() {
+        limit if limit < LEAST => Err(std::io::Error::other(format!(
+            "the limit of open files is {limit}, and a node needs at least {LEAST} (ulimit -n)"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// What is said when a part of the server breaks its own rules.
@@ -42,4 +98,19 @@ pub(crate) fn spawn(part: &'static str, task: impl Future<Output = ()> + Send + 
         let _guard = AbortOnPanic(part);
         task.await;
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_connections_fit_the_limit_together() {
+        for limit in [LEAST, 100, 128, 256, 1024, 4096, 65_536, 1 << 20, usize::MAX / 32] {
+            let Descriptors { files, connections } = Descriptors::of(limit);
+            assert!(files >= 12 && connections >= 8, "{limit}: {files} {connections}");
+            assert!(files + connections + RESERVE <= limit, "{limit}: {files} {connections}");
+        }
+        assert_eq!(Descriptors::of(1024), Descriptors { files: 448, connections: 448 });
+    }
 }

@@ -97,6 +97,8 @@ impl Server {
     /// # Errors
     /// If the configuration, the data directory or the address cannot be used.
     pub fn start(options: &ServeOptions) -> Result<Server, ServeError> {
+        // Before the configuration, whose defaults follow the limit.
+        crate::limits::raise_file_descriptors().map_err(ServeError::Start)?;
         let mut config = options.resolve()?;
         let path = options.data.clone().or_else(|| config.log_dir.clone());
         let path = path.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
@@ -118,9 +120,15 @@ impl Server {
         let (inbox, events) = channel();
         let (teller, news) = channel();
         let disk = DiskPool::start(&data, inbox.clone()).map_err(ServeError::Start)?;
-        let (handle, network) =
-            net::start(listener, config.node.node, peers, config.limits, inbox.clone())
-                .map_err(ServeError::Start)?;
+        let (handle, network) = net::start(
+            listener,
+            config.node.node,
+            peers,
+            config.limits,
+            inbox.clone(),
+            disk.backlog(),
+        )
+        .map_err(ServeError::Start)?;
         let env = TokioEnv::new(disk, Some(handle), ready_hook(config.node.is_broker, &teller));
         let reactor = Reactor::new(events, env);
         let node = config.node.node;

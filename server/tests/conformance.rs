@@ -61,9 +61,15 @@ impl Real {
         let (inbox, events) = channel();
         let data = DataDir::open(this.data.path()).expect("it is ours");
         let disk = DiskPool::start(&data, inbox.clone()).expect("threads");
-        let (handle, network) =
-            start_network(listener, node(index), peers, NetLimits::default(), inbox)
-                .expect("a thread");
+        let (handle, network) = start_network(
+            listener,
+            node(index),
+            peers,
+            NetLimits::default(),
+            inbox,
+            disk.backlog(),
+        )
+        .expect("a thread");
         let env = TokioEnv::new(disk, Some(handle), Box::new(|_| {}));
         this.process = Some(Process { reactor: Reactor::new(events, env), network });
     }

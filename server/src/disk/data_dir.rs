@@ -24,7 +24,14 @@ impl DataDir {
         let refuse = |what: &'static str| {
             move |error: io::Error| ServeError::DataDir { path: path.to_path_buf(), what, error }
         };
-        super::create_directories(path).map_err(refuse("create"))?;
+        if !path.is_dir() {
+            super::create_directories(path).map_err(refuse("create"))?;
+            // Or a power loss takes everything with it.
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            File::open(parent.unwrap_or(Path::new(".")))
+                .and_then(|parent| parent.sync_all())
+                .map_err(refuse("make durable"))?;
+        }
         std::fs::read_dir(path).map_err(refuse("read"))?;
         let mut lock = OpenOptions::new()
             .read(true)

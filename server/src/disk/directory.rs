@@ -3,87 +3,130 @@
 //! Work comes in two phases, so that the pool can keep a thread free of waiting for the device:
 //! [`Directory::run_fast`] does what ends in the page cache, [`Directory::run_slow`] what waits for
 //! the disk. A sync is postponed past later appends and reads (its watermark only grows by that)
-//! but never past a rename, truncation or removal. Scheduling lives in the parent module.
+//! but never past a rename, truncation or removal.
+//!
+//! **What is used up is no fault.** An operation that is refused for want of descriptors, memory or
+//! space ([`is_exhaustion`]) has not happened: it stays at the head of the queue, everything behind
+//! it waits as it would for a slow disk, and it is tried again later. A write of which the kernel
+//! took a part goes on behind that part: no byte is written twice, and no hole is left. So a full
+//! disk looks to the core like one that takes long: what is appended there is not acknowledged
+//! until there is room. A sync that fails for want of space has lost what it was to write, and is a fault
+//! like any other.
+//!
+//! Scheduling lives in the parent module, the cache of descriptors in `files`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use wavetank_core::env::{DiskOp, FileId, FileKind};
-use wavetank_core::event::{DiskDone, DiskError, DiskOpKind, ReadTag};
+use wavetank_core::event::{DiskDone, DiskError, DiskOpKind};
 use wavetank_core::types::DirId;
 
-/// Most buffers handed to the kernel at once (Linux's `IOV_MAX`).
-const MAX_SLICES: usize = 1024;
+use super::Common;
+use super::files::{Key, Taken};
+use super::sys::{self, SyncError, classify, is_exhaustion};
 
-/// How many files the process has open below its data directory, and how many it should.
-#[derive(Debug)]
-pub(super) struct OpenFiles {
-    pub(super) open: AtomicUsize,
-    pub(super) wanted_at_most: usize,
-}
+/// How long an operation waits that was refused for want of something: at first, and at most.
+const RETRY_FIRST: Duration = Duration::from_millis(10);
+const RETRY_LAST: Duration = Duration::from_secs(1);
 
-#[derive(Debug)]
-struct OpenFile {
-    file: File,
+/// A file that is, or was lately, open.
+#[derive(Clone, Copy, Debug)]
+struct Handle {
+    key: Key,
     /// Where the next append goes: the length as we made it.
     end: u64,
-    /// Written to since the last sync; kept open, so that a failure of write-back reaches us.
+}
+
+/// A descriptor in use.
+struct Lent {
+    key: Key,
+    file: File,
+    end: u64,
+    /// Written to since the last sync.
     dirty: bool,
+}
+
+/// Why an operation was not done.
+#[derive(Debug)]
+enum Trouble {
+    /// The operating system said no.
+    Os(io::Error),
+    /// It would have to wait for the device, in a phase that must not.
+    Device,
+    /// Writes of before, thought to be on their way, were lost.
+    Lost(io::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Trouble {
+        Trouble::Os(error)
+    }
+}
+
+/// Why the head of the queue was not done, and stays.
+#[derive(Debug)]
+enum Stuck {
+    /// It wants the phase that may wait for the device.
+    Device,
+    /// Something is used up.
+    Exhausted(io::Error),
 }
 
 /// A directory that is being worked on by at most one thread.
 #[derive(Debug)]
 pub(super) struct Directory {
-    root: Arc<Path>,
+    common: Arc<Common>,
     path: PathBuf,
     is_root: bool,
     pub(super) queue: VecDeque<DiskOp>,
-    files: BTreeMap<FileKind, OpenFile>,
+    files: BTreeMap<FileKind, Handle>,
     /// Files whose write or sync failed: nothing on them succeeds any more.
     failed: BTreeMap<FileKind, DiskError>,
     /// Files with a sync to do, and the generation that asked last.
     pending: BTreeMap<FileKind, (FileId, u32)>,
-    counter: Arc<OpenFiles>,
+    /// The head of the queue needs the phase that may wait for the device.
+    needs_device: bool,
+    may_wait: bool,
+    /// Something is used up: not before this has passed.
+    delay: Option<Duration>,
+    /// It was made, and its parent not synced since.
+    unsynced_name: bool,
     /// Removed and not opened again.
     removed: bool,
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        self.counter.open.fetch_sub(self.files.len(), Ordering::Relaxed);
-    }
-}
-
-/// How the operating system's refusal is told to the core.
-fn classify(error: &io::Error) -> DiskError {
-    const EIO: i32 = 5;
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            DiskError::Full
+        // A panic may have a file still lent.
+        if !std::thread::panicking() {
+            self.forget_all();
         }
-        _ if error.raw_os_error() == Some(EIO) => DiskError::Io,
-        _ => DiskError::Refused,
     }
 }
 
 impl Directory {
-    pub(super) fn new(root: Arc<Path>, name: &str, counter: Arc<OpenFiles>) -> Directory {
+    pub(super) fn new(common: Arc<Common>, name: &str) -> Directory {
+        let root = &common.root;
         let path = if name.is_empty() { root.to_path_buf() } else { root.join(name) };
         Directory {
-            root,
+            common,
             path,
             is_root: name.is_empty(),
             queue: VecDeque::new(),
             files: BTreeMap::new(),
             failed: BTreeMap::new(),
             pending: BTreeMap::new(),
-            counter,
+            needs_device: false,
+            may_wait: false,
+            delay: None,
+            unsynced_name: false,
             removed: false,
         }
     }
@@ -100,112 +143,206 @@ impl Directory {
 
     /// Must the next piece of work wait for the device?
     pub(super) fn wants_slow(&self) -> bool {
+        if self.needs_device {
+            return true;
+        }
         match self.queue.front() {
             None => !self.pending.is_empty(),
             Some(op) => waits_for_device(op) || (!self.pending.is_empty() && is_barrier(op)),
         }
     }
 
-    /// Runs operations up to the next one that has to wait for the device.
+    /// Do acknowledgements wait for it, or the node itself? Creating and removing many directories
+    /// is never in a hurry.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.is_root || self.pending.keys().any(|kind| matches!(kind, FileKind::Log(_)))
+    }
+
+    /// How long it has to wait because something is used up, if it has to.
+    pub(super) fn delay(&self) -> Option<Duration> {
+        self.delay.filter(|_| !self.is_idle())
+    }
+
+    /// Runs operations up to the next one that has to wait for the device or for what is used up.
     pub(super) fn run_fast(&mut self, done: &mut Vec<DiskDone>) {
         while !self.wants_slow() {
             let Some(op) = self.queue.pop_front() else { break };
-            self.execute(op, done);
+            if !self.try_one(op, done) {
+                break;
+            }
         }
-        self.close_spare_files();
     }
 
     /// Does the postponed syncs, each file once, and then one waiting operation of the queue.
     pub(super) fn run_slow(&mut self, done: &mut Vec<DiskDone>) {
-        for (kind, (file, generation)) in std::mem::take(&mut self.pending) {
-            self.sync_file(kind, file, generation, done);
-        }
-        if self.queue.front().is_some_and(waits_for_device)
+        self.may_wait = true;
+        let head_waits = std::mem::take(&mut self.needs_device)
+            || self.queue.front().is_some_and(waits_for_device);
+        if self.sync_pending(done)
+            && head_waits
             && let Some(op) = self.queue.pop_front()
         {
-            self.execute(op, done);
+            self.try_one(op, done);
         }
-        self.close_spare_files();
+        self.may_wait = false;
     }
 
-    fn execute(&mut self, op: DiskOp, done: &mut Vec<DiskDone>) {
-        match op {
-            DiskOp::OpenDir { dir, name: _ } => {
-                self.removed = false;
-                match self.open_and_list() {
-                    Ok((files, dirs)) => done.push(DiskDone::Listed { dir, files, dirs }),
-                    Err(error) => self.fail(whole(dir), DiskOpKind::OpenDir, &error, done),
-                }
+    /// Whether all are done.
+    fn sync_pending(&mut self, done: &mut Vec<DiskDone>) -> bool {
+        while let Some((kind, (file, generation))) = self.pending.pop_first() {
+            if let Err(stuck) = self.sync_file(file, generation, done) {
+                self.pending.insert(kind, (file, generation));
+                self.stuck(stuck);
+                return false;
             }
-            DiskOp::Create { file, generation: _ } => {
-                self.failed.remove(&file.kind);
-                if let Err(error) = self.create(file.kind) {
-                    self.fail(file, DiskOpKind::Create, &error, done);
-                }
+            self.relieved();
+        }
+        true
+    }
+
+    /// Whether it was done, well or not; otherwise it is at the head of the queue again.
+    fn try_one(&mut self, op: DiskOp, done: &mut Vec<DiskDone>) -> bool {
+        match self.execute(op, done) {
+            Ok(()) => {
+                self.relieved();
+                true
             }
+            Err((op, stuck)) => {
+                self.queue.push_front(op);
+                self.stuck(stuck);
+                false
+            }
+        }
+    }
+
+    fn stuck(&mut self, stuck: Stuck) {
+        match stuck {
+            Stuck::Device => self.needs_device = true,
+            Stuck::Exhausted(error) => {
+                if self.delay.is_none() {
+                    let path = self.path.display();
+                    tracing::warn!(%path, %error, "the disk's work waits until there is room");
+                }
+                self.delay =
+                    Some(self.delay.map_or(RETRY_FIRST, |delay| (delay * 2).min(RETRY_LAST)));
+            }
+        }
+    }
+
+    fn relieved(&mut self) {
+        if self.delay.take().is_some() {
+            tracing::info!(path = %self.path.display(), "the disk's work goes on: there is room");
+        }
+    }
+
+    /// The process ends, and what waits for room never got it.
+    pub(super) fn give_up(&mut self) {
+        let operations = self.queue.len() + self.pending.len();
+        let path = self.path.display();
+        tracing::error!(%path, operations, "given up at the end of the process: no room came");
+        for op in self.queue.drain(..) {
+            if let DiskOp::Append { bytes, .. } = op {
+                self.common.backlog.taken(length(&bytes));
+            }
+        }
+        self.pending.clear();
+        self.delay = None;
+    }
+
+    fn execute(&mut self, op: DiskOp, done: &mut Vec<DiskDone>) -> Result<(), (DiskOp, Stuck)> {
+        let (file, kind, tried) = match op {
             DiskOp::Append { file, generation, at, bytes } => {
-                self.append(file, generation, at, bytes, done);
+                return self.append(file, generation, at, bytes, done);
             }
             DiskOp::Sync { file, generation } => {
                 self.pending.insert(file.kind, (file, generation));
+                return Ok(());
             }
-            DiskOp::Truncate { file, generation: _, to } => {
+            DiskOp::OpenDir { dir, .. } => {
+                let tried = self.open_and_list().map(|(files, dirs)| {
+                    done.push(DiskDone::Listed { dir, files, dirs });
+                });
+                (whole(dir), DiskOpKind::OpenDir, tried)
+            }
+            DiskOp::Create { file, .. } => {
+                self.failed.remove(&file.kind);
+                (file, DiskOpKind::Create, self.create(file.kind))
+            }
+            DiskOp::Truncate { file, to, .. } => {
                 if self.refuse_failed(file, DiskOpKind::Truncate, done) {
-                    return;
+                    return Ok(());
                 }
-                if let Err(error) = self.truncate(file.kind, to) {
-                    self.fail(file, DiskOpKind::Truncate, &error, done);
-                }
+                (file, DiskOpKind::Truncate, self.truncate(file.kind, to))
             }
             DiskOp::Rename { dir, from, to } => {
                 let file = FileId { dir, kind: from };
                 if self.refuse_failed(file, DiskOpKind::Namespace, done) {
-                    return;
+                    return Ok(());
                 }
-                match fs::rename(self.path.join(from.name()), self.path.join(to.name())) {
-                    Ok(()) => {
-                        self.forget(to);
-                        self.failed.remove(&to);
-                        if let Some(open) = self.files.remove(&from) {
-                            self.files.insert(to, open);
-                        }
-                    }
-                    Err(error) => self.fail(file, DiskOpKind::Namespace, &error, done),
-                }
+                (file, DiskOpKind::Namespace, self.rename(from, to))
             }
-            DiskOp::Unlink { file } => {
-                self.forget(file.kind);
-                self.failed.remove(&file.kind);
-                match fs::remove_file(self.path.join(file.kind.name())) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => self.fail(file, DiskOpKind::Namespace, &error, done),
+            DiskOp::Unlink { file } => (file, DiskOpKind::Namespace, self.unlink(file.kind)),
+            DiskOp::SyncDir { dir, by, serial } => {
+                if self.refuse_failed(whole(dir), DiskOpKind::Sync, done) {
+                    return Ok(());
                 }
+                (whole(dir), DiskOpKind::Sync, self.sync_names(dir, by, serial, done))
             }
-            DiskOp::SyncDir { dir, by, serial } => match sync_directory(&self.path) {
-                Ok(()) => done.push(DiskDone::DirSynced { dir, by, serial }),
-                Err(error) => self.fail(whole(dir), DiskOpKind::Sync, &error, done),
+            DiskOp::RenameDir { dir, ref name } => {
+                let renamed =
+                    self.rename_all(name).map(|()| done.push(DiskDone::DirRenamed { dir }));
+                (whole(dir), DiskOpKind::Namespace, renamed)
+            }
+            DiskOp::RemoveDir { dir } => (whole(dir), DiskOpKind::Namespace, self.remove()),
+            DiskOp::Read { tag, file, at, len } => {
+                let read = self.read(file.kind, at, len).map(|bytes| {
+                    done.push(DiskDone::Read { tag, file, at, bytes });
+                });
+                // What was lost is the next sync's to tell; what is there can be read.
+                if let Err(Trouble::Lost(_)) = read {
+                    return self.execute(op, done);
+                }
+                (file, DiskOpKind::Read, read)
+            }
+        };
+        match tried {
+            Ok(()) => Ok(()),
+            Err(trouble) => match self.fails(file, kind, trouble, done) {
+                None => Ok(()),
+                Some(stuck) => Err((op, stuck)),
             },
-            DiskOp::RenameDir { dir, name } => self.rename_dir(dir, &name, done),
-            DiskOp::RemoveDir { dir } => {
-                self.forget_all();
-                self.removed = true;
-                if let Err(error) = self.remove() {
-                    self.fail(whole(dir), DiskOpKind::Namespace, &error, done);
-                }
-            }
-            DiskOp::Read { tag, file, at, len } => self.read(tag, file, at, len, done),
         }
     }
 
-    fn open_and_list(&mut self) -> io::Result<(Vec<(FileKind, u64)>, Vec<String>)> {
-        if !self.path.is_dir() {
-            super::create_directories(&self.path)?;
-            // A directory that a power loss takes away would take every synced file with it.
-            if let Some(parent) = self.path.parent() {
-                sync_directory(parent)?;
+    /// What failed is told to the core, unless it may yet succeed.
+    fn fails(
+        &mut self,
+        file: FileId,
+        op: DiskOpKind,
+        trouble: Trouble,
+        done: &mut Vec<DiskDone>,
+    ) -> Option<Stuck> {
+        match trouble {
+            Trouble::Device => Some(Stuck::Device),
+            Trouble::Os(error) if is_exhaustion(&error) => Some(Stuck::Exhausted(error)),
+            Trouble::Os(error) | Trouble::Lost(error) => {
+                self.fail(file, op, &error, done);
+                None
             }
         }
+    }
+
+    fn open_and_list(&mut self) -> Result<(Vec<(FileKind, u64)>, Vec<String>), Trouble> {
+        if !self.path.is_dir() {
+            super::create_directory(&self.path)?;
+            self.unsynced_name = true;
+        }
+        // A directory that a power loss takes away would take every synced file with it.
+        if self.unsynced_name {
+            self.sync_root()?;
+            self.unsynced_name = false;
+        }
+        self.removed = false;
         let (mut files, mut dirs) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
@@ -230,27 +367,134 @@ impl Directory {
         Ok((files, dirs))
     }
 
-    fn create(&mut self, kind: FileKind) -> io::Result<()> {
-        self.forget(kind);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(super::FILE_MODE)
-            .open(self.path.join(kind.name()))?;
-        self.remember(kind, OpenFile { file, end: 0, dirty: true });
+    fn sync_root(&self) -> Result<(), Trouble> {
+        self.common.root_sync.sync(&self.common.root).map_err(of_sync)
+    }
+
+    /// One sync serves all those that are asked for in a row.
+    fn sync_names(
+        &mut self,
+        dir: DirId,
+        by: FileKind,
+        serial: u32,
+        done: &mut Vec<DiskDone>,
+    ) -> Result<(), Trouble> {
+        if self.is_root {
+            self.sync_root()?;
+        } else {
+            sys::sync_directory(&self.path).map_err(of_sync)?;
+        }
+        done.push(DiskDone::DirSynced { dir, by, serial });
+        while let Some(&DiskOp::SyncDir { dir, by, serial }) = self.queue.front() {
+            self.queue.pop_front();
+            done.push(DiskDone::DirSynced { dir, by, serial });
+        }
         Ok(())
     }
 
-    fn open(&mut self, kind: FileKind) -> io::Result<&mut OpenFile> {
-        if !self.files.contains_key(&kind) {
-            let path = self.path.join(kind.name());
-            let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-            let end = file.seek(SeekFrom::End(0))?;
-            self.remember(kind, OpenFile { file, end, dirty: false });
+    fn rename(&mut self, from: FileKind, to: FileKind) -> Result<(), Trouble> {
+        fs::rename(self.path.join(from.name()), self.path.join(to.name()))?;
+        if from != to {
+            self.forget(to);
+            self.failed.remove(&to);
+            if let Some(open) = self.files.remove(&from) {
+                self.files.insert(to, open);
+            }
         }
-        Ok(self.files.get_mut(&kind).expect("it was just opened"))
+        Ok(())
+    }
+
+    fn unlink(&mut self, kind: FileKind) -> Result<(), Trouble> {
+        match fs::remove_file(self.path.join(kind.name())) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.forget(kind);
+        self.failed.remove(&kind);
+        Ok(())
+    }
+
+    fn remove(&mut self) -> Result<(), Trouble> {
+        assert!(!self.is_root, "the log directory itself is never removed");
+        self.forget_all();
+        match fs::remove_dir_all(&self.path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.removed = true;
+        Ok(())
+    }
+
+    /// What follows under its new name is another lane's, which opens its files anew. What has to go
+    /// is renamed, so nobody asks any more for what was not synced.
+    fn rename_all(&mut self, name: &str) -> Result<(), Trouble> {
+        assert!(!self.is_root, "the log directory itself has no other name");
+        fs::rename(&self.path, self.common.root.join(name))?;
+        self.forget_all();
+        self.removed = true;
+        Ok(())
+    }
+
+    fn create(&mut self, kind: FileKind) -> Result<(), Trouble> {
+        self.forget(kind);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(super::FILE_MODE);
+        // Nothing of it is unsynced that could be lost with its descriptor: it is empty.
+        let lent = self.open_file(kind, &options)?;
+        self.give_back(kind, lent);
+        Ok(())
+    }
+
+    fn open_file(&self, kind: FileKind, options: &OpenOptions) -> Result<Lent, Trouble> {
+        let files = &self.common.files;
+        let room = files.room(self.may_wait).ok_or(Trouble::Device)?;
+        let path = self.path.join(kind.name());
+        let mut file = loop {
+            match options.open(&path) {
+                Ok(file) => break file,
+                Err(error) if sys::wants_descriptor(&error) && files.give_way() => {}
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let end = file.seek(SeekFrom::End(0))?;
+        Ok(Lent { key: files.opened(room), file, end, dirty: false })
+    }
+
+    fn take(&mut self, kind: FileKind) -> Result<Lent, Trouble> {
+        while let Some(Handle { key, end }) = self.files.get(&kind).copied() {
+            match self.common.files.take(key) {
+                Taken::Open(file, dirty) => return Ok(Lent { key, file, end, dirty }),
+                Taken::Closed => {
+                    self.files.remove(&kind);
+                }
+                Taken::Busy if self.may_wait => self.common.files.wait(key),
+                Taken::Busy => return Err(Trouble::Device),
+                Taken::Failed(error) => {
+                    self.files.remove(&kind);
+                    self.failed.insert(kind, classify(&error));
+                    return Err(Trouble::Lost(error));
+                }
+            }
+        }
+        self.open_file(kind, OpenOptions::new().read(true).write(true))
+    }
+
+    fn give_back(&mut self, kind: FileKind, lent: Lent) {
+        self.files.insert(kind, Handle { key: lent.key, end: lent.end });
+        self.common.files.put(lent.key, lent.file, lent.dirty);
+    }
+
+    fn with<T>(
+        &mut self,
+        kind: FileKind,
+        act: impl FnOnce(&mut Lent) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let mut lent = self.take(kind)?;
+        let result = act(&mut lent);
+        self.give_back(kind, lent);
+        result
     }
 
     /// Joins the appends to the same file that stand next in the queue into one write.
@@ -261,12 +505,9 @@ impl Directory {
         at: u64,
         bytes: Vec<Bytes>,
         done: &mut Vec<DiskDone>,
-    ) {
-        if self.refuse_failed(file, DiskOpKind::Append, done) {
-            return;
-        }
+    ) -> Result<(), (DiskOp, Stuck)> {
         let mut end = at + length(&bytes);
-        let mut parts = bytes;
+        let mut parts = VecDeque::from(bytes);
         while let Some(DiskOp::Append { file: next, generation: also, at: next_at, bytes }) =
             self.queue.front_mut()
         {
@@ -274,100 +515,99 @@ impl Directory {
                 break;
             }
             end += length(bytes);
-            parts.append(bytes);
+            parts.extend(bytes.drain(..));
             self.queue.pop_front();
         }
-        let written = self.open(file.kind).and_then(|open| {
+        if self.refuse_failed(file, DiskOpKind::Append, done) {
+            self.common.backlog.taken(end - at);
+            return Ok(());
+        }
+        let mut upto = at;
+        let written = self.with(file.kind, |lent| {
             assert_eq!(
-                open.end, at,
+                lent.end, at,
                 "an append to {file:?} must start at the end of the file, as the core counts it"
             );
-            open.dirty = true;
-            write_all_vectored(&mut open.file, &parts)?;
-            open.end = end;
-            Ok(())
+            lent.dirty = true;
+            let written = sys::write_parts(&mut lent.file, &mut parts);
+            upto = end - parts.iter().map(|part| part.len() as u64).sum::<u64>();
+            lent.end = upto;
+            Ok(written?)
         });
-        match written {
-            Ok(()) => done.push(DiskDone::Written { file, generation, upto: end }),
-            Err(error) => self.fail(file, DiskOpKind::Append, &error, done),
+        self.common.backlog.taken(upto - at);
+        let trouble = match written {
+            Ok(()) => {
+                done.push(DiskDone::Written { file, generation, upto: end });
+                return Ok(());
+            }
+            Err(trouble) => trouble,
+        };
+        match self.fails(file, DiskOpKind::Append, trouble, done) {
+            None => {
+                self.common.backlog.taken(end - upto);
+                Ok(())
+            }
+            Some(stuck) => {
+                let bytes = Vec::from(parts);
+                Err((DiskOp::Append { file, generation, at: upto, bytes }, stuck))
+            }
         }
     }
 
-    fn truncate(&mut self, kind: FileKind, to: u64) -> io::Result<()> {
-        let open = self.open(kind)?;
-        assert!(
-            to <= open.end,
-            "a truncation must not lengthen {kind:?} from {} to {to}",
-            open.end
-        );
-        open.file.set_len(to)?;
-        open.file.seek(SeekFrom::Start(to))?;
-        open.end = to;
-        open.dirty = true;
-        Ok(())
+    fn truncate(&mut self, kind: FileKind, to: u64) -> Result<(), Trouble> {
+        self.with(kind, |lent| {
+            let end = lent.end;
+            assert!(to <= end, "a truncation must not lengthen {kind:?} from {end} to {to}");
+            lent.dirty = true;
+            lent.file.set_len(to)?;
+            lent.end = to;
+            lent.file.seek(SeekFrom::Start(to))?;
+            Ok(())
+        })
     }
 
     fn sync_file(
         &mut self,
-        kind: FileKind,
         file: FileId,
         generation: u32,
         done: &mut Vec<DiskDone>,
-    ) {
+    ) -> Result<(), Stuck> {
         if self.refuse_failed(file, DiskOpKind::Sync, done) {
-            return;
+            return Ok(());
         }
-        let synced = self.open(kind).and_then(|open| {
-            open.file.sync_data()?;
-            open.dirty = false;
-            Ok(open.end)
+        let synced = self.with(file.kind, |lent| {
+            lent.dirty = false;
+            // Whatever the reason: the kernel may count as clean now what it could not write.
+            lent.file.sync_data().map_err(Trouble::Lost)?;
+            Ok(lent.end)
         });
         match synced {
             Ok(upto) => done.push(DiskDone::Synced { file, generation, upto }),
-            Err(error) => self.fail(file, DiskOpKind::Sync, &error, done),
+            Err(trouble) => {
+                if let Some(stuck) = self.fails(file, DiskOpKind::Sync, trouble, done) {
+                    return Err(stuck);
+                }
+            }
         }
+        Ok(())
     }
 
-    fn read(&mut self, tag: ReadTag, file: FileId, at: u64, len: u32, done: &mut Vec<DiskDone>) {
-        let read = self.open(file.kind).and_then(|open| {
-            let len = open.end.saturating_sub(at).min(u64::from(len));
+    fn read(&mut self, kind: FileKind, at: u64, len: u32) -> Result<Bytes, Trouble> {
+        self.with(kind, |lent| {
+            let len = lent.end.saturating_sub(at).min(u64::from(len));
             let mut buffer = vec![0; len as usize];
             let mut filled = 0;
             while filled < buffer.len() {
-                match open.file.read_at(&mut buffer[filled..], at + filled as u64) {
+                match lent.file.read_at(&mut buffer[filled..], at + filled as u64) {
                     Ok(0) => break,
                     Ok(n) => filled += n,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(error.into()),
                 }
             }
             buffer.truncate(filled);
-            Ok(buffer)
-        });
-        match read {
-            Ok(buffer) => {
-                done.push(DiskDone::Read { tag, file, at, bytes: Bytes::from(buffer) });
-            }
-            Err(error) => self.fail(file, DiskOpKind::Read, &error, done),
-        }
-    }
-
-    /// What follows under its new name is another queue's (see `DiskPool::submit`).
-    fn rename_dir(&mut self, dir: DirId, name: &str, done: &mut Vec<DiskDone>) {
-        self.forget_all();
-        self.removed = true;
-        match fs::rename(&self.path, self.root.join(name)) {
-            Ok(()) => done.push(DiskDone::DirRenamed { dir }),
-            Err(error) => self.fail(whole(dir), DiskOpKind::Namespace, &error, done),
-        }
-    }
-
-    fn remove(&self) -> io::Result<()> {
-        assert!(!self.is_root, "the log directory itself is never removed");
-        match fs::remove_dir_all(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        }
+            Ok(Bytes::from(buffer))
+        })
     }
 
     /// What failed stays failed: after a failed sync the kernel calls the pages clean, and a second
@@ -388,36 +628,30 @@ impl Directory {
         done.push(DiskDone::Failed { file, op, error });
     }
 
-    fn remember(&mut self, kind: FileKind, open: OpenFile) {
-        self.counter.open.fetch_add(1, Ordering::Relaxed);
-        self.files.insert(kind, open);
-    }
-
     fn forget(&mut self, kind: FileKind) {
-        if self.files.remove(&kind).is_some() {
-            self.counter.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(handle) = self.files.remove(&kind) {
+            self.common.files.forget(handle.key);
         }
     }
 
     fn forget_all(&mut self) {
-        self.counter.open.fetch_sub(self.files.len(), Ordering::Relaxed);
-        self.files.clear();
-        self.failed.clear();
-    }
-
-    fn close_spare_files(&mut self) {
-        if self.counter.open.load(Ordering::Relaxed) <= self.counter.wanted_at_most {
-            return;
+        while let Some((_, handle)) = self.files.pop_first() {
+            self.common.files.forget(handle.key);
         }
-        let before = self.files.len();
-        self.files.retain(|_, open| open.dirty);
-        self.counter.open.fetch_sub(before - self.files.len(), Ordering::Relaxed);
+        self.failed.clear();
     }
 }
 
 /// The name under which an operation on a whole directory fails.
 fn whole(dir: DirId) -> FileId {
     FileId { dir, kind: FileKind::CleanShutdown }
+}
+
+fn of_sync(error: SyncError) -> Trouble {
+    match error {
+        SyncError::Open(error) => Trouble::Os(error),
+        SyncError::Sync(error) => Trouble::Lost(error),
+    }
 }
 
 fn waits_for_device(op: &DiskOp) -> bool {
@@ -449,28 +683,8 @@ fn is_barrier(op: &DiskOp) -> bool {
     }
 }
 
-fn length(parts: &[Bytes]) -> u64 {
+pub(super) fn length(parts: &[Bytes]) -> u64 {
     parts.iter().map(|part| part.len() as u64).sum()
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-fn write_all_vectored(file: &mut File, parts: &[Bytes]) -> io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-    let mut left: &mut [IoSlice<'_>] = &mut slices;
-    IoSlice::advance_slices(&mut left, 0);
-    while !left.is_empty() {
-        let now = left.len().min(MAX_SLICES);
-        match file.write_vectored(&left[..now]) {
-            Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
-            Ok(n) => IoSlice::advance_slices(&mut left, n),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

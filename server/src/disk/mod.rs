@@ -2,28 +2,35 @@
 //!
 //! Operations on one directory run in the order of submission; directories are independent. At
 //! least one thread never waits for the device, so that a read or a write of one directory does
-//! not stand behind the sync of another. What an operation does lives in `directory`.
+//! not stand behind the sync of another; and what acknowledgements wait for goes before the making
+//! and removing of directories. What an operation does lives in `directory`, which files are open
+//! in `files`.
 
 mod data_dir;
 mod directory;
+mod files;
+mod sys;
 
 pub use data_dir::DataDir;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use wavetank_core::env::DiskOp;
 use wavetank_core::event::Event;
 use wavetank_core::types::DirId;
 
+use crate::backlog::Backlog;
 use crate::limits::AbortOnPanic;
-use directory::{Directory, OpenFiles};
+use directory::{Directory, length};
+use files::OpenFiles;
+use sys::SharedSync;
 
 /// The file whose lock says that a process uses the data directory.
 pub(crate) const LOCK_FILE: &str = ".lock";
@@ -37,8 +44,20 @@ fn create_directories(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
 }
 
-/// Threads of the pool; all but one may wait for the device at a time.
-const THREADS: usize = 4;
+/// Creates a directory in one that is there.
+fn create_directory(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path)
+}
+
+/// Threads of the pool; all but one may wait for the device at a time. File systems join syncs that
+/// run at the same time (one commit of a journal serves all of them), so several wait better.
+const THREADS: usize = 8;
+
+/// So many urgent lanes in a row, and then one that is not.
+const URGENT_RUN: usize = 8;
+
+/// Bytes that may wait to be written before producers do; see [`Backlog`].
+const BACKLOG: u64 = 64 << 20;
 
 /// The pool. Dropping it finishes what was submitted and ends the threads.
 #[derive(Debug)]
@@ -54,18 +73,44 @@ pub struct DiskPool {
 struct Shared {
     state: Mutex<State>,
     work: Condvar,
-    root: Arc<Path>,
-    open_files: Arc<OpenFiles>,
+    common: Arc<Common>,
     inbox: Sender<Event>,
+}
+
+/// What all directories share.
+#[derive(Debug)]
+struct Common {
+    root: Box<Path>,
+    files: OpenFiles,
+    root_sync: SharedSync,
+    backlog: Arc<Backlog>,
+}
+
+impl Common {
+    fn new(root: &Path, files: usize) -> Common {
+        Common {
+            root: Box::from(root),
+            files: OpenFiles::new(files),
+            root_sync: SharedSync::default(),
+            backlog: Arc::new(Backlog::new(BACKLOG)),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct State {
     lanes: BTreeMap<Arc<str>, Lane>,
-    /// Lanes with work that no thread has taken; each at most once.
-    ready: VecDeque<Arc<str>>,
+    /// Lanes with work that no thread has taken. One whose class has changed since it was put here
+    /// stands elsewhere, too, and is passed over here.
+    fast: VecDeque<Arc<str>>,
+    urgent: VecDeque<Arc<str>>,
+    slow: VecDeque<Arc<str>>,
+    /// Lanes that wait because something is used up, and until when.
+    delayed: BTreeSet<(Instant, Arc<str>)>,
     /// Threads that wait for the device.
-    slow: usize,
+    waiting: usize,
+    /// Urgent lanes taken in a row.
+    urgent_run: usize,
     stopping: bool,
 }
 
@@ -75,6 +120,20 @@ struct Lane {
     directory: Option<Directory>,
     /// What came in meanwhile.
     incoming: VecDeque<DiskOp>,
+    /// Where it stands.
+    queued: Option<Class>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Its next work ends in the page cache.
+    Fast,
+    /// It waits for the device, and others for it.
+    Urgent,
+    /// It waits for the device.
+    Slow,
+    /// Something is used up.
+    Delayed,
 }
 
 impl Shared {
@@ -89,15 +148,15 @@ impl DiskPool {
     ///
     /// # Errors
     /// If the operating system gives no thread.
-    pub fn start(data: &DataDir, inbox: Sender<Event>) -> std::io::Result<DiskPool> {
+    pub fn start(data: &DataDir, inbox: Sender<Event>) -> io::Result<DiskPool> {
+        DiskPool::with_files(data, inbox, crate::limits::descriptors().files)
+    }
+
+    fn with_files(data: &DataDir, inbox: Sender<Event>, files: usize) -> io::Result<DiskPool> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State::default()),
             work: Condvar::new(),
-            root: Arc::from(data.path()),
-            open_files: Arc::new(OpenFiles {
-                open: AtomicUsize::new(0),
-                wanted_at_most: crate::limits::file_descriptors() / 4,
-            }),
+            common: Arc::new(Common::new(data.path(), files)),
             inbox,
         });
         let mut threads = Vec::with_capacity(THREADS);
@@ -107,6 +166,11 @@ impl DiskPool {
             threads.push(builder.spawn(move || work(&shared))?);
         }
         Ok(DiskPool { shared, threads, names: BTreeMap::new() })
+    }
+
+    /// What waits to be written.
+    pub fn backlog(&self) -> Arc<Backlog> {
+        Arc::clone(&self.shared.common.backlog)
     }
 
     /// Queues operations, in order.
@@ -120,6 +184,9 @@ impl DiskPool {
                     "a directory's name is one path component, got {name:?}"
                 );
                 self.names.insert(dir, Arc::from(name.as_str()));
+            }
+            if let DiskOp::Append { bytes, .. } = &op {
+                self.shared.common.backlog.submitted(length(bytes));
             }
             let name = self.names.get(&dir).unwrap_or_else(|| {
                 panic!("the core used directory {dir} before opening it: {op:?}")
@@ -144,21 +211,15 @@ impl DiskPool {
                 | DiskOp::SyncDir { .. }
                 | DiskOp::Read { .. } => {}
             }
-            let shared = &self.shared;
             let lane = state.lanes.entry(Arc::clone(&name)).or_insert_with(|| Lane {
-                directory: Some(Directory::new(
-                    Arc::clone(&shared.root),
-                    &name,
-                    Arc::clone(&shared.open_files),
-                )),
+                directory: Some(Directory::new(Arc::clone(&self.shared.common), &name)),
                 incoming: VecDeque::new(),
+                queued: None,
             });
             match &mut lane.directory {
                 Some(directory) => {
-                    let was_idle = directory.is_idle();
                     directory.queue.push_back(op);
-                    if was_idle {
-                        state.ready.push_back(name);
+                    if state.enqueue(name) {
                         self.shared.work.notify_one();
                     }
                 }
@@ -196,38 +257,104 @@ fn directory_of(op: &DiskOp) -> DirId {
 }
 
 impl State {
-    /// Takes the first lane whose next work may be done now.
+    /// Puts a lane that has work where it belongs; whether it did not stand there before.
+    fn enqueue(&mut self, name: Arc<str>) -> bool {
+        let lane = self.lanes.get_mut(&name).expect("a lane with work exists");
+        let Some(directory) = &lane.directory else { return false };
+        if directory.is_idle() || lane.queued == Some(Class::Delayed) {
+            return false;
+        }
+        let class = match directory.wants_slow() {
+            false => Class::Fast,
+            true if directory.is_urgent() => Class::Urgent,
+            true => Class::Slow,
+        };
+        if lane.queued == Some(class) {
+            return false;
+        }
+        lane.queued = Some(class);
+        match class {
+            Class::Fast => self.fast.push_back(name),
+            Class::Urgent => self.urgent.push_back(name),
+            Class::Slow => self.slow.push_back(name),
+            Class::Delayed => unreachable!("not drawn above"),
+        }
+        true
+    }
+
+    /// Lanes whose wait is over stand in the others' queues again; at the end, all of them.
+    fn end_delays(&mut self, now: Instant) {
+        while let Some((until, _)) = self.delayed.first()
+            && (*until <= now || self.stopping)
+        {
+            let (_, name) = self.delayed.pop_first().expect("just seen");
+            self.lanes.get_mut(&name).expect("a delayed lane exists").queued = None;
+            self.enqueue(name);
+        }
+    }
+
+    /// Takes the first lane whose next work may be done now; whether it may wait for the device.
     fn pick(&mut self) -> Option<(Arc<str>, Directory, bool)> {
-        let may_wait = self.slow + 1 < THREADS;
-        let lanes = &self.lanes;
-        let index = self.ready.iter().position(|name| {
-            may_wait
-                || lanes
-                    .get(name)
-                    .and_then(|lane| lane.directory.as_ref())
-                    .is_some_and(|directory| !directory.wants_slow())
-        })?;
-        let name = self.ready.remove(index).expect("the index was just found");
-        let lane = self.lanes.get_mut(&name).expect("a ready lane exists");
-        let directory = lane.directory.take().expect("a ready lane is not being worked on");
-        let slow = directory.wants_slow();
-        self.slow += usize::from(slow);
-        Some((name, directory, slow))
+        let slow = self.waiting + 1 < THREADS;
+        let order = match (slow, self.urgent_run < URGENT_RUN) {
+            (true, true) => [Some(Class::Urgent), Some(Class::Slow), Some(Class::Fast)],
+            (true, false) => [Some(Class::Slow), Some(Class::Urgent), Some(Class::Fast)],
+            (false, _) => [Some(Class::Fast), None, None],
+        };
+        order.into_iter().flatten().find_map(|class| self.take(class))
+    }
+
+    fn take(&mut self, class: Class) -> Option<(Arc<str>, Directory, bool)> {
+        loop {
+            let name = match class {
+                Class::Fast => self.fast.pop_front(),
+                Class::Urgent => self.urgent.pop_front(),
+                Class::Slow => self.slow.pop_front(),
+                Class::Delayed => None,
+            }?;
+            let Some(lane) = self.lanes.get_mut(&name) else { continue };
+            if lane.queued != Some(class) {
+                continue;
+            }
+            let directory = lane.directory.take().expect("a ready lane is not being worked on");
+            lane.queued = None;
+            self.urgent_run = match class {
+                Class::Urgent => self.urgent_run + 1,
+                Class::Slow => 0,
+                Class::Fast | Class::Delayed => self.urgent_run,
+            };
+            let slow = class != Class::Fast;
+            self.waiting += usize::from(slow);
+            return Some((name, directory, slow));
+        }
     }
 
     fn put_back(&mut self, name: Arc<str>, mut directory: Directory, slow: bool) {
-        self.slow -= usize::from(slow);
+        self.waiting -= usize::from(slow);
         let lane = self.lanes.get_mut(&name).expect("a lane in work exists");
         directory.queue.append(&mut lane.incoming);
         if directory.is_gone() {
             self.lanes.remove(&name);
             return;
         }
-        let idle = directory.is_idle();
-        lane.directory = Some(directory);
-        if !idle {
-            self.ready.push_back(name);
+        if directory.delay().is_some() && self.stopping {
+            directory.give_up();
         }
+        let delay = directory.delay();
+        lane.directory = Some(directory);
+        match delay {
+            None => {
+                self.enqueue(name);
+            }
+            Some(delay) => {
+                lane.queued = Some(Class::Delayed);
+                self.delayed.insert((Instant::now() + delay, name));
+            }
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        !(self.fast.is_empty() && self.urgent.is_empty() && self.slow.is_empty())
     }
 }
 
@@ -236,11 +363,20 @@ fn work(shared: &Shared) {
     let mut state = shared.lock();
     let mut done = Vec::new();
     loop {
+        state.end_delays(Instant::now());
         let Some((name, mut directory, slow)) = state.pick() else {
-            if state.stopping && state.ready.is_empty() {
+            if state.stopping && !state.is_ready() && state.delayed.is_empty() {
                 return;
             }
-            state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let first = state.delayed.first().map(|(until, _)| *until);
+            state = match first {
+                None => shared.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let patience = until.saturating_duration_since(Instant::now());
+                    let woken = shared.work.wait_timeout(state, patience);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
             continue;
         };
         drop(state);
@@ -255,7 +391,7 @@ fn work(shared: &Shared) {
         }
         state = shared.lock();
         state.put_back(name, directory, slow);
-        if !state.ready.is_empty() {
+        if state.is_ready() || !state.delayed.is_empty() {
             shared.work.notify_one();
         }
     }
@@ -264,40 +400,90 @@ fn work(shared: &Shared) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use wavetank_core::env::{FileId, FileKind};
-    use wavetank_core::event::DiskDone;
+    use wavetank_core::event::{DiskDone, ReadTag};
+    use wavetank_core::types::Offset;
 
-    fn open_files() -> Arc<OpenFiles> {
-        Arc::new(OpenFiles { open: AtomicUsize::new(0), wanted_at_most: 10 })
+    fn state_with(lanes: &[(&str, &DiskOp)]) -> State {
+        let mut state = State::default();
+        let common = Arc::new(Common::new(Path::new("/nonexistent"), 10));
+        for (name, op) in lanes {
+            let name: Arc<str> = Arc::from(*name);
+            let mut directory = Directory::new(Arc::clone(&common), &name);
+            directory.queue.push_back((*op).clone());
+            let lane = Lane { directory: Some(directory), incoming: VecDeque::new(), queued: None };
+            state.lanes.insert(Arc::clone(&name), lane);
+            assert!(state.enqueue(name));
+        }
+        state
     }
 
     #[test]
     fn one_thread_never_waits_for_the_device() {
-        let mut state = State::default();
         let dir = DirId(2);
         let kind = FileKind::LeaderEpochs;
         let slow = DiskOp::SyncDir { dir, by: kind, serial: 1 };
         let fast = DiskOp::Unlink { file: FileId { dir, kind } };
-        let root: Arc<Path> = Arc::from(Path::new("/nonexistent"));
-        let all = [("a", &slow), ("b", &slow), ("c", &slow), ("d", &slow), ("e", &fast)];
-        for (name, op) in all {
-            let name: Arc<str> = Arc::from(name);
-            let mut directory = Directory::new(Arc::clone(&root), &name, open_files());
-            directory.queue.push_back(op.clone());
-            let lane = Lane { directory: Some(directory), incoming: VecDeque::new() };
-            state.lanes.insert(Arc::clone(&name), lane);
-            state.ready.push_back(name);
-        }
+        let names: Vec<String> = (0..THREADS).map(|i| format!("slow-{i}")).collect();
+        let mut lanes: Vec<(&str, &DiskOp)> =
+            names.iter().map(|name| (name.as_str(), &slow)).collect();
+        lanes.push(("fast", &fast));
+        let mut state = state_with(&lanes);
         let mut taken = Vec::new();
         while let Some((name, directory, slow)) = state.pick() {
             taken.push((name, directory, slow));
         }
-        let names: Vec<&str> = taken.iter().map(|(name, ..)| &**name).collect();
-        assert_eq!(names, ["a", "b", "c", "e"], "d would be the fourth to wait");
+        let slow = taken.iter().filter(|(.., slow)| *slow).count();
+        assert_eq!(slow, THREADS - 1, "one more would leave no thread for the others");
+        assert!(taken.iter().any(|(name, ..)| &**name == "fast"));
         let (name, mut directory, slow) = taken.remove(0);
         directory.queue.clear();
         state.put_back(name, directory, slow);
-        assert_eq!(state.pick().map(|(name, ..)| name).as_deref(), Some("d"));
+        let next = state.pick().map(|(name, ..)| name);
+        assert_eq!(next.as_deref(), Some(names[THREADS - 1].as_str()));
+    }
+
+    #[test]
+    fn the_root_goes_before_others_but_not_for_ever() {
+        let sync = DiskOp::SyncDir { dir: DirId(2), by: FileKind::LeaderEpochs, serial: 1 };
+        let mut state = state_with(&[("a", &sync), ("", &sync)]);
+        let mut order = Vec::new();
+        for _ in 0..URGENT_RUN + 1 {
+            let (name, mut directory, slow) = state.pick().expect("there is work");
+            order.push(name.to_string());
+            if name.is_empty() {
+                directory.queue.push_back(sync.clone());
+            } else {
+                directory.queue.clear();
+            }
+            state.put_back(name, directory, slow);
+        }
+        let mut expected = vec![String::new(); URGENT_RUN];
+        expected.push("a".into());
+        assert_eq!(order, expected);
+    }
+
+    #[test]
+    fn a_lane_whose_class_changes_is_taken_once() {
+        let (dir, kind) = (DirId(2), FileKind::LeaderEpochs);
+        let file = FileId { dir, kind };
+        let mut state = state_with(&[("a", &DiskOp::Sync { file, generation: 0 })]);
+        let (name, mut directory, slow) = state.pick().expect("a sync to note");
+        directory.run_fast(&mut Vec::new());
+        state.put_back(name, directory, slow);
+        // It waits for the device; what comes now does not, and goes first.
+        let lane = state.lanes.get_mut("a").expect("it is there");
+        let read = DiskOp::Read { tag: ReadTag::Fetch(reply()), file, at: 0, len: 1 };
+        lane.directory.as_mut().expect("at rest").queue.push_back(read);
+        assert!(state.enqueue(Arc::from("a")));
+        assert!(matches!(state.pick(), Some((_, _, false))));
+        assert!(state.pick().is_none());
+    }
+
+    fn reply() -> wavetank_core::event::ReplyTo {
+        let connection = wavetank_core::event::ConnectionId(1);
+        wavetank_core::event::ReplyTo { connection, correlation: 1 }
     }
 
     #[test]
@@ -322,5 +508,58 @@ mod tests {
         drop(pool);
         let lanes: Vec<String> = shared.lock().lanes.keys().map(|name| name.to_string()).collect();
         assert_eq!(lanes, [""], "only the root is left");
+    }
+
+    /// Many more files than descriptors, all of them in use in turn and none of them synced.
+    #[test]
+    fn a_few_descriptors_serve_any_number_of_files() {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let data = DataDir::open(temporary.path()).expect("it is ours");
+        let (inbox, events) = std::sync::mpsc::channel();
+        let mut pool = DiskPool::with_files(&data, inbox, 5).expect("threads");
+        let dirs: Vec<DirId> = (2..42).map(DirId).collect();
+        let files = || {
+            dirs.iter().flat_map(|dir| {
+                [FileKind::Log(Offset(0)), FileKind::OffsetIndex(Offset(0))]
+                    .map(|kind| FileId { dir: *dir, kind })
+            })
+        };
+        for dir in &dirs {
+            pool.submit([DiskOp::OpenDir { dir: *dir, name: format!("t-{dir}") }]);
+        }
+        for file in files() {
+            pool.submit([DiskOp::Create { file, generation: 0 }]);
+        }
+        for round in 0..5 {
+            for file in files() {
+                let bytes = vec![Bytes::from(format!("{round}{}", file.dir.0 % 10))];
+                pool.submit([DiskOp::Append { file, generation: 0, at: round * 2, bytes }]);
+            }
+            assert!(pool.shared.common.files.open() <= 5);
+        }
+        for file in files() {
+            let read = DiskOp::Read { tag: ReadTag::Recovery, file, at: 0, len: 100 };
+            pool.submit([read, DiskOp::Sync { file, generation: 0 }]);
+        }
+        let (mut reads, mut syncs) = (0, 0);
+        while reads < 80 || syncs < 80 {
+            match events.recv().expect("completions") {
+                Event::Disk(DiskDone::Read { file, bytes, .. }) => {
+                    let digit = file.dir.0 % 10;
+                    let text: String = (0..5).map(|round| format!("{round}{digit}")).collect();
+                    assert_eq!(bytes, text);
+                    reads += 1;
+                }
+                Event::Disk(DiskDone::Synced { upto, .. }) => {
+                    assert_eq!(upto, 10);
+                    syncs += 1;
+                }
+                Event::Disk(DiskDone::Failed { file, op, error }) => {
+                    panic!("{file:?} {op:?} {error:?}")
+                }
+                _ => {}
+            }
+        }
+        assert!(pool.shared.common.files.open() <= 5);
     }
 }

@@ -17,12 +17,13 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::Instant;
 use wavetank_core::event::{ConnectionId, Event, ReplyTo};
-use wavetank_core::msg::Response;
+use wavetank_core::msg::{Request, Response};
 use wavetank_wire::WireError;
 
 use super::Shared;
 use super::codec::{self, Incoming};
 use super::frame::{self, FrameError, OutQueue, read_frame};
+use crate::backlog::Admitted;
 
 /// How much of later requests is read while one is being answered, in bytes.
 const READ_AHEAD: usize = 64 << 10;
@@ -152,6 +153,11 @@ impl Inbound {
                 }
                 Err(error) => return Err(Closed::Decode(error)),
             };
+            // Held until the answer: by then what is to be written is the disk's, or is written.
+            let _room = match &request {
+                Request::Produce(_) => Some(self.room(frame.bytes.len()).await?),
+                _ => None,
+            };
             let from = ReplyTo { connection: self.connection, correlation: context.correlation };
             self.shared.deliver(Event::Request { from, version: context.version, request });
             match self.reply(context.correlation).await? {
@@ -163,6 +169,15 @@ impl Inbound {
                 Reply::Disconnect => return Err(Closed::ByUs),
             }
             drop(frame);
+        }
+    }
+
+    /// Waits until not too much waits to be written. The client is not read from meanwhile.
+    async fn room(&mut self, bytes: usize) -> Result<Admitted, Closed> {
+        tokio::select! {
+            room = self.shared.backlog.admit(bytes as u64) => Ok(room),
+            // Between requests the only thing to come from the core is its end.
+            _ = self.replies.recv() => Err(Closed::ByUs),
         }
     }
 

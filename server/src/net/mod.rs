@@ -28,6 +28,7 @@ use wavetank_core::event::{ConnectionId, Event, ReplyTo};
 use wavetank_core::msg::{Request, Response};
 use wavetank_core::types::{Endpoint, NodeId};
 
+use crate::backlog::Backlog;
 use crate::limits::{AbortOnPanic, spawn};
 use crate::throttle::Throttle;
 use inbound::Reply;
@@ -103,7 +104,7 @@ impl Default for NetLimits {
         NetLimits {
             max_frame: 100 << 20,
             max_idle: Duration::from_secs(600),
-            max_connections: (crate::limits::file_descriptors() / 2).min(4096),
+            max_connections: crate::limits::descriptors().connections.min(4096),
             request_memory: 256 << 20,
             write_stall: Duration::from_secs(60),
         }
@@ -151,6 +152,7 @@ pub fn start(
     peers: BTreeMap<NodeId, Endpoint>,
     limits: NetLimits,
     inbox: Sender<Event>,
+    backlog: Arc<Backlog>,
 ) -> io::Result<(NetHandle, NetThread)> {
     listener.set_nonblocking(true)?;
     let local = listener.local_addr()?;
@@ -162,7 +164,7 @@ pub fn start(
     let (commands, receiver) = unbounded_channel();
     let thread = std::thread::Builder::new().name("network".into()).spawn(move || {
         let _guard = AbortOnPanic("network");
-        let shared = Arc::new(Shared::new(inbox, node, limits));
+        let shared = Arc::new(Shared::new(inbox, backlog, node, limits));
         runtime.block_on(Dispatcher::new(shared, peers).run(listener, receiver));
         // Nobody waits for the answer of a name server any more.
         runtime.shutdown_background();
@@ -191,6 +193,8 @@ fn runtime() -> io::Result<Runtime> {
 #[derive(Debug)]
 struct Shared {
     inbox: Sender<Event>,
+    /// What produce requests wait for.
+    backlog: Arc<Backlog>,
     node: NodeId,
     limits: NetLimits,
     /// Units of memory for the part of requests beyond the free allowance.
@@ -200,10 +204,11 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(inbox: Sender<Event>, node: NodeId, limits: NetLimits) -> Shared {
+    fn new(inbox: Sender<Event>, backlog: Arc<Backlog>, node: NodeId, limits: NetLimits) -> Shared {
         let large = limits.request_memory.max(limits.max_frame) / frame::UNIT;
         let large = Arc::new(Semaphore::new(large));
-        Shared { inbox, node, limits, large, complaints: Mutex::new(Throttle::new()) }
+        let complaints = Mutex::new(Throttle::new());
+        Shared { inbox, backlog, node, limits, large, complaints }
     }
 
     fn deliver(&self, event: Event) {
@@ -400,7 +405,8 @@ mod tests {
     fn a_listener_that_cannot_accept_delays_nobody() {
         let (inbox, events) = channel();
         let limits = NetLimits::default();
-        let shared = Arc::new(Shared::new(inbox, NodeId(1), limits));
+        let backlog = Arc::new(Backlog::new(1 << 20));
+        let shared = Arc::new(Shared::new(inbox, backlog, NodeId(1), limits));
         let (commands, receiver) = unbounded_channel();
         let thread = std::thread::spawn(move || {
             let runtime = runtime().expect("a runtime");

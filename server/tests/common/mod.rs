@@ -1,10 +1,15 @@
 //! A node as a child process, and a client of the raw protocol.
 
+#![allow(dead_code)] // each of the test programs uses a part
+
+pub mod faults;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::mpsc::channel;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,8 +21,10 @@ use wavetank_core::event::{Event, ReplyTo};
 use wavetank_core::msg::*;
 use wavetank_core::types::*;
 use wavetank_server::{
-    DataDir, DiskPool, NetCommand, NetLimits, ServeOptions, serve, start_network,
+    Backlog, DataDir, DiskPool, NetCommand, NetLimits, ServeOptions, serve, start_network,
 };
+
+use faults::Faults;
 
 const ARGUMENTS: &str = "WAVETANK_TEST_NODE";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -68,8 +75,9 @@ fn bug() {
 fn network_bug() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let (inbox, events) = channel();
+    let (limits, backlog) = (NetLimits::default(), Arc::new(Backlog::new(1 << 20)));
     let (network, running) =
-        start_network(listener, NodeId(1), Default::default(), NetLimits::default(), inbox)
+        start_network(listener, NodeId(1), Default::default(), limits, inbox, backlog)
             .expect("threads");
     let stream = TcpStream::connect(running.local).expect("it listens");
     let mut client = Client { stream, correlation: 0 };
@@ -81,10 +89,16 @@ fn network_bug() {
     std::thread::sleep(PATIENCE);
 }
 
-fn spawn(arguments: &[&str], level: &str, stderr: Stdio) -> Child {
+fn spawn(arguments: &[&str], level: &str, stderr: Stdio, faults: Option<&Faults>) -> Child {
+    let data = arguments.iter().skip_while(|word| **word != "--data").nth(1);
+    let environment = match (faults, data) {
+        (Some(faults), Some(data)) => faults.environment(Path::new(data)),
+        _ => Vec::new(),
+    };
     Command::new(std::env::current_exe().expect("this binary"))
         .args(["--exact", "child_main", "--nocapture"])
         .env(ARGUMENTS, arguments.join("\n"))
+        .envs(environment)
         .env("WAVETANK_LOG", level)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -95,7 +109,7 @@ fn spawn(arguments: &[&str], level: &str, stderr: Stdio) -> Child {
 
 /// Starts a node that should end at once: its exit code and what it said.
 pub fn refusal(arguments: &[&str]) -> (Option<i32>, String) {
-    let mut child = spawn(arguments, "error", Stdio::piped());
+    let mut child = spawn(arguments, "error", Stdio::piped(), None);
     let mut text = String::new();
     let mut stderr = child.stderr.take().expect("it is piped");
     let reader = std::thread::spawn(move || {
@@ -143,11 +157,34 @@ impl Node {
         level: &str,
         stderr: Stdio,
     ) -> (Node, Option<ChildStderr>) {
+        let node = Node::launch(data, lines, level, stderr, None, PATIENCE);
+        node.expect("the ready line comes")
+    }
+
+    /// With faults of its system calls. `Err`: how it ended before it was ready, or `None` if it
+    /// neither was nor ended within this time.
+    pub fn try_start(
+        data: &Path,
+        lines: &[&str],
+        faults: Option<&Faults>,
+        within: Duration,
+    ) -> Result<Node, Option<ExitStatus>> {
+        Node::launch(data, lines, "error", Stdio::inherit(), faults, within).map(|(node, _)| node)
+    }
+
+    fn launch(
+        data: &Path,
+        lines: &[&str],
+        level: &str,
+        stderr: Stdio,
+        faults: Option<&Faults>,
+        within: Duration,
+    ) -> Result<(Node, Option<ChildStderr>), Option<ExitStatus>> {
         let config = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(config.path(), lines.join("\n")).expect("written");
         let (data, file) = (data.display().to_string(), config.path().display().to_string());
-        let mut child =
-            spawn(&["--data", &data, "--listen", "127.0.0.1:0", "--config", &file], level, stderr);
+        let arguments = ["--data", &data, "--listen", "127.0.0.1:0", "--config", &file];
+        let mut child = spawn(&arguments, level, stderr, faults);
         let log = child.stderr.take();
         let out = child.stdout.take().expect("it is piped");
         let (send, lines) = channel();
@@ -158,13 +195,23 @@ impl Node {
         });
         let start = Instant::now();
         let address = loop {
-            let line = lines.recv_timeout(PATIENCE.saturating_sub(start.elapsed()));
-            let line = line.expect("the ready line comes");
+            let line = match lines.recv_timeout(within.saturating_sub(start.elapsed())) {
+                Ok(line) => line,
+                // Its end has closed its output.
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Some(child.wait().expect("a child")));
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    child.kill().expect("a child");
+                    child.wait().expect("a child");
+                    return Err(None);
+                }
+            };
             if line.contains("is ready") {
                 break line.rsplit(' ').next().expect("a last word").to_string();
             }
         };
-        (Node { child, address, _data: None }, log)
+        Ok((Node { child, address, _data: None }, log))
     }
 
     pub fn address(&self) -> String {
@@ -174,6 +221,31 @@ impl Node {
     pub fn port(&self) -> u16 {
         let port = self.address.rsplit(':').next().expect("a port");
         port.parse().expect("a port")
+    }
+
+    /// A connection on which an answer is waited for at most so long; `None` if there is none.
+    pub fn try_client(&self, patience: Duration) -> Option<Client> {
+        let stream = TcpStream::connect(&self.address).ok()?;
+        stream.set_read_timeout(Some(patience)).expect("a timeout");
+        let mut client = Client { stream, correlation: 0 };
+        client.try_ask(0, &Request::ApiVersions(ApiVersionsRequest::default()))?;
+        Some(client)
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
+        let start = Instant::now();
+        loop {
+            match self.ended() {
+                None if start.elapsed() < within => std::thread::sleep(Duration::from_millis(2)),
+                ended => return ended,
+            }
+        }
     }
 
     pub fn client(&self) -> Client {
@@ -268,7 +340,8 @@ impl Client {
         )
     }
 
-    fn try_ask(&mut self, version: i16, request: &Request) -> Option<Response> {
+    /// `None` if the connection broke or stayed silent.
+    pub fn try_ask(&mut self, version: i16, request: &Request) -> Option<Response> {
         self.try_send(version, request).ok()?;
         let (correlation, response) = self.try_receive(request.api(), version)?;
         assert_eq!(correlation, self.correlation, "the answer is this request's");

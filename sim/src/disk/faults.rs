@@ -18,7 +18,8 @@ impl SimDisk {
         self.end_of_process(dice, out, false);
     }
 
-    /// The process ends by itself: everything submitted takes effect, nothing completes any more.
+    /// The process ends by itself: everything submitted takes effect (on a full disk, as far as it
+    /// fits), nothing completes any more.
     pub fn process_exit(&mut self, dice: &Dice, out: &mut Outcome) {
         self.end_of_process(dice, out, true);
     }
@@ -73,11 +74,17 @@ impl SimDisk {
             true => queue.len(),
             false => dice.decide(place.with(0), queue.len() as u64 + 1) as usize,
         };
-        let rest = queue.split_off(whole);
+        let mut rest = queue.split_off(whole);
         for queued in queue {
+            // What did not fit before does not fit at the end, and what is behind it has waited.
+            if self.full && needs_space(&queued.op) {
+                rest.clear();
+                break;
+            }
             self.apply(slot as u32, queued.op, out);
         }
         if let Some(begun) = rest.front()
+            && !(self.full && needs_space(&begun.op))
             && dice.ratio(place.with(3), 1, 2)
         {
             self.apply_in_part(slot as u32, &begun.op, place, dice, out);
@@ -251,7 +258,7 @@ impl SimDisk {
         self.fail_any_write = true;
     }
 
-    /// No space is left: creating and appending fail until it comes back.
+    /// No space is left: creating and appending wait until it comes back.
     pub fn set_full(&mut self, full: bool) {
         self.full = full;
     }
@@ -524,6 +531,22 @@ fn tear(
                 Some(_) | None => zeroed.push((from, to)),
             }
         }
+    }
+}
+
+/// Does a full disk have it wait?
+pub(super) fn needs_space(op: &DiskOp) -> bool {
+    match op {
+        DiskOp::Create { .. } | DiskOp::Append { .. } => true,
+        DiskOp::OpenDir { .. }
+        | DiskOp::Sync { .. }
+        | DiskOp::Truncate { .. }
+        | DiskOp::Rename { .. }
+        | DiskOp::Unlink { .. }
+        | DiskOp::SyncDir { .. }
+        | DiskOp::RenameDir { .. }
+        | DiskOp::RemoveDir { .. }
+        | DiskOp::Read { .. } => false,
     }
 }
 

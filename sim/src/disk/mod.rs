@@ -18,6 +18,7 @@ mod names;
 mod tests;
 
 pub use extents::Extents;
+use faults::needs_space;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -31,6 +32,9 @@ use crate::decide::{Dice, Place};
 
 /// The unit that a disk writes whole or not at all, in bytes.
 pub const SECTOR: u64 = 512;
+
+/// After how long a full disk is asked again, in ns.
+const FULL_RETRY: u64 = 100_000_000;
 
 /// How long an operation takes: `min` and an exponentially distributed rest, in ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -514,6 +518,11 @@ impl SimDisk {
         let slot = match job.kind {
             JobKind::Head(slot) => {
                 let dir = &mut self.dirs[slot.0 as usize];
+                // What does not fit is no failure: it waits, and what is behind it, until it does.
+                if self.full && dir.queue.front().is_some_and(|head| needs_space(&head.op)) {
+                    out.jobs.push(Job { at: now + FULL_RETRY, ..job });
+                    return;
+                }
                 let head = dir.queue.pop_front().expect("a running head is in the queue");
                 dir.running = false;
                 self.apply(slot.0, head.op, out);
@@ -570,10 +579,6 @@ impl SimDisk {
         match op {
             DiskOp::OpenDir { dir, .. } => self.apply_open(slot, dir, out),
             DiskOp::Create { file, .. } => {
-                if self.full {
-                    fail(file, DiskOpKind::Create, DiskError::Full, out);
-                    return;
-                }
                 let dir = &mut self.dirs[slot as usize];
                 let id = dir.next_inode;
                 dir.next_inode += 1;
@@ -665,9 +670,7 @@ impl SimDisk {
             fail(file, DiskOpKind::Append, DiskError::Refused, out);
             return;
         };
-        if self.full {
-            inode.broken = Some(DiskError::Full);
-        } else if self.fail_any_write {
+        if self.fail_any_write {
             self.fail_any_write = false;
             inode.broken = Some(DiskError::Io);
         }

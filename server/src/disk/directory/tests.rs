@@ -1,14 +1,14 @@
 //! One directory's operations without the pool: what is joined, what waits, what stays failed.
 
 use super::*;
+use std::path::Path;
 use wavetank_core::event::ReadTag;
 
 const DIR: DirId = DirId(2);
 const LOG: FileId = FileId { dir: DIR, kind: FileKind::Log(wavetank_core::types::Offset(0)) };
 
-fn directory(path: &Path, wanted_at_most: usize) -> Directory {
-    let counter = Arc::new(OpenFiles { open: AtomicUsize::new(0), wanted_at_most });
-    Directory::new(Arc::from(path), "", counter)
+fn directory(path: &Path, files: usize) -> Directory {
+    Directory::new(Arc::new(Common::new(path, files)), "")
 }
 
 fn append(at: u64, text: &'static str) -> DiskOp {
@@ -20,10 +20,17 @@ fn append(at: u64, text: &'static str) -> DiskOp {
     }
 }
 
+/// What the pool does, until the directory is at rest or waits for room.
 fn run(directory: &mut Directory, ops: Vec<DiskOp>) -> Vec<DiskDone> {
+    for op in &ops {
+        if let DiskOp::Append { bytes, .. } = op {
+            directory.common.backlog.submitted(length(bytes));
+        }
+    }
     directory.queue.extend(ops);
+    directory.delay = None;
     let mut done = Vec::new();
-    while !directory.is_idle() {
+    while !directory.is_idle() && directory.delay().is_none() {
         if directory.wants_slow() {
             directory.run_slow(&mut done);
         } else {
@@ -77,17 +84,18 @@ fn a_sync_goes_before_a_rename_and_a_truncation() {
     assert!(matches!(&done[2], DiskDone::Read { bytes, .. } if bytes == "a"), "{done:?}");
 }
 
-/// A file whose every write says "no space left".
+/// A pipe takes writes until it is full, has no length, and cannot be synced.
 #[test]
 fn what_failed_stays_failed() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let name = dir.path().join(LOG.kind.name());
-    std::os::unix::fs::symlink("/dev/full", name).expect("a link");
+    std::os::unix::fs::symlink("/dev/null", name).expect("a link");
     let mut directory = directory(dir.path(), 10);
-    let failed = |op| DiskDone::Failed { file: LOG, op, error: DiskError::Full };
-    let done = run(&mut directory, vec![append(0, "abc")]);
-    assert_eq!(done, [failed(DiskOpKind::Append)]);
     let sync = DiskOp::Sync { file: LOG, generation: 3 };
+    let failed = |op| DiskDone::Failed { file: LOG, op, error: DiskError::Refused };
+    let done = run(&mut directory, vec![append(0, "abc"), sync.clone()]);
+    let written = DiskDone::Written { file: LOG, generation: 3, upto: 3 };
+    assert_eq!(done, [written, failed(DiskOpKind::Sync)], "this device cannot be synced");
     let done = run(&mut directory, vec![append(3, "def"), sync]);
     assert_eq!(done, [failed(DiskOpKind::Append), failed(DiskOpKind::Sync)], "never tried again");
     // A file of that name made anew is another file.
@@ -99,6 +107,28 @@ fn what_failed_stays_failed() {
     assert_eq!(done, [DiskDone::Written { file: LOG, generation: 3, upto: 1 }]);
 }
 
+/// A file whose every write says "no space left", until somebody makes room.
+#[test]
+fn a_write_that_does_not_fit_waits_for_room() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let name = dir.path().join(LOG.kind.name());
+    std::os::unix::fs::symlink("/dev/full", &name).expect("a link");
+    let mut directory = directory(dir.path(), 10);
+    let read = DiskOp::Read { tag: ReadTag::Recovery, file: LOG, at: 0, len: 9 };
+    let done = run(&mut directory, vec![append(0, "abc"), append(3, "de"), read]);
+    assert_eq!(done, [], "nothing is told, and nothing overtakes it");
+    assert_eq!(directory.delay(), Some(RETRY_FIRST));
+    assert_eq!(run(&mut directory, vec![]), [], "it still does not fit");
+    assert!(directory.wants_slow() || !directory.is_idle());
+    std::fs::remove_file(&name).expect("it was a link");
+    std::fs::write(&name, "").expect("a real file");
+    directory.forget_all();
+    let done = run(&mut directory, vec![]);
+    assert_eq!(done[0], DiskDone::Written { file: LOG, generation: 3, upto: 5 });
+    assert!(matches!(&done[1], DiskDone::Read { bytes, .. } if bytes == "abcde"), "{done:?}");
+    assert_eq!(directory.delay(), None);
+}
+
 #[test]
 #[should_panic(expected = "must start at the end of the file")]
 fn an_append_elsewhere_is_our_bug() {
@@ -108,16 +138,42 @@ fn an_append_elsewhere_is_our_bug() {
 }
 
 #[test]
-fn clean_files_are_closed_when_too_many_are_open() {
+fn a_file_closed_for_others_is_opened_again() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut directory = directory(dir.path(), 0);
-    let create = DiskOp::Create { file: LOG, generation: 3 };
-    run(&mut directory, vec![create, append(0, "abc")]);
-    assert_eq!(directory.counter.open.load(Ordering::Relaxed), 1, "unsynced: kept open");
-    run(&mut directory, vec![DiskOp::Sync { file: LOG, generation: 3 }]);
-    assert_eq!(directory.counter.open.load(Ordering::Relaxed), 0);
-    let done = run(&mut directory, vec![append(3, "def")]);
-    assert_eq!(done, [DiskDone::Written { file: LOG, generation: 3, upto: 6 }], "opened again");
+    let mut directory = directory(dir.path(), 1);
+    let other = FileId { dir: DIR, kind: FileKind::LeaderEpochs };
+    let read = DiskOp::Read { tag: ReadTag::Recovery, file: LOG, at: 0, len: 9 };
+    let done = run(
+        &mut directory,
+        vec![
+            DiskOp::Create { file: LOG, generation: 3 },
+            append(0, "abc"),
+            // Closes the log, which has to be synced before.
+            DiskOp::Create { file: other, generation: 3 },
+            append(3, "def"),
+            read,
+        ],
+    );
+    assert_eq!(directory.common.files.open(), 1);
+    assert_eq!(done[1], DiskDone::Written { file: LOG, generation: 3, upto: 6 });
+    assert!(matches!(&done[2], DiskDone::Read { bytes, .. } if bytes == "abcdef"), "{done:?}");
+}
+
+/// The sync before closing failed: whoever asks next is told, and nobody hears that it is durable.
+#[test]
+fn a_failure_met_while_closing_is_told() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let name = dir.path().join(LOG.kind.name());
+    std::os::unix::fs::symlink("/dev/null", name).expect("a link");
+    let mut directory = directory(dir.path(), 1);
+    let other = FileId { dir: DIR, kind: FileKind::LeaderEpochs };
+    let create = DiskOp::Create { file: other, generation: 3 };
+    run(&mut directory, vec![append(0, "abc"), create]);
+    let read = DiskOp::Read { tag: ReadTag::Recovery, file: LOG, at: 0, len: 9 };
+    let sync = DiskOp::Sync { file: LOG, generation: 3 };
+    let done = run(&mut directory, vec![read, sync]);
+    assert!(matches!(done[0], DiskDone::Read { .. }), "{done:?}");
+    assert!(matches!(done[1], DiskDone::Failed { op: DiskOpKind::Sync, .. }), "{done:?}");
 }
 
 #[test]

@@ -1,0 +1,113 @@
+//! How many bytes wait to be written, and who has to wait because of that.
+//!
+//! A produce with acks=0 is over when the core has seen it, so nothing that a client does slows it
+//! down to the pace of the disk; batches would wait in memory without bound. So a connection gives
+//! a produce request to the core only while what waits, here and there, is below a limit, and does
+//! not read on before. The bound is on all directories together: they share the memory, and mostly
+//! the device.
+//!
+//! What followers append needs no such bound: each fetches again only when what it fetched is
+//! written.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Backlog {
+    limit: u64,
+    state: Mutex<State>,
+    room: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Submitted to the disk, and not taken by the kernel yet.
+    queued: u64,
+    /// In requests that the core has not answered yet.
+    admitted: u64,
+}
+
+impl Backlog {
+    /// Nothing waits yet. New requests wait while `limit` bytes or more do.
+    pub fn new(limit: u64) -> Backlog {
+        Backlog { limit, state: Mutex::default(), room: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// So many bytes were submitted to the disk.
+    pub(crate) fn submitted(&self, bytes: u64) {
+        self.lock().queued += bytes;
+    }
+
+    /// The kernel took so many, or they will never be written.
+    pub(crate) fn taken(&self, bytes: u64) {
+        self.lock().queued -= bytes;
+        self.room.notify_waiters();
+    }
+
+    /// Waits until there is room for a request of any size, and takes it.
+    pub(crate) async fn admit(self: &Arc<Self>, bytes: u64) -> Admitted {
+        loop {
+            let room = self.room.notified();
+            {
+                let mut state = self.lock();
+                if state.queued + state.admitted < self.limit {
+                    state.admitted += bytes;
+                    return Admitted { backlog: Arc::clone(self), bytes };
+                }
+            }
+            room.await;
+        }
+    }
+}
+
+/// A request's room, until its answer.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    backlog: Arc<Backlog>,
+    bytes: u64,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.backlog.lock().admitted -= self.bytes;
+        self.backlog.room.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn requests_wait_while_too_much_waits_for_the_disk() {
+        let backlog = Arc::new(Backlog::new(100));
+        let soon = Duration::from_millis(10);
+        let first = backlog.admit(1000).await;
+        tokio::time::timeout(soon, backlog.admit(1)).await.expect_err("the first is too large");
+        // The core has seen the request: its bytes are the disk's now.
+        backlog.submitted(1000);
+        drop(first);
+        let waiting = tokio::spawn({
+            let backlog = Arc::clone(&backlog);
+            async move { backlog.admit(1).await }
+        });
+        tokio::time::sleep(soon).await;
+        backlog.taken(900);
+        tokio::time::sleep(soon).await;
+        assert!(!waiting.is_finished(), "the limit is reached still");
+        backlog.taken(1);
+        let admitted = waiting.await.expect("it ends");
+        assert_eq!(admitted.bytes, 1);
+        drop(admitted);
+        let state = backlog.lock();
+        assert_eq!((state.queued, state.admitted), (99, 0));
+    }
+}
