@@ -4,12 +4,17 @@
 //! A case sees only [`Env`] and [`Event`]s through a [`Harness`] of two nodes, and panics where a
 //! promise is broken. It accepts whatever the seam allows (merged and repeated completions, stale
 //! timers). What an implementation does beyond the promises, and faults, are not tested here.
+//!
+//! [`Sequence`] goes further for the disk: random operations, by which two implementations are held
+//! against each other, also where a kill strikes one of them.
 
 mod disk;
 mod network;
+mod sequence;
 mod tank;
 mod timers;
 
+pub use sequence::{Contents, Seen, Sequence, State, observe};
 pub use tank::Tank;
 
 use std::time::Duration;
