@@ -53,6 +53,9 @@ pub struct NodeConfig {
     pub default_replication_factor: i16,
     /// `delete.topic.enable`.
     pub delete_topics: bool,
+    /// `max.broker.partitions`: most replicas that the controller places on one broker, the ones it
+    /// has included (KIP-578). A partition costs its broker memory and work at each start.
+    pub max_broker_partitions: u32,
     /// Defaults of the topic overrides.
     pub topic_defaults: TopicConfig,
     /// Bytes of recent batches kept in memory per partition, 0 for none.
@@ -230,6 +233,7 @@ impl NodeConfig {
             num_partitions: 1,
             default_replication_factor: 1,
             delete_topics: true,
+            max_broker_partitions: 100_000,
             topic_defaults: TopicConfig::default(),
             tail_cache_bytes: 1 << 20,
             fetch_max_bytes: 55 << 20,

@@ -157,6 +157,7 @@ impl ServerConfig {
             }
             "auto.create.topics.enable" => node.auto_create_topics = boolean(key, value)?,
             "delete.topic.enable" => node.delete_topics = boolean(key, value)?,
+            "max.broker.partitions" => node.max_broker_partitions = count(key, value)?,
             "num.partitions" => node.num_partitions = number(key, value, 1, 10_000)? as i32,
             "default.replication.factor" => {
                 node.default_replication_factor = number(key, value, 1, 1000)? as i16;
@@ -293,6 +294,10 @@ struct Given {
     roles: Option<(bool, bool)>,
 }
 
+fn count(key: &str, value: &Value) -> Result<u32, String> {
+    Ok(number(key, value, 1, 10_000_000)? as u32)
+}
+
 fn renamed(key: &str, to: &str) -> String {
     format!("{key} is not a key of the node's configuration; its default for all topics is {to}")
 }
@@ -322,6 +327,7 @@ const KEYS: &[&str] = &[
     "replica.high.watermark.checkpoint.interval.ms",
     "auto.create.topics.enable",
     "delete.topic.enable",
+    "max.broker.partitions",
     "num.partitions",
     "default.replication.factor",
     "fetch.max.bytes",

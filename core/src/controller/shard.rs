@@ -24,6 +24,7 @@ pub(super) struct Settings {
     pub(super) num_partitions: i32,
     pub(super) replication_factor: i16,
     pub(super) delete_topics: bool,
+    pub(super) max_broker_partitions: u32,
     pub(super) topic_defaults: TopicConfig,
     pub(super) flaws: FlawSet,
 }
@@ -38,6 +39,7 @@ impl Settings {
             num_partitions: config.num_partitions,
             replication_factor: config.default_replication_factor,
             delete_topics: config.delete_topics,
+            max_broker_partitions: config.max_broker_partitions,
             topic_defaults: config.topic_defaults.clone(),
             flaws: config.flaws,
         }

@@ -652,6 +652,33 @@ fn defaults_overrides_and_checking_only() {
     assert!(bench.image().topic_by_name("d").is_none());
 }
 
+/// Two brokers that may have three replicas each.
+#[test]
+fn what_a_broker_cannot_have_is_refused_and_says_so() {
+    let mut config = NodeConfig::new(NodeId(100), vec![NodeId(100)]);
+    config.max_broker_partitions = 3;
+    let mut bench = Bench::with(config);
+    for broker in [1, 2] {
+        bench.start(broker, broker as u128);
+    }
+    assert_eq!(bench.refused(named("wide", 4, 2)), ErrorCode::PolicyViolation);
+    let results = bench.create(vec![
+        assigned("a", &[1]),
+        assigned("b", &[1, 2]),
+        named("wide", 2, 2),
+        assigned("c", &[1]),
+        assigned("d", &[1]),
+        assigned("e", &[2]),
+    ]);
+    let errors: Vec<ErrorCode> = results.iter().map(|result| result.error).collect();
+    let (fits, not) = (ErrorCode::None, ErrorCode::PolicyViolation);
+    assert_eq!(errors, [fits, fits, not, fits, not, fits]);
+    let why = results[4].error_message.as_deref().expect("a reason");
+    assert_eq!(why, "broker 1 would have 4 partitions, and max.broker.partitions allows 3");
+    assert_eq!(bench.refused(assigned("f", &[1])), not, "those of before count");
+    assert_eq!(bench.create(vec![assigned("f", &[2])])[0].error, fits);
+}
+
 #[test]
 fn topics_go_by_name_or_id_and_come_back_as_others() {
     let mut bench = Bench::three();

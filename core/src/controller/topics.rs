@@ -75,9 +75,9 @@ impl Shard {
             *names.entry(&topic.name).or_default() += 1;
         }
         let mut room = MAX_PARTITIONS_PER_REQUEST;
-        // With '.' as '_', because metrics cannot tell them apart: existing names and new ones.
-        let mut taken: BTreeMap<String, String> =
-            self.image.topic_ids.keys().map(|name| (unified(name), name.clone())).collect();
+        // The names of this request, with '.' as '_'.
+        let mut taken: BTreeMap<String, String> = BTreeMap::new();
+        let mut load = Load::of(self, settings);
         for (topic, draw) in request.topics.iter().zip(&context.draws) {
             if names.get(topic.name.as_str()).is_some_and(|count| *count > 1) {
                 if !results.iter().any(|result| result.name == topic.name) {
@@ -87,7 +87,10 @@ impl Shard {
                 }
                 continue;
             }
-            match self.create_topic(settings, topic, *draw, &taken, room) {
+            let created = self
+                .create_topic(settings, topic, *draw, &taken, room)
+                .and_then(|created| load.add(self, &created.1).map(|()| created));
+            match created {
                 Ok((result, new)) => {
                     room -= new.iter().filter(|r| is_partition(r)).count();
                     taken.insert(unified(&topic.name), topic.name.clone());
@@ -167,11 +170,18 @@ impl Shard {
             let why = format!("Topic '{name}' already exists.");
             return Err((ErrorCode::TopicAlreadyExists, why));
         }
-        if let Some(other) = taken.get(&unified(name)) {
-            let why = format!("Topic '{name}' collides with existing topic: {other}");
-            return Err((ErrorCode::InvalidTopic, why));
+        // Metrics cannot tell '.' from '_'. A name without either collides with none but itself.
+        if !name.contains(['.', '_']) {
+            return Ok(());
         }
-        Ok(())
+        let existing = self.image.topic_ids.keys().find(|other| collide(name, other));
+        match existing.or_else(|| taken.get(&unified(name))) {
+            None => Ok(()),
+            Some(other) => {
+                let why = format!("Topic '{name}' collides with existing topic: {other}");
+                Err((ErrorCode::InvalidTopic, why))
+            }
+        }
     }
 
     fn new_partition(&self, at: TopicPartition, replicas: Vec<NodeId>) -> PartitionRecord {
@@ -363,6 +373,75 @@ fn check_room(partitions: usize, room: usize) -> Result<(), Refusal> {
 
 fn is_partition(record: &MetadataRecord) -> bool {
     matches!(record, MetadataRecord::Partition(_))
+}
+
+/// How many replicas the brokers have, with those of the topics that are being created.
+struct Load {
+    limit: usize,
+    /// Partitions of the cluster. None of its brokers has more replicas than that.
+    partitions: usize,
+    /// Of topics that exist, by broker; counted only where the cluster has more partitions than a
+    /// broker may have.
+    existing: Option<BTreeMap<NodeId, usize>>,
+    /// Of this request's topics so far.
+    new: BTreeMap<NodeId, usize>,
+}
+
+impl Load {
+    fn of(shard: &Shard, settings: &Settings) -> Load {
+        Load {
+            limit: settings.max_broker_partitions as usize,
+            partitions: shard.image.topics.values().map(|topic| topic.partitions.len()).sum(),
+            existing: None,
+            new: BTreeMap::new(),
+        }
+    }
+
+    /// Counts a topic's replicas in, if they fit.
+    ///
+    /// Source: KIP-578, which refuses them with `POLICY_VIOLATION`, too.
+    fn add(&mut self, shard: &Shard, records: &[MetadataRecord]) -> Result<(), Refusal> {
+        let mut new = self.new.clone();
+        let mut partitions = self.partitions;
+        for record in records {
+            let MetadataRecord::Partition(partition) = record else { continue };
+            partitions += 1;
+            for node in &partition.replicas {
+                *new.entry(*node).or_default() += 1;
+            }
+        }
+        if partitions > self.limit {
+            let existing = self.existing.get_or_insert_with(|| count_replicas(shard));
+            let total = |node: &NodeId, new: usize| new + existing.get(node).unwrap_or(&0);
+            let full = new.iter().find(|(node, new)| total(node, **new) > self.limit);
+            if let Some((node, new)) = full {
+                let why = format!(
+                    "broker {node} would have {} partitions, and max.broker.partitions allows {}",
+                    total(node, *new),
+                    self.limit
+                );
+                return Err((ErrorCode::PolicyViolation, why));
+            }
+        }
+        (self.new, self.partitions) = (new, partitions);
+        Ok(())
+    }
+}
+
+fn count_replicas(shard: &Shard) -> BTreeMap<NodeId, usize> {
+    let mut counts = BTreeMap::new();
+    for (_, partition) in shard.image.partitions() {
+        for node in &partition.replicas {
+            *counts.entry(*node).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// Are two names one, with '.' as '_'?
+fn collide(a: &str, b: &str) -> bool {
+    let unified = |byte: u8| if byte == b'.' { b'_' } else { byte };
+    a.len() == b.len() && a.bytes().map(unified).eq(b.bytes().map(unified))
 }
 
 fn unified(name: &str) -> String {
