@@ -79,6 +79,8 @@ pub struct Boot {
     opening: BTreeMap<PartitionId, Opening>,
     pub(super) departures: Departures,
     quorum_ready: bool,
+    /// The first so many partitions' logs are known to be recovered.
+    recovered: usize,
     pub(super) checkpoint_timer: Monotonic,
 }
 
@@ -98,6 +100,7 @@ impl Default for Boot {
             opening: BTreeMap::new(),
             departures: Departures::default(),
             quorum_ready: false,
+            recovered: 0,
             checkpoint_timer: Monotonic(0),
         }
     }
@@ -449,9 +452,15 @@ impl Broker {
 
     /// When the last log has been recovered, the node registers.
     pub(super) fn on_log_recovered(&mut self, env: &mut dyn Env) {
-        let all = self.boot.opening.is_empty()
-            && self.hosted.iter().all(|partition| partition.log().is_ready());
-        if self.boot.phase == Phase::Recovering && self.boot.quorum_ready && all {
+        let recovering = self.boot.phase == Phase::Recovering && self.boot.opening.is_empty();
+        if !recovering {
+            return;
+        }
+        // Those seen ready are not looked at again: this is called as often as there are logs.
+        let unseen = self.hosted.partitions.iter().skip(self.boot.recovered);
+        let ready = unseen.take_while(|slot| slot.as_ref().is_none_or(|one| one.log().is_ready()));
+        self.boot.recovered += ready.count();
+        if self.boot.quorum_ready && self.boot.recovered == self.hosted.partitions.len() {
             if self.hosted.iter().any(Partition::is_overclaimed) {
                 self.boot.phase = Phase::Lowering;
                 self.write_checkpoint(Claim::HighWatermark, env);

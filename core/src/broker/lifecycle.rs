@@ -3,6 +3,7 @@
 //! Source: KIP-631, Kafka's `BrokerLifecycleManager`. What the controller makes of it lives in
 //! [`crate::controller`]; opening the logs before all this in [`super::boot`].
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec;
 use core::time::Duration;
@@ -15,7 +16,8 @@ use crate::msg::{
     BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, Request, Response,
 };
 use crate::note::Note;
-use crate::types::{BrokerEpoch, Monotonic, NodeId, Offset, Uuid};
+use crate::replica::Partition;
+use crate::types::{BrokerEpoch, Monotonic, NodeId, Offset, PartitionId, Uuid};
 
 use super::{Broker, Status};
 
@@ -58,6 +60,8 @@ pub struct Lifecycle {
     fenced: bool,
     announced: bool,
     stop: Stop,
+    /// While [`Stop::Flushing`]: the partitions whose logs were not seen durable yet.
+    flushing: BTreeSet<PartitionId>,
 }
 
 /// How long a graceful stop waits for the controller before it flushes and goes anyway.
@@ -305,19 +309,36 @@ impl Broker {
         self.quorum.shutdown(env, &mut self.quorum_facts);
         for partition in self.hosted.iter_mut() {
             partition.flush(env);
+            self.lifecycle.flushing.insert(partition.id());
         }
         self.advance_shutdown(env);
+    }
+
+    /// Are all logs durable? Looks at each as it becomes so, and not at all of them after each of
+    /// the many completions; something may have been appended to one since its last flush.
+    fn is_flushed(&mut self, env: &mut dyn Env) -> bool {
+        loop {
+            while let Some(id) = self.lifecycle.flushing.first() {
+                if let Some(partition) = self.hosted.get_mut(*id)
+                    && !partition.log().is_flushed()
+                {
+                    partition.flush(env);
+                    return false;
+                }
+                self.lifecycle.flushing.pop_first();
+            }
+            let unflushed = self.hosted.iter().filter(|partition| !partition.log().is_flushed());
+            self.lifecycle.flushing = unflushed.map(Partition::id).collect();
+            if self.lifecycle.flushing.is_empty() {
+                return true;
+            }
+        }
     }
 
     /// Goes on with a stop when what it waits for is durable.
     pub(super) fn advance_shutdown(&mut self, env: &mut dyn Env) {
         let Stop::Flushing(deadline) = self.lifecycle.stop else { return };
-        let durable = self.hosted.iter().all(|partition| partition.log().is_flushed());
-        if !durable {
-            // Something may have been appended since the last flush.
-            for partition in self.hosted.iter_mut() {
-                partition.flush(env);
-            }
+        if !self.is_flushed(env) {
             return;
         }
         self.write_checkpoints(env);

@@ -215,7 +215,9 @@ impl Broker {
             Fact::IsrChangeWanted(id) => self.control.want_isr_change(id),
             Fact::RoleChanged(id) => {
                 self.fetch_wanted = true;
-                self.fetchers.on_role_changed(id);
+                let partition = self.hosted.get(id);
+                let follows = partition.is_some_and(|p| p.fetches_from().is_some());
+                self.fetchers.on_role_changed(id, follows);
                 self.fetches.on_changed(id, &self.hosted, &self.image, env);
             }
             Fact::DiskFailed(op, error) => self.fail(op, error, env),

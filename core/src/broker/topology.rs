@@ -185,7 +185,7 @@ impl Broker {
             let key = partition.topic_partition();
             self.hosted.by_name.remove(&key);
             partition.abandon(&mut self.facts);
-            self.fetchers.on_role_changed(id);
+            self.fetchers.on_role_changed(id, false);
             self.facts.push(crate::replica::Fact::RoleChanged(id));
             self.depart(id, key, partition.dir_name(), fate);
         }

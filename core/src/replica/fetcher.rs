@@ -3,7 +3,7 @@
 //!
 //! What an answer does to a partition lives in [`super::follower`].
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::config::NodeConfig;
@@ -24,6 +24,9 @@ type Asked = Vec<(PartitionId, LeaderEpoch, Offset)>;
 pub struct Fetchers {
     /// Fetches that wait for their answer.
     in_flight: BTreeMap<NodeId, Asked>,
+    /// Partitions with a leader to fetch from: a node that leads thousands and follows few looks at
+    /// the few.
+    following: BTreeSet<PartitionId>,
     /// Partitions that wait after an error, and until when.
     delayed: BTreeMap<PartitionId, Monotonic>,
 }
@@ -39,7 +42,9 @@ impl Fetchers {
         env: &mut dyn Env,
     ) {
         let mut wanted: BTreeMap<NodeId, Vec<&Partition>> = BTreeMap::new();
-        for partition in partitions.iter().flatten() {
+        let following =
+            self.following.iter().filter_map(|id| partitions.get(id.0 as usize)?.as_ref());
+        for partition in following {
             let Some(leader) = partition.fetches_from() else { continue };
             if partition.log().is_ready()
                 && !self.in_flight.contains_key(&leader)
@@ -123,9 +128,13 @@ impl Fetchers {
         }
     }
 
-    /// The partition has another role: whatever it waited for is over.
-    pub fn on_role_changed(&mut self, partition: PartitionId) {
+    /// The partition has another role, or is gone: whatever it waited for is over.
+    pub fn on_role_changed(&mut self, partition: PartitionId, follows: bool) {
         self.delayed.remove(&partition);
+        match follows {
+            true => self.following.insert(partition),
+            false => self.following.remove(&partition),
+        };
     }
 
     /// The end of a back-off. Takes what is due; a stale firing finds nothing.
