@@ -231,7 +231,8 @@ impl Invariant for ConformsTo {
 mod tests {
     use super::*;
     use std::ops::Range;
-    use wavetank_sim::hunt::{FoundViolation, HuntOptions, HuntReport, hunt};
+    use wavetank_sim::hunt::{FoundViolation, HuntOptions, HuntReport, hunt, run_caught};
+    use wavetank_sim::plan::Plan;
 
     fn conform(seeds: Range<u64>, flaw: Option<&str>) -> HuntReport {
         let models: Models = "M1,M3,M7".parse().unwrap();
@@ -314,6 +315,39 @@ mod tests {
     }
 
     /// Who joins an ISR without a leader's note is wrong to M1; to M3 registrations are nothing.
+    /// What a plan's run says, held against these models to its end.
+    fn replayed(plan: &str, flaw: Option<&str>, models: &str) -> Vec<(String, String)> {
+        let plan = Plan::from_json(plan).unwrap();
+        let plan = Plan { flaws: flaw.into_iter().map(str::to_owned).collect(), ..plan };
+        let additions = models.parse::<Models>().unwrap().additions().unwrap();
+        let options = Options { keep_going: true, ..additions(&plan) };
+        let violations = run_caught(&plan, options).violations.into_iter();
+        violations.map(|violation| (violation.invariant, violation.message)).collect()
+    }
+
+    #[test]
+    fn a_refusal_that_is_taken_as_final_parts_the_run_from_both_models() {
+        let plan = include_str!("../../ci/corpus/late-expansion-without-restart.json");
+        assert_eq!(replayed(plan, None, "M1,M7"), []);
+        let parted = replayed(plan, Some("refusal-is-final"), "M1,M7");
+        for (model, says) in [
+            ("conforms-to-M7", "promises that all in sync hold"),
+            ("conforms-to-M1", "the controller adds 2 to the ISR, but 2's log ends at"),
+        ] {
+            let of = |(invariant, message): &(String, String)| {
+                invariant == model && message.contains(says)
+            };
+            assert!(parted.iter().any(of), "{model}: {parted:?}");
+        }
+    }
+
+    /// The metadata told first that a proposal was taken; the answer to it wiped the next one.
+    #[test]
+    fn an_answer_cancels_no_later_proposal() {
+        let plan = include_str!("../tests/plans/answer-cancels-later-proposal.json");
+        assert_eq!(replayed(plan, None, "M7"), []);
+    }
+
     #[test]
     fn registrations_that_no_note_follows_are_judged_at_the_end() {
         for (model, judges) in [("M1", true), ("M3", false)] {

@@ -50,13 +50,14 @@ impl Ways {
 }
 
 /// Model, flaw, and how many steps a shortest way to the broken promise has.
-const COUNTEREXAMPLES: [(&str, Flaw, usize); 19] = [
+const COUNTEREXAMPLES: [(&str, Flaw, usize); 20] = [
     ("M1", Flaw::TruncateToHighWatermark, 8),
     ("M1", Flaw::UnknownEpochAnsweredWithNext, 10),
     ("M1", Flaw::AckAtLeaderAppend, 2),
     ("M1", Flaw::EarlyIsrJoin, 12),
     ("M1", Flaw::LeaderResumesEpoch, 7),
     ("M1", Flaw::HighWatermarkByCommittedIsr, 7),
+    ("M2", Flaw::RefusalIsFinal, 11),
     ("M3", Flaw::VoteBeforeDurable, 5),
     ("M3", Flaw::LeaderResumesEpoch, 8),
     ("M3", Flaw::RequestBeforeRecovery, 6),
@@ -73,13 +74,14 @@ const COUNTEREXAMPLES: [(&str, Flaw, usize); 19] = [
 ];
 
 /// The models that runs with the flaw part from, as `crate::conform`'s tests find.
-pub const PARTS: [(&str, Flaw); 14] = [
+pub const PARTS: [(&str, Flaw); 16] = [
     ("M1", Flaw::TruncateToHighWatermark),
     ("M1", Flaw::UnknownEpochAnsweredWithNext),
     ("M1", Flaw::AckAtLeaderAppend),
     ("M1", Flaw::EarlyIsrJoin),
     ("M1", Flaw::LeaderResumesEpoch),
     ("M1", Flaw::HighWatermarkByCommittedIsr),
+    ("M1", Flaw::RefusalIsFinal),
     ("M3", Flaw::VoteBeforeDurable),
     ("M3", Flaw::LeaderResumesEpoch),
     ("M3", Flaw::RequestBeforeRecovery),
@@ -88,6 +90,7 @@ pub const PARTS: [(&str, Flaw); 14] = [
     ("M7", Flaw::FailedSyncRetried),
     ("M7", Flaw::CutBelowRecoveryPoint),
     ("M7", Flaw::AppendWhileClosing),
+    ("M7", Flaw::RefusalIsFinal),
 ];
 
 /// One entry of the saved result; the rest of it is for the report.
@@ -143,7 +146,8 @@ fn why_no_model(flaw: Flaw) -> &'static str {
         | Flaw::TornTailAccepted
         | Flaw::FailedSyncRetried
         | Flaw::CutBelowRecoveryPoint
-        | Flaw::RequestBeforeRecovery => "no model has this rule yet",
+        | Flaw::RequestBeforeRecovery
+        | Flaw::RefusalIsFinal => "no model has this rule yet",
     }
 }
 
@@ -168,7 +172,8 @@ fn why_conforms(flaw: Flaw) -> &'static str {
         | Flaw::TornTailAccepted
         | Flaw::FailedSyncRetried
         | Flaw::CutBelowRecoveryPoint
-        | Flaw::AppendWhileClosing => "none of the models has this rule",
+        | Flaw::AppendWhileClosing
+        | Flaw::RefusalIsFinal => "none of the models has this rule",
     }
 }
 
@@ -217,7 +222,8 @@ fn why_unseen(flaw: Flaw) -> &'static str {
         | Flaw::HighWatermarkByCommittedIsr
         | Flaw::TornTailAccepted
         | Flaw::FailedSyncRetried
-        | Flaw::LostLeaderIsNews => {
+        | Flaw::LostLeaderIsNews
+        | Flaw::RefusalIsFinal => {
             "not in the saved results; hunt it with: wavetank zoo hunt --by history"
         }
     }

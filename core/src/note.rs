@@ -181,6 +181,13 @@ pub enum Note {
         /// Why.
         error: ErrorCode,
     },
+    /// A leader's request for another ISR got no answer: it may yet be executed.
+    IsrUnanswered {
+        /// Where.
+        partition: TopicPartition,
+        /// Who is not in the ISR and may come to be by this request or an earlier one.
+        unsettled: Vec<NodeId>,
+    },
     /// A leader acknowledged a produce.
     ProduceAcked {
         /// Where.
@@ -367,6 +374,7 @@ impl Note {
             Note::IsrProposed { .. } => "isr_proposed",
             Note::IsrCommitted { .. } => "isr_committed",
             Note::IsrRefused { .. } => "isr_refused",
+            Note::IsrUnanswered { .. } => "isr_unanswered",
             Note::ProduceAcked { .. } => "produce_acked",
             Note::ProduceFailed { .. } => "produce_failed",
             Note::DivergingEpoch { .. } => "diverging_epoch",

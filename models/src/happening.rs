@@ -3,7 +3,7 @@
 //! A counterexample is told for people ([`crate::Step::action`]); to make it happen in a cluster takes
 //! its structure, whichever model it comes from. What does not live here: which faults make it happen.
 
-use crate::{isr, real, recovery, votes};
+use crate::{alteration, isr, real, recovery, votes};
 
 /// A step that a cluster can be led to. Replicas and voters are numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,31 @@ impl Happens for isr::Action {
             }
             Action::HearIsr(leader) => Happening::HearIsr(leader),
             Action::PowerLoss { replica, end: _ } => Happening::ReplicaPowerLoss(replica),
+        }
+    }
+}
+
+impl Happens for alteration::Action {
+    fn happening(&self) -> Happening {
+        use alteration::Action;
+        match *self {
+            Action::Append => Happening::Append(alteration::LEADER),
+            Action::Fetch(follower) => Happening::Fetch(follower),
+            Action::Expand(follower) => {
+                Happening::Propose { leader: alteration::LEADER, follower: Some(follower) }
+            }
+            Action::Return(follower) => Happening::Return(follower),
+            Action::Hear => Happening::HearIsr(alteration::LEADER),
+            // Who is fenced outside of the ISR does not leave it.
+            Action::Fence(_)
+            | Action::Die(_)
+            | Action::Shrink(_)
+            | Action::Settle
+            | Action::Send
+            | Action::Execute(_)
+            | Action::Lose(_)
+            | Action::TimeOut
+            | Action::Answered => Happening::Itself,
         }
     }
 }

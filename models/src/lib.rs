@@ -2,6 +2,7 @@
 //! that history knows, which must fail. Explored to the end, within bounds, by stateright.
 //!
 //! - [`isr`] (M1): replication, leader epochs, truncation, ISR, high watermark; with power losses (M1P).
+//! - [`alteration`] (M2): a leader's requests for another ISR: lost, refused, sent again, and late.
 //! - [`votes`] (M3): the metadata quorum: votes, pull replication, what is written and what is synced;
 //!   in the bounds of Raft's figure 8 (M3F).
 //! - [`recovery`] (M7): one log on one disk: append, sync, crash, recover.
@@ -19,6 +20,7 @@
 //! [`rules`].
 #![warn(missing_docs)]
 
+pub mod alteration;
 mod check;
 pub mod conform;
 mod happening;
@@ -54,9 +56,10 @@ pub struct Entry {
 }
 
 /// All of them.
-pub const ALL: [Entry; 8] = [
+pub const ALL: [Entry; 9] = [
     isr::ENTRY,
     isr::LOSSY,
+    alteration::ENTRY,
     votes::ENTRY,
     votes::FIGURE_8,
     recovery::ENTRY,

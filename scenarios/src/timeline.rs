@@ -219,6 +219,7 @@ impl Timeline {
             | Note::HighWatermark { .. }
             | Note::IsrProposed { .. }
             | Note::IsrRefused { .. }
+            | Note::IsrUnanswered { .. }
             | Note::ProduceAcked { .. }
             | Note::ProduceFailed { .. }
             | Note::DivergingEpoch { .. }

@@ -54,6 +54,7 @@ fn trace(note: &Note) {
         | Note::Truncated { .. }
         | Note::DivergingEpoch { .. }
         | Note::IsrRefused { .. }
+        | Note::IsrUnanswered { .. }
         | Note::LogDirOffline { .. }
         | Note::Departed { stray: true, .. }
         | Note::LogRefused { .. } => {

@@ -38,6 +38,8 @@ marks! {
     IsrExpand = "isr_expand";
     /// The controller refused a proposed ISR.
     IsrRefused = "isr_refused";
+    /// A leader's request for another ISR got no answer, and named somebody who is not in the ISR.
+    IsrUnanswered = "isr_unanswered";
     /// A follower was told that its log diverges from the leader's.
     DivergingEpoch = "diverging_epoch";
     /// A follower cut its log because of that.
@@ -137,6 +139,9 @@ impl Marks {
                 }
             }
             Note::IsrRefused { .. } => self.hit(Mark::IsrRefused),
+            Note::IsrUnanswered { unsettled, .. } if !unsettled.is_empty() => {
+                self.hit(Mark::IsrUnanswered);
+            }
             Note::ProduceFailed { .. } => self.hit(Mark::ProduceFailed),
             Note::DivergingEpoch { partition, .. } if *partition != TopicPartition::METADATA => {
                 self.hit(Mark::DivergingEpoch);
@@ -158,6 +163,7 @@ impl Marks {
             | Note::BecameFollower { .. }
             | Note::HighWatermark { .. }
             | Note::IsrProposed { .. }
+            | Note::IsrUnanswered { .. }
             | Note::IsrCommitted { .. }
             | Note::ProduceAcked { .. }
             | Note::QuorumCandidate { .. }
@@ -186,13 +192,10 @@ impl Marks {
             TruncationReason::Diverging
             | TruncationReason::LeaderEndsBefore
             | TruncationReason::LeaderStartsAfter
-            | TruncationReason::OwnHighWatermark => {
-                if partition == TopicPartition::METADATA {
-                    self.hit(Mark::QuorumTruncation);
-                } else {
-                    self.hit(Mark::Truncation);
-                }
-            }
+            | TruncationReason::OwnHighWatermark => self.hit(match partition {
+                TopicPartition::METADATA => Mark::QuorumTruncation,
+                _ => Mark::Truncation,
+            }),
             TruncationReason::TornTail => {}
         }
     }

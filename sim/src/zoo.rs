@@ -91,13 +91,15 @@ pub fn complaints(flaw: Flaw) -> &'static [&'static str] {
         Flaw::CutBelowRecoveryPoint => &["process-exit"],
         Flaw::RequestBeforeRecovery => &["assertion"],
         Flaw::AppendWhileClosing => &["clean-mark-vouches"],
+        // Who is let in lacks what is promised: that is the whole flaw, whoever is elected then.
+        Flaw::EarlyIsrJoin | Flaw::HighWatermarkByCommittedIsr | Flaw::RefusalIsFinal => {
+            &["isr-holds-promised"]
+        }
         Flaw::TruncateToHighWatermark
         | Flaw::UnknownEpochAnsweredWithNext
         | Flaw::AckAtLeaderAppend
         | Flaw::AckBeforeFlush
-        | Flaw::EarlyIsrJoin
         | Flaw::LeaderResumesEpoch
-        | Flaw::HighWatermarkByCommittedIsr
         | Flaw::TornTailAccepted
         | Flaw::FailedSyncRetried => &[],
     }

@@ -13,6 +13,7 @@
 //! - `disk` (M7) makes each step that is a fault one, after the note of the step before; but where the
 //!   log is cut, what leads to the cut is a plan written by hand, and only the faults after it are the
 //!   counterexample's;
+//! - `alteration` (M2) takes from the steps only who is to join: a plan written by hand for this shape;
 //! - `quorum` (M3, R3, R3C) takes from the steps only which voter forgets, and whether that voter and others
 //!   stand for election: two plans written by hand, one for each shape.
 //!
@@ -22,6 +23,7 @@
 //!
 //! What does not live here: models, and the carrying out of faults.
 
+mod alteration;
 mod disk;
 mod environment;
 mod quorum;
@@ -92,6 +94,7 @@ pub fn find(entry: &Entry, flaw: &str, steps: &[Step], tries: u64) -> Result<Fou
         let mut vary = Vary::new(number);
         let mut plan = match entry.id {
             "M1" | "M1P" | "R1" => replication::plan(&happenings, &mut vary),
+            "M2" => alteration::plan(&happenings, &mut vary)?,
             "M3" | "M3F" | "R3" | "R3C" => quorum::plan(&happenings, &mut vary)?,
             "M7" => disk::plan(&happenings, &mut vary),
             other => panic!("the steps of {other} are known to no translation"),

@@ -2,6 +2,13 @@
 //!
 //! Requests to one controller are answered in order, so the queue of calls in flight is the whole
 //! bookkeeping. What the controller does with them lives in [`crate::controller`].
+//!
+//! What is sent again here is safe when an earlier copy is executed last: registrations (see
+//! [`super::lifecycle`]) and ISR changes (see [`crate::replica::isr`]). Clients' requests are sent once;
+//! whether to repeat them is the client's choice, who is told that their outcome is unknown. By
+//! name, as in Kafka, a DeleteTopics that comes late may delete a topic that was created since; by id
+//! it cannot. A topic that is created on first use is asked for again only by another request for it,
+//! and exists then or is created once.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -26,7 +33,7 @@ use super::lifecycle::Lifecycle;
 pub enum Call {
     /// BrokerRegistration.
     Registration,
-    /// AlterPartition for these partitions; the how manieth request it is.
+    /// AlterPartition for these partitions; its number, from 1 in this process.
     AlterPartition(u64, Vec<PartitionId>),
     /// Someone's CreateTopics or DeleteTopics.
     Forward(Forwarded),
@@ -200,7 +207,8 @@ impl Control {
         for id in core::mem::take(&mut self.isr_changes) {
             let Some(partition) = hosted.get_mut(id) else { continue };
             let topic = partition.topic_partition().topic;
-            let Some(data) = partition.send_proposal(lifecycle.broker_epoch()) else { continue };
+            let epoch = lifecycle.broker_epoch();
+            let Some(data) = partition.send_proposal(self.alterations + 1, epoch) else { continue };
             ids.push(id);
             match topics.iter_mut().find(|one| one.id == topic) {
                 Some(one) => one.partitions.push(data),
@@ -221,8 +229,9 @@ impl Control {
         self.send(controller, call, request, config, env);
     }
 
-    /// The outcome of an AlterPartition request. One that was given up for another controller's says
-    /// nothing any more: a late refusal must not cancel what the new controller has accepted.
+    /// The outcome of an AlterPartition request, by its number. One that was given up for another
+    /// controller's says nothing any more: a late refusal must not cancel what the new controller has
+    /// accepted. Nor does an outcome say anything of a proposal that it did not carry.
     pub fn on_alter_partition(
         &mut self,
         serial: u64,
@@ -251,9 +260,7 @@ impl Control {
                 .filter(|(topic, _)| *topic == key.topic)
                 .flat_map(|(_, results)| results)
                 .find(|result| result.partition == key.partition);
-            partition.on_alter_partition(result, env, facts);
-            let proposal = partition.leader_state().and_then(|leader| leader.isr.proposal());
-            again |= proposal.is_some_and(|proposal| !proposal.sent);
+            again |= partition.on_alter_partition(serial, result, env, facts);
         }
         if again {
             let deadline = env.now().after(config.quorum.retry_backoff);
@@ -281,7 +288,7 @@ impl Control {
             {
                 for id in ids {
                     if let Some(partition) = hosted.get_mut(*id) {
-                        partition.on_alter_partition(None, env, facts);
+                        partition.on_alter_partition(outstanding, None, env, facts);
                     }
                 }
             }

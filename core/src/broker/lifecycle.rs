@@ -2,8 +2,14 @@
 //!
 //! Source: KIP-631, Kafka's `BrokerLifecycleManager`. What the controller makes of it lives in
 //! [`crate::controller`]; opening the logs before all this in [`super::boot`].
+//!
+//! Both requests are sent again when they get no answer, and are safe when an earlier copy is executed
+//! last (argued where that happens, in [`crate::controller`]). Here, an answer counts only for what was
+//! asked: a heartbeat's, if it carried the broker epoch of now; a registration's success, whichever
+//! copy it answers, since each copy registers this very incarnation, and its failure, if it comes from
+//! the controller that was asked last.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec;
 use core::time::Duration;
@@ -57,6 +63,8 @@ pub struct Lifecycle {
     registration_retry: Option<Monotonic>,
     heartbeat: Option<Monotonic>,
     heartbeat_to: Option<NodeId>,
+    /// The broker epochs of the heartbeats in flight, in the order in which they are answered.
+    heartbeats: BTreeMap<NodeId, VecDeque<BrokerEpoch>>,
     fenced: bool,
     announced: bool,
     stop: Stop,
@@ -156,6 +164,7 @@ impl Broker {
 
     pub(super) fn on_registration_outcome(
         &mut self,
+        peer: NodeId,
         outcome: Result<Response, RpcError>,
         env: &mut dyn Env,
     ) {
@@ -164,7 +173,9 @@ impl Broker {
                 response.broker_epoch
             }
             Ok(_) | Err(_) => {
-                if !self.lifecycle.is_registered() {
+                if let Registration::Asked(asked) = self.lifecycle.registration
+                    && asked.is_none_or(|asked| asked == peer)
+                {
                     self.lifecycle.registration = Registration::None;
                     self.arm_registration_retry(env);
                 }
@@ -222,6 +233,7 @@ impl Broker {
         };
         let timeout = self.config.session_timeout.min(self.config.request_timeout);
         let request = Request::BrokerHeartbeat(request);
+        self.lifecycle.heartbeats.entry(controller).or_default().push_back(epoch);
         env.request(controller, Channel::Heartbeat, timeout, request);
     }
 
@@ -239,6 +251,11 @@ impl Broker {
     ) {
         if self.lifecycle.heartbeat_to == Some(peer) {
             self.lifecycle.heartbeat_to = None;
+        }
+        let heartbeats = self.lifecycle.heartbeats.get_mut(&peer);
+        if heartbeats.and_then(VecDeque::pop_front) != Some(self.lifecycle.broker_epoch()) {
+            // Of an epoch that was given up: this one may be known all the same.
+            return;
         }
         // Without an answer the timer that is armed tries again.
         let Ok(Response::BrokerHeartbeat(response)) = outcome else { return };

@@ -427,7 +427,7 @@ impl Broker {
     ) {
         let Some(call) = self.control.take(peer) else { return };
         match call {
-            control::Call::Registration => self.on_registration_outcome(outcome, env),
+            control::Call::Registration => self.on_registration_outcome(peer, outcome, env),
             control::Call::AlterPartition(serial, ids) => {
                 let (hosted, facts) = (&mut self.hosted, &mut self.facts);
                 self.control.on_alter_partition(

@@ -5,6 +5,14 @@
 //! partition that it led gets a new leader epoch (no epoch is led by two incarnations), and it
 //! leaves every ISR that has another member. This holds after a clean stop, too: a fenced broker
 //! is in no ISR but as the last member, whatever `previous_broker_epoch` says.
+//!
+//! Brokers send again what got no answer, so an earlier copy may be executed last. A registration's
+//! changes nothing if its incarnation is registered still. If another one is, it comes from a process
+//! that has ended: while the other's session lives it is refused; before that it is registered, fenced
+//! and in no ISR, and the one that lives registers anew when its heartbeat is told that its epoch is
+//! stale. A heartbeat's counts only for the broker epoch that is registered. Within one incarnation
+//! an old copy may renew a session once more or fence the broker, which its next heartbeat undoes; a
+//! wish to shut down is never taken back, and an older metadata offset only makes a stop wait.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -96,7 +96,7 @@ impl Shard {
                 results.push(match outcome {
                     Err(error) => alter_failed(data.partition, error),
                     Ok((record, new)) => {
-                        records.extend(record.map(MetadataRecord::PartitionChange));
+                        records.push(MetadataRecord::PartitionChange(record));
                         let result = alter_succeeded(data.partition, &new);
                         changed.insert(at, new);
                         result
@@ -116,22 +116,24 @@ impl Shard {
         at: TopicPartition,
         known: Option<&PartitionRegistration>,
         data: &AlterPartitionData,
-    ) -> Result<(Option<PartitionChangeRecord>, PartitionRegistration), ErrorCode> {
+    ) -> Result<(PartitionChangeRecord, PartitionRegistration), ErrorCode> {
         let old = known.ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let recovery = self.check_alteration(broker, old, data)?;
         let target: Vec<NodeId> = data.new_isr.iter().map(|(node, _)| *node).collect();
-        let mut change = partition_change(at, old, &target, |node| self.image.is_active(node));
+        let change = partition_change(at, old, &target, |node| self.image.is_active(node));
+        // What is accepted always moves the partition epoch, also if the ISR stays: that ends what the
+        // leader's earlier requests may still do (see `crate::replica::isr`).
+        let mut change = change.unwrap_or_else(|| PartitionChangeRecord {
+            isr: Some(target),
+            ..PartitionChangeRecord::of(at)
+        });
         // The leader asks, is in the new ISR and was found eligible a moment ago. (With
         // reassignment, a change can complete it and elect: NEW_LEADER_ELECTED.)
-        assert!(change.as_ref().is_none_or(|change| change.leader.is_none()), "{at} elected");
+        assert!(change.leader.is_none(), "{at} elected");
         if recovery != old.leader_recovery_state {
-            let change = change.get_or_insert_with(|| PartitionChangeRecord::of(at));
             change.leader_recovery_state = Some(recovery.value());
         }
-        let new = match &change {
-            None => old.clone(),
-            Some(change) => old.changed(change).map_err(|_| ErrorCode::UnknownServerError)?,
-        };
+        let new = old.changed(&change).map_err(|_| ErrorCode::UnknownServerError)?;
         Ok((change, new))
     }
 

@@ -549,6 +549,64 @@ fn one_request_cannot_change_a_partition_twice_from_the_same_epoch() {
     assert_eq!(answer.error, ErrorCode::StaleBrokerEpoch);
 }
 
+/// The leader's way to be sure that no earlier request of its changes the ISR any more.
+#[test]
+fn the_isr_that_there_is_can_be_asked_for_and_ends_what_was_asked_before() {
+    let mut bench = Bench::three();
+    bench.create(vec![assigned("t", &[1, 2, 3])]);
+    bench.alter(1, "t", &[(1, -1), (2, -1)]);
+    let epoch_of_three = bench.epoch_of(3);
+    let before = bench.partition("t").partition_epoch;
+    let records = bench.log.records.len();
+    let same = bench.alter(1, "t", &[(2, -1), (1, -1)]);
+    assert_eq!((same.error, same.partition_epoch), (ErrorCode::None, before.next()));
+    assert_eq!((same.leader_epoch, bench.partition("t").leader), (LeaderEpoch(0), Some(NodeId(1))));
+    assert_eq!(bench.log.records.len(), records + 1);
+    let all = [(1, -1), (2, -1), (3, epoch_of_three)];
+    let late = bench.alter_at(1, "t", &all, 0, before.0, 0);
+    assert_eq!(late.error, ErrorCode::InvalidUpdateVersion);
+    assert_eq!(bench.partition("t").isr.len(), 2);
+}
+
+#[test]
+fn an_earlier_copy_of_a_registration_may_come_last() {
+    let mut bench = Bench::three();
+    bench.create(vec![assigned("t", &[1, 2])]);
+    let (epoch, before) = (bench.epoch_of(1), bench.image().brokers[&NodeId(1)].clone());
+    assert_eq!(bench.register_as(1, before.incarnation.0), Ok(BrokerEpoch(epoch)));
+    assert_eq!(bench.image().brokers[&NodeId(1)], before, "a copy of its own changes nothing");
+    assert_eq!(bench.partition("t").isr, nodes(&[1, 2]));
+    // A process that has ended asked, too, and that arrives once its successor is registered.
+    bench.expire(1);
+    let successor = bench.register_as(1, 77).expect("the session has ended");
+    let late = bench.register_as(1, 66).expect("nobody has a session");
+    assert!(late > successor && bench.image().brokers[&NodeId(1)].fenced);
+    let request = BrokerHeartbeatRequest { broker_epoch: successor, ..bench.heartbeat(1) };
+    assert_eq!(bench.beat(request).error, ErrorCode::StaleBrokerEpoch);
+    assert!(bench.register_as(1, 77).expect("the one that lives asks again") > late);
+    let beat = bench.heartbeat(1);
+    assert!(!bench.beat(beat).is_fenced);
+}
+
+#[test]
+fn an_earlier_copy_of_a_heartbeat_may_come_last() {
+    let mut bench = Bench::three();
+    let mut fence = bench.heartbeat(1);
+    fence.want_fence = true;
+    let mut stop = bench.heartbeat(1);
+    stop.want_shut_down = true;
+    assert!(bench.beat(fence).is_fenced, "sent before the broker was ready");
+    let beat = bench.heartbeat(1);
+    assert!(!bench.beat(beat).is_fenced, "the next one ends that");
+    // Of the incarnation before, nothing counts.
+    bench.expire(1);
+    bench.register_as(1, 77).expect("the session has ended");
+    let beat = bench.heartbeat(1);
+    bench.beat(beat);
+    assert_eq!(bench.beat(stop).error, ErrorCode::StaleBrokerEpoch);
+    assert!(bench.image().is_active(NodeId(1)));
+}
+
 #[test]
 fn topics_are_placed_over_unfenced_brokers() {
     let mut bench = Bench::three();

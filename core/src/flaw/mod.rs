@@ -43,6 +43,9 @@ pub enum Flaw {
     RequestBeforeRecovery,
     /// A node that closes its logs goes on appending what arrives.
     AppendWhileClosing,
+    /// The refusal of an ISR change that was sent again ends the wait for its earlier copies, too,
+    /// which may still be executed.
+    RefusalIsFinal,
 }
 
 /// What the zoo tells about a flaw.
@@ -58,7 +61,7 @@ pub struct Story {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Flaw; 14] = [
+    pub const ALL: [Flaw; 15] = [
         Flaw::TruncateToHighWatermark,
         Flaw::UnknownEpochAnsweredWithNext,
         Flaw::AckAtLeaderAppend,
@@ -73,6 +76,7 @@ impl Flaw {
         Flaw::CutBelowRecoveryPoint,
         Flaw::RequestBeforeRecovery,
         Flaw::AppendWhileClosing,
+        Flaw::RefusalIsFinal,
     ];
 
     /// Its name, source and story.
@@ -196,6 +200,15 @@ const STORIES: [Story; Flaw::ALL.len()] = [
         story: "A node stops gracefully. A fetch is answered after its logs were synced and \
                 before its clean mark is written: the mark vouches for records that are only \
                 in the page cache, and recovery after a power loss does not check them.",
+    },
+    // RefusalIsFinal
+    Story {
+        name: "refusal-is-final",
+        source: "found by review in this broker; KIP-497",
+        story: "A leader asks the controller to let a follower in; the request is held up on its \
+                way, and is sent again. The second copy is refused, because the follower was just \
+                fenced, and the leader goes on without it. Then the first copy arrives, and the \
+                follower, which is back, is in the ISR without what was acknowledged meanwhile.",
     },
 ];
 

@@ -2,6 +2,9 @@
 //!
 //! A fetch offset is a promise: a voter sends one only when everything below is on its disk. So
 //! there is one fetch at a time, and the next one waits for the sync of what the last one brought.
+//! A copy that is executed late says less than its successors have said: its offset is synced still,
+//! or it is of an epoch that has ended. An answer counts only for the epoch and the log end that its
+//! fetch carried ([`Fetching`]).
 
 use alloc::vec;
 use alloc::vec::Vec;

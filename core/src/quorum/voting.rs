@@ -1,4 +1,10 @@
 //! Elections: the ballot on disk, votes and pre-votes, and the requests among voters.
+//!
+//! All of them are sent again when they get no answer, and an earlier copy may be executed last. Each
+//! carries its epoch, and is refused in a later one. Within its epoch, a vote goes to the candidate that
+//! has it already; a pre-vote changes nothing; BeginQuorumEpoch names the one leader that the epoch can
+//! have, and is void once that has ended it; EndQuorumEpoch comes from a leader that never leads
+//! this epoch again. An answer counts for what its slot holds ([`Sent`]): one request at a time.
 
 use alloc::vec::Vec;
 

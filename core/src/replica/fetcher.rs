@@ -1,7 +1,10 @@
 //! When a broker fetches, and from whom: one fetch in flight for each leader, covering all the
 //! partitions that follow it.
 //!
-//! What an answer does to a partition lives in [`super::follower`].
+//! What an answer does to a partition lives in [`super::follower`]: it counts only for the epoch and the
+//! log end that its fetch carried. A fetch that is executed late, after one that was sent later, says
+//! less than its leader knows of the same process, is refused for its leader epoch, or for its broker
+//! epoch ([`super::leader::LeaderState::on_follower_fetch`]).
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;

@@ -384,7 +384,7 @@ mod tests {
         leader.isr.propose(proposal);
         let now = Monotonic(12 * SECOND);
         assert!(leader.on_follower_fetch(C, BrokerEpoch(9), Offset(0), Offset(10), now));
-        let sent = leader.isr.send().expect("it was not sent yet");
+        let sent = leader.isr.send(1).expect("it was not sent yet");
         assert_eq!(sent[2], (C, BrokerEpoch(5)));
     }
 

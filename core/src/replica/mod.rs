@@ -6,6 +6,8 @@
 //! the checkpoints on disk say in [`claims`]. Requests are unpacked in [`crate::api`]; no message of
 //! the wire protocol but fetched data gets here.
 
+#[cfg(test)]
+mod alteration_tests;
 pub mod claims;
 pub mod fetcher;
 pub mod follower;
@@ -26,9 +28,11 @@ use crate::event::{DiskDone, DiskError, DiskOpKind, ReplyTo, TimerKey};
 use crate::flaw::{Flaw, FlawSet};
 use crate::log::{Appended, LogConfig, LogEvent, PartitionLog, RecoveryHint};
 use crate::metadata::{MetadataImage, PartitionRegistration};
+use crate::msg::{AlterPartitionData, AlterPartitionResult};
 use crate::note::{Note, TruncationReason};
 use crate::types::{
-    DirId, LeaderEpoch, Monotonic, NodeId, Offset, PartitionEpoch, PartitionId, TopicPartition,
+    BrokerEpoch, DirId, LeaderEpoch, Monotonic, NodeId, Offset, PartitionEpoch, PartitionId,
+    TopicPartition,
 };
 
 use claims::Claims;
@@ -251,7 +255,7 @@ impl Partition {
                 let epoch = registration.partition_epoch;
                 if epoch > leader.isr.partition_epoch() {
                     leader.isr.commit(registration.isr.clone(), epoch);
-                    self.note_isr(env);
+                    self.on_isr_committed(env, facts);
                 }
             }
             Role::Follower { leader, epoch } if !leads && *epoch == registration.leader_epoch => {
@@ -275,13 +279,23 @@ impl Partition {
         self.advance_high_watermark(env, facts);
     }
 
-    fn note_isr(&self, env: &mut dyn Env) {
-        if let Role::Leader(leader) = &self.role {
-            env.note(Note::IsrCommitted {
-                partition: self.topic_partition,
-                isr: leader.isr.members().to_vec(),
-                partition_epoch: leader.isr.partition_epoch(),
-            });
+    fn on_isr_committed(&mut self, env: &mut dyn Env, facts: &mut Vec<Fact>) {
+        let (id, partition, rules) = (self.id, self.topic_partition, self.rules());
+        let Some(leader) = self.leader_mut() else { return };
+        env.note(Note::IsrCommitted {
+            partition,
+            isr: leader.isr.members().to_vec(),
+            partition_epoch: leader.isr.partition_epoch(),
+        });
+        // Enough members were in sync when it was appended. Now there are not, and the high watermark
+        // will not move before there are (KIP-966): the client learns at once that its record is
+        // there, but not as safe as it asked for. (Kafka told so when the high watermark moved, which
+        // since KIP-966 only a race lets happen; there the client waits for its timeout.)
+        if leader.is_under_min_isr(&rules) {
+            for reply_to in leader.replicated_waiters.drain() {
+                let error = ErrorCode::NotEnoughReplicasAfterAppend;
+                facts.push(Fact::ProduceReached(id, reply_to, Offset(i64::MAX), error));
+            }
         }
     }
 
@@ -426,14 +440,8 @@ impl Partition {
         if to <= from {
             return;
         }
-        // Enough members were in sync when it was appended; if they no longer are, the client
-        // learns that the record is there but not as safe as it asked for.
-        let error = match leader.is_under_min_isr(&rules) {
-            true => ErrorCode::NotEnoughReplicasAfterAppend,
-            false => ErrorCode::None,
-        };
         while let Some((needs, reply_to)) = leader.replicated_waiters.pop(to) {
-            facts.push(Fact::ProduceReached(id, reply_to, needs, error));
+            facts.push(Fact::ProduceReached(id, reply_to, needs, ErrorCode::None));
         }
         self.high_watermark = to;
         env.note(Note::HighWatermark { partition: self.topic_partition, leader: true, from, to });
@@ -495,7 +503,7 @@ impl Partition {
     pub fn on_follower_fetch(
         &mut self,
         follower: NodeId,
-        broker_epoch: crate::types::BrokerEpoch,
+        broker_epoch: BrokerEpoch,
         offset: Offset,
         leader_end: Offset,
         env: &mut dyn Env,
@@ -529,32 +537,44 @@ impl Partition {
     }
 
     fn propose(&mut self, isr: Option<Vec<NodeId>>, env: &mut dyn Env, facts: &mut Vec<Fact>) {
-        let (id, partition) = (self.id, self.topic_partition);
         if let (Some(isr), Some(leader)) = (isr, self.leader_mut()) {
-            env.note(Note::IsrProposed {
-                partition,
-                from: leader.isr.members().to_vec(),
-                to: isr.clone(),
-                partition_epoch: leader.isr.partition_epoch(),
-            });
             let proposal = leader.with_broker_epochs(isr);
-            leader.isr.propose(proposal);
-            facts.push(Fact::IsrChangeWanted(id));
+            self.ask_for(proposal, env, facts);
         }
     }
 
-    /// The proposal for an AlterPartition request, marked as sent: leader epoch, partition epoch,
-    /// members with the broker epochs that their fetches carried when it was made (KIP-903).
+    fn ask_for(
+        &mut self,
+        proposal: Vec<(NodeId, BrokerEpoch)>,
+        env: &mut dyn Env,
+        facts: &mut Vec<Fact>,
+    ) {
+        let (id, partition) = (self.id, self.topic_partition);
+        let Some(leader) = self.leader_mut() else { return };
+        env.note(Note::IsrProposed {
+            partition,
+            from: leader.isr.members().to_vec(),
+            to: proposal.iter().map(|(node, _)| *node).collect(),
+            partition_epoch: leader.isr.partition_epoch(),
+        });
+        leader.isr.propose(proposal);
+        facts.push(Fact::IsrChangeWanted(id));
+    }
+
+    /// The proposal for an AlterPartition request of this number, if it is to be sent: leader epoch,
+    /// partition epoch, members with the broker epochs that their fetches carried when it was made
+    /// (KIP-903).
     pub fn send_proposal(
         &mut self,
-        own_epoch: crate::types::BrokerEpoch,
-    ) -> Option<crate::msg::AlterPartitionData> {
+        request: u64,
+        own_epoch: BrokerEpoch,
+    ) -> Option<AlterPartitionData> {
         let me = self.me;
         let partition = self.topic_partition.partition;
         let leader = self.leader_mut()?;
-        let isr = leader.isr.send()?.to_vec();
+        let isr = leader.isr.send(request)?.to_vec();
         let with_own = |(node, epoch)| (node, if node == me { own_epoch } else { epoch });
-        Some(crate::msg::AlterPartitionData {
+        Some(AlterPartitionData {
             partition,
             leader_epoch: leader.epoch,
             new_isr: isr.into_iter().map(with_own).collect(),
@@ -563,57 +583,94 @@ impl Partition {
         })
     }
 
-    /// The controller's answer to a proposal, or `None` if the request failed.
+    /// The controller's answer to a proposal that went out in this request, or `None` if the request
+    /// failed. Tells whether this leaves a proposal that is to be sent. The outcome of a request
+    /// that does not carry the proposal of now says nothing: what it was for is decided already.
     ///
-    /// Source: Kafka's `Partition.handleAlterPartitionError`: a definite refusal resets to the
-    /// committed ISR, an outdated view keeps the pending state until metadata arrive, anything else
-    /// is sent again.
+    /// Source: Kafka's `Partition.handleAlterPartitionError`: a definite refusal ends the proposal,
+    /// an outdated view keeps it until metadata arrive, anything else is sent again. What Kafka does
+    /// not have, copies that nobody answered, is told of in [`isr`].
     pub fn on_alter_partition(
         &mut self,
-        result: Option<&crate::msg::AlterPartitionResult>,
+        request: u64,
+        result: Option<&AlterPartitionResult>,
         env: &mut dyn Env,
         facts: &mut Vec<Fact>,
-    ) {
-        let (id, partition) = (self.id, self.topic_partition);
-        let Some(leader) = self.leader_mut() else { return };
-        let Some(result) = result else {
-            leader.isr.retry();
-            facts.push(Fact::IsrChangeWanted(id));
-            return;
+    ) -> bool {
+        let partition = self.topic_partition;
+        let refusal_is_final = self.flaws.has(Flaw::RefusalIsFinal);
+        let Some(leader) = self.leader_mut().filter(|leader| leader.isr.is_sent_in(request)) else {
+            return false;
         };
-        if !result.error.is_ok() {
-            env.note(Note::IsrRefused { partition, error: result.error });
+        let error = result.map(|result| result.error);
+        if let Some(error) = error.filter(|error| !error.is_ok()) {
+            env.note(Note::IsrRefused { partition, error });
         }
-        match result.error {
-            ErrorCode::None => {
+        match (error, result) {
+            (None, _) | (_, None) => {
+                leader.isr.unanswered();
+                let unsettled = leader.isr.unsettled().collect();
+                env.note(Note::IsrUnanswered { partition, unsettled });
+            }
+            (Some(ErrorCode::None), Some(result)) => {
                 let newer = result.partition_epoch > leader.isr.partition_epoch();
                 if result.leader_epoch == leader.epoch && newer {
                     leader.isr.commit(result.isr.clone(), result.partition_epoch);
                     self.registration.isr = result.isr.clone();
                     self.registration.partition_epoch = result.partition_epoch;
-                    self.note_isr(env);
+                    self.on_isr_committed(env, facts);
                     self.advance_high_watermark(env, facts);
-                } else if result.leader_epoch == leader.epoch
-                    && result.partition_epoch == leader.isr.partition_epoch()
-                {
+                } else if result.leader_epoch == leader.epoch {
                     // Nothing changed: what we asked for is what there is.
                     leader.isr.refused();
                 }
             }
-            ErrorCode::IneligibleReplica | ErrorCode::OperationNotAttempted => {
+            // It changed nothing. (Our proposals are of the partition's replicas, with us among
+            // them: who finds them invalid reads them otherwise, and no metadata will say why.)
+            (
+                Some(
+                    ErrorCode::IneligibleReplica
+                    | ErrorCode::OperationNotAttempted
+                    | ErrorCode::InvalidRequest,
+                ),
+                _,
+            ) => {
                 leader.isr.refused();
+                if refusal_is_final {
+                    leader.isr.forget_unsettled();
+                }
             }
-            ErrorCode::NewLeaderElected
-            | ErrorCode::FencedLeaderEpoch
-            | ErrorCode::InvalidUpdateVersion
-            | ErrorCode::UnknownTopicOrPartition
-            | ErrorCode::UnknownTopicId
-            | ErrorCode::InvalidRequest => {}
-            _ => {
-                leader.isr.retry();
-                facts.push(Fact::IsrChangeWanted(id));
-            }
+            // The controller has committed a newer registration, or none any more: the metadata will
+            // say so, and until then everyone counts who is named.
+            (
+                Some(
+                    ErrorCode::NewLeaderElected
+                    | ErrorCode::FencedLeaderEpoch
+                    | ErrorCode::InvalidUpdateVersion
+                    | ErrorCode::UnknownTopicOrPartition
+                    | ErrorCode::UnknownTopicId,
+                ),
+                _,
+            ) => {}
+            (Some(_), _) => leader.isr.retry(),
         }
+        self.ask_again(env, facts)
+    }
+
+    /// A proposal that is to be sent again; or, where copies of one that is gone may yet be executed,
+    /// one that settles whom they name.
+    fn ask_again(&mut self, env: &mut dyn Env, facts: &mut Vec<Fact>) -> bool {
+        let id = self.id;
+        let Some(leader) = self.leader_mut() else { return false };
+        if let Some(settlement) = leader.isr.settlement() {
+            self.ask_for(settlement, env, facts);
+            return true;
+        }
+        let unsent = leader.isr.proposal().is_some_and(|proposal| proposal.sent.is_none());
+        if unsent {
+            facts.push(Fact::IsrChangeWanted(id));
+        }
+        unsent
     }
 
     /// The registration's partition epoch.

@@ -57,8 +57,31 @@ struct Leading {
     isr: BTreeSet<NodeId>,
     /// The one that it has asked for: its members count from then on (KIP-497).
     proposed: BTreeSet<NodeId>,
+    /// Named by requests that got no answer: they count until it knows another registration.
+    unsettled: BTreeSet<NodeId>,
     /// Its high watermark.
     promised: i64,
+}
+
+impl Leading {
+    fn knows(&mut self, isr: &[NodeId]) {
+        self.isr = isr.iter().copied().collect();
+        self.proposed.clear();
+        self.unsettled.clear();
+    }
+
+    fn refused(&mut self, error: ErrorCode) {
+        let of_this_copy = matches!(
+            error,
+            ErrorCode::IneligibleReplica
+                | ErrorCode::OperationNotAttempted
+                | ErrorCode::InvalidRequest
+        );
+        // After another error the proposal may have been taken all the same.
+        if of_this_copy {
+            self.proposed.clear();
+        }
+    }
 }
 
 impl Replica {
@@ -79,7 +102,8 @@ impl Replica {
 
     fn lead(&mut self, epoch: i32, isr: BTreeSet<NodeId>, promised: i64) {
         self.leave();
-        self.role = Role::Leads(Leading { epoch, isr, proposed: BTreeSet::new(), promised });
+        let (proposed, unsettled) = (BTreeSet::new(), BTreeSet::new());
+        self.role = Role::Leads(Leading { epoch, isr, proposed, unsettled, promised });
     }
 
     /// The most that the leader of this epoch may have been told.
@@ -132,27 +156,19 @@ impl Held {
                 }
             }
             Note::IsrCommitted { partition, isr, .. } => {
-                if let Some(leading) = self.leading(node, *partition) {
-                    leading.isr = isr.iter().copied().collect();
-                    leading.proposed.clear();
-                }
+                self.tell(node, *partition, |leading| leading.knows(isr));
             }
             Note::IsrProposed { partition, to, .. } => {
-                if let Some(leading) = self.leading(node, *partition) {
-                    leading.proposed = to.iter().copied().collect();
-                }
+                let to = to.iter().copied().collect();
+                self.tell(node, *partition, |leading| leading.proposed = to);
             }
-            // After another error the proposal may have been taken all the same.
-            Note::IsrRefused {
-                partition,
-                error: ErrorCode::IneligibleReplica | ErrorCode::OperationNotAttempted,
-            } => {
-                if let Some(leading) = self.leading(node, *partition) {
-                    leading.proposed.clear();
-                }
+            Note::IsrUnanswered { partition, .. } => {
+                self.tell(node, *partition, |leading| leading.unsettled.extend(&leading.proposed));
             }
-            Note::IsrRefused { .. }
-            | Note::Recovered { .. }
+            Note::IsrRefused { partition, error } => {
+                self.tell(node, *partition, |leading| leading.refused(*error));
+            }
+            Note::Recovered { .. }
             | Note::Truncated { .. }
             | Note::Rolled { .. }
             | Note::Departed { .. }
@@ -189,6 +205,12 @@ impl Held {
 
     fn replica(&mut self, node: NodeId, partition: TopicPartition) -> &mut Replica {
         self.replicas.entry((partition, node)).or_default()
+    }
+
+    fn tell(&mut self, node: NodeId, of: TopicPartition, change: impl FnOnce(&mut Leading)) {
+        if let Some(leading) = self.leading(node, of) {
+            change(leading);
+        }
     }
 
     fn leading(&mut self, node: NodeId, partition: TopicPartition) -> Option<&mut Leading> {
@@ -237,7 +259,9 @@ impl Held {
         };
         leading.promised = upto;
         let epoch = leading.epoch;
-        let counted: BTreeSet<NodeId> = leading.isr.union(&leading.proposed).copied().collect();
+        let Leading { isr, proposed, unsettled, .. } = leading;
+        let counted: BTreeSet<NodeId> =
+            isr.iter().chain(&*proposed).chain(&*unsettled).copied().collect();
         for member in counted.iter().filter(|member| flushes && **member != node) {
             let replica = self.replicas.get(&(partition, *member));
             let told = replica.map_or(0, |replica| replica.told_in(epoch));
@@ -427,6 +451,17 @@ mod tests {
             bench.note(LEADER, Note::IsrRefused { partition: P, error }).unwrap();
             assert_eq!(bench.moves(5).is_ok(), holds, "{error:?}");
         }
+        // A refusal is of one copy, and one that nobody answered may be taken later.
+        let mut bench = with_follower();
+        bench.note(LEADER, proposed()).unwrap();
+        let unsettled = vec![OTHER];
+        bench.note(LEADER, Note::IsrUnanswered { partition: P, unsettled }).unwrap();
+        let error = ErrorCode::IneligibleReplica;
+        bench.note(LEADER, Note::IsrRefused { partition: P, error }).unwrap();
+        bench.parts(5, "3 has known no more");
+        let (isr, partition_epoch) = (vec![LEADER, FOLLOWER], PartitionEpoch(1));
+        bench.note(LEADER, Note::IsrCommitted { partition: P, isr, partition_epoch }).unwrap();
+        bench.moves(6).unwrap();
         // Nor does who has left.
         let mut bench = Bench::new(true);
         let (isr, partition_epoch) = (vec![LEADER], PartitionEpoch(1));

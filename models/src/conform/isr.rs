@@ -576,6 +576,7 @@ impl Partition {
             | Note::Departed { .. }
             | Note::IsrProposed { .. }
             | Note::IsrRefused { .. }
+            | Note::IsrUnanswered { .. }
             | Note::ProduceFailed { .. }
             | Note::Fenced { .. }
             | Note::QuorumRestored { .. }

@@ -231,6 +231,7 @@ pub(crate) fn of(note: &Note) -> Of {
         | Note::Departed { .. }
         | Note::IsrProposed { .. }
         | Note::IsrRefused { .. }
+        | Note::IsrUnanswered { .. }
         | Note::ProduceFailed { .. }
         | Note::Fenced { .. }
         | Note::ControllerActive { .. }

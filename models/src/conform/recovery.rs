@@ -443,6 +443,7 @@ fn step_of(note: &Note) -> Option<(TopicPartition, Step)> {
         | Note::IsrProposed { .. }
         | Note::IsrCommitted { .. }
         | Note::IsrRefused { .. }
+        | Note::IsrUnanswered { .. }
         | Note::ProduceFailed { .. }
         | Note::DivergingEpoch { .. }
         | Note::Fenced { .. }

@@ -603,6 +603,7 @@ impl Conformance {
             | Note::IsrProposed { .. }
             | Note::IsrCommitted { .. }
             | Note::IsrRefused { .. }
+            | Note::IsrUnanswered { .. }
             | Note::ProduceAcked { .. }
             | Note::ProduceFailed { .. }
             | Note::Fenced { .. }

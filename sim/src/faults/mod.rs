@@ -467,6 +467,7 @@ pub(crate) fn partition_of(note: &Note) -> Option<TopicPartition> {
         | Note::IsrProposed { partition, .. }
         | Note::IsrCommitted { partition, .. }
         | Note::IsrRefused { partition, .. }
+        | Note::IsrUnanswered { partition, .. }
         | Note::ProduceAcked { partition, .. }
         | Note::ProduceFailed { partition, .. }
         | Note::DivergingEpoch { partition, .. }

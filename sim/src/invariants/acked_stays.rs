@@ -40,6 +40,7 @@ impl Invariant for AckedStays {
             | Finding::Disagrees { .. }
             | Finding::Beyond { .. }
             | Finding::Missing { .. }
+            | Finding::Unfit { .. }
             | Finding::Unreadable { .. } => Ok(()),
         }
     }

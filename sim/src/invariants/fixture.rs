@@ -23,6 +23,9 @@ pub(crate) const METADATA: DirSlot = DirSlot(1);
 /// Where every node keeps the partition `events-0`.
 pub(crate) const EVENTS: DirSlot = DirSlot(2);
 
+/// The partition `events-0`.
+const PARTITION: TopicPartition = TopicPartition { topic: Uuid(77), partition: 0 };
+
 pub(crate) struct Bench {
     plan: Plan,
     ledger: Ledger,
@@ -99,15 +102,28 @@ impl Bench {
         assert!(self.world.next_before(until).is_none(), "nothing happens in an empty world");
     }
 
+    /// The data partition, whose directory the nodes have.
+    pub(crate) fn host(&mut self, nodes: &[i32]) -> TopicPartition {
+        let text = format!("version: 0\ntopic_id: {}\n", PARTITION.topic);
+        for node in nodes.iter().copied().map(NodeId) {
+            let what = Change::Appended { at: 0, bytes: vec![text.clone().into()] };
+            let file = FileKind::PartitionMetadata;
+            let changes = [DiskChange { node, dir: EVENTS, file, what }];
+            self.ledger.disk(&changes, &self.disks[&node], &mut self.findings);
+        }
+        PARTITION
+    }
+
     /// A partition registered with this ISR under this partition epoch.
     pub(crate) fn register(&mut self, isr: &[i32], epoch: i32) -> TopicPartition {
-        let partition = TopicPartition { topic: Uuid(77), partition: 0 };
+        let partition = PARTITION;
         let registration = Registration {
             leader: Some(NodeId(isr[0])),
             leader_epoch: LeaderEpoch(1),
             isr: isr.iter().copied().map(NodeId).collect(),
         };
-        self.ledger.register(partition, PartitionEpoch(epoch), registration);
+        let findings = &mut self.findings;
+        self.ledger.register(partition, PartitionEpoch(epoch), registration, findings);
         partition
     }
 }

@@ -12,6 +12,7 @@ mod election_safety;
 mod epochs_monotonic;
 mod high_watermark;
 mod isr_by_registration;
+mod isr_holds_promised;
 mod log_matching;
 mod metadata_log;
 mod promise_is_replicated;
@@ -23,6 +24,7 @@ pub use election_safety::ElectionSafety;
 pub use epochs_monotonic::EpochsMonotonic;
 pub use high_watermark::HighWatermark;
 pub use isr_by_registration::IsrByRegistration;
+pub use isr_holds_promised::IsrHoldsPromised;
 pub use log_matching::LogMatching;
 pub use metadata_log::MetadataLog;
 pub use promise_is_replicated::PromiseIsReplicated;
@@ -146,6 +148,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<LogMatching>::default(),
         Box::new(AckedStays),
         Box::new(PromiseIsReplicated),
+        Box::new(IsrHoldsPromised),
         Box::<HighWatermark>::default(),
         Box::<IsrByRegistration>::default(),
         Box::new(MetadataLog),

@@ -39,6 +39,7 @@ impl Invariant for PromiseIsReplicated {
             | Finding::Admitted { .. }
             | Finding::Disagrees { .. }
             | Finding::Replaced { .. }
+            | Finding::Unfit { .. }
             | Finding::Unreadable { .. } => Ok(()),
         }
     }

@@ -18,7 +18,7 @@
 //! # When a loss is excused
 //!
 //! The promise: a committed or acknowledged record stays as long as one member of the partition's
-//! last committed ISR holds it intact. It is judged when it matters, in two places:
+//! last committed ISR holds it intact. It is judged when it matters, in three places:
 //!
 //! 1. *A leader starts.* Its log must hold all that is promised. Say it lacks batch `b`, and let `S`
 //!    be the ISR of the registration before the one that made it leader. Because every member of an
@@ -29,6 +29,9 @@
 //! 2. *A member of the ISR cuts its log.* A cut that takes a promised batch is never justified: a
 //!    legitimate leader holds the batch, so no divergence can lie before it; and once a loss has been
 //!    admitted, the batch is no longer promised.
+//!
+//! 3. *A registration is committed.* Each member of its ISR holds what is promised at that moment, or a
+//!    fault took it away: else an election could lose it, and whether one comes is luck.
 //!
 //! Where a topic flushes each batch, "held" in the promise means "on the media", and no fault of the
 //! default budget takes what is on the media: nothing is excused there, not even if all nodes lose
@@ -62,7 +65,9 @@ use wavetank_core::env::{FileKind, SmallFile};
 use wavetank_core::metadata::{MetadataImage, MetadataRecord};
 use wavetank_core::note::Note;
 use wavetank_core::replica::parse_dir_name;
-use wavetank_core::types::{LeaderEpoch, METADATA_TOPIC, NodeId, Offset, TopicPartition};
+use wavetank_core::types::{
+    LeaderEpoch, METADATA_TOPIC, NodeId, Offset, PartitionEpoch, TopicPartition,
+};
 
 #[cfg(test)]
 pub(crate) use replica::tests as fixture;
@@ -140,6 +145,21 @@ pub enum Finding {
         partition: TopicPartition,
         /// Who promised.
         leader: NodeId,
+        /// Who lacks it.
+        member: NodeId,
+        /// The first such batch.
+        batch: BatchId,
+        /// It must be on the media, not only in the page cache.
+        durably: bool,
+    },
+    /// A registration was committed whose ISR has a member that never had what was promised.
+    Unfit {
+        /// Where.
+        partition: TopicPartition,
+        /// Which registration.
+        partition_epoch: PartitionEpoch,
+        /// Its ISR.
+        isr: Vec<NodeId>,
         /// Who lacks it.
         member: NodeId,
         /// The first such batch.
@@ -467,9 +487,38 @@ impl Ledger {
         let ids: Vec<BatchId> = log.between(from.0, to.0).copied().collect();
         for id in ids {
             let bytes = log.read(&id, disk, name);
-            if let Err(why) = replay_batch(&mut self.image, bytes, &mut self.promises) {
-                self.unreadable = true;
-                findings.push(Finding::Unreadable { node, batch: id, why });
+            match replay_batch(&mut self.image, bytes, &mut self.promises) {
+                Ok(changed) => {
+                    for (partition, epoch) in changed {
+                        self.judge_members(partition, epoch, findings);
+                    }
+                }
+                Err(why) => {
+                    self.unreadable = true;
+                    findings.push(Finding::Unreadable { node, batch: id, why });
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Rule 3 of the module's documentation.
+    fn judge_members(
+        &self,
+        partition: TopicPartition,
+        partition_epoch: PartitionEpoch,
+        findings: &mut Vec<Finding>,
+    ) {
+        let Some(promises) = self.promises.get(&partition) else { return };
+        let Some(registration) = promises.registrations.get(&partition_epoch) else { return };
+        let durably = self.flushes(partition);
+        for &member in &registration.isr {
+            let log = self.replica(member, partition);
+            if let Some(batch) = log.first_missing(promises.promised(), durably) {
+                let isr = registration.isr.clone();
+                let unfit =
+                    Finding::Unfit { partition, partition_epoch, isr, member, batch, durably };
+                findings.push(unfit);
                 return;
             }
         }
@@ -480,10 +529,12 @@ impl Ledger {
     pub(crate) fn register(
         &mut self,
         partition: TopicPartition,
-        epoch: wavetank_core::types::PartitionEpoch,
+        epoch: PartitionEpoch,
         registration: Registration,
+        findings: &mut Vec<Finding>,
     ) {
         self.promises.entry(partition).or_default().registrations.insert(epoch, registration);
+        self.judge_members(partition, epoch, findings);
     }
 
     /// An acks=all answer was sent.
@@ -650,12 +701,13 @@ impl Ledger {
     }
 }
 
-/// Replays one committed batch, and remembers the registrations that it made.
+/// Replays one committed batch, remembers the registrations that it made, and says which.
 fn replay_batch(
     image: &mut MetadataImage,
     bytes: Bytes,
     promises: &mut BTreeMap<TopicPartition, Promises>,
-) -> Result<(), String> {
+) -> Result<Vec<(TopicPartition, PartitionEpoch)>, String> {
+    let mut changed = Vec::new();
     let batch = Batch::parse(&bytes).map_err(|error| error.to_string())?;
     let epoch = batch.leader_epoch;
     for record in batch.records().map_err(|error| error.to_string())? {
@@ -679,9 +731,10 @@ fn replay_batch(
             };
             let promises = promises.entry(partition).or_default();
             promises.registrations.insert(now.partition_epoch, registration);
+            changed.push((partition, now.partition_epoch));
         }
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// The partition that a `partition.metadata` file in this directory tells of.

@@ -147,6 +147,30 @@ impl ReplicaLog {
         self.held[first..].iter().map(|held| &held.id).take_while(move |id| id.base < to)
     }
 
+    /// The first of these, which are in order, that it does not hold; `durably`: not where no power
+    /// loss can take it. What the tank took away counts as held, unless it was to be durable.
+    pub fn first_missing<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a BatchId>,
+        durably: bool,
+    ) -> Option<BatchId> {
+        let mut at = 0;
+        for id in ids {
+            while self.held.get(at).is_some_and(|held| held.id.base < id.base) {
+                at += 1;
+            }
+            let held = self.held.get(at).filter(|held| held.id == *id);
+            let holds = match held {
+                Some(held) => !durably || self.is_durable(held),
+                None => !durably && self.lost(id),
+            };
+            if !holds {
+                return Some(*id);
+            }
+        }
+        None
+    }
+
     /// The bytes of a batch that it holds; empty if it does not.
     pub fn read(&self, id: &BatchId, disk: &SimDisk, dir: &str) -> Bytes {
         let Some(held) = self.find(id) else { return Bytes::new() };

@@ -4,7 +4,6 @@ use super::*;
 use crate::decide::{Dice, Purpose};
 use crate::disk::{DiskConfig, DiskLatency, Outcome};
 use wavetank_core::env::{DiskOp, FileId};
-use wavetank_core::types::PartitionEpoch;
 use wavetank_core::types::{DirId, PartitionId, Uuid};
 
 /// Three replicas of one partition on real simulated disks, driven by hand.
@@ -124,7 +123,8 @@ impl Tub {
             leader_epoch: LeaderEpoch(epoch),
             isr: isr.iter().copied().map(NodeId).collect(),
         };
-        self.ledger.register(PARTITION, PartitionEpoch(partition_epoch), registration);
+        let (epoch, findings) = (PartitionEpoch(partition_epoch), &mut self.findings);
+        self.ledger.register(PARTITION, epoch, registration, findings);
     }
 
     fn leads(&mut self, node: i32, epoch: i32) {
@@ -256,7 +256,9 @@ fn where_batches_are_flushed_nothing_is_excused() {
     }
     tub.register(2, 1, &[2], 1);
     tub.leads(2, 1);
-    assert!(matches!(tub.findings[..], [Finding::Lost { .. }]), "{:?}", tub.findings);
+    let [Finding::Unfit { durably: true, .. }, Finding::Lost { .. }] = tub.findings[..] else {
+        panic!("{:?}", tub.findings)
+    };
 }
 
 #[test]
@@ -287,7 +289,10 @@ fn a_record_that_a_member_never_had_is_not_excused_by_faults_elsewhere() {
     tub.power_loss(1);
     tub.register(2, 1, &[2], 1);
     tub.leads(2, 1);
-    let [Finding::Lost { because, .. }] = &tub.findings[..] else { panic!("{:?}", tub.findings) };
+    let [Finding::Unfit { member, .. }, Finding::Lost { because, .. }] = &tub.findings[..] else {
+        panic!("{:?}", tub.findings)
+    };
+    assert_eq!(*member, NodeId(2));
     assert_eq!(because, "node 2 lacks it and no fault took it");
 }
 
@@ -329,4 +334,37 @@ fn a_promise_beyond_the_log_is_found() {
     tub.append(&[1], 0, 0, 7);
     tub.commit(1, 2);
     assert!(matches!(tub.findings[..], [Finding::Beyond { .. }]));
+}
+
+#[test]
+fn who_is_registered_holds_what_is_promised_or_lost_it_to_a_fault() {
+    for flush in [false, true] {
+        let mut tub = Tub::new(flush);
+        tub.register(1, 0, &[1, 2], 0);
+        tub.append(&[1, 2], 0, 0, 7);
+        (1..=2).for_each(|node| tub.sync(node));
+        tub.commit(1, 1);
+        let second = tub.append(&[1, 2], 1, 0, 8);
+        (1..=2).for_each(|node| tub.sync(node));
+        tub.commit(1, 2);
+        // It fetched all, up to the first without a sync, and lost what no sync covers.
+        tub.append(&[3], 0, 0, 7);
+        tub.sync(3);
+        tub.append(&[3], 1, 0, 8);
+        tub.power_loss(3);
+        tub.register(1, 0, &[1, 2, 3], 1);
+        let unfit = |finding: &Finding| {
+            matches!(finding, Finding::Unfit { member: NodeId(3), batch, durably, .. }
+                if *batch == second && *durably == flush)
+        };
+        // Where all is flushed, it had not promised to hold it: whoever let it in is to blame.
+        assert_eq!(tub.findings.iter().any(unfit), flush, "{:?}", tub.findings);
+        assert_eq!(tub.findings.len(), usize::from(flush));
+        // Who cut it itself, or never had it, is not excused.
+        tub.findings.clear();
+        tub.cut(2, 0);
+        tub.findings.clear();
+        tub.register(1, 0, &[1, 2], 2);
+        assert!(matches!(tub.findings[..], [Finding::Unfit { member: NodeId(2), .. }]));
+    }
 }

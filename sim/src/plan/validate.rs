@@ -21,7 +21,7 @@ impl fmt::Display for PlanError {
 impl std::error::Error for PlanError {}
 
 /// The names that a trigger may wait for: those of [`wavetank_core::note::Note::name`].
-pub const NOTE_NAMES: [&str; 34] = [
+pub const NOTE_NAMES: [&str; 35] = [
     "recovered",
     "truncated",
     "rolled",
@@ -33,6 +33,7 @@ pub const NOTE_NAMES: [&str; 34] = [
     "isr_proposed",
     "isr_committed",
     "isr_refused",
+    "isr_unanswered",
     "produce_acked",
     "produce_failed",
     "diverging_epoch",

@@ -65,6 +65,10 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) {
     if draw.chance(15) {
         restarts(plan, draw);
     }
+    // Drawn last, so that it moves no other draw.
+    if draw.chance(5) {
+        late_expansion(plan, draw);
+    }
 }
 
 fn storm_us(plan: &Plan) -> u64 {
@@ -467,6 +471,55 @@ fn lost_expansion(plan: &mut Plan, draw: &mut Draw) {
     let name = draw.pick(&["isr_proposed", "isr_proposed", "partition_changed"]);
     let next = after(name, away / 2, draw.range(1, 2) as u32, soon(draw) / 8, cut);
     plan.faults.push(at(start, out).then(next));
+}
+
+/// A request that comes last though it was sent first. A follower is paused until it has left the ISR,
+/// and its heartbeats do not get through for some time more. When its leader wants it back, the request
+/// is held up for longer than the leader waits for it, and shorter than the leader's own session; then
+/// the follower's session ends, the repetition is refused, the heartbeats arrive, and the first copy
+/// does, in an order that is drawn. Meanwhile the leader goes on without the follower, which it cannot
+/// reach. It needs quiet around it, and a controller apart, whom to cut off ends nothing else.
+fn late_expansion(plan: &mut Plan, draw: &mut Draw) {
+    plan.faults.clear();
+    if plan.cluster.brokers.iter().any(|broker| plan.cluster.controllers.contains(broker)) {
+        plan.cluster.controllers = vec![9];
+    }
+    let partition = a_partition(plan, draw);
+    let topic = &mut plan.topics[partition.topic as usize];
+    topic.replication_factor = topic.replication_factor.max(2);
+    let spare = i32::from(topic.replication_factor) - 1;
+    topic.min_insync_replicas = topic.min_insync_replicas.min(spare);
+    let node = &mut plan.node;
+    node.session_timeout_ms = node.session_timeout_ms.max(2_400);
+    node.request_timeout_ms = node.request_timeout_ms.min(draw.range(250, 500));
+    node.replica_lag_time_max_ms = node.replica_lag_time_max_ms.min(700);
+    node.replica_fetch_wait_ms = node.replica_fetch_wait_ms.min(150);
+    plan.phases.storm_ms += 5_000;
+    let session = plan.node.session_timeout_ms * 1000;
+    let away = plan.node.replica_lag_time_max_ms * 1000 * 5 / 2;
+    let cut = |one: Target, other: Target, one_way: bool, for_us: u64| {
+        let shape = Shape::Pair(one, other);
+        FaultKind::Partition(Partition { shape, one_way, clients_too: false, for_us })
+    };
+    let joins = Target::LaggingOf(partition);
+    let out = FaultKind::Pause(Pause { node: Target::FollowerOf(partition), for_us: away });
+    // From when it is wanted back until its session has ended.
+    let held = (session - away).max(500_000) + draw.range(50_000, 400_000);
+    let early = draw.range(50_000, 250_000);
+    let beats = early + held + draw.below(300_000);
+    let beats = cut(joins.clone(), Target::ActiveController, true, beats);
+    let request = cut(Target::Noted, Target::ActiveController, true, held);
+    let behind = cut(joins, Target::Noted, false, held + draw.range(1_000_000, 3_000_000));
+    let mut scene = at(draw.below(storm_us(plan) / 3), out)
+        .then(at(away - early, beats))
+        .then(after("isr_proposed", away, 1, 0, behind))
+        .then(after("isr_proposed", away, 1, 0, request));
+    if draw.chance(50) {
+        let down_us = draw.range(session, session * 2);
+        let gone = FaultKind::Crash(Crash { node: Target::LeaderOf(partition), down_us });
+        scene = scene.then(after("partition_changed", away + held, 1, soon(draw), gone));
+    }
+    plan.faults.push(scene);
 }
 
 /// Raft 3.8: a voter answers, loses power, and is asked again; the two candidates cannot hear each

@@ -656,6 +656,30 @@ fn begin_quorum_epoch_makes_a_follower_once() {
 }
 
 #[test]
+fn earlier_copies_of_requests_may_come_last() {
+    let mut bench = Bench::new(1, 3);
+    // A vote goes to whom it went to already, and a copy of another candidate's finds it given.
+    let to = bench.send(Request::Vote(vote_for(2, 1)));
+    bench.pump();
+    assert!(bench.voted(to).expect("it is on disk").vote_granted);
+    assert!(bench.vote(vote_for(2, 1)).expect("it is on disk").vote_granted);
+    assert!(!bench.vote(vote_for(3, 1)).expect("an answer").vote_granted);
+    // Its leader begins, ends, and begins again by a copy that was held up.
+    assert_eq!(bench.begin(2, 1), ErrorCode::None);
+    assert_eq!(bench.quorum.leader(), Some(NodeId(2)));
+    assert_eq!(bench.end(2, 1, &[]), ErrorCode::None);
+    assert_eq!(bench.begin(2, 1), ErrorCode::None);
+    assert_eq!(bench.quorum.leader(), None, "that epoch has ended");
+    // In the next epoch they are all refused.
+    assert_eq!(bench.begin(3, 2), ErrorCode::None);
+    assert_eq!(bench.begin(2, 1), ErrorCode::FencedLeaderEpoch);
+    assert_eq!(bench.end(2, 1, &[1]), ErrorCode::FencedLeaderEpoch);
+    let refused = bench.vote(vote_for(2, 1)).expect("an answer");
+    assert_eq!((refused.error, refused.vote_granted), (ErrorCode::FencedLeaderEpoch, false));
+    assert_eq!(bench.quorum.leader(), Some(NodeId(3)));
+}
+
+#[test]
 fn the_best_successor_stands_at_once() {
     for (place, successors) in [(0, [1, 3]), (1, [3, 1])] {
         let mut bench = Bench::follower();

@@ -85,6 +85,8 @@ const NOW: Monotonic = Monotonic(60_000_000_000);
 const ID: PartitionId = PartitionId(0);
 const KEY: TopicPartition = TopicPartition { topic: Uuid(7), partition: 0 };
 const TOPIC: &str = "t";
+/// Each AlterPartition request's number: a leader has at most one on its way.
+const REQUEST: u64 = 1;
 
 /// The model: how nodes are built, and budgets.
 #[derive(Clone, Debug)]
@@ -496,7 +498,7 @@ impl State {
     fn propose(&mut self, at: u8) {
         let own = BrokerEpoch(self.incarnations[usize::from(at)].into());
         let node = self.nodes[usize::from(at)].change();
-        let data = node.partition().send_proposal(own).expect("there is one to send");
+        let data = node.partition().send_proposal(REQUEST, own).expect("there is one to send");
         let epoch = self.epoch();
         let newest = self.newest();
         let eligible = data.new_isr.iter().all(|(node, broker_epoch)| {
@@ -527,7 +529,7 @@ impl State {
         };
         self.step(at, |hosted, env, facts| {
             let partition = hosted.get_mut(ID).expect("it is hosted for ever");
-            partition.on_alter_partition(Some(&result), env, facts);
+            partition.on_alter_partition(REQUEST, Some(&result), env, facts);
         });
     }
 
@@ -640,7 +642,7 @@ impl RealReplica {
         if !(known && seen) {
             actions.push(Action::Hear(at, state.epoch()));
         }
-        if known && leader.isr.proposal().is_some_and(|proposal| !proposal.sent) {
+        if known && leader.isr.proposal().is_some_and(|proposal| proposal.sent.is_none()) {
             actions.push(Action::Propose(at));
         }
     }
