@@ -36,7 +36,7 @@ const BROKEN: [(&str, &str, &str, &str); 20] = [
     ("R1", "truncate-to-high-watermark", "acked-stays", ""),
     ("R1", "unknown-epoch-answered-with-next", "acked-stays", ""),
     ("R1", "ack-at-leader-append", "acked-stays", ""),
-    ("R1", "high-watermark-by-committed-isr", "acked-stays", ""),
+    ("R1", "high-watermark-by-committed-isr", "isr-holds-promised", ""),
     ("R3", "vote-before-durable", "one-leader-per-epoch", ""),
     ("R3C", "leader-resumes-epoch", "acked-stays", ""),
 ];
