@@ -14,9 +14,10 @@ mod tests;
 use bytes::{Bytes, BytesMut};
 
 pub use formats::{
-    FormatError, MetaProperties, PartitionOffset, format_clean_shutdown, format_leader_epochs,
-    format_meta_properties, format_offsets, format_partition_metadata, parse_clean_shutdown,
-    parse_leader_epochs, parse_meta_properties, parse_offsets, parse_partition_metadata,
+    FormatError, MetaProperties, PartitionOffset, format_boot_id, format_clean_shutdown,
+    format_leader_epochs, format_meta_properties, format_offsets, format_partition_metadata,
+    parse_boot_id, parse_clean_shutdown, parse_leader_epochs, parse_meta_properties, parse_offsets,
+    parse_partition_metadata,
 };
 pub use quorum_state::{QuorumState, format_quorum_state, parse_quorum_state};
 

@@ -121,6 +121,9 @@ pub enum FileKind {
     CleanShutdown,
     /// `<name>.tmp` of one of the small files above, while it is being replaced.
     Temporary(SmallFile),
+    /// `.wavetank_boot_id` (root): on which boot of the machine the logs were last recovered. Kafka has
+    /// no such file, and ignores it.
+    BootId,
 }
 
 /// The files that are replaced as a whole: write a temporary, sync it, rename, sync the directory.
@@ -140,6 +143,8 @@ pub enum SmallFile {
     HighWatermarks,
     /// See [`FileKind::CleanShutdown`].
     CleanShutdown,
+    /// See [`FileKind::BootId`].
+    BootId,
 }
 
 impl SmallFile {
@@ -153,6 +158,7 @@ impl SmallFile {
             SmallFile::RecoveryPoints => FileKind::RecoveryPoints,
             SmallFile::HighWatermarks => FileKind::HighWatermarks,
             SmallFile::CleanShutdown => FileKind::CleanShutdown,
+            SmallFile::BootId => FileKind::BootId,
         }
     }
 
@@ -166,10 +172,11 @@ impl SmallFile {
             SmallFile::RecoveryPoints => "recovery-point-offset-checkpoint",
             SmallFile::HighWatermarks => "replication-offset-checkpoint",
             SmallFile::CleanShutdown => ".kafka_cleanshutdown",
+            SmallFile::BootId => ".wavetank_boot_id",
         }
     }
 
-    const ALL: [SmallFile; 7] = [
+    const ALL: [SmallFile; 8] = [
         SmallFile::LeaderEpochs,
         SmallFile::PartitionMetadata,
         SmallFile::QuorumState,
@@ -177,6 +184,7 @@ impl SmallFile {
         SmallFile::RecoveryPoints,
         SmallFile::HighWatermarks,
         SmallFile::CleanShutdown,
+        SmallFile::BootId,
     ];
 }
 
@@ -195,6 +203,7 @@ impl FileKind {
             FileKind::RecoveryPoints => SmallFile::RecoveryPoints.name().into(),
             FileKind::HighWatermarks => SmallFile::HighWatermarks.name().into(),
             FileKind::CleanShutdown => SmallFile::CleanShutdown.name().into(),
+            FileKind::BootId => SmallFile::BootId.name().into(),
             FileKind::Temporary(small) => format!("{}.tmp", small.name()),
         }
     }

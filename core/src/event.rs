@@ -9,13 +9,17 @@ use bytes::Bytes;
 
 use crate::env::{Channel, FileId, FileKind};
 use crate::msg::{Request, Response};
-use crate::types::{DirId, Monotonic, NodeId, PartitionId};
+use crate::types::{DirId, Monotonic, NodeId, PartitionId, Uuid};
 
 /// One step's cause.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// The first event of an incarnation.
-    Start,
+    Start {
+        /// Which boot of the machine this is: the same as long as its kernel runs, and with it the page
+        /// cache. Zero if nobody knows.
+        boot_id: Uuid,
+    },
     /// Stop gracefully: hand leadership over, flush, mark the shutdown clean.
     Shutdown,
     /// A timer fired. Live only if `deadline` is the one the machine has stored under `key`.

@@ -127,7 +127,8 @@ impl fmt::Display for ServeError {
                          on a good one, and it copies its partitions from the other replicas"
                     }
                     DiskError::Refused => {
-                        "Check the directory's owner, permissions and mount, then start again"
+                        "Check that the directory is still there, its owner, permissions and mount, \
+                         then start again"
                     }
                 })
             }

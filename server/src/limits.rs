@@ -1,6 +1,7 @@
 //! What the process may use, how it divides that, and what it does when it breaks its own rules.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use wavetank_core::types::Uuid;
 
 /// Descriptors that are nobody's budget: standard streams, the lock, the listener, event queues,
 /// directories that are listed or synced, connections to peers.
@@ -64,6 +65,13 @@ pub fn raise_file_descriptors() -> std::io::Result<()> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// Which boot of the machine this is, as Linux says; zero where it does not.
+pub fn boot_id() -> Uuid {
+    let said = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = said.trim().chars().filter(|digit| *digit != '-').collect();
+    Uuid(u128::from_str_radix(&digits, 16).unwrap_or(0))
 }
 
 /// What is said when a part of the server breaks its own rules.

@@ -100,7 +100,7 @@ impl Reactor {
 
     /// Steps the machine until it is done, and tells how it ended.
     pub fn run(mut self, machine: &mut dyn Machine) -> Status {
-        let mut events = vec![Event::Start];
+        let mut events = vec![Event::Start { boot_id: crate::limits::boot_id() }];
         loop {
             for event in events.drain(..) {
                 self.env.tick();

@@ -43,7 +43,7 @@ impl Producer {
                 assert_eq!(response.topics[0].partitions[0].error, ErrorCode::None);
                 self.acknowledged += 1;
             }
-            Event::Rpc { outcome: Ok(_), .. } | Event::Start => {}
+            Event::Rpc { outcome: Ok(_), .. } | Event::Start { .. } => {}
             other => panic!("nothing fails here, but {other:?}"),
         }
     }

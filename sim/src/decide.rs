@@ -41,6 +41,8 @@ pub enum Purpose {
     Keepalive = 14,
     /// For drivers built on the world: workloads, triggers.
     Driver = 15,
+    /// A boot's id.
+    Boot = 16,
 }
 
 const P0: u64 = 0xa076_1d64_78bd_642f;

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use crate::checkpoint::{self, AtomicFile, AtomicFileEvent};
 use crate::env::{Env, FileId, FileKind, Random, Site, SmallFile};
 use crate::event::DiskDone;
-use crate::log::RecoveryHint;
+use crate::log::{PartitionLog, RecoveryHint};
 use crate::replica::claims::Claim;
 use crate::replica::{Partition, dir_name, parse_dir_name};
 use crate::types::{
@@ -67,6 +67,12 @@ pub struct Boot {
     phase: Phase,
     meta_properties: AtomicFile,
     clean_shutdown: AtomicFile,
+    boot_file: AtomicFile,
+    /// Which boot of the machine this is, and whether the file says so.
+    boot_id: Uuid,
+    same_boot: bool,
+    /// So many replicas, by id, have done all that recovery asked of the disk.
+    recovered: usize,
     pub(super) high_watermarks: OffsetCheckpoint,
     pub(super) recovery_points: OffsetCheckpoint,
     to_read: u32,
@@ -90,6 +96,10 @@ impl Default for Boot {
             phase: Phase::Off,
             meta_properties: AtomicFile::new(DirId::ROOT, SmallFile::MetaProperties),
             clean_shutdown: AtomicFile::new(DirId::ROOT, SmallFile::CleanShutdown),
+            boot_file: AtomicFile::new(DirId::ROOT, SmallFile::BootId),
+            boot_id: Uuid::ZERO,
+            same_boot: false,
+            recovered: 0,
             high_watermarks: OffsetCheckpoint::new(Claim::HighWatermark),
             recovery_points: OffsetCheckpoint::new(Claim::RecoveryPoint),
             to_read: 0,
@@ -131,6 +141,11 @@ impl Boot {
         })
     }
 
+    /// Is no partition being opened or created?
+    pub(super) fn is_none_opening(&self) -> bool {
+        self.opening.is_empty()
+    }
+
     /// Those that are being created, with their topics.
     pub(super) fn creating(&self) -> impl Iterator<Item = (PartitionId, TopicPartition)> + '_ {
         self.opening.iter().filter_map(|(id, opening)| {
@@ -154,8 +169,9 @@ pub(super) fn draw_uuid(random: &mut dyn Random) -> Uuid {
 }
 
 impl Broker {
-    pub(super) fn start(&mut self, env: &mut dyn Env) {
+    pub(super) fn start(&mut self, boot_id: Uuid, env: &mut dyn Env) {
         assert!(self.boot.phase == Phase::Off, "a node starts once");
+        self.boot.boot_id = boot_id;
         self.boot.phase = Phase::Listing;
         self.lifecycle.set_incarnation(draw_uuid(env));
         env.open_dir(DirId::ROOT, "");
@@ -198,6 +214,14 @@ impl Broker {
                 AtomicFileEvent::Durable(_) => self.on_clean_mark_durable(env),
             }
             return;
+        } else if let Some(event) = boot.boot_file.on_disk(done, env) {
+            if let AtomicFileEvent::Loaded(bytes) = event {
+                // An unreadable one proves nothing: the machine may have gone down.
+                let known = checkpoint::parse_boot_id(&bytes).unwrap_or(Uuid::ZERO);
+                boot.same_boot = known == boot.boot_id && known != Uuid::ZERO;
+                self.loaded_one(env);
+            }
+            return;
         } else if let Some(event) = boot.high_watermarks.file.on_disk(done, env) {
             return self.on_checkpoint(Claim::HighWatermark, event, env);
         } else if let Some(event) = boot.recovery_points.file.on_disk(done, env) {
@@ -211,8 +235,14 @@ impl Broker {
     fn on_checkpoint(&mut self, claim: Claim, event: AtomicFileEvent, env: &mut dyn Env) {
         match event {
             AtomicFileEvent::Loaded(bytes) => {
-                self.boot.checkpoint(claim).load(&bytes);
-                self.loaded_one(env);
+                match self.boot.checkpoint(claim).load(&bytes) {
+                    Ok(()) => self.loaded_one(env),
+                    // It was replaced atomically: no crash leaves this.
+                    Err(error) => self.refuse(format!(
+                        "{error}; restore it from a copy. Without it, damage to a log may pass for \
+                         a tail that a power loss tore"
+                    )),
+                }
             }
             AtomicFileEvent::Durable(version) => {
                 self.on_checkpoint_durable(claim, version, env);
@@ -241,6 +271,7 @@ impl Broker {
         boot.meta_properties.read(env);
         for (file, kind) in [
             (&mut boot.clean_shutdown, FileKind::CleanShutdown),
+            (&mut boot.boot_file, FileKind::BootId),
             (&mut boot.high_watermarks.file, FileKind::HighWatermarks),
             (&mut boot.recovery_points.file, FileKind::RecoveryPoints),
         ] {
@@ -292,8 +323,43 @@ impl Broker {
                 "meta.properties says cluster.id {theirs}, but this cluster is {ours}: it is \
                  another cluster's directory"
             ));
+        } else if let Some(lost) = self.lost_directory() {
+            self.refuse(lost);
         } else {
             self.unmark(env);
+        }
+    }
+
+    /// A directory that a checkpoint names and that is not there. One that leaves is named no more
+    /// before it gets another name (`super::departures`): somebody took it away.
+    fn lost_directory(&self) -> Option<String> {
+        let boot = &self.boot;
+        let named = [&boot.high_watermarks, &boot.recovery_points];
+        let lost = named.iter().find_map(|checkpoint| checkpoint.names_other_than(&boot.dirs))?;
+        let advice = match parse_dir_name(lost) {
+            Some((METADATA_TOPIC, _)) => super::METADATA_ADVICE,
+            Some(_) | None => super::DATA_ADVICE,
+        };
+        Some(format!("the directory {lost} is missing, though a checkpoint names it; {advice}"))
+    }
+
+    /// When recovery has done what it had to, the file may say that all was found on this boot of the
+    /// machine: only then does a bad byte at the next start prove that something else put it there.
+    pub(super) fn store_boot_id(&mut self, env: &mut dyn Env) {
+        let boot = &mut self.boot;
+        if boot.same_boot || boot.phase != Phase::Done || boot.boot_id == Uuid::ZERO {
+            return;
+        }
+        // What is done stays so: each log is looked at once more than it says no.
+        while let Some(slot) = self.hosted.partitions.get(boot.recovered) {
+            if slot.as_ref().is_some_and(|partition| !partition.log().is_recovery_done()) {
+                return;
+            }
+            boot.recovered += 1;
+        }
+        if self.quorum.log().is_some_and(PartitionLog::is_recovery_done) {
+            boot.same_boot = true;
+            boot.boot_file.write(checkpoint::format_boot_id(boot.boot_id), env);
         }
     }
 
@@ -309,7 +375,7 @@ impl Broker {
         self.boot.phase = Phase::Recovering;
         let metadata = (String::from(METADATA_TOPIC), TopicPartition::METADATA.partition);
         self.boot.metadata_recovery_point = self.boot.recovery_points.known(&metadata);
-        self.quorum.start_from(self.boot.metadata_recovery_point, env);
+        self.quorum.start_from(self.boot.metadata_recovery_point, self.boot.same_boot, env);
         for name in core::mem::take(&mut self.boot.dirs) {
             if departures::is_deleted(&name) {
                 self.finish_removal(&name, env);
@@ -376,8 +442,8 @@ impl Broker {
                 (false, None) if has_records(files) => {
                     let dir = dir_name(&opening.topic, opening.partition);
                     self.refuse(format!(
-                        "{dir} holds records but no partition.metadata: restore that file, or \
-                         remove the directory to fetch the partition from other replicas"
+                        "{dir} holds records but no partition.metadata; {}",
+                        super::DATA_ADVICE
                     ));
                 }
                 // Its creation was cut short before anything could be stored in it.
@@ -409,10 +475,7 @@ impl Broker {
                         self.host(id, env);
                     }
                     Err(error) => {
-                        self.refuse(format!(
-                            "{dir}/{error}; restore it, or remove that directory to fetch the \
-                             partition from other replicas"
-                        ));
+                        self.refuse(format!("{dir}/{error}; {}", super::DATA_ADVICE));
                     }
                 }
             }
@@ -425,6 +488,7 @@ impl Broker {
         let key = (opening.topic, opening.partition);
         let recovery = RecoveryHint {
             clean: self.boot.clean_epoch.is_some() && self.boot.phase == Phase::Recovering,
+            same_boot: self.boot.same_boot,
             recovery_point: self.boot.recovery_points.known(&key),
         };
         let high_watermark = self.boot.high_watermarks.known(&key);

@@ -88,7 +88,8 @@ impl Lifecycle {
         matches!(self.registration, Registration::Done { .. })
     }
 
-    /// Are the logs being closed for good? From then on nothing may be appended to them.
+    /// Are the logs being closed for good? From then on nothing may be appended to them, and no
+    /// partition comes or takes another role.
     pub fn is_closing(&self) -> bool {
         matches!(self.stop, Stop::Flushing(_) | Stop::Marking)
     }
@@ -337,14 +338,14 @@ impl Broker {
         loop {
             while let Some(id) = self.lifecycle.flushing.first() {
                 if let Some(partition) = self.hosted.get_mut(*id)
-                    && !partition.log().is_flushed()
+                    && !partition.is_flushed()
                 {
                     partition.flush(env);
                     return false;
                 }
                 self.lifecycle.flushing.pop_first();
             }
-            let unflushed = self.hosted.iter().filter(|partition| !partition.log().is_flushed());
+            let unflushed = self.hosted.iter().filter(|partition| !partition.is_flushed());
             self.lifecycle.flushing = unflushed.map(Partition::id).collect();
             if self.lifecycle.flushing.is_empty() {
                 return true;
@@ -355,7 +356,8 @@ impl Broker {
     /// Goes on with a stop when what it waits for is durable.
     pub(super) fn advance_shutdown(&mut self, env: &mut dyn Env) {
         let Stop::Flushing(deadline) = self.lifecycle.stop else { return };
-        if !self.is_flushed(env) {
+        // What is on its way is waited for: the mark vouches for all that is found at the next start.
+        if !self.is_flushed(env) || !self.boot.is_none_opening() {
             return;
         }
         self.write_checkpoints(env);

@@ -76,6 +76,16 @@ pub struct Broker {
     quorum_facts: Vec<QuorumFact>,
 }
 
+/// What to do about a partition's log that is damaged or missing.
+const DATA_ADVICE: &str = "restore it from a copy; or, only while another replica of the partition is \
+                           in sync, move its directory away and take its lines out of \
+                           recovery-point-offset-checkpoint and replication-offset-checkpoint, and \
+                           it is fetched from there";
+
+/// The same for the metadata log.
+const METADATA_ADVICE: &str = "restore the directory from a copy of this node's. A voter that lost what \
+                               it acknowledged must not come back as the same voter";
+
 /// Far more than any step needs; reaching it means that facts beget facts.
 const MAX_FACTS_A_STEP: usize = 1_000_000;
 
@@ -144,7 +154,7 @@ impl Broker {
             Status::Stopped | Status::Failed(..) | Status::Refused(_) => return,
         }
         match event {
-            Event::Start => self.start(env),
+            Event::Start { boot_id } => self.start(boot_id, env),
             Event::Shutdown => self.shut_down(env),
             Event::Timer { key, deadline } => self.on_timer(key, deadline, env),
             Event::Disk(done) => self.on_disk(done, env),
@@ -188,6 +198,7 @@ impl Broker {
             let epoch = self.lifecycle.broker_epoch();
             self.fetchers.run(&self.hosted.partitions, epoch, &self.config, env);
         }
+        self.store_boot_id(env);
         self.advance_departures(env);
         self.advance_shutdown(env);
     }
@@ -221,9 +232,9 @@ impl Broker {
                 self.fetches.on_changed(id, &self.hosted, &self.image, env);
             }
             Fact::DiskFailed(op, error) => self.fail(op, error, env),
-            Fact::Corrupt(id, reason) => {
+            Fact::Corrupt(id, damage) => {
                 let dir = self.hosted.get(id).map(Partition::dir_name).unwrap_or_default();
-                self.refuse(format!("{dir}: {reason}"));
+                self.refuse(format!("{dir}/{damage}; {DATA_ADVICE}"));
             }
         }
     }
@@ -241,6 +252,9 @@ impl Broker {
             QuorumFact::LostLeadership => self.controller.on_lost_leadership(env),
             QuorumFact::LeaderChanged { .. } => self.on_controller_changed(env),
             QuorumFact::Failed(op, error) => self.fail(op, error, env),
+            QuorumFact::Damaged(damage) => {
+                self.refuse(format!("{METADATA_TOPIC}-0/{damage}; {METADATA_ADVICE}"));
+            }
             QuorumFact::Refused(reason) => self.refuse(reason.into()),
         }
     }

@@ -4,6 +4,7 @@
 //! true of the incarnation before must not make this one a leader.
 
 use alloc::collections::BTreeSet;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::config::TopicConfig;
@@ -11,8 +12,8 @@ use crate::env::Env;
 use crate::metadata::{MetadataRecord, ReplayError};
 use crate::types::{LeaderEpoch, Offset, PartitionId, TopicPartition};
 
-use super::Broker;
 use super::departures::Fate;
+use super::{Broker, Status};
 
 /// What a run of records touched.
 #[derive(Debug, Default)]
@@ -69,6 +70,11 @@ impl Broker {
         if touched.brokers {
             self.learn_peers(env);
         }
+        // The clean mark must vouch for nothing that came after the logs were flushed: a log just
+        // created, whose directory entry is not durable, would count as durable at the next start.
+        if self.lifecycle.is_closing() {
+            return;
+        }
         if self.lifecycle.is_published() {
             self.follow(&touched, env);
         } else {
@@ -91,6 +97,9 @@ impl Broker {
         }
         self.lifecycle.published();
         self.set_strays_aside();
+        if matches!(self.status, Status::Refused(_)) {
+            return;
+        }
         let all: Vec<_> = self.image.partitions().map(|(partition, _)| partition).collect();
         for key in all {
             self.follow_partition(key, Fate::Stray, env);
@@ -141,7 +150,7 @@ impl Broker {
 
     /// A partition that was being created is open: it takes the role it has by now.
     pub(super) fn on_partition_hosted(&mut self, key: TopicPartition, env: &mut dyn Env) {
-        if self.lifecycle.is_published() {
+        if self.lifecycle.is_published() && !self.lifecycle.is_closing() {
             self.follow_partition(key, Fate::Removed, env);
         }
     }
@@ -166,9 +175,33 @@ impl Broker {
     fn set_strays_aside(&mut self) {
         for (id, key) in self.unknown() {
             let fate = self.boot.departures.fate_at_start(key.topic);
+            if fate == Fate::Stray
+                && let Some(refused) = self.mistaken_identity(id, key)
+            {
+                return self.refuse(refused);
+            }
             self.remove_partition(id, fate);
         }
         self.boot.departures.metadata_read();
+    }
+
+    /// Is a replica of an unknown topic in the directory of one that this node should have? The log has
+    /// not deleted that topic, so it never was: its `partition.metadata` is wrong. Set aside, it would
+    /// be created anew, and all that is in it be missed.
+    fn mistaken_identity(&self, id: PartitionId, key: TopicPartition) -> Option<String> {
+        let replica = self.hosted.get(id)?;
+        let known = *self.image.topic_ids.get(replica.topic())?;
+        let registration =
+            self.image.partition(TopicPartition { topic: known, partition: key.partition })?;
+        registration.replicas.contains(&self.config.node).then(|| {
+            alloc::format!(
+                "{}/partition.metadata says that it is of topic {}, which the metadata never had; they \
+                 have {} of that name: restore that file from a copy",
+                replica.dir_name(),
+                key.topic,
+                known
+            )
+        })
     }
 
     /// What is hosted, though the metadata have no such partition.

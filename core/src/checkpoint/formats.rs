@@ -282,6 +282,23 @@ pub fn parse_meta_properties(bytes: &[u8]) -> Result<MetaProperties, FormatError
     Ok(MetaProperties { cluster_id, node, directory_id })
 }
 
+const BOOT_ID: &str = ".wavetank_boot_id";
+
+/// `.wavetank_boot_id`: a boot of the machine.
+pub fn format_boot_id(id: Uuid) -> Bytes {
+    Bytes::from(format!("version: 0\nboot_id: {id}\n"))
+}
+
+/// # Errors
+/// If it is not that format, of version 0.
+pub fn parse_boot_id(bytes: &[u8]) -> Result<Uuid, FormatError> {
+    let body = text(BOOT_ID, bytes)?.strip_prefix("version: 0\nboot_id: ");
+    let id = body.and_then(|body| body.strip_suffix('\n')).and_then(|id| id.parse().ok());
+    id.ok_or_else(|| {
+        FormatError::new(BOOT_ID, 0, "expected `version: 0`, and `boot_id: ` and an id")
+    })
+}
+
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 
 /// `.kafka_cleanshutdown`: all logs were flushed when this broker epoch ended (KIP-966).

@@ -292,7 +292,7 @@ impl Client {
         out: &mut Vec<ClientFact>,
     ) -> bool {
         match event {
-            Event::Start => {}
+            Event::Start { .. } => {}
             Event::Timer { key, deadline } => {
                 let slot = if *key == TimerKey::Producer {
                     &mut self.producer_timer

@@ -206,9 +206,9 @@ impl PartitionLog {
 
     /// Makes everything durable in time ([`PartitionLog::is_flushed`]): the active segment, unless a
     /// sync up to its end is under way, and its indexes. Earlier ones were synced when they were
-    /// closed.
+    /// closed. A log that is not ready changes yet; it is flushed when it is.
     pub fn flush(&mut self, disk: &mut dyn Disk) {
-        if self.segments.is_empty() {
+        if !self.is_ready() {
             return;
         }
         self.sync_batches(disk);

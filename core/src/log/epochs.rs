@@ -76,6 +76,15 @@ impl LeaderEpochs {
         changed
     }
 
+    /// The log starts here: of the epochs before, only the one that goes on is left, from here.
+    pub(super) fn truncate_from_start(&mut self, start: Offset) {
+        let before = self.entries.partition_point(|(_, from)| *from <= start);
+        self.entries.drain(..before.saturating_sub(1));
+        if let Some(first) = self.entries.first_mut() {
+            first.1 = first.1.max(start);
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.entries.clear();
     }

@@ -12,9 +12,11 @@
 //! Who reads, who leads, what is committed and when to acknowledge is not known here
 //! ([`crate::replica`], [`crate::quorum`]); retention, compaction and producer state are not built
 //! yet. Parts: `segment` (one file and its indexes), `epochs` (KIP-101), `tail` (what is kept in
-//! memory of the newest batches), `append`, `read`, `lookup`, `truncate`, `recovery`.
+//! memory of the newest batches), `append`, `read`, `lookup`, `truncate`, `recovery`, `damage` (what
+//! cannot be a torn write).
 
 mod append;
+mod damage;
 mod epochs;
 mod lookup;
 mod read;
@@ -31,6 +33,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 pub use append::{AppendError, Appended};
+pub use damage::Damage;
 pub use epochs::LeaderEpochs;
 pub use lookup::{FinishedLookup, LookupPlan, TimestampHit, TimestampQuery};
 pub use read::{DiskRead, FinishedRead, OutOfRange, ReadPlan};
@@ -85,6 +88,10 @@ impl LogConfig {
 pub struct RecoveryHint {
     /// The last shutdown was clean: everything was synced.
     pub clean: bool,
+    /// The machine has not gone down since the log was last recovered, or made. What a process wrote is
+    /// in the page cache then, though the process was killed: all of it, but that the last write may
+    /// have been cut short. Anything else that is bad is damage.
+    pub same_boot: bool,
     /// Everything below was durable, and below the high watermark so that no truncation took it
     /// back: what [`PartitionLog::recovery_point`] gave some time ago.
     pub recovery_point: Offset,
@@ -92,7 +99,8 @@ pub struct RecoveryHint {
 
 impl RecoveryHint {
     /// Nothing is known: everything is re-read.
-    pub const NONE: RecoveryHint = RecoveryHint { clean: false, recovery_point: Offset::ZERO };
+    pub const NONE: RecoveryHint =
+        RecoveryHint { clean: false, same_boot: false, recovery_point: Offset::ZERO };
 }
 
 /// What a completion meant.
@@ -107,7 +115,7 @@ pub enum LogEvent {
     /// A truncation that had to read is complete; the log is ready again.
     Truncated,
     /// What is on disk cannot be trusted and must not be cut: for people. The log is unusable.
-    Corrupt(&'static str),
+    Corrupt(Damage),
     /// An operation failed. It is not retried, and the log is unusable.
     Failed(DiskOpKind, DiskError),
 }
@@ -127,6 +135,8 @@ pub struct PartitionLog {
     epoch_changes: VecDeque<(u64, Offset)>,
     /// The last generation given to a file, or serial to a directory sync.
     generation: u32,
+    /// The directory sync after which what recovery did to the files is done.
+    recovery_sync: Option<u32>,
     log_end: Offset,
     written_end: Offset,
     synced_end: Offset,
@@ -179,6 +189,7 @@ impl PartitionLog {
             epoch_file: AtomicFile::new(dir, SmallFile::LeaderEpochs),
             epoch_changes: VecDeque::new(),
             generation: 0,
+            recovery_sync: None,
             log_end: Offset::ZERO,
             written_end: Offset::ZERO,
             synced_end: Offset::ZERO,
@@ -191,6 +202,15 @@ impl PartitionLog {
     /// Recovered, and no truncation pending: may be appended to and truncated.
     pub fn is_ready(&self) -> bool {
         self.phase == Phase::Ready
+    }
+
+    /// Has the disk done all that recovery asked of it? Before, a process that ends leaves a tail that
+    /// an earlier power loss tore.
+    pub fn is_recovery_done(&self) -> bool {
+        match &self.phase {
+            Phase::Opening(_) | Phase::Recovering(_) | Phase::Unusable => false,
+            Phase::Ready | Phase::Truncating(_) => self.recovery_sync.is_none(),
+        }
     }
 
     /// Which partition's log it is.
@@ -244,16 +264,22 @@ impl PartitionLog {
             return Offset::ZERO;
         }
         let active = self.active().base;
+        // A cut that still reads where it is to end goes no deeper than this.
+        let cut = match &self.phase {
+            Phase::Truncating(truncation) => Some(truncation.segment()),
+            Phase::Opening(_) | Phase::Recovering(_) | Phase::Ready | Phase::Unusable => None,
+        };
         let pending = self.segments.iter().find(|segment| {
             let is_closed = segment.base != active;
             segment.entry != Entry::Durable || (is_closed && !segment.index.is_durable())
         });
         let epochs = self.epoch_changes.iter().map(|(_, start)| *start);
-        let ends = epochs.chain(pending.map(|segment| segment.base));
+        let ends = epochs.chain(pending.map(|segment| segment.base)).chain(cut);
         ends.fold(self.synced_end.min(high_watermark), Offset::min)
     }
 
-    /// Is everything durable, epochs and indexes included? Then a shutdown is clean.
+    /// Is everything that it has durable, epochs and indexes included? Whether that is what it will
+    /// have, [`PartitionLog::is_ready`] says.
     pub fn is_flushed(&self) -> bool {
         let durable =
             |segment: &Segment| segment.entry == Entry::Durable && segment.index.is_durable();
@@ -391,6 +417,9 @@ impl PartitionLog {
     fn on_dir_synced(&mut self, by: FileKind, serial: u32) -> LogEvent {
         if !matches!(by, FileKind::Log(_)) {
             return LogEvent::None;
+        }
+        if self.recovery_sync.is_some_and(|asked| asked <= serial) {
+            self.recovery_sync = None;
         }
         // Serials grow over the whole log, and a sync covers what was done before it.
         for segment in &mut self.segments {

@@ -6,14 +6,15 @@
 //! and epochs built anew. Files are hints: an index or a checkpoint that does not fit is rebuilt
 //! from the batches.
 //!
-//! The first bad byte ends the log if a power loss can have caused it. It cannot below the recovery
-//! point: that is damage, and reported instead of cut, since cutting would throw away what other
-//! replicas may rely on (a single bad block once cost whole logs: CORDS, FAST 2017).
+//! The first bad byte ends the log if a crash can have caused it. If it cannot, that is damage, and
+//! reported instead of cut, since cutting would throw away what other replicas may rely on (a single
+//! bad block once cost whole logs: CORDS, FAST 2017). [`super::damage`] says which is which.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+use super::damage::{Damage, Sight, find_batch};
 use super::segment::{Entry, Index, IndexFile, OFFSET_ENTRY, Segment, TIME_ENTRY};
 use super::{LeaderEpochs, LogEvent, Mark, PartitionLog, Phase, RecoveryHint, segment_files};
 use crate::batch::{Batch, BatchHeader, HEADER_LEN};
@@ -30,15 +31,12 @@ const CHUNK: u32 = 256 << 10;
 /// Bytes of an index read at a time: whole entries of either kind.
 const INDEX_CHUNK: u32 = (OFFSET_ENTRY * TIME_ENTRY * 4096) as u32;
 
-const DAMAGED: &str = "a segment is damaged below the recovery point; restore it from a copy (a \
-                       topic's partition may be removed instead, and is fetched from the other \
-                       replicas; a voter's metadata log must not)";
-const MISSING: &str = "a segment is missing below the recovery point; restore it from a copy (a \
-                       topic's partition may be removed instead, and is fetched from the other \
-                       replicas; a voter's metadata log must not)";
-const SHORT: &str = "the log ends before its recovery point; restore it from a copy (a topic's \
-                     partition may be removed instead, and is fetched from the other replicas; a \
-                     voter's metadata log must not)";
+const DAMAGED: &str = "is damaged below what was known to be durable";
+const MISSING: &str = "does not continue the log: a segment before it is missing";
+const SHORT: &str = "ends before the recovery point: what was durable is missing";
+const NO_TAIL: &str = "is damaged: the machine has not gone down since it was written, and no process \
+                       that ends leaves this";
+const NO_START: &str = "is the first segment, but the log began before it: a segment is missing";
 
 /// A recovery under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +57,8 @@ pub(super) struct Recovery {
     reindex: Vec<Offset>,
     /// Directory entries were removed.
     unlinked: bool,
+    /// Segments were there that did not continue the log.
+    gap: bool,
 }
 
 /// A segment as the directory lists it.
@@ -80,6 +80,9 @@ enum Stage {
     Times(Segment, u64),
     /// Walking over the batches.
     Scan(Scan),
+    /// What is at the scan's position may be the beginning of a batch: looking from this byte on
+    /// whether any follows. With what the beginning claims to be.
+    Probe(Scan, Option<BatchHeader>, u64),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -157,6 +160,7 @@ impl PartitionLog {
                 | FileKind::RecoveryPoints
                 | FileKind::HighWatermarks
                 | FileKind::CleanShutdown
+                | FileKind::BootId
                 | FileKind::Temporary(_) => {}
             }
         }
@@ -173,6 +177,7 @@ impl PartitionLog {
             claimed_end: Offset::ZERO,
             reindex: Vec::new(),
             unlinked,
+            gap: false,
         };
         if has_epochs {
             self.epoch_file.read(storage);
@@ -356,6 +361,7 @@ impl PartitionLog {
                 kind == FileKind::TimeIndex(segment.base) && at == *so_far
             }
             Stage::Scan(scan) => kind == FileKind::Log(scan.segment.base) && at == scan.position,
+            Stage::Probe(scan, _, from) => kind == FileKind::Log(scan.segment.base) && at == *from,
         };
         if !asked {
             return LogEvent::None;
@@ -377,6 +383,9 @@ impl PartitionLog {
                 self.read_index(recovery, segment, false, at + bytes.len() as u64, storage)
             }
             Stage::Scan(scan) => self.scan(recovery, scan, bytes, storage),
+            Stage::Probe(scan, claim, at) => {
+                self.on_probe_read(recovery, scan, claim, at, bytes, storage)
+            }
         }
     }
 
@@ -486,15 +495,96 @@ impl PartitionLog {
     /// What lies at the scan's position is not a batch that continues the log.
     fn bad_byte(
         &mut self,
+        recovery: Recovery,
+        scan: Scan,
+        claim: Option<BatchHeader>,
+        storage: &mut dyn Storage,
+    ) -> LogEvent {
+        let end = scan.expected.unwrap_or(scan.segment.base);
+        let (base, position) = (scan.segment.base, scan.position);
+        let left = scan.segment.size - position;
+        if end < recovery.trusted_below() {
+            return self.refuse(end, FileKind::Log(base), position, DAMAGED, storage);
+        }
+        if !recovery.hint.same_boot {
+            return self.cut_torn(recovery, scan, claim, storage);
+        }
+        // A write that was cut short: the beginning of a batch, and nothing after it.
+        let is_last = recovery.files[recovery.at + 1..].iter().all(|found| found.size == 0);
+        let begins = match &claim {
+            Some(claim) => claim.base_offset == end && claim.size as u64 > left,
+            None => left < HEADER_LEN as u64,
+        };
+        if !is_last || !begins {
+            return self.refuse(end, FileKind::Log(base), position, NO_TAIL, storage);
+        }
+        self.probe(recovery, scan, claim, position + 1, CHUNK, storage)
+    }
+
+    /// Reads on in the search for a batch after what is bad.
+    fn probe(
+        &mut self,
+        mut recovery: Recovery,
+        mut scan: Scan,
+        claim: Option<BatchHeader>,
+        at: u64,
+        need: u32,
+        storage: &mut dyn Storage,
+    ) -> LogEvent {
+        let left = scan.segment.size.saturating_sub(at);
+        if left < HEADER_LEN as u64 {
+            return self.cut_torn(recovery, scan, claim, storage);
+        }
+        scan.want = u32::try_from(left).unwrap_or(u32::MAX).min(need.max(CHUNK));
+        storage.read(ReadTag::Recovery, self.file(FileKind::Log(scan.segment.base)), at, scan.want);
+        recovery.stage = Stage::Probe(scan, claim, at);
+        self.phase = Phase::Recovering(recovery.into());
+        LogEvent::None
+    }
+
+    fn on_probe_read(
+        &mut self,
+        recovery: Recovery,
+        scan: Scan,
+        claim: Option<BatchHeader>,
+        at: u64,
+        bytes: &Bytes,
+        storage: &mut dyn Storage,
+    ) -> LogEvent {
+        let (base, position) = (scan.segment.base, scan.position);
+        let end = scan.expected.unwrap_or(base);
+        let left = scan.segment.size - at;
+        let mut from = 0;
+        loop {
+            match find_batch(bytes, from, base, end, left) {
+                Sight::Batch => {
+                    return self.refuse(end, FileKind::Log(base), position, NO_TAIL, storage);
+                }
+                // Told by all that was asked for: the file is shorter than its directory says.
+                Sight::Need(start, _) if start == 0 && bytes.len() < scan.want as usize => {
+                    from = 1;
+                }
+                Sight::Need(start, need) => {
+                    let need = u32::try_from(need).unwrap_or(u32::MAX);
+                    return self.probe(recovery, scan, claim, at + start as u64, need, storage);
+                }
+                Sight::Nothing => {
+                    let seen = (bytes.len() as u64 + 1).saturating_sub(HEADER_LEN as u64).max(1);
+                    return self.probe(recovery, scan, claim, at + seen, CHUNK, storage);
+                }
+            }
+        }
+    }
+
+    /// The log ends at the scan's position: what follows was torn off.
+    fn cut_torn(
+        &mut self,
         mut recovery: Recovery,
         scan: Scan,
         claim: Option<BatchHeader>,
         storage: &mut dyn Storage,
     ) -> LogEvent {
         let end = scan.expected.unwrap_or(scan.segment.base);
-        if end < recovery.trusted_below() {
-            return self.refuse(end, DAMAGED, storage);
-        }
         let Scan { mut segment, position, .. } = scan;
         recovery.torn_bytes += segment.size - position;
         if let Some(claim) = claim.filter(|claim| claim.base_offset == end) {
@@ -510,17 +600,29 @@ impl PartitionLog {
     }
 
     /// The log ends at `end`, and that is no tail that a power loss tore.
-    fn refuse(&mut self, end: Offset, why: &'static str, storage: &mut dyn Storage) -> LogEvent {
+    fn refuse(
+        &mut self,
+        end: Offset,
+        file: FileKind,
+        position: u64,
+        what: &'static str,
+        storage: &mut dyn Storage,
+    ) -> LogEvent {
         storage.note(Note::LogRefused { partition: self.partition, end });
-        self.corrupt(why)
+        self.corrupt(Damage { file, position, offset: end, what })
     }
 
     /// What follows does not continue the log: it goes.
     fn drop_rest(&mut self, mut recovery: Recovery, storage: &mut dyn Storage) -> LogEvent {
         let rest = recovery.files.split_off(recovery.at);
-        if !rest.is_empty() && self.log_end < recovery.trusted_below() {
-            return self.refuse(self.log_end, MISSING, storage);
+        // Where a log is started anew, its new segment, which is empty, comes before the old ones go.
+        let lost = recovery.hint.same_boot && rest.iter().any(|found| found.size > 0);
+        if let Some(next) = rest.first()
+            && (lost || self.log_end < recovery.trusted_below())
+        {
+            return self.refuse(self.log_end, FileKind::Log(next.base), 0, MISSING, storage);
         }
+        recovery.gap = !rest.is_empty();
         for found in rest {
             recovery.torn_bytes += found.size;
             recovery.claimed_end = recovery.claimed_end.max(found.base);
@@ -532,9 +634,26 @@ impl PartitionLog {
         self.finish_recovery(recovery, storage)
     }
 
+    /// Did the log begin before its first segment? The epochs say where it began. While a log is
+    /// started anew, its old segments go oldest first; then there is a gap before the new one.
+    fn lacks_its_start(&self, recovery: &Recovery) -> bool {
+        let start = self.log_start();
+        let known = recovery.hint.clean || recovery.hint.recovery_point >= start;
+        let began = recovery.loaded.iter().next().map(|(_, began)| began);
+        known && !recovery.rebuilds_epochs && !recovery.gap && began.is_some_and(|at| at < start)
+    }
+
     fn finish_recovery(&mut self, recovery: Recovery, storage: &mut dyn Storage) -> LogEvent {
         if self.log_end < recovery.hint.recovery_point {
-            return self.refuse(self.log_end, SHORT, storage);
+            let (file, at) =
+                self.segments.last().map_or((FileKind::Log(self.log_end), 0), |last| {
+                    (FileKind::Log(last.base), last.size)
+                });
+            return self.refuse(self.log_end, file, at, SHORT, storage);
+        }
+        if self.lacks_its_start(&recovery) {
+            let start = self.log_start();
+            return self.refuse(start, FileKind::Log(start), 0, NO_START, storage);
         }
         self.phase = Phase::Ready;
         self.written_end = self.log_end;
@@ -545,6 +664,7 @@ impl PartitionLog {
             self.write_missing_indexes(&recovery, storage);
             self.sync_recovered(&recovery, storage);
         }
+        self.epochs.truncate_from_start(self.log_start());
         self.epochs.truncate_from_end(self.log_end);
         // After a crash even a checkpoint that says the same may not be durable.
         let known_durable = recovery.hint.clean || self.epochs.is_empty();
@@ -621,6 +741,7 @@ impl PartitionLog {
             self.unsynced.push_back(mark);
         }
         if pending {
+            self.recovery_sync = Some(serial);
             storage.sync_dir(self.dir, FileKind::Log(self.active().base), serial);
         }
     }

@@ -7,7 +7,7 @@ use alloc::vec;
 use bytes::Bytes;
 
 use super::segment::{Entry, Index};
-use super::{LogEvent, PartitionLog, Phase, segment_files};
+use super::{Damage, LogEvent, PartitionLog, Phase, segment_files};
 use crate::batch::{Batch, BatchHeader, HEADER_LEN};
 use crate::codec::DecodeError;
 use crate::env::{Disk, FileId, FileKind, Storage};
@@ -28,6 +28,13 @@ pub(super) struct Truncation {
     want: u32,
     /// The largest timestamp so far, and the last offset of the first batch with it.
     max: (i64, Offset),
+}
+
+impl Truncation {
+    /// Base of the segment that is cut; what is before it stays.
+    pub(super) fn segment(&self) -> Offset {
+        self.segment
+    }
 }
 
 impl PartitionLog {
@@ -136,10 +143,10 @@ impl PartitionLog {
             match BatchHeader::parse(&rest) {
                 Ok(header) if header.last_offset >= truncation.target => {
                     let Some(at) = self.segment_at(truncation.segment) else {
-                        return self.corrupt("the segment that was to be cut is gone");
+                        return self.cannot_cut(&truncation, "is gone, and was to be cut");
                     };
                     if header.base_offset > truncation.target {
-                        return self.corrupt("a batch is missing where the log was to be cut");
+                        return self.cannot_cut(&truncation, "lacks a batch before the cut");
                     }
                     self.phase = Phase::Ready;
                     let (position, end) = (truncation.position, header.base_offset);
@@ -149,7 +156,7 @@ impl PartitionLog {
                 Ok(header) if rest.len() >= header.size => {
                     let batch = Batch::parse(&rest);
                     if !batch.is_ok_and(|batch| batch.verify_crc()) {
-                        return self.corrupt("a batch before the point to cut at is damaged");
+                        return self.cannot_cut(&truncation, "is damaged before the cut");
                     }
                     if header.max_timestamp > truncation.max.0 {
                         truncation.max = (header.max_timestamp, header.last_offset);
@@ -164,7 +171,7 @@ impl PartitionLog {
                     return self.read_more(truncation, bytes.len(), HEADER_LEN, storage);
                 }
                 Err(DecodeError::Invalid(_) | DecodeError::Trailing(_)) => {
-                    return self.corrupt("a batch before the point to cut at is damaged");
+                    return self.cannot_cut(&truncation, "is damaged before the cut");
                 }
             }
         }
@@ -181,16 +188,22 @@ impl PartitionLog {
         let left = size.saturating_sub(truncation.position);
         // Less than was asked for, or not enough to ask for: the file is not what it should be.
         if got < truncation.want as usize || left < need as u64 {
-            return self.corrupt("a segment ends before the point to cut at");
+            return self.cannot_cut(&truncation, "ends before the cut");
         }
         let len = u32::try_from(need).unwrap_or(u32::MAX).max(CHUNK);
         self.read_on(truncation, len, disk);
         LogEvent::None
     }
 
-    pub(super) fn corrupt(&mut self, reason: &'static str) -> LogEvent {
+    pub(super) fn corrupt(&mut self, damage: Damage) -> LogEvent {
         self.phase = Phase::Unusable;
-        LogEvent::Corrupt(reason)
+        LogEvent::Corrupt(damage)
+    }
+
+    /// The batches before the point to cut at are not what they were when they were written.
+    fn cannot_cut(&mut self, truncation: &Truncation, what: &'static str) -> LogEvent {
+        let (file, position) = (FileKind::Log(truncation.segment), truncation.position);
+        self.corrupt(Damage { file, position, offset: truncation.target, what })
     }
 
     /// Cuts segment `at` to `position` bytes, where the batch at `end` started, and drops later ones.
@@ -205,7 +218,8 @@ impl PartitionLog {
     ) {
         let from = self.log_end;
         let dropped = self.segments.split_off(at + 1);
-        for segment in &dropped {
+        // Newest first: a process that ends in between leaves a log without a gap.
+        for segment in dropped.iter().rev() {
             for kind in segment_files(segment.base) {
                 storage.unlink(self.file(kind));
             }

@@ -43,7 +43,7 @@ pub(super) enum Phase {
 }
 
 impl Quorum {
-    pub(super) fn open(&mut self, recovery_point: Offset, env: &mut dyn Env) {
+    pub(super) fn open(&mut self, hint: RecoveryHint, env: &mut dyn Env) {
         assert!(self.phase == Phase::New, "a quorum starts once");
         let config = LogConfig {
             segment_bytes: SEGMENT_BYTES,
@@ -55,7 +55,6 @@ impl Quorum {
             flaws: FlawSet::NONE,
         };
         let (dir, partition) = (DirId::METADATA, TopicPartition::METADATA);
-        let hint = RecoveryHint { clean: false, recovery_point };
         self.log = Some(PartitionLog::open(dir, DIRECTORY, partition, config, hint, env));
         self.phase = Phase::Opening { vote: false, log: false };
     }
@@ -93,7 +92,10 @@ impl Quorum {
                     self.wake_fetches(env);
                 }
             }
-            LogEvent::Corrupt(why) => return self.refuse(why, facts),
+            LogEvent::Corrupt(damage) => {
+                self.phase = Phase::Stopped;
+                return facts.push(QuorumFact::Damaged(damage));
+            }
             LogEvent::Failed(op, error) => {
                 self.phase = Phase::Stopped;
                 return facts.push(QuorumFact::Failed(op, error));
@@ -115,6 +117,11 @@ impl Quorum {
             | DiskDone::Failed { .. } => {}
         }
         if self.phase == (Phase::Opening { vote: true, log: true }) {
+            if self.log_start() > Offset::ZERO {
+                let why = "the metadata log does not begin at offset 0: its first segment is missing. \
+                           Restore the directory from a copy of this node's";
+                return self.refuse(why, facts);
+            }
             self.replay_from(self.log_start(), env, facts);
         }
     }
@@ -217,13 +224,15 @@ impl Quorum {
 
     /// Everything is read: takes the role that the vote says.
     fn take_part(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
-        self.phase = Phase::Running;
-        self.ask_next = env.draw(Site::Peer, u64::MAX);
         let last = self.last_epoch();
         if self.ballot.epoch < last {
-            // The log has seen later epochs than the vote file.
-            self.set_ballot(last, None, None, env);
+            // An epoch is in the file, durably, before anything of it is appended.
+            let why = "quorum-state is missing or older than the metadata log: restore it from a copy. \
+                       A voter that has forgotten its vote must not come back as the same voter";
+            return self.refuse(why, facts);
         }
+        self.phase = Phase::Running;
+        self.ask_next = env.draw(Site::Peer, u64::MAX);
         let Ballot { epoch, voted, .. } = self.ballot;
         env.note(Note::QuorumRestored { epoch, voted });
         self.resume_role(env);

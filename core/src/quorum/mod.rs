@@ -38,7 +38,7 @@ use crate::env::{Channel, Env, Site, SmallFile};
 use crate::error_code::ErrorCode;
 use crate::event::{ConnectionId, DiskDone, DiskError, DiskOpKind, ReplyTo, RpcError, TimerKey};
 use crate::flaw::{Flaw, FlawSet};
-use crate::log::PartitionLog;
+use crate::log::{Damage, PartitionLog, RecoveryHint};
 use crate::metadata::MetadataRecord;
 use crate::msg::{
     BeginQuorumEpochResponse, EndQuorumEpochResponse, FetchResponse, Request, Response,
@@ -86,6 +86,8 @@ pub enum QuorumFact {
     },
     /// The disk failed: the log directory is offline.
     Failed(DiskOpKind, DiskError),
+    /// The log is damaged; the node must stop.
+    Damaged(Damage),
     /// What is on disk or in the log cannot be used; the node must stop.
     Refused(&'static str),
 }
@@ -200,14 +202,20 @@ impl Quorum {
 
     /// Opens `__cluster_metadata-0` and its `quorum-state`. [`QuorumFact::Ready`] follows.
     pub fn start(&mut self, env: &mut dyn Env) {
-        self.start_from(Offset::ZERO, env);
+        self.start_from(Offset::ZERO, false, env);
     }
 
     /// As [`Quorum::start`], on a log that a checkpoint once called durable and committed up to
-    /// `recovery_point`. If it ends before that, it was damaged since: [`QuorumFact::Refused`].
-    /// Without that, a flipped bit would pass for a torn tail, and every topic after it for deleted.
-    pub fn start_from(&mut self, recovery_point: Offset, env: &mut dyn Env) {
-        self.open(recovery_point, env);
+    /// `recovery_point`; `same_boot` if the machine has not gone down since. If it is not what it
+    /// must be then, it was damaged: [`QuorumFact::Damaged`]. Without that, a flipped bit would pass
+    /// for a torn tail, and every topic after it for deleted.
+    ///
+    /// **What remains.** After a power loss, what was synced above the recovery point and is bad
+    /// cannot be told from what was never synced. It is cut, with a note; the voter may then have
+    /// forgotten what it acknowledged. The recovery point follows a commit within a second.
+    pub fn start_from(&mut self, recovery_point: Offset, same_boot: bool, env: &mut dyn Env) {
+        let clean = false; // the mark of a clean stop does not wait for this log
+        self.open(RecoveryHint { clean, same_boot, recovery_point }, env);
     }
 
     /// What to checkpoint for [`Quorum::start_from`].

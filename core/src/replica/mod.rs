@@ -26,7 +26,7 @@ use crate::env::{Disk, Env};
 use crate::error_code::ErrorCode;
 use crate::event::{DiskDone, DiskError, DiskOpKind, ReplyTo, TimerKey};
 use crate::flaw::{Flaw, FlawSet};
-use crate::log::{Appended, LogConfig, LogEvent, PartitionLog, RecoveryHint};
+use crate::log::{Appended, Damage, LogConfig, LogEvent, PartitionLog, RecoveryHint};
 use crate::metadata::{MetadataImage, PartitionRegistration};
 use crate::msg::{AlterPartitionData, AlterPartitionResult};
 use crate::note::{Note, TruncationReason};
@@ -59,7 +59,7 @@ pub enum Fact {
     /// A disk operation failed: the log directory goes offline.
     DiskFailed(DiskOpKind, DiskError),
     /// What is on disk cannot be trusted.
-    Corrupt(PartitionId, &'static str),
+    Corrupt(PartitionId, Damage),
 }
 
 /// The part a replica plays.
@@ -403,7 +403,7 @@ impl Partition {
                 facts.push(Fact::LogEndAdvanced(self.id));
             }
             LogEvent::Progress => self.on_progress(env, facts),
-            LogEvent::Corrupt(reason) => facts.push(Fact::Corrupt(self.id, reason)),
+            LogEvent::Corrupt(damage) => facts.push(Fact::Corrupt(self.id, damage)),
             LogEvent::Failed(op, error) => facts.push(Fact::DiskFailed(op, error)),
         }
     }
@@ -696,6 +696,13 @@ impl Partition {
         };
         env.note(Note::Fenced { partition: self.topic_partition, error });
         Err(error)
+    }
+
+    /// Is all durable that this replica has, and will have? Then a stop may be marked clean. Not so
+    /// while a cut reads or waits: what is durable now is then not what the mark will vouch for.
+    pub fn is_flushed(&self) -> bool {
+        let changes = !self.log.is_ready() || self.pending_cut.is_some();
+        self.log.is_flushed() && (!changes || self.flaws.has(Flaw::CleanWhileCutting))
     }
 
     /// Makes everything durable; for a graceful stop.

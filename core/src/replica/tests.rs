@@ -31,7 +31,7 @@ fn open(on_disk: [Offset; 2], flaw: Option<Flaw>, env: &mut Effects) -> Partitio
     let mut config = NodeConfig::new(NodeId(1), vec![NodeId(1), NodeId(2), NodeId(3)]);
     config.flaws = flaw.into_iter().collect();
     let [high_watermark, recovery_point] = on_disk;
-    let recovery = RecoveryHint { clean: false, recovery_point };
+    let recovery = RecoveryHint { recovery_point, ..RecoveryHint::NONE };
     let topic = TopicConfig::default();
     Partition::open(ID, KEY, "t".into(), topic, &config, recovery, high_watermark, env)
 }
@@ -177,6 +177,25 @@ fn cut_and_appended(mut follower: Follower, mut crash: impl FnMut(&str, &Followe
         }
     }
     follower
+}
+
+/// A cut that waits for the checkpoints, and one that reads: neither leaves the replica flushed.
+#[test]
+fn a_replica_with_a_cut_under_way_is_not_flushed() {
+    for flaw in [None, Some(Flaw::CleanWhileCutting)] {
+        let mut follower = Follower::checkpointed(true, flaw);
+        assert!(follower.partition.is_flushed());
+        follower.hears(1, 3);
+        follower.diverges(1);
+        assert!(follower.partition.pending_cut.is_some() && follower.partition.log.is_flushed());
+        assert_eq!(follower.partition.is_flushed(), flaw.is_some());
+        for claim in CLAIMS {
+            follower.is_durable(claim);
+        }
+        follower.partition.flush(&mut follower.env);
+        follower.run();
+        assert!(follower.end() == Offset(1) && follower.partition.is_flushed());
+    }
 }
 
 #[test]

@@ -283,7 +283,9 @@ impl State {
             }
             QuorumFact::LostLeadership => self.nodes[usize::from(at)].change().active = false,
             QuorumFact::Ready | QuorumFact::LeaderChanged { .. } => {}
-            QuorumFact::Failed(..) | QuorumFact::Refused(_) => self.broken = Some(Broken::Refused),
+            QuorumFact::Failed(..) | QuorumFact::Damaged(_) | QuorumFact::Refused(_) => {
+                self.broken = Some(Broken::Refused)
+            }
         }
     }
 

@@ -284,6 +284,18 @@ impl Node {
         }
     }
 
+    /// Waits until it ends by itself: its exit code.
+    pub fn ended(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            assert!(start.elapsed() < PATIENCE, "it goes on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().expect("a child");
@@ -382,6 +394,18 @@ impl Client {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Asks for a topic of one partition.
+pub fn creation(name: &str) -> CreateTopicsRequest {
+    let topic = CreatableTopic {
+        name: name.into(),
+        num_partitions: 1,
+        replication_factor: 1,
+        assignments: vec![],
+        configs: vec![],
+    };
+    CreateTopicsRequest { topics: vec![topic], timeout_ms: 5000, validate_only: false }
 }
 
 pub fn batch(text: &str) -> Bytes {

@@ -16,7 +16,7 @@ struct Puppet {
 
 impl Machine for Puppet {
     fn step(&mut self, event: Event, _env: &mut dyn Env) {
-        if event != Event::Start {
+        if !matches!(event, Event::Start { .. }) {
             self.events.push_back(event);
         }
     }

@@ -222,7 +222,7 @@ impl App {
         }
         self.facts = facts;
         match event {
-            Event::Start => self.at_desk(env, |workload, desk| workload.start(desk)),
+            Event::Start { .. } => self.at_desk(env, |workload, desk| workload.start(desk)),
             Event::Timer { key: TimerKey::Workload(number), deadline } if !ours => {
                 if self.timers.get(&number) == Some(&deadline) {
                     self.timers.remove(&number);

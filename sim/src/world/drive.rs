@@ -135,7 +135,8 @@ impl<M: Machine> World<M> {
         if booted {
             self.inner.host_booted(h);
         }
-        self.inner.deliver(h, Event::Start);
+        let boot_id = self.inner.boot_id(h);
+        self.inner.deliver(h, Event::Start { boot_id });
     }
 
     /// Delivers [`Event::Shutdown`]; nothing if the node is not running.

@@ -29,7 +29,7 @@ use wavetank_core::env::{Channel, Env};
 use wavetank_core::event::{Event, ReplyTo, TimerKey};
 use wavetank_core::msg::{ApiKey, Request, Response};
 use wavetank_core::note::Note;
-use wavetank_core::types::{Monotonic, NodeId};
+use wavetank_core::types::{Monotonic, NodeId, Uuid};
 
 use crate::decide::{Dice, Purpose};
 use crate::digest::{Digest, digest_of};
@@ -178,6 +178,8 @@ struct Host {
     incarnation: u32,
     process_up: bool,
     os_up: bool,
+    /// How often it has come up again after a power loss.
+    boots: u64,
     paused: bool,
     /// Events that waited because it was paused, ever.
     held_by_pauses: u64,
@@ -276,7 +278,7 @@ pub enum StepKind {
 impl StepKind {
     fn of(event: &Event) -> StepKind {
         match event {
-            Event::Start => StepKind::Start,
+            Event::Start { .. } => StepKind::Start,
             Event::Shutdown => StepKind::Shutdown,
             Event::Timer { key, .. } => StepKind::Timer(*key),
             Event::Disk(_) => StepKind::Disk,
@@ -573,6 +575,14 @@ impl Inner {
         self.scratch = out;
     }
 
+    /// The id of a host's present boot: the same for all processes of it until the power goes.
+    fn boot_id(&self, h: u32) -> Uuid {
+        let host = &self.hosts[h as usize];
+        let place = self.dice.place(Purpose::Boot).with(host.node.0 as u64).with(host.boots);
+        let half = |which| u128::from(self.dice.decide(place.with(which), u64::MAX));
+        Uuid(half(0) << 64 | half(1))
+    }
+
     fn trace_line(&mut self, h: u32, what: std::fmt::Arguments<'_>) {
         let node = self.hosts[h as usize].node;
         let now = Monotonic(self.now);
@@ -604,6 +614,7 @@ impl Inner {
             incarnation: 0,
             process_up: false,
             os_up: true,
+            boots: 0,
             paused: false,
             held_by_pauses: 0,
             throttle_percent: 100,

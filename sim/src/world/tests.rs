@@ -536,8 +536,27 @@ fn an_old_incarnations_timers_and_requests_die_with_it() {
     world.start(B, Puppet::default());
     run_for(&mut world, 10 * SECOND);
     let log = &world.machine(B).expect("it lives").log;
-    assert_eq!(log[0].1, Event::Start);
+    assert!(matches!(log[0].1, Event::Start { .. }), "{log:?}");
     assert!(log.iter().all(|(_, event)| !matches!(event, Event::Timer { .. })), "{log:?}");
+}
+
+#[test]
+fn a_boot_has_one_id_until_the_power_goes() {
+    let mut world = world(3);
+    let started = |world: &World<Puppet>| match world.machine(B).expect("it lives").log[0].1 {
+        Event::Start { boot_id } => boot_id,
+        ref other => panic!("{other:?} comes before the start"),
+    };
+    run_for(&mut world, SECOND);
+    let first = started(&world);
+    world.crash(B);
+    world.start(B, Puppet::default());
+    run_for(&mut world, SECOND);
+    assert_eq!(started(&world), first, "a process alone died");
+    world.power_loss(B);
+    world.start(B, Puppet::default());
+    run_for(&mut world, SECOND);
+    assert!(started(&world) != first && started(&world) != wavetank_core::types::Uuid::ZERO);
 }
 
 #[test]

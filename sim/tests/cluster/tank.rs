@@ -95,12 +95,16 @@ impl Tank {
     }
 
     pub(crate) fn ask(&mut self, node: NodeId, request: Request) -> Response {
+        self.try_ask(node, request).expect("an answer within three seconds")
+    }
+
+    fn try_ask(&mut self, node: NodeId, request: Request) -> Option<Response> {
         self.world.act(CLIENT, |_, env| {
             env.request(node, Channel::Admin, Duration::from_secs(10), request);
         });
         self.run(3);
         match self.world.machine_mut(CLIENT) {
-            Some(Node::Client(answers)) => answers.pop().expect("an answer within three seconds"),
+            Some(Node::Client(answers)) => answers.pop(),
             other => panic!("the client is {other:?}"),
         }
     }
@@ -154,6 +158,10 @@ impl Tank {
     }
 
     pub(crate) fn fetch(&mut self) -> Vec<Bytes> {
+        self.try_fetch().expect("a partition that can be read")
+    }
+
+    pub(crate) fn try_fetch(&mut self) -> Result<Vec<Bytes>, ErrorCode> {
         let part = FetchPartition {
             partition: 0,
             current_leader_epoch: LeaderEpoch::NONE,
@@ -167,12 +175,18 @@ impl Tank {
         let topic = FetchTopic { topic: TopicRef::name("t"), partitions: vec![part] };
         let request = FetchRequest { topics: vec![topic], max_wait_ms: 100, ..Default::default() };
         let leader = self.leader();
-        let Response::Fetch(response) = self.ask(leader, Request::Fetch(request)) else {
-            panic!("not an answer to Fetch")
+        let response = match self.try_ask(leader, Request::Fetch(request)) {
+            Some(Response::Fetch(response)) => response,
+            None => return Err(ErrorCode::RequestTimedOut),
+            Some(other) => panic!("not an answer to Fetch: {other:?}"),
         };
-        let batches = &response.topics[0].partitions[0].records;
-        let records = batches.iter().flat_map(|batch| batch.records().expect("sound records"));
-        records.map(|record| record.value.expect("a value")).collect()
+        let answer = &response.topics[0].partitions[0];
+        if answer.error != ErrorCode::None {
+            return Err(answer.error);
+        }
+        let records =
+            answer.records.iter().flat_map(|batch| batch.records().expect("sound records"));
+        Ok(records.map(|record| record.value.expect("a value")).collect())
     }
 }
 
@@ -182,7 +196,10 @@ pub(crate) fn creation(name: &str) -> Request {
         num_partitions: 1,
         replication_factor: -1,
         assignments: vec![],
-        configs: vec![("min.insync.replicas".into(), Some("1".into()))],
+        configs: vec![
+            ("min.insync.replicas".into(), Some("1".into())),
+            ("flush.messages".into(), Some("1".into())),
+        ],
     };
     let topics = vec![topic];
     Request::CreateTopics(CreateTopicsRequest { topics, timeout_ms: 2000, validate_only: false })

@@ -32,7 +32,7 @@ fn ping() -> Request {
 impl Machine for Node {
     fn step(&mut self, event: Event, env: &mut dyn Env) {
         match event {
-            Event::Start => {
+            Event::Start { .. } => {
                 for peer in (0..NODES).filter(|peer| *peer != self.id) {
                     for _ in 0..self.outstanding {
                         env.request(NodeId(peer), Channel::Admin, TIMEOUT, ping());

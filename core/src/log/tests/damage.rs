@@ -15,11 +15,16 @@ fn subject() -> (Node, Vec<Batch>) {
     (node, model)
 }
 
-fn hints() -> [RecoveryHint; 3] {
+const SAME_BOOT: RecoveryHint = RecoveryHint { same_boot: true, ..RecoveryHint::NONE };
+
+fn hints() -> [RecoveryHint; 5] {
+    let below = |recovery_point| RecoveryHint { recovery_point, ..RecoveryHint::NONE };
     [
         RecoveryHint::NONE,
-        RecoveryHint { clean: false, recovery_point: Offset(6) },
-        RecoveryHint { clean: true, recovery_point: Offset(12) },
+        below(Offset(6)),
+        RecoveryHint { clean: true, ..below(Offset(12)) },
+        SAME_BOOT,
+        RecoveryHint { same_boot: true, ..below(Offset(6)) },
     ]
 }
 
@@ -27,8 +32,7 @@ fn hints() -> [RecoveryHint; 3] {
 fn check(node: Node, hint: RecoveryHint, model: &[Batch], what: &str) {
     let mut node = node.reopen(hint);
     if let [LogEvent::Corrupt(_)] = node.events[..] {
-        let below_trusted = hint.clean || hint.recovery_point > Offset(0);
-        assert!(below_trusted, "{what}: nothing was known, so it must be cut");
+        assert!(hint != RecoveryHint::NONE, "{what}: nothing was known, so it must be cut");
         return;
     }
     assert!(node.log.is_ready(), "{what}: {:?}", node.events);
@@ -111,13 +115,13 @@ fn truncated_and_extended_files() {
 fn missing_files() {
     let (node, model) = subject();
     for kind in node.disk.files() {
-        // A log that lost its first segment starts later, as after retention.
-        if kind == FileKind::Log(Offset(0)) {
-            continue;
-        }
         for hint in hints() {
             let mut node = node.clone();
             node.disk.remove(kind);
+            // Where nothing is known, it may start later, as after retention.
+            if kind == FileKind::Log(Offset(0)) && hint.recovery_point == Offset(0) {
+                continue;
+            }
             check(node, hint, &model, &std::format!("{kind:?} removed, {hint:?}"));
         }
     }
@@ -129,15 +133,17 @@ fn damage_below_the_recovery_point_is_reported_and_kept() {
     let kind = FileKind::Log(Offset(0));
     node.disk.content(kind)[100] ^= 1;
     let before = node.disk.content(kind).clone();
-    let hint = RecoveryHint { clean: false, recovery_point: Offset(3) };
+    let hint = RecoveryHint { recovery_point: Offset(3), ..RecoveryHint::NONE };
     let mut refused = node.clone().reopen(hint);
-    let [LogEvent::Corrupt(reason)] = refused.events[..] else { panic!("{:?}", refused.events) };
+    let [LogEvent::Corrupt(damage)] = refused.events[..] else { panic!("{:?}", refused.events) };
     assert!(
         matches!(refused.disk.notes[..], [Note::LogRefused { .. }]),
         "{:?}",
         refused.disk.notes
     );
-    assert!(reason.starts_with("a segment is damaged"), "{reason}");
+    let told = std::string::ToString::to_string(&damage);
+    assert!(told.starts_with("00000000000000000000.log is damaged below"), "{told}");
+    assert!(told.contains("byte 95") && told.contains("offset 2"), "{told}");
     assert_eq!(*refused.disk.content(kind), before, "nothing is cut");
     // Above it, it is a torn tail.
     let mut cut = node.reopen(RecoveryHint::NONE);
@@ -154,4 +160,96 @@ fn a_read_that_finds_damage_says_so() {
     assert_eq!(node.read_all(), model);
     node.disk.content(FileKind::Log(Offset(0))).truncate(50);
     assert_eq!(node.try_read(0, 12, 1), Err(()), "the file is shorter than was written");
+}
+
+/// A process that is killed leaves what it wrote: no flipped bit passes for a tail that was torn off,
+/// but in the length of the very last batch.
+#[test]
+fn on_the_same_boot_a_flipped_bit_cuts_nothing() {
+    let (node, model) = subject();
+    let last = model.last().expect("it has batches").base_offset;
+    let mut cut = 0;
+    for kind in node.disk.files() {
+        if !matches!(kind, FileKind::Log(_)) {
+            continue;
+        }
+        for at in 0..node.clone().disk.content(kind).len() {
+            for bit in 0..8 {
+                let mut node = node.clone();
+                node.disk.content(kind)[at] ^= 1 << bit;
+                let node = node.reopen(SAME_BOOT);
+                if let [LogEvent::Corrupt(damage)] = node.events[..] {
+                    // A larger epoch in one segment makes the next one wrong.
+                    assert!(damage.file >= kind, "{damage}");
+                    continue;
+                }
+                assert!(node.log.is_ready(), "{kind:?} byte {at}: {:?}", node.events);
+                let end = node.log.log_end();
+                assert!(end == Offset(12) || end == last, "{kind:?} byte {at}: cut to {end}");
+                cut += i32::from(end == last);
+            }
+        }
+    }
+    assert!(cut > 0 && cut < 33, "only bits of one length: {cut}");
+}
+
+/// What a kill does leave: the beginning of the last write.
+#[test]
+fn on_the_same_boot_a_write_cut_short_is_cut_off() {
+    let (node, model) = subject();
+    let kind = node.disk.files().into_iter().rfind(|kind| matches!(kind, FileKind::Log(_)));
+    let kind = kind.expect("it has segments");
+    let last = model.last().expect("it has batches");
+    let len = node.clone().disk.content(kind).len();
+    for missing in 1..last.size_in_bytes() {
+        let mut node = node.clone();
+        node.disk.content(kind).truncate(len - missing);
+        let mut node = node.reopen(SAME_BOOT);
+        assert!(node.log.is_ready(), "{missing} bytes are missing: {:?}", node.events);
+        assert_eq!(node.log.log_end(), last.base_offset);
+        let (from, to) = (last.next_offset(), last.base_offset);
+        let told = |note: &Note| matches!(note, Note::Truncated { to: end, .. } if *end == to);
+        assert!(node.disk.notes.iter().any(told), "{from} to {to}: {:?}", node.disk.notes);
+        assert_eq!(node.read_all(), model[..model.len() - 1]);
+    }
+}
+
+/// The first batch's length says that the file ends within it; what follows says that it does not,
+/// however far away.
+#[test]
+fn a_batch_beyond_the_damage_is_found_however_far() {
+    let mut node = Node::new(LogConfig { segment_bytes: 8 << 20, ..config() });
+    node.append(0, 1, 600_000, 0);
+    node.append(0, 1, 400_000, 0);
+    node.run();
+    let kind = FileKind::Log(Offset(0));
+    node.disk.content(kind)[8] ^= 1; // the length's top byte
+    for (after, cut) in [(false, true), (true, false)] {
+        let mut node = node.clone();
+        if !after {
+            node.disk.content(kind).truncate(600_000);
+        }
+        let node = node.reopen(SAME_BOOT);
+        assert_eq!(node.log.is_ready(), cut, "{:?}", node.events);
+    }
+}
+
+#[test]
+fn a_missing_segment_is_damage() {
+    let (node, _) = subject();
+    let segments: Vec<FileKind> =
+        node.disk.files().into_iter().filter(|kind| matches!(kind, FileKind::Log(_))).collect();
+    assert!(segments.len() > 2, "{segments:?}");
+    let above = RecoveryHint { recovery_point: Offset(12), ..RecoveryHint::NONE };
+    for kind in &segments {
+        let mut node = node.clone();
+        node.disk.remove(*kind);
+        let refused = node.clone().reopen(above);
+        assert!(matches!(refused.events[..], [LogEvent::Corrupt(_)]), "{kind:?}");
+        // One in the middle is told by those that follow.
+        if *kind != segments[0] && Some(kind) != segments.last() {
+            let refused = node.reopen(SAME_BOOT);
+            assert!(matches!(refused.events[..], [LogEvent::Corrupt(_)]), "{kind:?}");
+        }
+    }
 }

@@ -134,12 +134,12 @@ impl Test {
             Step::Crash => {
                 let floor = self.node.log.written_end();
                 self.node.disk.crash(&mut self.dice);
-                self.restart(floor, false);
+                self.restart(floor, false, true);
             }
             Step::PowerLoss => {
                 let floor = self.node.log.synced_end();
                 self.node.disk.lose_power(&mut self.dice);
-                self.restart(floor, false);
+                self.restart(floor, false, false);
             }
             Step::CleanRestart => {
                 self.settle();
@@ -147,7 +147,7 @@ impl Test {
                 self.settle();
                 assert!(self.node.log.is_flushed(), "a flush comes to its end");
                 self.node.disk.lose_power(&mut self.dice);
-                self.restart(self.node.log.log_end(), true);
+                self.restart(self.node.log.log_end(), true, false);
             }
         }
         self.check_ends();
@@ -177,8 +177,8 @@ impl Test {
         self.model.last().map_or(self.start, Batch::next_offset)
     }
 
-    fn restart(&mut self, floor: Offset, clean: bool) {
-        let hint = RecoveryHint { clean, recovery_point: self.recovery_point };
+    fn restart(&mut self, floor: Offset, clean: bool, same_boot: bool) {
+        let hint = RecoveryHint { clean, same_boot, recovery_point: self.recovery_point };
         // A truncation that was still reading promises nothing beyond its target.
         let floor = floor.min(self.end());
         let old = core::mem::replace(&mut self.node, Node::new(super::config()));

@@ -227,7 +227,7 @@ fn epochs_survive_in_the_batches_alone() {
             Some(content) => node.disk.put(FileKind::LeaderEpochs, content),
         }
         for clean in [false, true] {
-            node = node.reopen(RecoveryHint { clean, recovery_point: Offset(0) });
+            node = node.reopen(RecoveryHint { clean, ..RecoveryHint::NONE });
             let epochs: Vec<_> = node.log.epochs().iter().map(|(e, o)| (e.0, o.0)).collect();
             assert_eq!(epochs, [(0, 0), (3, 1)], "epoch 0 too (KAFKA-10432)");
             assert_eq!(*node.disk.content(FileKind::LeaderEpochs), b"0\n2\n0 0\n3 1\n");
@@ -260,7 +260,7 @@ fn recovery_cleans_up() {
     assert!(!cut.disk.files().contains(&FileKind::Log(Offset(3))));
     // Unless that cannot be: then nothing is touched.
     let before = node.disk.files();
-    let hint = RecoveryHint { clean: false, recovery_point: Offset(4) };
+    let hint = RecoveryHint { recovery_point: Offset(4), ..RecoveryHint::NONE };
     let refused = node.reopen(hint);
     assert!(matches!(refused.events[..], [LogEvent::Corrupt(_)]), "{:?}", refused.events);
     assert!(before.iter().all(|kind| refused.disk.files().contains(kind)
@@ -296,7 +296,7 @@ fn a_clean_start_reads_little() {
     assert!(node.log.is_flushed());
     let size = node.disk.content(LOG0).len();
     let Node { mut disk, .. } = node;
-    let hint = RecoveryHint { clean: true, recovery_point: Offset(0) };
+    let hint = RecoveryHint { clean: true, ..RecoveryHint::NONE };
     let config = LogConfig { segment_bytes: 1 << 20, ..config() };
     let log = PartitionLog::open(DIR, "t-0", PARTITION, config, hint, &mut disk);
     let mut node = Node { log, disk, events: vec![] };

@@ -216,6 +216,7 @@ impl Cluster {
             QuorumFact::LostLeadership => node.active = false,
             QuorumFact::Ready | QuorumFact::LeaderChanged { .. } => {}
             QuorumFact::Failed(op, error) => panic!("node {at} failed: {op:?} {error:?}"),
+            QuorumFact::Damaged(damage) => return Err(format!("node {at}: {damage}")),
             QuorumFact::Refused(why) => return Err(format!("node {at} refused: {why}")),
         }
         Ok(())

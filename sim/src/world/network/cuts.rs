@@ -80,6 +80,7 @@ impl Inner {
     /// A host is up again after a power loss: what peers had sent it meanwhile they send again, and
     /// learn that it knows nothing of it.
     pub(in crate::world) fn host_booted(&mut self, host: u32) {
+        self.hosts[host as usize].boots += 1;
         for c in 0..self.conns.len() as u32 {
             for up in [true, false] {
                 let Some(conn) = self.conns[c as usize].as_mut() else { continue };
