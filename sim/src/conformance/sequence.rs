@@ -307,6 +307,15 @@ impl Sequence {
         self.answered.values().flatten().filter(|index| **index < submitted).count()
     }
 
+    /// The directories that it removes.
+    fn removed(&self) -> BTreeSet<DirId> {
+        let removed = self.ops.iter().filter_map(|op| {
+            let DiskOp::RemoveDir { dir } = op else { return None };
+            Some(*dir)
+        });
+        removed.collect()
+    }
+
     /// Has a name gone from one directory to another? Then what a kill leaves under it may be
     /// either's, and [`Sequence::check_after_kill`] does not say.
     pub fn reuses_names(&self) -> bool {
@@ -398,14 +407,15 @@ impl Sequence {
     /// Could `found` be `before`, with a part of this operation done?
     fn is_begun(&self, op: &DiskOp, before: &Contents, found: &Contents) -> bool {
         match op {
-            DiskOp::Append { file, at, bytes, .. } => {
-                let Some(now) = found.get(&file.kind) else { return false };
-                let whole: Vec<u8> = bytes.iter().flatten().copied().collect();
-                let at = *at as usize;
+            DiskOp::Append { file, bytes, .. } => {
+                let (Some(old), Some(now)) = (before.get(&file.kind), found.get(&file.kind)) else {
+                    return false;
+                };
                 let mut others = found.clone();
-                let Some(old) = before.get(&file.kind) else { return false };
                 others.insert(file.kind, old.clone());
-                others == *before && now.len() >= at && whole.starts_with(&now[at..])
+                let whole: Vec<u8> = bytes.iter().flatten().copied().collect();
+                let new = now.strip_prefix(&old[..]);
+                others == *before && new.is_some_and(|new| whole.starts_with(new))
             }
             // Not at once: some files are gone, some are not.
             DiskOp::RemoveDir { .. } => {
@@ -451,6 +461,13 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Nothing of these directories is compared but their answers.
+    fn forget(&mut self, dirs: &BTreeSet<DirId>) {
+        self.written.retain(|(file, _), _| !dirs.contains(&file.dir));
+        self.synced.retain(|(file, _)| !dirs.contains(&file.dir));
+        self.sync_failed.retain(|file| !dirs.contains(&file.dir));
+    }
+
     /// Takes a completion in; whether it is an answer that is counted.
     fn take(&mut self, done: DiskDone, sequence: &Sequence) -> bool {
         let dir = done.dir();
@@ -513,11 +530,8 @@ pub fn observe(h: &mut dyn Harness, sequence: &Sequence) -> Seen {
         }
     }
     // Syncs have no place in that order; the last ones end before the directory's.
-    for dir in sequence.names.keys() {
-        let gone = |op: &DiskOp| matches!(op, DiskOp::RemoveDir { dir: gone } if gone == dir);
-        if sequence.ops.iter().any(gone) {
-            continue;
-        }
+    let removed = sequence.removed();
+    for dir in sequence.names.keys().filter(|dir| !removed.contains(*dir)) {
         let (dir, serial) = (*dir, u32::MAX);
         h.act(0, Box::new(move |env| env.sync_dir(dir, FileKind::LeaderEpochs, serial)));
         loop {
@@ -528,6 +542,8 @@ pub fn observe(h: &mut dyn Harness, sequence: &Sequence) -> Seen {
             }
         }
     }
+    // Nothing tells when a directory is gone, and so nothing which of its watermarks have come.
+    seen.forget(&removed);
     h.restart(0);
     let (root, dirs) = list(h, DirId::ROOT, "");
     seen.left.insert(String::new(), root);
