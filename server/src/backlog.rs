@@ -2,14 +2,17 @@
 //!
 //! A produce with acks=0 is over when the core has seen it, so nothing that a client does slows it
 //! down to the pace of the disk; batches would wait in memory without bound. So a connection gives
-//! a produce request to the core only while what waits, here and there, is below a limit, and does
-//! not read on before. The bound is on all directories together: they share the memory, and mostly
-//! the device.
+//! a produce request to the core only while what waits is below a limit, and does not read on
+//! before. A request counts until the core has taken it and what it wrote is the disk's; from then
+//! on those bytes count until the kernel has them. How long its answer takes does not count: whoever
+//! waits for followers must not make others wait. The bound is on all directories together: they
+//! share the memory, and mostly the device.
 //!
 //! What followers append needs no such bound: each fetches again only when what it fetched is
 //! written.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -25,7 +28,9 @@ pub struct Backlog {
 struct State {
     /// Submitted to the disk, and not taken by the kernel yet.
     queued: u64,
-    /// In requests that the core has not answered yet.
+    /// The sizes of requests that the core has not taken yet, in order.
+    requests: VecDeque<u64>,
+    /// Their sum.
     admitted: u64,
 }
 
@@ -51,50 +56,50 @@ impl Backlog {
         self.room.notify_waiters();
     }
 
-    /// Waits until there is room for a request of any size, and takes it.
-    pub(crate) async fn admit(self: &Arc<Self>, bytes: u64) -> Admitted {
+    /// Waits until there is room for a request of any size, and takes it. The request is given to
+    /// the core at once when this returns: the core takes requests in the order of admission.
+    pub(crate) async fn admit(&self, bytes: u64) {
         loop {
             let room = self.room.notified();
             {
                 let mut state = self.lock();
                 if state.queued + state.admitted < self.limit {
                     state.admitted += bytes;
-                    return Admitted { backlog: Arc::clone(self), bytes };
+                    state.requests.push_back(bytes);
+                    return;
                 }
             }
             room.await;
         }
     }
-}
 
-/// A request's room, until its answer.
-#[derive(Debug)]
-pub(crate) struct Admitted {
-    backlog: Arc<Backlog>,
-    bytes: u64,
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.backlog.lock().admitted -= self.bytes;
-        self.backlog.room.notify_waiters();
+    /// The core has taken so many more requests, and what it wrote was submitted.
+    pub(crate) fn stepped(&self, requests: usize) {
+        let mut state = self.lock();
+        for _ in 0..requests.min(state.requests.len()) {
+            let bytes = state.requests.pop_front().expect("no more than there are");
+            state.admitted -= bytes;
+        }
+        drop(state);
+        self.room.notify_waiters();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
     use std::time::Duration;
 
     #[tokio::test]
     async fn requests_wait_while_too_much_waits_for_the_disk() {
         let backlog = Arc::new(Backlog::new(100));
         let soon = Duration::from_millis(10);
-        let first = backlog.admit(1000).await;
+        backlog.admit(1000).await;
         tokio::time::timeout(soon, backlog.admit(1)).await.expect_err("the first is too large");
         // The core has seen the request: its bytes are the disk's now.
         backlog.submitted(1000);
-        drop(first);
+        backlog.stepped(1);
         let waiting = tokio::spawn({
             let backlog = Arc::clone(&backlog);
             async move { backlog.admit(1).await }
@@ -104,9 +109,9 @@ mod tests {
         tokio::time::sleep(soon).await;
         assert!(!waiting.is_finished(), "the limit is reached still");
         backlog.taken(1);
-        let admitted = waiting.await.expect("it ends");
-        assert_eq!(admitted.bytes, 1);
-        drop(admitted);
+        waiting.await.expect("it ends");
+        assert_eq!(backlog.lock().admitted, 1);
+        backlog.stepped(1);
         let state = backlog.lock();
         assert_eq!((state.queued, state.admitted), (99, 0));
     }

@@ -70,6 +70,14 @@ impl TokioEnv {
         at.saturating_sub(self.origin.elapsed())
     }
 
+    /// So many more produce requests have been stepped, and the flush since has submitted what they
+    /// wrote.
+    pub(crate) fn stepped(&self, produces: usize) {
+        if produces > 0 {
+            self.disk.backlog().stepped(produces);
+        }
+    }
+
     /// Hands over what was submitted since the last flush.
     pub(crate) fn flush(&mut self) {
         if !self.disk_out.is_empty() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use wavetank_core::broker::{Broker, Status};
 use wavetank_core::env::Env;
 use wavetank_core::event::Event;
+use wavetank_core::msg::Request;
 
 use crate::env::TokioEnv;
 
@@ -35,12 +36,18 @@ impl Machine for Broker {
 pub struct Reactor {
     inbox: Receiver<Event>,
     env: TokioEnv,
+    /// Produce requests that were given out and perhaps not stepped yet.
+    produces: usize,
+}
+
+fn is_produce(event: &Event) -> bool {
+    matches!(event, Event::Request { request: Request::Produce(_), .. })
 }
 
 impl Reactor {
     /// Joins the inbox that the disk and the network send to with the Env that submits to them.
     pub fn new(inbox: Receiver<Event>, env: TokioEnv) -> Reactor {
-        Reactor { inbox, env }
+        Reactor { inbox, env, produces: 0 }
     }
 
     /// The Env, with its clocks read anew: for whoever drives a machine by hand. What is submitted
@@ -60,6 +67,15 @@ impl Reactor {
     /// send anything and no timer is armed.
     pub fn wait(&mut self, patience: Option<Duration>, events: &mut Vec<Event>) -> bool {
         self.env.flush();
+        // What the last call gave has been stepped, and what came of it is the disk's now.
+        self.env.stepped(std::mem::take(&mut self.produces));
+        let before = events.len();
+        let goes_on = self.wait_for_events(patience, events);
+        self.produces = events[before..].iter().filter(|event| is_produce(event)).count();
+        goes_on
+    }
+
+    fn wait_for_events(&mut self, patience: Option<Duration>, events: &mut Vec<Event>) -> bool {
         self.take_ready(events);
         if !events.is_empty() {
             return true;

@@ -23,7 +23,6 @@ use wavetank_wire::WireError;
 use super::Shared;
 use super::codec::{self, Incoming};
 use super::frame::{self, FrameError, OutQueue, read_frame};
-use crate::backlog::Admitted;
 
 /// How much of later requests is read while one is being answered, in bytes.
 const READ_AHEAD: usize = 64 << 10;
@@ -153,11 +152,10 @@ impl Inbound {
                 }
                 Err(error) => return Err(Closed::Decode(error)),
             };
-            // Held until the answer: by then what is to be written is the disk's, or is written.
-            let _room = match &request {
-                Request::Produce(_) => Some(self.room(frame.bytes.len()).await?),
-                _ => None,
-            };
+            // Nothing is waited for between this and giving it to the core (see `Backlog::admit`).
+            if let Request::Produce(_) = &request {
+                self.room(frame.bytes.len()).await?;
+            }
             let from = ReplyTo { connection: self.connection, correlation: context.correlation };
             self.shared.deliver(Event::Request { from, version: context.version, request });
             match self.reply(context.correlation).await? {
@@ -173,9 +171,9 @@ impl Inbound {
     }
 
     /// Waits until not too much waits to be written. The client is not read from meanwhile.
-    async fn room(&mut self, bytes: usize) -> Result<Admitted, Closed> {
+    async fn room(&mut self, bytes: usize) -> Result<(), Closed> {
         tokio::select! {
-            room = self.shared.backlog.admit(bytes as u64) => Ok(room),
+            () = self.shared.backlog.admit(bytes as u64) => Ok(()),
             // Between requests the only thing to come from the core is its end.
             _ = self.replies.recv() => Err(Closed::ByUs),
         }
