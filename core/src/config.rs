@@ -1,10 +1,11 @@
 //! A node's configuration, by Kafka's names, already parsed and in range.
 //!
-//! Text (TOML, flags, topic overrides) is parsed where it comes in; `TopicConfig::with_overrides` is here
-//! because overrides arrive in CreateTopics and in the metadata log.
+//! Text (TOML, flags) is parsed where it comes in; topics' overrides in `topic`, because they arrive in
+//! CreateTopics and in the metadata log.
 
-use alloc::collections::BTreeMap;
-use alloc::string::{String, ToString};
+mod topic;
+
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -22,6 +23,9 @@ pub struct NodeConfig {
     pub voters: Vec<NodeId>,
     /// `cluster.id`.
     pub cluster_id: String,
+    /// May an empty log directory be formatted? A voter that lost its data must not come back as if it
+    /// had never had any; so for a node of a cluster this is true at its first start alone.
+    pub format: bool,
     /// `advertised.listeners` (one).
     pub endpoint: Endpoint,
     /// `rack`.
@@ -137,79 +141,6 @@ impl Default for TopicConfig {
     }
 }
 
-impl TopicConfig {
-    /// These defaults with a topic's overrides.
-    ///
-    /// # Errors
-    /// Says which key is unknown or which value is out of range and what it should be. Keys that
-    /// Kafka knows and this broker does not act on are refused too, rather than ignored.
-    pub fn with_overrides(
-        &self,
-        overrides: &BTreeMap<String, String>,
-    ) -> Result<TopicConfig, String> {
-        let mut config = self.clone();
-        for (key, value) in overrides {
-            config.set(key, value)?;
-        }
-        Ok(config)
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
-        match key {
-            "min.insync.replicas" => {
-                self.min_insync_replicas = number(key, value, 1, 1 << 15)? as i32
-            }
-            "segment.bytes" => {
-                self.segment_bytes = number(key, value, 14, i64::from(i32::MAX))? as u32
-            }
-            "index.interval.bytes" => {
-                self.index_interval_bytes = number(key, value, 0, i64::from(i32::MAX))? as u32;
-            }
-            "max.message.bytes" => {
-                self.max_message_bytes = number(key, value, 0, i64::from(i32::MAX))? as u32;
-            }
-            "flush.messages" => self.flush_each_batch = number(key, value, 1, i64::MAX)? == 1,
-            "message.timestamp.before.max.ms" => {
-                self.timestamp_before_max_ms = number(key, value, 0, i64::MAX)?;
-            }
-            "message.timestamp.after.max.ms" => {
-                self.timestamp_after_max_ms = number(key, value, 0, i64::MAX)?;
-            }
-            "message.timestamp.type" => {
-                self.log_append_time = match value {
-                    "CreateTime" => false,
-                    "LogAppendTime" => true,
-                    other => {
-                        return Err(alloc::format!(
-                            "{key} is {other:?}; expected CreateTime or LogAppendTime"
-                        ));
-                    }
-                }
-            }
-            "cleanup.policy" if value == "delete" => {}
-            "compression.type" if value == "producer" => {}
-            "cleanup.policy" | "compression.type" => {
-                return Err(alloc::format!("{key}={value} is not supported by this broker yet"));
-            }
-            "retention.ms" | "retention.bytes" if value == "-1" => {}
-            other => {
-                return Err(alloc::format!(
-                    "unknown or unsupported topic configuration {:?}",
-                    other.to_string()
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn number(key: &str, value: &str, min: i64, max: i64) -> Result<i64, String> {
-    match value.parse::<i64>() {
-        Ok(number) if (min..=max).contains(&number) => Ok(number),
-        _ => Err(alloc::format!("{key} is {value:?}; expected a number from {min} to {max}")),
-    }
-}
-
 impl NodeConfig {
     /// A node with Kafka's defaults where Kafka has one.
     pub fn new(node: NodeId, voters: Vec<NodeId>) -> NodeConfig {
@@ -218,7 +149,8 @@ impl NodeConfig {
             is_broker: true,
             voters,
             cluster_id: String::from("wavetank-cluster-00000"),
-            endpoint: Endpoint::default(),
+            format: true,
+            endpoint: Endpoint { host: String::from("localhost"), port: 9092 },
             rack: None,
             quorum: QuorumConfig::default(),
             heartbeat_interval: Duration::from_secs(2),

@@ -140,6 +140,8 @@ codes! {
     EligibleLeadersNotAvailable = 83, "ELIGIBLE_LEADERS_NOT_AVAILABLE";
     /// No election needed.
     ElectionNotNeeded = 84, "ELECTION_NOT_NEEDED";
+    /// The partition knows of no such transaction.
+    InvalidTxnState = 48, "INVALID_TXN_STATE";
     /// A record is not valid.
     InvalidRecord = 87, "INVALID_RECORD";
     /// Voters are not those that the quorum knows.
@@ -156,6 +158,8 @@ codes! {
     UnknownTopicId = 100, "UNKNOWN_TOPIC_ID";
     /// Topic id and the log's do not match.
     InconsistentTopicId = 103, "INCONSISTENT_TOPIC_ID";
+    /// A broker's registration says what none can.
+    InvalidRegistration = 119, "INVALID_REGISTRATION";
     /// Cluster id is another one.
     InconsistentClusterId = 104, "INCONSISTENT_CLUSTER_ID";
     /// Fetch session and ids mixed.
@@ -211,6 +215,7 @@ impl ErrorCode {
             | InconsistentTopicId
             | OutOfOrderSequenceNumber
             | InvalidProducerEpoch
+            | InvalidTxnState
             | ClusterAuthorizationFailed
             | PolicyViolation => Certainty::Failed,
             // NOT_LEADER_OR_FOLLOWER is also what a parked produce gets when leadership moves.
@@ -247,6 +252,7 @@ impl ErrorCode {
             | InvalidUpdateVersion
             | BrokerIdNotRegistered
             | DuplicateBrokerRegistration
+            | InvalidRegistration
             | SnapshotNotFound
             | InconsistentClusterId
             | FetchSessionTopicIdError

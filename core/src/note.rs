@@ -24,6 +24,25 @@ pub enum TruncationReason {
     OwnHighWatermark,
 }
 
+/// What no correct peer answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Implausible {
+    /// An epoch that no election has reached, or a later one than the peer's own.
+    Epoch,
+    /// A batch that does not continue the log.
+    Place,
+    /// A batch of the metadata log that cannot be read.
+    Content,
+    /// A divergence where there is none.
+    Divergence,
+    /// A cut of what is committed.
+    CutOfCommitted,
+    /// A start of the log beyond what is committed.
+    Start,
+    /// A registration that does not follow from what was asked for.
+    Registration,
+}
+
 /// A protocol transition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Note {
@@ -303,6 +322,15 @@ pub enum Note {
         /// Does this node lead?
         leader: bool,
     },
+    /// A peer answered what no correct one does; nothing of it was taken.
+    AnswerRefused {
+        /// Which log it is about.
+        partition: TopicPartition,
+        /// Who answered.
+        peer: NodeId,
+        /// What it was.
+        why: Implausible,
+    },
     /// This node is the active controller and has loaded its state.
     ControllerActive {
         /// Epoch.
@@ -390,6 +418,7 @@ impl Note {
             Note::QuorumFollower { .. } => "quorum_follower",
             Note::QuorumResigned { .. } => "quorum_resigned",
             Note::QuorumCommitted { .. } => "quorum_committed",
+            Note::AnswerRefused { .. } => "answer_refused",
             Note::ControllerActive { .. } => "controller_active",
             Note::BrokerRegistered { .. } => "broker_registered",
             Note::BrokerFenced { .. } => "broker_fenced",

@@ -232,6 +232,7 @@ impl Timeline {
             | Note::QuorumStored { .. }
             | Note::QuorumLogSynced { .. }
             | Note::LogRefused { .. }
+            | Note::AnswerRefused { .. }
             | Note::LogSynced { .. }
             | Note::RecoveryPoint { .. }
             | Note::QuorumFollower { .. }

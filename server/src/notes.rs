@@ -57,7 +57,8 @@ fn trace(note: &Note) {
         | Note::IsrUnanswered { .. }
         | Note::LogDirOffline { .. }
         | Note::Departed { stray: true, .. }
-        | Note::LogRefused { .. } => {
+        | Note::LogRefused { .. }
+        | Note::AnswerRefused { .. } => {
             warn!(target: "wavetank::note", name = note.name(), ?note);
         }
         Note::Recovered { .. }

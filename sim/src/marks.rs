@@ -174,6 +174,7 @@ impl Marks {
             | Note::QuorumStored { .. }
             | Note::QuorumLogSynced { .. }
             | Note::LogRefused { .. }
+            | Note::AnswerRefused { .. }
             | Note::LogSynced { .. }
             | Note::RecoveryPoint { .. }
             | Note::Departed { .. }

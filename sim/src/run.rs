@@ -346,6 +346,7 @@ impl Tank {
                     | Note::QuorumStored { .. }
                     | Note::QuorumLogSynced { .. }
                     | Note::LogRefused { .. }
+                    | Note::AnswerRefused { .. }
                     | Note::LogSynced { .. }
                     | Note::RecoveryPoint { .. }
             );

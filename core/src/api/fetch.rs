@@ -374,6 +374,7 @@ fn look(
     if asked.fetch_offset < log.log_start() || asked.fetch_offset > log.log_end() {
         let mut answer = failed(partition, asked.partition, ErrorCode::OffsetOutOfRange);
         answer.log_start_offset = log.log_start();
+        answer.high_watermark = partition.high_watermark();
         return Look::Answer(answer);
     }
     Look::Upto(readable(partition, replica))
@@ -484,6 +485,7 @@ fn start_reads(
             Err(_) => {
                 let mut answer = failed(partition, index, ErrorCode::OffsetOutOfRange);
                 answer.log_start_offset = partition.log().log_start();
+                answer.high_watermark = partition.high_watermark();
                 State::Done(answer)
             }
             Ok(ReadPlan::Empty) => State::Done(success(partition, index, Vec::new())),

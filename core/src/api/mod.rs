@@ -26,6 +26,9 @@ pub struct Hosted {
     pub partitions: alloc::vec::Vec<Option<Partition>>,
     /// By what it is a replica of.
     pub by_name: BTreeMap<TopicPartition, PartitionId>,
+    /// Have the metadata been as they were when this incarnation registered, or newer? Before that
+    /// they may be of any age: nobody is told that something does not exist.
+    pub is_current: bool,
 }
 
 impl Hosted {
@@ -60,15 +63,17 @@ impl Hosted {
     ///
     /// # Errors
     /// `UNKNOWN_TOPIC_ID` or `UNKNOWN_TOPIC_OR_PARTITION` if the metadata know no such partition,
-    /// `NOT_LEADER_OR_FOLLOWER` if another broker hosts it.
+    /// `NOT_LEADER_OR_FOLLOWER` if another broker hosts it, or the metadata may be old.
     pub fn find(
         &self,
         topic: &TopicRef,
         partition: i32,
         image: &MetadataImage,
     ) -> Result<PartitionId, ErrorCode> {
+        let unknown = |error| if self.is_current { error } else { ErrorCode::NotLeaderOrFollower };
         let id = if topic.id == Uuid::ZERO {
-            *image.topic_ids.get(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)?
+            let known = image.topic_ids.get(&topic.name);
+            *known.ok_or(unknown(ErrorCode::UnknownTopicOrPartition))?
         } else {
             topic.id
         };
@@ -80,9 +85,9 @@ impl Hosted {
             return Err(ErrorCode::NotLeaderOrFollower);
         }
         if topic.id != Uuid::ZERO && !image.topics.contains_key(&topic.id) {
-            return Err(ErrorCode::UnknownTopicId);
+            return Err(unknown(ErrorCode::UnknownTopicId));
         }
-        Err(ErrorCode::UnknownTopicOrPartition)
+        Err(unknown(ErrorCode::UnknownTopicOrPartition))
     }
 }
 

@@ -187,8 +187,19 @@ fn each_check_fires() {
     }
     let control = three().control().build(Offset::ZERO, LeaderEpoch(-1));
     assert_eq!(check(&control, &config), ErrorCode::InvalidRecord);
-    let unsequenced = three().producer(5, 0, -1).build(Offset::ZERO, LeaderEpoch(-1));
-    assert_eq!(check(&unsequenced, &config), ErrorCode::InvalidRecord);
+    for sequence in [-1, 0, 9] {
+        let idempotent = three().producer(5, 0, sequence).build(Offset::ZERO, LeaderEpoch(-1));
+        assert_eq!(check(&idempotent, &config), ErrorCode::InvalidRecord);
+    }
+    for (id, transactional) in [(5, true), (-1, true)] {
+        let bits = if transactional { TRANSACTIONAL_BIT } else { 0 };
+        let marked = three().producer(id, 0, 0).build(Offset::ZERO, LeaderEpoch(-1));
+        let marked = forged(&marked, ATTRIBUTES_AT, &bits.to_be_bytes());
+        assert_eq!(check(&marked, &config), ErrorCode::InvalidTxnState);
+    }
+    // kafkajs and Sarama send these without idempotence.
+    let plain = three().producer(-1, 0, 0).build(Offset::ZERO, LeaderEpoch(-1));
+    assert!(verify(&plain, &config).is_ok());
     let unknown = forged(&good, ATTRIBUTES_AT, &5i16.to_be_bytes());
     assert_eq!(check(&unknown, &config), ErrorCode::UnsupportedCompressionType);
     let zstd = forged(&good, ATTRIBUTES_AT, &4i16.to_be_bytes());

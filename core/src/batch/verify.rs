@@ -31,7 +31,8 @@ impl VerifiedBatch {
     /// # Errors
     /// The code that Kafka answers, and for people what is wrong:
     /// `INVALID_RECORD` (not exactly one batch of v2, offsets or counts that do not fit, a control
-    /// batch, no key in a compacted topic), `CORRUPT_MESSAGE` (CRC, lengths), `MESSAGE_TOO_LARGE`,
+    /// batch, an idempotent producer's, no key in a compacted topic), `INVALID_TXN_STATE` (a
+    /// transactional batch), `CORRUPT_MESSAGE` (CRC, lengths), `MESSAGE_TOO_LARGE`,
     /// `UNSUPPORTED_COMPRESSION_TYPE`, `INVALID_TIMESTAMP`.
     pub fn verify_produce(
         records: Option<Bytes>,
@@ -108,8 +109,17 @@ fn check_header(batch: &Batch, api_version: i16) -> Result<(), Refusal> {
     if batch.is_control() {
         return invalid("clients must not write control batches");
     }
-    if batch.producer_id() >= 0 && batch.base_sequence() < 0 {
-        return invalid("a batch with a producer id needs a base sequence");
+    // What these ask for is not kept here: no transaction is open, so none could be aborted or hidden
+    // from readers, and nothing remembers sequence numbers. Kafka's codes for a transaction that the
+    // partition knows nothing of, and for a record that the broker does not take: no client repeats
+    // either.
+    if batch.is_transactional() {
+        let what = "transactions are not served: leave transactional.id unset";
+        return Err((ErrorCode::InvalidTxnState, what));
+    }
+    // The id alone makes a producer idempotent, as in Kafka: some clients send sequence 0 without one.
+    if batch.producer_id() >= 0 {
+        return invalid("idempotence is not served: set enable.idempotence=false");
     }
     match batch.compression() {
         Err(_) => Err((ErrorCode::UnsupportedCompressionType, "unknown compression type")),

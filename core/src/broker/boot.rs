@@ -264,6 +264,12 @@ impl Broker {
                      or move the data away to start an empty node",
                 ));
             }
+            if !self.config.format {
+                return self.refuse(String::from(
+                    "the log directory is not formatted: if this node had data there, restore them; at \
+                     its first start, let it format",
+                ));
+            }
             return self.format(env);
         }
         boot.phase = Phase::Reading;

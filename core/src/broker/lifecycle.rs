@@ -170,7 +170,9 @@ impl Broker {
         env: &mut dyn Env,
     ) {
         let epoch = match outcome {
-            Ok(Response::BrokerRegistration(response)) if response.error.is_ok() => {
+            Ok(Response::BrokerRegistration(response))
+                if response.error.is_ok() && response.broker_epoch > BrokerEpoch::NONE =>
+            {
                 response.broker_epoch
             }
             Ok(_) | Err(_) => {

@@ -27,7 +27,7 @@ use crate::error_code::ErrorCode;
 use crate::event::{DiskDone, DiskError, DiskOpKind, Event, ReadTag, ReplyTo, RpcError, TimerKey};
 use crate::flaw::Flaw;
 use crate::metadata::MetadataImage;
-use crate::msg::{FetchRequest, Request, Response};
+use crate::msg::{FetchRequest, FetchResponse, Request, Response};
 use crate::note::Note;
 use crate::quorum::{Quorum, QuorumFact};
 use crate::replica::fetcher::Fetchers;
@@ -255,7 +255,7 @@ impl Broker {
             QuorumFact::Damaged(damage) => {
                 self.refuse(format!("{METADATA_TOPIC}-0/{damage}; {METADATA_ADVICE}"));
             }
-            QuorumFact::Refused(reason) => self.refuse(reason.into()),
+            QuorumFact::Refused(reason) => self.refuse(reason),
         }
     }
 
@@ -354,6 +354,11 @@ impl Broker {
                 let request = Request::Fetch(request);
                 self.quorum.on_request(from, request, env, &mut self.quorum_facts);
             }
+            Request::Fetch(request) if self.is_foreign(&request) => {
+                let error = ErrorCode::InconsistentClusterId;
+                let response = FetchResponse { error, ..FetchResponse::default() };
+                env.respond(from, Response::Fetch(response));
+            }
             Request::Fetch(request) => {
                 let limit = self.config.fetch_max_bytes;
                 let (hosted, image) = (&mut self.hosted, &self.image);
@@ -395,11 +400,24 @@ impl Broker {
         request: &crate::msg::MetadataRequest,
         env: &mut dyn Env,
     ) {
+        if !self.hosted.is_current {
+            match metadata::not_current(request, &self.config) {
+                Some(response) => env.respond(from, Response::Metadata(response)),
+                None => env.disconnect(from),
+            }
+            return;
+        }
         let (response, wanted) = metadata::answer(request, &self.config, &self.image);
         for topic in wanted {
             self.control.auto_create(&topic, &self.config, env);
         }
         env.respond(from, Response::Metadata(response));
+    }
+
+    /// Is this a replica's fetch from another cluster, which found us at an address of old?
+    fn is_foreign(&self, request: &FetchRequest) -> bool {
+        let theirs = request.cluster_id.as_ref();
+        request.replica.known().is_some() && theirs.is_some_and(|id| *id != self.config.cluster_id)
     }
 
     /// While the logs are being closed, nothing may be appended to them.

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use crate::config::TopicConfig;
 use crate::env::Env;
 use crate::metadata::{MetadataRecord, ReplayError};
-use crate::types::{LeaderEpoch, Offset, PartitionId, TopicPartition};
+use crate::types::{LeaderEpoch, NodeId, Offset, PartitionId, TopicPartition};
 
 use super::departures::Fate;
 use super::{Broker, Status};
@@ -96,6 +96,7 @@ impl Broker {
             return;
         }
         self.lifecycle.published();
+        self.hosted.is_current = true;
         self.set_strays_aside();
         if matches!(self.status, Status::Refused(_)) {
             return;
@@ -136,7 +137,7 @@ impl Broker {
                 let config = self.topic_config(&self.image.topics[&key.topic].name);
                 let partition = self.hosted.partitions[id.0 as usize].as_mut();
                 let partition = partition.expect("a hosted partition is there");
-                partition.set_config(config);
+                partition.set_config(config, env);
                 partition.apply(registration, &self.image, env, &mut self.facts);
             } else {
                 self.remove_partition(id, elsewhere);
@@ -224,8 +225,13 @@ impl Broker {
         }
     }
 
+    /// Where brokers listen that this node's configuration does not name. Of voters, and of itself, it
+    /// says where they are: a registration may be of long ago, and whoever finds the quorum nowhere
+    /// else would never hear of a newer one.
     fn learn_peers(&mut self, env: &mut dyn Env) {
-        for (node, broker) in &self.image.brokers {
+        let configured =
+            |node: &NodeId| *node == self.config.node || self.config.voters.contains(node);
+        for (node, broker) in self.image.brokers.iter().filter(|(node, _)| !configured(node)) {
             if let Some(endpoint) = broker.endpoint() {
                 env.learn_peer(*node, endpoint);
             }
@@ -233,11 +239,10 @@ impl Broker {
     }
 
     /// The topic's configuration: the node's defaults with the topic's overrides. Overrides were
-    /// checked when the topic was created; one that an older version took and this one does not
-    /// know leaves the defaults.
+    /// checked when the topic was created; one that another version took and this one does not know
+    /// leaves its default, and no other.
     pub(super) fn topic_config(&self, topic: &str) -> TopicConfig {
-        let defaults = &self.config.topic_defaults;
         let overrides = self.image.topic_configs(topic);
-        defaults.with_overrides(&overrides).unwrap_or_else(|_| defaults.clone())
+        self.config.topic_defaults.with_known_overrides(&overrides)
     }
 }

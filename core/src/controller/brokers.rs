@@ -29,7 +29,16 @@ use crate::msg::{
     BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest,
     BrokerRegistrationResponse, Response,
 };
-use crate::types::{BrokerEpoch, Monotonic, NodeId, Offset};
+use crate::types::{BrokerEpoch, Endpoint, Monotonic, NodeId, Offset, Uuid};
+
+/// Most bytes of a host, a rack, or a name of a listener or feature.
+const MAX_NAME: usize = 255;
+/// Most listeners of a broker.
+const MAX_LISTENERS: usize = 16;
+/// Most features of a broker.
+const MAX_FEATURES: usize = 64;
+/// Most log directories of a broker.
+const MAX_LOG_DIRS: usize = 128;
 
 /// A broker as the heartbeats see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +81,10 @@ impl Shard {
         let broker = request.broker;
         if request.cluster_id != settings.cluster_id {
             let error = ErrorCode::InconsistentClusterId;
+            return Decision::answer(answers::registration_failed(error));
+        }
+        if !is_sound(request, context.next) {
+            let error = ErrorCode::InvalidRegistration;
             return Decision::answer(answers::registration_failed(error));
         }
         if !self.supports_features(&request.features) {
@@ -140,6 +153,10 @@ impl Shard {
             Ok(registered) => registered,
             Err(error) => return Decision::answer(answers::heartbeat_failed(error)),
         };
+        // Nobody has applied what was never written: it would be believed to know of changes to come.
+        if !(Offset(-1)..context.next).contains(&request.current_metadata_offset) {
+            return Decision::answer(answers::heartbeat_failed(ErrorCode::InvalidRequest));
+        }
         let current = self.state_of(broker, registered);
         let next = self.next_state(current, request);
         let records = match next {
@@ -236,6 +253,29 @@ impl Shard {
 /// Has the broker applied the metadata up to its own registration?
 fn caught_up(request: &BrokerHeartbeatRequest) -> bool {
     request.current_metadata_offset.0 >= request.broker_epoch.0
+}
+
+/// Can a broker have sent this, whose record will lie at `next`? Every node keeps what it says, for
+/// good.
+fn is_sound(request: &BrokerRegistrationRequest, next: Offset) -> bool {
+    let named = |name: &str| (1..=MAX_NAME).contains(&name.len());
+    let listeners = &request.listeners;
+    let sound_listener = |(at, (name, endpoint)): (usize, &(String, Endpoint))| {
+        named(name)
+            && named(&endpoint.host)
+            && endpoint.port != 0
+            && listeners[..at].iter().all(|(earlier, _)| earlier != name)
+    };
+    let sound_feature = |(name, min, max): &(String, i16, i16)| named(name) && min <= max;
+    request.broker.known().is_some()
+        && request.incarnation != Uuid::ZERO
+        && (1..=MAX_LISTENERS).contains(&listeners.len())
+        && listeners.iter().enumerate().all(sound_listener)
+        && request.features.len() <= MAX_FEATURES
+        && request.features.iter().all(sound_feature)
+        && request.rack.as_ref().is_none_or(|rack| rack.len() <= MAX_NAME)
+        && request.log_dirs.len() <= MAX_LOG_DIRS
+        && (BrokerEpoch::NONE.0..next.0).contains(&request.previous_broker_epoch.0)
 }
 
 fn registration_change(

@@ -290,7 +290,7 @@ fn registration_is_refused_for_another_cluster_or_version() {
             broker: NodeId(1),
             cluster_id: cluster.into(),
             incarnation: Uuid(1),
-            listeners: vec![],
+            listeners: vec![("PLAINTEXT".into(), Endpoint { host: "h".into(), port: 9 })],
             features: vec![(METADATA_VERSION.into(), 1, max)],
             rack: None,
             log_dirs: vec![],
@@ -960,5 +960,77 @@ fn drawn_ids_are_never_reserved() {
         assert_eq!(id.0 >> 76 & 0xf, 4);
         assert_eq!(id.0 >> 62 & 3, 2);
         assert!(id.0 >> 127 == 0 && id != Uuid::ZERO);
+    }
+}
+
+/// Whatever a registration says stays in the metadata of every node for good.
+#[test]
+fn registrations_that_no_broker_sends_are_refused() {
+    let mut bench = Bench::new();
+    let good = BrokerRegistrationRequest {
+        broker: NodeId(7),
+        cluster_id: bench.config.cluster_id.clone(),
+        incarnation: Uuid(9),
+        listeners: vec![("PLAINTEXT".into(), Endpoint { host: "h".into(), port: 9 })],
+        features: vec![],
+        rack: None,
+        log_dirs: vec![],
+        previous_broker_epoch: BrokerEpoch::NONE,
+    };
+    let long = "x".repeat(256);
+    let listener =
+        |name: &str, host: &str, port| (name.into(), Endpoint { host: host.into(), port });
+    let with = |change: &dyn Fn(&mut BrokerRegistrationRequest)| {
+        let mut request = good.clone();
+        change(&mut request);
+        request
+    };
+    let bad = [
+        with(&|r| r.broker = NodeId(-1)),
+        with(&|r| r.broker = NodeId(i32::MIN)),
+        with(&|r| r.incarnation = Uuid::ZERO),
+        with(&|r| r.listeners.clear()),
+        with(&|r| r.listeners = vec![listener("A", "", 9)]),
+        with(&|r| r.listeners = vec![listener("A", &long, 9)]),
+        with(&|r| r.listeners = vec![listener("A", "h", 0)]),
+        with(&|r| r.listeners = vec![listener("A", "h", 1), listener("A", "h", 2)]),
+        with(&|r| {
+            let names = (0..17).map(|n| listener(&alloc::format!("L{n}"), "h", 1));
+            r.listeners = names.collect();
+        }),
+        with(&|r| r.features = vec![(long.clone(), 0, 1)]),
+        with(&|r| r.features = vec![("f".into(), 2, 1)]),
+        with(&|r| r.rack = Some(long.clone())),
+        with(&|r| r.log_dirs = vec![Uuid(1); 129]),
+        with(&|r| r.previous_broker_epoch = BrokerEpoch(-2)),
+        with(&|r| r.previous_broker_epoch = BrokerEpoch(i64::MAX)),
+    ];
+    for request in bad {
+        let answer = bench.ask(Request::BrokerRegistration(request.clone()));
+        assert!(
+            matches!(&answer, Response::BrokerRegistration(answer)
+                if answer.error == ErrorCode::InvalidRegistration),
+            "{request:?}: {answer:?}"
+        );
+    }
+    assert!(bench.image().brokers.is_empty());
+    let answer = bench.ask(Request::BrokerRegistration(good));
+    assert!(matches!(answer, Response::BrokerRegistration(answer) if answer.error.is_ok()));
+}
+
+/// A broker that has applied records which were never written would be let in without the next ones.
+#[test]
+fn heartbeats_beyond_the_log_are_refused() {
+    let mut bench = Bench::three();
+    let end = bench.log.records.len() as i64;
+    for offset in [end, i64::MAX, -2, i64::MIN] {
+        let mut beat = bench.heartbeat(1);
+        beat.current_metadata_offset = Offset(offset);
+        let answer = bench.ask(Request::BrokerHeartbeat(beat));
+        assert!(
+            matches!(&answer, Response::BrokerHeartbeat(answer)
+                if answer.error == ErrorCode::InvalidRequest),
+            "{offset}: {answer:?}"
+        );
     }
 }

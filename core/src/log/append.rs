@@ -215,7 +215,7 @@ impl PartitionLog {
         self.sync_indexes(disk);
     }
 
-    fn sync_batches(&mut self, disk: &mut dyn Disk) {
+    pub(super) fn sync_batches(&mut self, disk: &mut dyn Disk) {
         let under_way = self.unsynced.back().is_some_and(|mark| mark.next == self.log_end);
         if self.synced_end < self.log_end && !under_way {
             self.sync_active(disk);

@@ -223,9 +223,15 @@ impl PartitionLog {
         &self.config
     }
 
-    /// Takes another configuration, for what is appended from now on.
-    pub fn set_config(&mut self, config: LogConfig) {
+    /// Takes another configuration, for what is appended from now on. What was appended when nothing
+    /// was to be flushed is synced now if it is to be: from now on only what is durable counts, and
+    /// nobody else would ask for it. (A log that is not ready is synced when it is: recovery and cuts
+    /// end with that.)
+    pub fn set_config(&mut self, config: LogConfig, disk: &mut dyn Disk) {
         self.config = config;
+        if self.config.flush_each_batch && self.is_ready() {
+            self.sync_batches(disk);
+        }
     }
 
     /// The first offset.

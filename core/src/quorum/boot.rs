@@ -1,6 +1,8 @@
 //! Starting from disk: the vote, the log, and replaying it. `Opening -> Replaying -> Running`, the
 //! same for a first start, a restart and a crash.
 
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::replay::decode;
@@ -12,7 +14,7 @@ use crate::event::{DiskDone, ReadTag};
 use crate::flaw::FlawSet;
 use crate::log::{FinishedRead, LogConfig, LogEvent, PartitionLog, ReadPlan, RecoveryHint};
 use crate::note::Note;
-use crate::types::{DirId, Offset, TopicPartition};
+use crate::types::{DirId, NodeId, Offset, TopicPartition};
 
 /// The directory of the metadata log.
 const DIRECTORY: &str = "__cluster_metadata-0";
@@ -143,6 +145,10 @@ impl Quorum {
             None => {}
             Some(AtomicFileEvent::Durable(version)) => self.on_ballot_durable(version, env, facts),
             Some(AtomicFileEvent::Loaded(bytes)) => match parse_quorum_state(&bytes) {
+                Ok(state) if self.other_voters(state.voters.as_deref()).is_some() => {
+                    let why = self.other_voters(state.voters.as_deref());
+                    self.refuse(why.unwrap_or_default(), facts);
+                }
                 Ok(state) => {
                     let (epoch, voted, leader) = (state.epoch, state.voted, state.leader);
                     self.ballot = Ballot { epoch, voted, leader };
@@ -210,16 +216,45 @@ impl Quorum {
         }
     }
 
-    fn keep_decoded(&mut self, batches: &[crate::batch::Batch]) -> Result<Offset, &'static str> {
+    fn keep_decoded(&mut self, batches: &[crate::batch::Batch]) -> Result<Offset, String> {
         let hole = "the metadata log has a hole";
         for batch in batches {
             let expected = self.pending.back().map_or(self.log_start(), |last| last.next);
             if batch.base_offset != expected {
-                return Err(hole);
+                return Err(hole.into());
             }
-            self.pending.push_back(decode(batch)?);
+            let (decoded, voters) = decode(batch)?;
+            if let Some(why) = self.other_voters(voters.as_deref()) {
+                return Err(why);
+            }
+            self.pending.push_back(decoded);
         }
-        self.pending.back().map(|last| last.next).ok_or(hole)
+        self.pending.back().map(|last| last.next).ok_or(hole.into())
+    }
+
+    /// What is wrong if these voters, whose metadata lie here, are not those that the configuration
+    /// names; `None` if they are, or nothing says who they were. Static voters: a node that is joined by
+    /// others with empty logs would be outvoted by them, and its metadata cut.
+    pub(super) fn other_voters(&self, voters: Option<&[NodeId]>) -> Option<String> {
+        let mut theirs = voters?.to_vec();
+        let mut ours = self.settings.voters.clone();
+        theirs.sort_unstable();
+        ours.sort_unstable();
+        if theirs.is_empty() || theirs == ours {
+            return None;
+        }
+        let list = |voters: &[NodeId]| {
+            let ids: Vec<String> = voters.iter().map(|voter| voter.to_string()).collect();
+            ids.join(", ")
+        };
+        Some(format!(
+            "the metadata in this directory are those of the voters {}, but controller.quorum.voters \
+             names {}. Voters cannot be changed yet: those without the metadata would outvote those \
+             that have them, and every topic would be gone. Put the former voters back; or move the \
+             directory away, start the new voters with empty ones, and copy the records over",
+            list(&theirs),
+            list(&ours)
+        ))
     }
 
     /// Everything is read: takes the role that the vote says.

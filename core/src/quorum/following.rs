@@ -10,7 +10,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::replay::decode;
+use super::replay::{Undecodable, decode};
 use super::roles::Role;
 use super::{Quorum, QuorumFact};
 use crate::batch::Batch;
@@ -19,7 +19,7 @@ use crate::event::{RpcError, TimerKey};
 use crate::msg::{
     FetchPartition, FetchPartitionResponse, FetchRequest, FetchTopic, Request, Response,
 };
-use crate::note::{Note, TruncationReason};
+use crate::note::{Implausible, Note, TruncationReason};
 use crate::types::{
     EpochEndOffset, LeaderEpoch, METADATA_TOPIC_ID, NodeId, Offset, TopicPartition, TopicRef, Uuid,
 };
@@ -34,6 +34,16 @@ pub(super) struct Fetching {
     offset: Offset,
     /// Sent to find out who leads.
     discovery: bool,
+}
+
+/// Why a batch of the leader's is not appended.
+enum Unfit {
+    /// On its way here: it is asked for again.
+    Damaged,
+    /// No correct leader has it.
+    Refused(Implausible),
+    /// This build will never read it.
+    Unreadable(&'static str),
 }
 
 impl Quorum {
@@ -124,6 +134,10 @@ impl Quorum {
         };
         let Some(answer) = answer else { return self.fetch_failed(peer, sent, env, facts) };
         if let Some(current) = answer.current_leader {
+            if !self.believes_answer(current.epoch) {
+                let why = Implausible::Epoch;
+                return self.doubt(peer, sent, why, env, facts);
+            }
             self.learn(current.epoch, current.leader.known(), env, facts);
         }
         if sent.epoch != self.ballot.epoch {
@@ -157,12 +171,11 @@ impl Quorum {
             return self.cut_to_agree(peer, sent, diverging, env, facts);
         }
         for batch in answer.records {
-            if let Err(stop) = self.append_fetched(batch, env) {
-                match stop {
-                    Some(why) => return self.refuse(why, facts),
-                    // Damaged on the way, or not what was asked for: ask again.
-                    None => return self.fetch_failed(peer, sent, env, facts),
-                }
+            match self.append_fetched(batch, env) {
+                Ok(()) => {}
+                Err(Unfit::Unreadable(why)) => return self.refuse(why, facts),
+                Err(Unfit::Refused(why)) => return self.doubt(peer, sent, why, env, facts),
+                Err(Unfit::Damaged) => return self.fetch_failed(peer, sent, env, facts),
             }
         }
         let committed = answer.high_watermark.min(self.log_end());
@@ -171,20 +184,26 @@ impl Quorum {
         }
     }
 
-    /// Appends one batch of the leader's; `Err(None)` if it does not fit, `Err(Some(_))` if it can
-    /// never be read.
-    fn append_fetched(
-        &mut self,
-        batch: Batch,
-        env: &mut dyn Env,
-    ) -> Result<(), Option<&'static str>> {
+    /// Appends one batch of the leader's.
+    fn append_fetched(&mut self, batch: Batch, env: &mut dyn Env) -> Result<(), Unfit> {
         let epoch = self.ballot.epoch;
-        if batch.leader_epoch > epoch || !batch.verify_crc() {
-            return Err(None);
+        if !batch.verify_crc() {
+            return Err(Unfit::Damaged);
         }
-        let decoded = decode(&batch).map_err(Some)?;
+        if batch.leader_epoch > epoch {
+            return Err(Unfit::Refused(Implausible::Epoch));
+        }
+        let (decoded, voters) = decode(&batch).map_err(|error| match error {
+            Undecodable::Malformed(_) => Unfit::Refused(Implausible::Content),
+            Undecodable::Unknown(why) => Unfit::Unreadable(why),
+        })?;
+        if self.other_voters(voters.as_deref()).is_some() {
+            return Err(Unfit::Refused(Implausible::Content));
+        }
         let first = self.log_end();
-        self.running_log().append_as_follower(batch, env).map_err(|_| None)?;
+        self.running_log()
+            .append_as_follower(batch, env)
+            .map_err(|_| Unfit::Refused(Implausible::Place))?;
         self.pending.push_back(decoded);
         let (partition, end) = (TopicPartition::METADATA, self.log_end());
         let last_epoch = self.last_epoch();
@@ -203,20 +222,39 @@ impl Quorum {
         env: &mut dyn Env,
         facts: &mut Vec<QuorumFact>,
     ) {
-        if diverging.epoch.0 < 0 || diverging.end_offset.0 < 0 {
-            return self.fetch_failed(peer, sent, env, facts);
+        let (end, last) = (self.log_end(), self.last_epoch());
+        // What we asked about is our last epoch and our end: only an earlier one parts from those.
+        let earlier = diverging.epoch < last
+            || (diverging.epoch == last && diverging.end_offset < sent.offset);
+        if diverging.epoch.0 < 0 || diverging.end_offset.0 < 0 || !earlier {
+            let why = Implausible::Divergence;
+            return self.doubt(peer, sent, why, env, facts);
         }
-        let end = self.log_end();
         let ours = self.running_log().epochs().end_offset_for(diverging.epoch, end);
         let to = match ours {
             Some(ours) if ours.epoch != diverging.epoch => ours.end_offset,
             Some(ours) => ours.end_offset.min(diverging.end_offset),
             None => end.min(diverging.end_offset),
         };
-        let committed = self.high_watermark.unwrap_or(Offset::ZERO);
-        assert!(to >= committed, "cut to {to}, but everything below {committed} is committed");
+        if to < self.high_watermark.unwrap_or(Offset::ZERO) {
+            let why = Implausible::CutOfCommitted;
+            return self.doubt(peer, sent, why, env, facts);
+        }
         self.running_log().truncate_to(to, TruncationReason::Diverging, env);
         self.forget_from(to);
+    }
+
+    /// The leader answered what no correct one does: nothing of it is taken, and it is asked again.
+    fn doubt(
+        &mut self,
+        peer: NodeId,
+        sent: Fetching,
+        why: Implausible,
+        env: &mut dyn Env,
+        facts: &mut Vec<QuorumFact>,
+    ) {
+        env.note(Note::AnswerRefused { partition: TopicPartition::METADATA, peer, why });
+        self.fetch_failed(peer, sent, env, facts);
     }
 
     /// A fetch that led nowhere: wait a little, longer each time. An observer looks for another

@@ -8,16 +8,18 @@
 //!   counts its own synced end (`following`, `leading`);
 //! - the high watermark is a majority's, and moves only when it covers a record of the leader's own
 //!   epoch (`leading`; Raft figure 8, K4);
-//! - nothing committed is ever cut (`following`, an assertion).
+//! - nothing committed is ever cut, whatever a leader answers (`following`).
 //!
 //! Files: `roles` has the roles and all transitions; `voting` elections; `leading` what a leader
-//! does; `serving` answers fetches; `following` sends them; `replay` decodes what the log holds
-//! and hands on what is committed; `boot` starts from disk. What does not live here: what the
+//! does; `serving` answers fetches; `following` sends them; `hearsay` says which epochs of others are
+//! believed; `replay` decodes what the log holds and hands on what is committed; `boot` starts from
+//! disk. What does not live here: what the
 //! records mean ([`crate::metadata`], [`crate::controller`]) and how a log lies on disk
 //! ([`crate::log`]).
 
 mod boot;
 mod following;
+mod hearsay;
 mod leading;
 mod replay;
 mod roles;
@@ -50,6 +52,7 @@ pub use self::roles::RoleName;
 
 use self::boot::Phase;
 use self::following::Fetching;
+use self::hearsay::Hearsay;
 use self::replay::Decoded;
 use self::roles::Role;
 use self::serving::{ParkedFetch, ReadingFetch};
@@ -89,7 +92,7 @@ pub enum QuorumFact {
     /// The log is damaged; the node must stop.
     Damaged(Damage),
     /// What is on disk or in the log cannot be used; the node must stop.
-    Refused(&'static str),
+    Refused(String),
 }
 
 /// What a quorum takes from the node's configuration.
@@ -126,6 +129,7 @@ pub struct Quorum {
     follow_noted: bool,
     /// The leader of this epoch said that it ends (EndQuorumEpoch).
     ended: Option<LeaderEpoch>,
+    hearsay: Hearsay,
     /// Requests to voters: at most one each.
     peers: BTreeMap<NodeId, Peer>,
     /// Fetches in flight, by whom they were sent to.
@@ -183,6 +187,7 @@ impl Quorum {
             retries: 0,
             follow_noted: true,
             ended: None,
+            hearsay: Hearsay::default(),
             peers: BTreeMap::new(),
             fetches: BTreeMap::new(),
             fetch_backoff: None,
@@ -446,10 +451,10 @@ impl Quorum {
     }
 
     /// The node stops taking part: nothing is sent or answered any more but by the router.
-    fn refuse(&mut self, why: &'static str, facts: &mut Vec<QuorumFact>) {
+    fn refuse(&mut self, why: impl Into<String>, facts: &mut Vec<QuorumFact>) {
         if self.phase != Phase::Stopped {
             self.phase = Phase::Stopped;
-            facts.push(QuorumFact::Refused(why));
+            facts.push(QuorumFact::Refused(why.into()));
         }
     }
 

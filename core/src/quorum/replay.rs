@@ -1,15 +1,16 @@
 //! Decoding what the log holds, and handing on what is committed. Batches are kept decoded from
 //! the end of what was told to the end of the log, so that committing never waits for the disk.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::roles::Role;
 use super::{Quorum, QuorumFact};
 use crate::batch::Batch;
 use crate::env::Env;
-use crate::metadata::{MetadataRecord, decode_leader_change};
+use crate::metadata::{MetadataError, MetadataRecord, decode_leader_change};
 use crate::note::Note;
-use crate::types::{LeaderEpoch, Offset};
+use crate::types::{LeaderEpoch, NodeId, Offset};
 
 /// A batch of the metadata log, decoded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,31 +22,55 @@ pub(super) struct Decoded {
     pub(super) records: Vec<(Offset, MetadataRecord)>,
 }
 
-/// Decodes a batch.
+/// Why a batch is none of a metadata log.
+pub(super) enum Undecodable {
+    /// Nobody's.
+    Malformed(&'static str),
+    /// Perhaps a newer build's.
+    Unknown(&'static str),
+}
+
+impl From<Undecodable> for String {
+    fn from(error: Undecodable) -> String {
+        match error {
+            Undecodable::Malformed(why) | Undecodable::Unknown(why) => why.into(),
+        }
+    }
+}
+
+/// Decodes a batch, and says which voters it names, if it begins an epoch.
 ///
 /// # Errors
 /// If it is not one of the metadata log, or of a newer one than this build reads.
-pub(super) fn decode(batch: &Batch) -> Result<Decoded, &'static str> {
-    let malformed = "the metadata log holds a batch that is malformed";
-    let mut records = Vec::new();
-    for record in batch.records().map_err(|_| malformed)? {
+pub(super) fn decode(batch: &Batch) -> Result<(Decoded, Option<Vec<NodeId>>), Undecodable> {
+    let malformed = Undecodable::Malformed;
+    let broken = "the metadata log holds a batch that is malformed";
+    let (mut records, mut voters) = (Vec::new(), None);
+    for record in batch.records().map_err(|_| malformed(broken))? {
         if batch.is_control() {
-            decode_leader_change(record.key, record.value).map_err(|_| malformed)?;
+            let change = decode_leader_change(record.key, record.value);
+            voters = change.map_err(|_| malformed(broken))?.map(|change| change.voters);
             continue;
         }
-        let value = record.value.ok_or(malformed)?;
-        let decoded = MetadataRecord::decode(value).map_err(|_| {
-            "the metadata log holds a record that this build cannot read; a newer controller may \
-             have written it"
+        let value = record.value.ok_or(malformed(broken))?;
+        let decoded = MetadataRecord::decode(value).map_err(|error| match error {
+            MetadataError::UnknownType(_) | MetadataError::UnsupportedVersion { .. } => {
+                Undecodable::Unknown(
+                    "the metadata log holds a record that this build cannot read; a newer \
+                     controller may have written it",
+                )
+            }
+            MetadataError::FrameVersion(_) | MetadataError::Malformed { .. } => malformed(broken),
         })?;
         records.push((record.offset, decoded));
     }
-    Ok(Decoded {
+    let decoded = Decoded {
         base: batch.base_offset,
         next: batch.next_offset(),
         epoch: batch.leader_epoch,
         records,
-    })
+    };
+    Ok((decoded, voters))
 }
 
 impl Quorum {

@@ -376,7 +376,9 @@ impl Quorum {
                 let lost = from == RoleName::Prospective
                     && self.ballot.leader == Some(leader)
                     && !self.settings.flaws.has(Flaw::LostLeaderIsNews);
-                let open = self.leader().is_none() && self.ended != Some(epoch) && !lost;
+                // An epoch has one leader.
+                let other = self.ballot.leader.is_some_and(|known| known != leader);
+                let open = self.leader().is_none() && self.ended != Some(epoch) && !lost && !other;
                 let to = if from == RoleName::Observer { from } else { RoleName::Follower };
                 if open && allowed(from, to, Ordering::Equal, false) {
                     self.become_follower(epoch, leader, env, facts);

@@ -107,7 +107,7 @@ impl Quorum {
         partition: &FetchPartition,
     ) -> Result<(), ErrorCode> {
         let sane = request.max_wait_ms >= 0
-            && request.replica.known().is_some()
+            && request.replica.known().is_some_and(|replica| replica != self.settings.node)
             && partition.fetch_offset.0 >= 0
             && partition.last_fetched_epoch.0 >= 0
             && partition.last_fetched_epoch <= partition.current_leader_epoch;

@@ -3,4 +3,5 @@
 
 mod cluster;
 mod disk;
+mod hostile;
 mod rules;

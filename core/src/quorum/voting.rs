@@ -19,11 +19,13 @@ use crate::msg::{
     BeginQuorumEpochRequest, BeginQuorumEpochResponse, EndQuorumEpochRequest,
     EndQuorumEpochResponse, Request, Response, VoteRequest, VoteResponse,
 };
-use crate::note::Note;
-use crate::types::{LeaderEpoch, Monotonic, NodeId, Uuid};
+use crate::note::{Implausible, Note};
+use crate::types::{LeaderEpoch, Monotonic, NodeId, Offset, TopicPartition, Uuid};
 
 /// Kafka's code for a request that is meant for another voter (INVALID_VOTER_KEY).
 const INVALID_VOTER_KEY: ErrorCode = ErrorCode::Other(125);
+/// No metadata log ends beyond it: at a million records a second, after nine years.
+const MOST_RECORDS: Offset = Offset(1 << 48);
 
 /// What `quorum-state` holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -74,7 +76,8 @@ impl Quorum {
             return;
         }
         self.ballot = ballot;
-        let state = QuorumState { leader, epoch, voted, voted_directory: None, voters: None };
+        let voters = Some(self.settings.voters.clone());
+        let state = QuorumState { leader, epoch, voted, voted_directory: None, voters };
         let version = self.vote_file.write(format_quorum_state(&state), env);
         self.writing.push_back((version, ballot));
     }
@@ -289,12 +292,21 @@ impl Quorum {
         let Some(sent) = self.slots().get_mut(&peer).and_then(|peer| peer.in_flight.take()) else {
             return;
         };
-        let (error, epoch, leader, granted) = match outcome {
-            Ok(Response::Vote(r)) => (r.error, r.leader_epoch, r.leader, r.vote_granted),
-            Ok(Response::BeginQuorumEpoch(r)) => (r.error, r.leader_epoch, r.leader, false),
-            Ok(Response::EndQuorumEpoch(r)) => (r.error, r.leader_epoch, r.leader, false),
-            Ok(_) | Err(_) => return self.pause_peer(peer, env),
+        let (error, epoch, leader, granted) = match (sent, outcome) {
+            (Sent::Vote { .. }, Ok(Response::Vote(r))) => {
+                (r.error, r.leader_epoch, r.leader, r.vote_granted)
+            }
+            (Sent::Begin { .. }, Ok(Response::BeginQuorumEpoch(r))) => {
+                (r.error, r.leader_epoch, r.leader, false)
+            }
+            (Sent::End { .. }, Ok(Response::EndQuorumEpoch(r))) => {
+                (r.error, r.leader_epoch, r.leader, false)
+            }
+            (_, Ok(_) | Err(_)) => return self.pause_peer(peer, env),
         };
+        if !self.believes_answer(epoch) {
+            return self.doubt_answer(peer, Implausible::Epoch, env);
+        }
         self.learn(epoch, leader.known(), env, facts);
         let now = self.ballot.epoch;
         match (sent, &mut self.role) {
@@ -333,6 +345,12 @@ impl Quorum {
         }
     }
 
+    /// A voter answered what no correct one does: it counts as no answer.
+    fn doubt_answer(&mut self, peer: NodeId, why: Implausible, env: &mut dyn Env) {
+        env.note(Note::AnswerRefused { partition: TopicPartition::METADATA, peer, why });
+        self.pause_peer(peer, env);
+    }
+
     fn pause_peer(&mut self, peer: NodeId, env: &mut dyn Env) {
         let most = self.settings.timing.retry_backoff;
         let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX).max(1);
@@ -356,6 +374,9 @@ impl Quorum {
     ) {
         if let Err(error) = self.check_vote_request(request) {
             return self.answer_vote(from, error, false, env);
+        }
+        if !self.believes_request(request.epoch, env) {
+            return self.answer_vote(from, ErrorCode::InvalidRequest, false, env);
         }
         if request.epoch > self.ballot.epoch {
             self.become_unattached(request.epoch, env, facts);
@@ -383,14 +404,18 @@ impl Quorum {
         if request.voter.known().is_some_and(|voter| voter != self.settings.node) {
             return Err(INVALID_VOTER_KEY);
         }
-        let newest = if request.pre_vote { request.epoch.0 } else { request.epoch.0 - 1 };
-        let sane = request.epoch.0 >= 0
-            && request.last_offset.0 >= 0
-            && (0..=newest).contains(&request.last_offset_epoch.0);
+        // A candidate has raised the epoch; who only asks has not.
+        let raised = i32::from(!request.pre_vote);
+        let newest = request.epoch.0.saturating_sub(raised);
+        let (last_epoch, end) = (request.last_offset_epoch.0, request.last_offset);
+        let sane = request.epoch.0 >= raised
+            && (Offset::ZERO..=MOST_RECORDS).contains(&end)
+            && (0..=newest).contains(&last_epoch)
+            && (end > Offset::ZERO || last_epoch == 0);
         if !sane {
             return Err(ErrorCode::InvalidRequest);
         }
-        if !self.is_voter() || !self.settings.voters.contains(&request.candidate) {
+        if !self.is_voter() || !self.is_other_voter(request.candidate) {
             return Err(ErrorCode::InconsistentVoterSet);
         }
         if request.epoch < self.ballot.epoch {
@@ -464,26 +489,22 @@ impl Quorum {
         env: &mut dyn Env,
         facts: &mut Vec<QuorumFact>,
     ) {
-        let meant = request.voter.known().is_none_or(|voter| voter == self.settings.node);
-        let (leader, epoch) = (request.leader, request.leader_epoch);
-        let error = if !self.same_cluster(request.cluster_id.as_deref()) {
-            ErrorCode::InconsistentClusterId
-        } else if !meant {
-            INVALID_VOTER_KEY
-        } else if !self.settings.voters.contains(&leader) || leader == self.settings.node {
-            ErrorCode::InconsistentVoterSet
-        } else if epoch < self.ballot.epoch {
-            ErrorCode::FencedLeaderEpoch
-        } else {
-            let lost = matches!(self.role, Role::Prospective { .. })
-                && (self.ballot.epoch, self.ballot.leader) == (epoch, Some(leader));
-            if lost && self.ended != Some(epoch) {
-                // The leader that was given up lives after all: this is from itself.
-                self.become_follower(epoch, leader, env, facts);
+        let error = match self.check_begin_request(request) {
+            Err(error) => error,
+            Ok(()) if !self.believes_request(request.leader_epoch, env) => {
+                ErrorCode::InvalidRequest
             }
-            self.learn(epoch, Some(leader), env, facts);
-            let other = self.leader().is_some_and(|known| known != leader);
-            if other { ErrorCode::InvalidRequest } else { ErrorCode::None }
+            Ok(()) => {
+                let (leader, epoch) = (request.leader, request.leader_epoch);
+                let lost = matches!(self.role, Role::Prospective { .. })
+                    && (self.ballot.epoch, self.ballot.leader) == (epoch, Some(leader));
+                if lost && self.ended != Some(epoch) {
+                    // The leader that was given up lives after all: this is from itself.
+                    self.become_follower(epoch, leader, env, facts);
+                }
+                self.learn(epoch, Some(leader), env, facts);
+                ErrorCode::None
+            }
         };
         let (leader_epoch, leader) = self.told();
         let response = BeginQuorumEpochResponse {
@@ -494,6 +515,38 @@ impl Quorum {
         env.respond(from, Response::BeginQuorumEpoch(response));
     }
 
+    fn check_begin_request(&self, request: &BeginQuorumEpochRequest) -> Result<(), ErrorCode> {
+        if !self.same_cluster(request.cluster_id.as_deref()) {
+            return Err(ErrorCode::InconsistentClusterId);
+        }
+        if request.voter.known().is_some_and(|voter| voter != self.settings.node) {
+            return Err(INVALID_VOTER_KEY);
+        }
+        self.check_leader(request.leader, request.leader_epoch)
+    }
+
+    /// Can this node lead, or have led, in this epoch?
+    fn check_leader(&self, leader: NodeId, epoch: LeaderEpoch) -> Result<(), ErrorCode> {
+        if !self.is_voter() || !self.is_other_voter(leader) {
+            return Err(ErrorCode::InconsistentVoterSet);
+        }
+        if epoch < self.ballot.epoch {
+            return Err(ErrorCode::FencedLeaderEpoch);
+        }
+        // An epoch has one leader, and it was elected: with two voters not without this one's vote.
+        let same = epoch == self.ballot.epoch;
+        let another = same && self.ballot.leader.is_some_and(|known| known != leader);
+        let ours_is_needed = self.majority() == self.settings.voters.len();
+        let elected =
+            epoch.0 > 0 && (!ours_is_needed || (same && self.ballot.voted == Some(leader)));
+        if another || !elected { Err(ErrorCode::InvalidRequest) } else { Ok(()) }
+    }
+
+    /// Is this a voter, and not this node?
+    fn is_other_voter(&self, node: NodeId) -> bool {
+        node != self.settings.node && self.settings.voters.contains(&node)
+    }
+
     /// EndQuorumEpoch: a leader resigns and says who should stand.
     pub(super) fn on_end_request(
         &mut self,
@@ -502,21 +555,40 @@ impl Quorum {
         env: &mut dyn Env,
         facts: &mut Vec<QuorumFact>,
     ) {
-        let (leader, epoch) = (request.leader, request.leader_epoch);
-        let error = if !self.same_cluster(request.cluster_id.as_deref()) {
-            ErrorCode::InconsistentClusterId
-        } else if !self.settings.voters.contains(&leader) || leader == self.settings.node {
-            ErrorCode::InconsistentVoterSet
-        } else if epoch < self.ballot.epoch {
-            ErrorCode::FencedLeaderEpoch
-        } else {
-            self.end_epoch(leader, epoch, &request.preferred_successors, env, facts);
-            ErrorCode::None
+        let error = match self.check_end_request(request) {
+            Err(error) => error,
+            Ok(()) if !self.believes_request(request.leader_epoch, env) => {
+                ErrorCode::InvalidRequest
+            }
+            Ok(()) => {
+                let (leader, epoch) = (request.leader, request.leader_epoch);
+                self.end_epoch(leader, epoch, &request.preferred_successors, env, facts);
+                ErrorCode::None
+            }
         };
         let (leader_epoch, leader) = self.told();
         let response =
             EndQuorumEpochResponse { error, leader: leader.unwrap_or(NodeId::NONE), leader_epoch };
         env.respond(from, Response::EndQuorumEpoch(response));
+    }
+
+    fn check_end_request(&self, request: &EndQuorumEpochRequest) -> Result<(), ErrorCode> {
+        if !self.same_cluster(request.cluster_id.as_deref()) {
+            return Err(ErrorCode::InconsistentClusterId);
+        }
+        self.check_leader(request.leader, request.leader_epoch)?;
+        let successors = &request.preferred_successors;
+        let sound = |(at, node): (usize, &NodeId)| {
+            *node != request.leader
+                && self.settings.voters.contains(node)
+                && !successors[..at].contains(node)
+        };
+        // Each is one of few, so a long list ends at its first repetition.
+        if successors.iter().enumerate().all(sound) {
+            Ok(())
+        } else {
+            Err(ErrorCode::InvalidRequest)
+        }
     }
 
     fn end_epoch(
@@ -533,9 +605,6 @@ impl Quorum {
         self.ended = Some(epoch);
         match self.role {
             Role::Follower { leader: followed, .. } if followed == leader => {
-                self.become_unattached(epoch, env, facts);
-            }
-            Role::Observer { leader: Some(followed) } if followed == leader => {
                 self.become_unattached(epoch, env, facts);
             }
             Role::Unattached => {}

@@ -89,6 +89,7 @@ impl Fetchers {
             }
         }
         FetchRequest {
+            cluster_id: Some(config.cluster_id.clone()),
             replica: config.node,
             replica_epoch: broker_epoch,
             max_wait_ms: i32::try_from(config.replica_fetch_wait_max.as_millis())

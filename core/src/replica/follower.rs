@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use crate::env::Env;
 use crate::error_code::ErrorCode;
 use crate::msg::{FetchPartition, FetchPartitionResponse};
-use crate::note::{Note, TruncationReason};
+use crate::note::{Implausible, Note, TruncationReason};
 use crate::types::{EpochEndOffset, LeaderEpoch, NodeId, Offset, Uuid};
 
 use super::{Fact, Partition, Role};
@@ -82,7 +82,13 @@ impl Partition {
         let first = self.log.log_end();
         let mut fits = true;
         for batch in response.records {
-            fits = self.log.append_as_follower(batch.detached(), env).is_ok();
+            // Nobody appends in an epoch that is yet to come.
+            if batch.leader_epoch > epoch {
+                self.doubt(Implausible::Epoch, env);
+                fits = false;
+            } else {
+                fits = self.log.append_as_follower(batch.detached(), env).is_ok();
+            }
             if !fits {
                 break;
             }
@@ -117,7 +123,14 @@ impl Partition {
         env: &mut dyn Env,
         facts: &mut Vec<Fact>,
     ) -> AfterFetch {
-        let log_end = self.log.log_end();
+        let (log_end, last) = (self.log.log_end(), self.log.last_epoch());
+        // What we asked about is our last epoch and our end: only an earlier one parts from those.
+        let earlier =
+            leaders.epoch < last || (leaders.epoch == last && leaders.end_offset < log_end);
+        if leaders.epoch.0 < 0 || leaders.end_offset < Offset::ZERO || !earlier {
+            self.doubt(Implausible::Divergence, env);
+            return AfterFetch::BackOff;
+        }
         let ours = self.log.epochs().end_offset_for(leaders.epoch, log_end);
         let to = match ours {
             Some(ours) if ours.epoch == leaders.epoch => ours.end_offset.min(leaders.end_offset),
@@ -134,19 +147,32 @@ impl Partition {
         env: &mut dyn Env,
         facts: &mut Vec<Fact>,
     ) -> AfterFetch {
-        if response.log_start_offset > self.log.log_end() {
-            // Everything that we have was deleted at the leader.
-            self.log.truncate_fully_and_start_at(response.log_start_offset, env);
-            self.high_watermark = response.log_start_offset;
-        } else if response.high_watermark >= Offset::ZERO
+        let (start, committed) = (response.log_start_offset, response.high_watermark);
+        if start > self.log.log_end() {
+            // Everything that we have was deleted at the leader. It deletes only what is committed, and
+            // no leader of this build deletes what a follower may still lack of that.
+            if start > committed || self.high_watermark > self.log.log_start() {
+                self.doubt(Implausible::Start, env);
+                return AfterFetch::BackOff;
+            }
+            self.log.truncate_fully_and_start_at(start, env);
+            self.high_watermark = start;
+        } else if committed >= self.high_watermark
             && self.log.last_epoch() == LeaderEpoch::NONE
-            && self.log.log_end() > response.high_watermark
+            && self.log.log_end() > committed
         {
             let reason = TruncationReason::LeaderEndsBefore;
-            self.truncate(response.high_watermark, reason, env, facts);
+            self.truncate(committed, reason, env, facts);
         } else {
             return AfterFetch::BackOff;
         }
         AfterFetch::Continue
+    }
+
+    /// The leader answered what no correct one does: nothing of it is taken.
+    fn doubt(&self, why: Implausible, env: &mut dyn Env) {
+        if let Some(peer) = self.fetches_from() {
+            env.note(Note::AnswerRefused { partition: self.topic_partition, peer, why });
+        }
     }
 }

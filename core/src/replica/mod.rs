@@ -361,10 +361,10 @@ impl Partition {
     }
 
     /// Takes the topic's configuration, which at start is known only once the metadata are.
-    pub fn set_config(&mut self, config: TopicConfig) {
+    pub fn set_config(&mut self, config: TopicConfig, disk: &mut dyn Disk) {
         if self.config != config {
             let tail_cache_bytes = self.log.config().tail_cache_bytes;
-            self.log.set_config(LogConfig::of(&config, tail_cache_bytes, self.flaws));
+            self.log.set_config(LogConfig::of(&config, tail_cache_bytes, self.flaws), disk);
             self.config = config;
         }
     }
@@ -597,11 +597,17 @@ impl Partition {
         env: &mut dyn Env,
         facts: &mut Vec<Fact>,
     ) -> bool {
-        let partition = self.topic_partition;
+        let (partition, me) = (self.topic_partition, self.me);
         let refusal_is_final = self.flaws.has(Flaw::RefusalIsFinal);
-        let Some(leader) = self.leader_mut().filter(|leader| leader.isr.is_sent_in(request)) else {
+        let Role::Leader(leader) = &mut self.role else { return false };
+        if !leader.isr.is_sent_in(request) {
             return false;
+        }
+        // What the controller cannot have answered is no answer.
+        let follows = |result: &&AlterPartitionResult| {
+            !result.error.is_ok() || follows(result, leader, &self.registration.replicas, me)
         };
+        let result = result.filter(follows);
         let error = result.map(|result| result.error);
         if let Some(error) = error.filter(|error| !error.is_ok()) {
             env.note(Note::IsrRefused { partition, error });
@@ -709,6 +715,25 @@ impl Partition {
     pub fn flush(&mut self, disk: &mut dyn Disk) {
         self.log.flush(disk);
     }
+}
+
+/// Can the controller have made this registration of a proposal of ours? Each acceptance raises the
+/// partition epoch by one. One that is taken on trust would hide all that come after it.
+fn follows(
+    result: &AlterPartitionResult,
+    leader: &LeaderState,
+    replicas: &[NodeId],
+    me: NodeId,
+) -> bool {
+    let ours = leader.isr.partition_epoch();
+    let distinct = |(at, node): (usize, &NodeId)| !result.isr[..at].contains(node);
+    result.leader_epoch != leader.epoch
+        || result.partition_epoch <= ours
+        || (result.leader == me
+            && i64::from(result.partition_epoch.0) == i64::from(ours.0) + 1
+            && result.isr.contains(&me)
+            && result.isr.iter().all(|node| replicas.contains(node))
+            && result.isr.iter().enumerate().all(distinct))
 }
 
 /// The directory of a partition's log.

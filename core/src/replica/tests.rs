@@ -9,6 +9,7 @@ use crate::batch::BatchBuilder;
 use crate::effects::Effects;
 use crate::log::tests::TestDisk;
 use crate::msg::FetchPartitionResponse;
+use crate::note::Implausible;
 use crate::types::{EpochEndOffset, Uuid};
 
 const ID: PartitionId = PartitionId(0);
@@ -267,4 +268,60 @@ fn recovery_tells_when_more_was_claimed_than_there_is() {
     assert!(restarted.partition.is_overclaimed(), "9 may still be on disk");
     restarted.is_durable(Claim::HighWatermark);
     assert!(!restarted.partition.is_overclaimed());
+}
+
+/// What a leader cannot answer is not taken, and nothing is cut for it.
+#[test]
+fn lies_of_a_leader_cut_nothing() {
+    let failed = |error| FetchPartitionResponse::failed(0, error);
+    let diverging = |epoch: i32, end: i64| FetchPartitionResponse {
+        diverging_epoch: Some(EpochEndOffset {
+            epoch: LeaderEpoch(epoch),
+            end_offset: Offset(end),
+        }),
+        ..failed(ErrorCode::None)
+    };
+    let starts = |start: i64, high_watermark: i64| FetchPartitionResponse {
+        log_start_offset: Offset(start),
+        high_watermark: Offset(high_watermark),
+        ..failed(ErrorCode::OffsetOutOfRange)
+    };
+    let of_epoch = |epoch: i32| {
+        let mut builder = BatchBuilder::new();
+        builder.push(0, None, Some(b"v"), &[]);
+        let records = vec![builder.build(Offset(3), LeaderEpoch(epoch))];
+        FetchPartitionResponse { records, ..failed(ErrorCode::None) }
+    };
+    for (answer, why) in [
+        (diverging(0, 3), Implausible::Divergence),
+        (diverging(0, i64::MAX), Implausible::Divergence),
+        (diverging(1, 0), Implausible::Divergence),
+        (diverging(-1, -1), Implausible::Divergence),
+        (diverging(i32::MIN, 2), Implausible::Divergence),
+        (diverging(0, i64::MIN), Implausible::Divergence),
+        (starts(9, -1), Implausible::Start),
+        (starts(9, 9), Implausible::Start),
+        (starts(i64::MAX, i64::MAX), Implausible::Start),
+        (of_epoch(1), Implausible::Epoch),
+        (of_epoch(i32::MAX), Implausible::Epoch),
+    ] {
+        let mut follower = Follower::checkpointed(true, None);
+        let (epoch, from) = (follower.partition.leader_epoch(), follower.end());
+        let (env, facts) = (&mut follower.env, &mut follower.facts);
+        let after = follower.partition.on_fetched(epoch, from, answer.clone(), env, facts);
+        follower.run();
+        assert_eq!(after, super::follower::AfterFetch::BackOff, "{answer:?}");
+        assert_eq!((follower.end(), follower.partition.high_watermark()), (Offset(3), Offset(3)));
+        let told = Note::AnswerRefused { partition: KEY, peer: NodeId(2), why };
+        assert!(follower.env.notes.contains(&told), "{:?}", follower.env.notes);
+    }
+    for (start, high_watermark) in [(-1, -1), (i64::MIN, 0), (0, 0), (0, i64::MAX)] {
+        let mut follower = Follower::checkpointed(true, None);
+        let (epoch, from) = (follower.partition.leader_epoch(), follower.end());
+        let (env, facts) = (&mut follower.env, &mut follower.facts);
+        let answer = starts(start, high_watermark);
+        follower.partition.on_fetched(epoch, from, answer, env, facts);
+        follower.run();
+        assert_eq!(follower.end(), Offset(3), "{start} {high_watermark}");
+    }
 }

@@ -224,9 +224,10 @@ pub(crate) fn of(note: &Note) -> Of {
         | Note::QuorumLogSynced { .. }
         | Note::QuorumCommitted { .. } => Of::Quorum,
         // Of one log on one disk.
-        Note::LogRefused { .. } | Note::LogSynced { .. } | Note::RecoveryPoint { .. } => {
-            Of::Neither
-        }
+        Note::LogRefused { .. }
+        | Note::LogSynced { .. }
+        | Note::RecoveryPoint { .. }
+        | Note::AnswerRefused { .. } => Of::Neither,
         Note::Rolled { .. }
         | Note::Departed { .. }
         | Note::IsrProposed { .. }

@@ -595,6 +595,7 @@ impl Conformance {
             | Note::Rolled { .. }
             | Note::Departed { .. }
             | Note::LogRefused { .. }
+            | Note::AnswerRefused { .. }
             | Note::LogSynced { .. }
             | Note::RecoveryPoint { .. }
             | Note::BecameLeader { .. }

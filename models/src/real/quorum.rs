@@ -667,7 +667,7 @@ mod tests {
         state.watch(0);
         assert_eq!(state.broken, Some(Broken::TwoLeaders));
         let mut state = sound;
-        state.fact(1, QuorumFact::Refused("why"));
+        state.fact(1, QuorumFact::Refused("why".into()));
         assert_eq!(state.broken, Some(Broken::Refused));
     }
 

@@ -15,7 +15,7 @@ use crate::run::Node;
 use crate::world::{Exit, Heal, World};
 use kinds::{Effect, Gauge, Strike, Struck};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wavetank_core::broker::Broker;
 use wavetank_core::config::NodeConfig;
 use wavetank_core::note::Note;
@@ -100,6 +100,8 @@ pub(crate) struct Nemesis {
     stopping: BTreeMap<NodeId, (u64, u64)>,
     /// Nodes that will be started at this time.
     restarts: BTreeMap<NodeId, u64>,
+    /// Nodes that have been through a start: from then on, an empty directory is one that was lost.
+    formatted: BTreeSet<NodeId>,
     counts: BTreeMap<&'static str, FaultCounts>,
     struck: Vec<(&'static str, Vec<NodeId>)>,
     strikes: u64,
@@ -126,6 +128,7 @@ impl Nemesis {
             failing: BTreeMap::new(),
             stopping: BTreeMap::new(),
             restarts: BTreeMap::new(),
+            formatted: BTreeSet::new(),
             counts: planned(&plan.faults),
             struck: Vec::new(),
             strikes: 0,
@@ -193,6 +196,9 @@ impl Nemesis {
         world: &mut World<Node>,
         ledger: &Ledger,
     ) {
+        if let Note::QuorumRestored { .. } = note {
+            self.formatted.insert(node);
+        }
         if self.stopped || self.armed.is_empty() {
             return;
         }
@@ -298,7 +304,8 @@ impl Nemesis {
         self.restarts.remove(&node);
         self.stopping.remove(&node);
         if !world.is_up(node) {
-            let config = self.configs[&node].clone();
+            let mut config = self.configs[&node].clone();
+            config.format = !self.formatted.contains(&node);
             world.start(node, Node::Broker(Box::new(Broker::new(config))));
         }
     }
@@ -457,6 +464,7 @@ pub(crate) fn partition_of(note: &Note) -> Option<TopicPartition> {
         | Note::Rolled { partition, .. }
         | Note::Departed { partition, .. }
         | Note::LogRefused { partition, .. }
+        | Note::AnswerRefused { partition, .. }
         | Note::LogSynced { partition, .. }
         | Note::RecoveryPoint { partition, .. }
         | Note::LeaderAppended { partition, .. }

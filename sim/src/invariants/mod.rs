@@ -7,6 +7,7 @@
 
 mod acked_stays;
 mod clean_mark;
+mod committed_cut;
 mod corrupt_read;
 mod election_safety;
 mod epochs_monotonic;
@@ -19,6 +20,7 @@ mod promise_is_replicated;
 
 pub use acked_stays::AckedStays;
 pub use clean_mark::CleanMark;
+pub use committed_cut::CommittedCut;
 pub use corrupt_read::CorruptRead;
 pub use election_safety::ElectionSafety;
 pub use epochs_monotonic::EpochsMonotonic;
@@ -153,6 +155,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<IsrByRegistration>::default(),
         Box::new(MetadataLog),
         Box::new(CleanMark),
+        Box::new(CommittedCut),
         Box::new(CorruptRead),
     ]
 }

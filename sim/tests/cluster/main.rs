@@ -4,6 +4,7 @@
 mod damage;
 mod deletion;
 mod tank;
+mod unknown;
 
 use wavetank_core::note::Note;
 use wavetank_core::types::{NodeId, Offset};

@@ -98,7 +98,7 @@ impl Tank {
         self.try_ask(node, request).expect("an answer within three seconds")
     }
 
-    fn try_ask(&mut self, node: NodeId, request: Request) -> Option<Response> {
+    pub(crate) fn try_ask(&mut self, node: NodeId, request: Request) -> Option<Response> {
         self.world.act(CLIENT, |_, env| {
             env.request(node, Channel::Admin, Duration::from_secs(10), request);
         });

@@ -362,3 +362,18 @@ fn the_cache_is_no_part_of_a_state() {
     assert!(in_memory(&warm) && !in_memory(&cold));
     assert_eq!(cold.log, warm.log);
 }
+
+/// Nobody appends any more, and nobody else would ask for a sync.
+#[test]
+fn what_was_appended_before_flushing_began_is_synced_then() {
+    let mut node = Node::new(LogConfig { flush_each_batch: false, ..config() });
+    node.append(0, 2, 10, 0);
+    node.run();
+    assert_eq!((node.log.counted_end(), node.log.synced_end()), (Offset(2), Offset(0)));
+    node.log.set_config(LogConfig { flush_each_batch: true, ..config() }, &mut node.disk);
+    assert_eq!(node.log.counted_end(), Offset(0), "it is not durable yet");
+    node.run();
+    assert_eq!(node.log.counted_end(), Offset(2));
+    node.log.set_config(LogConfig { flush_each_batch: true, ..config() }, &mut node.disk);
+    assert!(node.disk.queue.is_empty(), "there is nothing more to sync");
+}

@@ -1,0 +1,89 @@
+//! A node that cannot know: of metadata that it may be behind of, of a directory that was lost.
+
+use wavetank_core::broker::Broker;
+use wavetank_core::config::NodeConfig;
+use wavetank_core::error_code::ErrorCode;
+use wavetank_core::msg::{FetchPartition, FetchRequest, FetchTopic, MetadataRequest, Request, Response};
+use wavetank_core::types::{LeaderEpoch, NodeId, Offset, TopicRef, Uuid};
+use wavetank_sim::world::{Exit, HostConfig, World, WorldConfig};
+
+use crate::tank::{Node, SECOND, Tank};
+
+/// What a node of old metadata must not say: that what it does not know of does not exist.
+#[test]
+fn a_node_that_may_be_behind_denies_nothing() {
+    let mut tank = Tank::new(17, 3);
+    tank.run(10);
+    let ask_metadata = |tank: &mut Tank, topics: Option<Vec<TopicRef>>| {
+        let request = MetadataRequest {
+            topics,
+            allow_auto_topic_creation: true,
+            include_topic_authorized_operations: false,
+        };
+        tank.try_ask(NodeId(1), Request::Metadata(request))
+    };
+    let named = |name: &str| Some(vec![TopicRef::name(name)]);
+    // The node is down while the topic is created, and comes back alone.
+    tank.world.crash(NodeId(1));
+    tank.run(5);
+    tank.create_topic("t");
+    tank.world.crash(NodeId(2));
+    tank.world.crash(NodeId(3));
+    tank.start(NodeId(1));
+    tank.run(5);
+    let Some(Response::Metadata(answer)) = ask_metadata(&mut tank, named("t")) else {
+        panic!("not an answer to Metadata")
+    };
+    assert_eq!(answer.topics[0].error, ErrorCode::LeaderNotAvailable, "it is not said to be none");
+    assert!(answer.brokers.is_empty(), "clients take such an answer for a failed one");
+    assert!(ask_metadata(&mut tank, None).is_none(), "nor is there a list without it");
+    let part = FetchPartition {
+        partition: 0,
+        current_leader_epoch: LeaderEpoch::NONE,
+        fetch_offset: Offset::ZERO,
+        last_fetched_epoch: LeaderEpoch::NONE,
+        log_start_offset: Offset(-1),
+        max_bytes: 1 << 20,
+        replica_directory_id: Uuid::ZERO,
+        high_watermark: Offset(i64::MAX),
+    };
+    for topic in [TopicRef::name("t"), TopicRef::id(Uuid(77))] {
+        let topics = vec![FetchTopic { topic, partitions: vec![part.clone()] }];
+        let request = FetchRequest { topics, max_wait_ms: 100, ..Default::default() };
+        let Some(Response::Fetch(answer)) = tank.try_ask(NodeId(1), Request::Fetch(request)) else {
+            panic!("not an answer to Fetch")
+        };
+        let error = answer.topics[0].partitions[0].error;
+        assert_eq!(error, ErrorCode::NotLeaderOrFollower, "a client asks elsewhere");
+    }
+    // With the others it knows.
+    tank.start(NodeId(2));
+    tank.start(NodeId(3));
+    tank.run(10);
+    let Some(Response::Metadata(answer)) = ask_metadata(&mut tank, named("t")) else {
+        panic!("not an answer to Metadata")
+    };
+    assert_eq!(answer.topics[0].error, ErrorCode::None);
+    let Some(Response::Metadata(answer)) = ask_metadata(&mut tank, named("none\u{0}")) else {
+        panic!("not an answer to Metadata")
+    };
+    assert_eq!(answer.topics[0].error, ErrorCode::InvalidTopic);
+}
+
+/// A directory that was lost is not filled anew as if nothing had ever been in it.
+#[test]
+fn an_empty_directory_is_formatted_only_where_that_is_allowed() {
+    let mut world = World::new(1, WorldConfig::default());
+    world.add_host(NodeId(1), HostConfig::default());
+    let mut config = NodeConfig::new(NodeId(1), vec![NodeId(1)]);
+    config.format = false;
+    world.start(NodeId(1), Node::Broker(Box::new(Broker::new(config))));
+    let mut exits = Vec::new();
+    while let Some(step) = world.next_before(SECOND) {
+        exits.extend(step.exit);
+    }
+    assert!(
+        matches!(&exits[..], [Exit::Failed(why)] if why.contains("not formatted")),
+        "{exits:?}"
+    );
+}
