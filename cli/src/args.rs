@@ -383,7 +383,13 @@ fn level(name: &str) -> Result<Level, String> {
 Examples:
   wavetank serve                                 one node on 127.0.0.1:9092, data in ./wavetank-data
   wavetank serve --listen 127.0.0.1:0            any free port; the ready line names it
-  wavetank serve --data /tmp/a --config a.toml   one of three nodes")]
+  wavetank serve --config a.toml --format        the first start of one of three nodes, whose file has
+                                                 the cluster.id that is the same for all
+  wavetank serve --config a.toml                 each later start
+
+Producers must switch idempotence off, which many have on by default: enable.idempotence=false (Java
+since 3.0, librdkafka, kafka-python since 3, aiokafka), Idempotent = false (Sarama). Consumer groups and
+transactions are not served yet.")]
 pub struct ServeArgs {
     /// Where the node keeps its files
     #[arg(long, value_name = "DIR")]
@@ -394,6 +400,13 @@ pub struct ServeArgs {
     /// A TOML file; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Take an empty data directory for this node: once, at the first start of a cluster's node
+    #[arg(long)]
+    pub format: bool,
+    /// The cluster that the node belongs to; the same for all of its nodes [default: cluster.id in the
+    /// file, what the data directory says, or for a node alone a new one]
+    #[arg(long, value_name = "ID")]
+    pub cluster_id: Option<String>,
 }
 
 /// `wavetank report`.

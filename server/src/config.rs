@@ -13,6 +13,7 @@ use wavetank_core::config::NodeConfig;
 use wavetank_core::types::{Endpoint, NodeId};
 
 use crate::error::ServeError;
+use crate::identity::check_cluster_id;
 use crate::net::NetLimits;
 
 /// The node that `serve` runs when it is given no file.
@@ -33,6 +34,8 @@ pub struct ServerConfig {
     pub listen: Endpoint,
     /// Where the data lie, if that was said.
     pub log_dir: Option<PathBuf>,
+    /// `cluster.id`, if it was said.
+    pub cluster_id: Option<String>,
     /// Where the voters listen.
     pub voters: BTreeMap<NodeId, Endpoint>,
     /// Bounds on what others may use.
@@ -49,6 +52,7 @@ impl Default for ServerConfig {
             advertised: false,
             listen: parse_address(DEFAULT_LISTEN).expect("the default is an address"),
             log_dir: None,
+            cluster_id: None,
             voters: BTreeMap::new(),
             limits: NetLimits::default(),
         }
@@ -119,7 +123,12 @@ impl ServerConfig {
                 self.voters = voters(key, value)?;
                 node.voters = self.voters.keys().copied().collect();
             }
-            "cluster.id" => node.cluster_id = word(key, value)?,
+            "cluster.id" => {
+                let id = word(key, value)?;
+                check_cluster_id(&id).map_err(|problem| format!("{key}: {problem}"))?;
+                node.cluster_id.clone_from(&id);
+                self.cluster_id = Some(id);
+            }
             "listeners" => self.listen = listener(key, value)?,
             "advertised.listeners" => {
                 node.endpoint = listener(key, value)?;
@@ -201,11 +210,10 @@ impl ServerConfig {
             other => return Err(unknown(other)),
         };
         let text = word(key, value)?;
-        let one = BTreeMap::from([(topic_key.to_string(), text)]);
         self.node.topic_defaults = self
             .node
             .topic_defaults
-            .with_overrides(&one)
+            .with_default(topic_key, &text)
             .map_err(|problem| problem.replacen(topic_key, key, 1))?;
         Ok(())
     }

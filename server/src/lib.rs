@@ -9,6 +9,7 @@ mod config;
 mod disk;
 mod env;
 mod error;
+mod identity;
 mod limits;
 mod logging;
 mod net;

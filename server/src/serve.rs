@@ -20,6 +20,7 @@ use crate::config::{ServerConfig, parse_address};
 use crate::disk::{DataDir, DiskPool};
 use crate::env::TokioEnv;
 use crate::error::ServeError;
+use crate::identity::{self, check_cluster_id};
 use crate::limits::AbortOnPanic;
 use crate::logging;
 use crate::net::{self, NetThread};
@@ -44,6 +45,10 @@ pub struct ServeOptions {
     pub listen: Option<String>,
     /// A configuration file; none is one node with everything embedded.
     pub config: Option<PathBuf>,
+    /// May an empty data directory be formatted? A node alone formats it without.
+    pub format: bool,
+    /// The cluster's id, where the configuration file does not say it.
+    pub cluster_id: Option<String>,
 }
 
 impl ServeOptions {
@@ -60,6 +65,17 @@ impl ServeOptions {
                 ))
             })?;
             config.advertise().map_err(|(_, problem)| ServeError::Config(problem))?;
+        }
+        if let Some(id) = &self.cluster_id {
+            check_cluster_id(id)
+                .map_err(|problem| ServeError::Config(format!("--cluster-id: {problem}")))?;
+            if let Some(other) = config.cluster_id.as_ref().filter(|other| *other != id) {
+                return Err(ServeError::Config(format!(
+                    "--cluster-id is {id}, but cluster.id in the configuration file is {other}"
+                )));
+            }
+            config.node.cluster_id.clone_from(id);
+            config.cluster_id = Some(id.clone());
         }
         Ok(config)
     }
@@ -105,6 +121,7 @@ impl Server {
         // Every id and every jitter is drawn: without random numbers nothing can start.
         getrandom::u64().map_err(|error| ServeError::Start(io::Error::other(error)))?;
         let data = DataDir::open(&path)?;
+        identity::settle(&mut config, options.format, &path)?;
         let listen = &config.listen;
         let listener = TcpListener::bind((listen.host.as_str(), listen.port)).map_err(|error| {
             ServeError::Listen { address: format!("{}:{}", listen.host, listen.port), error }

@@ -5,6 +5,7 @@
 //! signals, exit codes and memory are those of a process.
 
 mod common;
+mod identity;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

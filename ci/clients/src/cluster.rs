@@ -55,6 +55,7 @@ impl Cluster {
                      controller.quorum.voters = [{}]\n\
                      listeners = \"PLAINTEXT://127.0.0.1:{port}\"\nlog.dirs = {:?}\n\
                      default.replication.factor = 3\nmin.insync.replicas = 2\n\
+                     cluster.id = \"three\"\n\
                      broker.session.timeout.ms = 3000\nbroker.heartbeat.interval.ms = 500\n",
                     voters.join(", "),
                     data.display().to_string(),
@@ -66,7 +67,8 @@ impl Cluster {
             cluster.nodes.push(Node { id, port: *port, arguments, log, process: None });
         }
         for id in 1..=size as i32 {
-            cluster.restart(id)?;
+            let format: &[&str] = if size == 1 { &[] } else { &["--format"] };
+            cluster.start_with(id, format)?;
         }
         for id in 1..=size as i32 {
             cluster.wait_ready(id)?;
@@ -100,12 +102,17 @@ impl Cluster {
 
     /// Starts a node on its data and port; see [`Cluster::wait_ready`].
     pub fn restart(&mut self, id: i32) -> Result<(), Trouble> {
+        self.start_with(id, &[])
+    }
+
+    fn start_with(&mut self, id: i32, more: &[&str]) -> Result<(), Trouble> {
         let binary = self.binary.clone();
         let node = self.node(id)?;
         let log = File::options().create(true).append(true).open(&node.log)?;
         let mut child = Command::new(&binary)
             .arg("serve")
             .args(&node.arguments)
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

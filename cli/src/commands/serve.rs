@@ -7,7 +7,13 @@ use crate::output::{Failure, Verdict};
 
 /// Serves until a signal.
 pub fn run(args: ServeArgs) -> Result<Verdict, Failure> {
-    let options = ServeOptions { data: args.data, listen: args.listen, config: args.config };
+    let options = ServeOptions {
+        data: args.data,
+        listen: args.listen,
+        config: args.config,
+        format: args.format,
+        cluster_id: args.cluster_id,
+    };
     match serve(&options) {
         Ok(()) => Ok(Verdict::Held),
         Err(error) => Err(Failure::sentence(&error, error.exit_code())),

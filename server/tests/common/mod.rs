@@ -9,7 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -44,6 +44,8 @@ pub fn child_main() {
             "--data" => options.data = Some(value.into()),
             "--listen" => options.listen = Some(value),
             "--config" => options.config = Some(value.into()),
+            "--format" => options.format = value == "yes",
+            "--cluster-id" => options.cluster_id = Some(value),
             other => panic!("no such flag: {other}"),
         }
     }
@@ -131,6 +133,47 @@ pub fn refusal(arguments: &[&str]) -> (Option<i32>, String) {
     (code, reader.join().expect("the reader"))
 }
 
+/// A node that starts, and does not take part yet.
+pub struct Launched {
+    child: Child,
+    lines: Receiver<String>,
+    log: Option<ChildStderr>,
+}
+
+impl Launched {
+    /// Waits until it is ready, which in a cluster needs others.
+    pub fn ready(self) -> Node {
+        self.ready_within(PATIENCE).expect("the ready line comes").0
+    }
+
+    /// `Err`: how it ended before it was ready, or `None` if it neither was nor ended in time.
+    fn ready_within(
+        self,
+        within: Duration,
+    ) -> Result<(Node, Option<ChildStderr>), Option<ExitStatus>> {
+        let Launched { mut child, lines, log } = self;
+        let start = Instant::now();
+        let address = loop {
+            let line = match lines.recv_timeout(within.saturating_sub(start.elapsed())) {
+                Ok(line) => line,
+                // Its end has closed its output.
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Some(child.wait().expect("a child")));
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    child.kill().expect("a child");
+                    child.wait().expect("a child");
+                    return Err(None);
+                }
+            };
+            if line.contains("is ready") {
+                break line.rsplit(' ').next().expect("a last word").to_string();
+            }
+        };
+        Ok((Node { child, address, _data: None }, log))
+    }
+}
+
 pub struct Node {
     child: Child,
     address: String,
@@ -157,7 +200,7 @@ impl Node {
         level: &str,
         stderr: Stdio,
     ) -> (Node, Option<ChildStderr>) {
-        let node = Node::launch(data, lines, level, stderr, None, PATIENCE);
+        let node = Node::start_within(data, lines, level, stderr, None, PATIENCE);
         node.expect("the ready line comes")
     }
 
@@ -169,10 +212,11 @@ impl Node {
         faults: Option<&Faults>,
         within: Duration,
     ) -> Result<Node, Option<ExitStatus>> {
-        Node::launch(data, lines, "error", Stdio::inherit(), faults, within).map(|(node, _)| node)
+        let stderr = Stdio::inherit();
+        Node::start_within(data, lines, "error", stderr, faults, within).map(|(node, _)| node)
     }
 
-    fn launch(
+    fn start_within(
         data: &Path,
         lines: &[&str],
         level: &str,
@@ -184,7 +228,21 @@ impl Node {
         std::fs::write(config.path(), lines.join("\n")).expect("written");
         let (data, file) = (data.display().to_string(), config.path().display().to_string());
         let arguments = ["--data", &data, "--listen", "127.0.0.1:0", "--config", &file];
-        let mut child = spawn(&arguments, level, stderr, faults);
+        Node::launch_logging(&arguments, level, stderr, faults).ready_within(within)
+    }
+
+    /// Starts a node; see [`Launched::ready`].
+    pub fn launch(arguments: &[&str]) -> Launched {
+        Node::launch_logging(arguments, "error", Stdio::inherit(), None)
+    }
+
+    fn launch_logging(
+        arguments: &[&str],
+        level: &str,
+        stderr: Stdio,
+        faults: Option<&Faults>,
+    ) -> Launched {
+        let mut child = spawn(arguments, level, stderr, faults);
         let log = child.stderr.take();
         let out = child.stdout.take().expect("it is piped");
         let (send, lines) = channel();
@@ -193,25 +251,7 @@ impl Node {
                 let _ = send.send(line);
             }
         });
-        let start = Instant::now();
-        let address = loop {
-            let line = match lines.recv_timeout(within.saturating_sub(start.elapsed())) {
-                Ok(line) => line,
-                // Its end has closed its output.
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Some(child.wait().expect("a child")));
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    child.kill().expect("a child");
-                    child.wait().expect("a child");
-                    return Err(None);
-                }
-            };
-            if line.contains("is ready") {
-                break line.rsplit(' ').next().expect("a last word").to_string();
-            }
-        };
-        Ok((Node { child, address, _data: None }, log))
+        Launched { child, lines, log }
     }
 
     pub fn address(&self) -> String {
