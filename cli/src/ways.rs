@@ -135,6 +135,7 @@ fn why_no_model(flaw: Flaw) -> &'static str {
              happen"
         }
         Flaw::AppendWhileClosing | Flaw::CleanWhileCutting => "no model has graceful stops yet",
+        Flaw::FenceOnWaking => "no model has sessions: fencing is always allowed in them",
         Flaw::TruncateToHighWatermark
         | Flaw::UnknownEpochAnsweredWithNext
         | Flaw::AckAtLeaderAppend
@@ -160,6 +161,7 @@ fn conformance(flaw: Flaw) -> Way {
 fn why_conforms(flaw: Flaw) -> &'static str {
     match flaw {
         Flaw::LostLeaderIsNews => "each step is allowed; what is missing is a step",
+        Flaw::FenceOnWaking => "a broker may be fenced at any time; that it was alive is not told",
         Flaw::TruncateToHighWatermark
         | Flaw::UnknownEpochAnsweredWithNext
         | Flaw::AckAtLeaderAppend
@@ -214,6 +216,7 @@ fn why_unseen(flaw: Flaw) -> &'static str {
         Flaw::AppendWhileClosing => {
             "what a mark on a disk vouches for is nothing that clients see; the ledger states it"
         }
+        Flaw::FenceOnWaking => "clients see a leader change, and those are always allowed",
         Flaw::TruncateToHighWatermark
         | Flaw::UnknownEpochAnsweredWithNext
         | Flaw::AckAtLeaderAppend

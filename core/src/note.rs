@@ -70,6 +70,21 @@ pub enum Note {
         /// Why.
         reason: TruncationReason,
     },
+    /// A cut waits until no checkpoint on disk vouches for what it takes; `Truncated` tells that it
+    /// is done.
+    CutDeferred {
+        /// Which.
+        partition: TopicPartition,
+        /// Where it will be cut.
+        to: Offset,
+    },
+    /// A cut begins to read the log for the batch to cut at; `Truncated` tells that it is done.
+    CutReads {
+        /// Which.
+        partition: TopicPartition,
+        /// Where it is to be cut.
+        to: Offset,
+    },
     /// A log rolled to a new segment.
     Rolled {
         /// Which.
@@ -353,6 +368,17 @@ pub enum Note {
         /// Who.
         broker: NodeId,
     },
+    /// Controller: a session timer fired so late that this node must have stood still; the broker gets
+    /// another session.
+    SessionRenewed {
+        /// Whose.
+        broker: NodeId,
+    },
+    /// Controller: nothing was heard of a broker for a whole session, and it is fenced.
+    SessionExpired {
+        /// Whose.
+        broker: NodeId,
+    },
     /// Controller: a partition's registration changed.
     PartitionChanged {
         /// Which.
@@ -389,6 +415,8 @@ impl Note {
         match self {
             Note::Recovered { .. } => "recovered",
             Note::Truncated { .. } => "truncated",
+            Note::CutDeferred { .. } => "cut_deferred",
+            Note::CutReads { .. } => "cut_reads",
             Note::Rolled { .. } => "rolled",
             Note::LogRefused { .. } => "log_refused",
             Note::LogSynced { .. } => "log_synced",
@@ -423,6 +451,8 @@ impl Note {
             Note::BrokerRegistered { .. } => "broker_registered",
             Note::BrokerFenced { .. } => "broker_fenced",
             Note::BrokerUnfenced { .. } => "broker_unfenced",
+            Note::SessionRenewed { .. } => "session_renewed",
+            Note::SessionExpired { .. } => "session_expired",
             Note::PartitionChanged { .. } => "partition_changed",
             Note::BrokerRunning { .. } => "broker_running",
             Note::LogDirOffline { .. } => "log_dir_offline",

@@ -241,6 +241,10 @@ impl Timeline {
             | Note::ControllerActive { .. }
             | Note::BrokerRegistered { .. }
             | Note::BrokerUnfenced { .. }
+            | Note::SessionExpired { .. }
+            | Note::SessionRenewed { .. }
+            | Note::CutDeferred { .. }
+            | Note::CutReads { .. }
             | Note::PartitionChanged { .. }
             | Note::BrokerRunning { .. }
             | Note::ShutDown { .. } => return None,

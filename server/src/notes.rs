@@ -79,6 +79,10 @@ fn trace(note: &Note) {
         | Note::BrokerRegistered { .. }
         | Note::BrokerFenced { .. }
         | Note::BrokerUnfenced { .. }
+        | Note::SessionExpired { .. }
+        | Note::SessionRenewed { .. }
+        | Note::CutDeferred { .. }
+        | Note::CutReads { .. }
         | Note::PartitionChanged { .. }
         | Note::BrokerRunning { .. }
         | Note::ShutDown { .. } => info!(target: "wavetank::note", name = note.name(), ?note),

@@ -14,6 +14,9 @@ use crate::env::TokioEnv;
 /// Most events between two flushes: bounds how long the first of a batch waits for its answer.
 const BATCH: usize = 256;
 
+/// Most events that run before a timer that is due.
+const PASSED_OVER: usize = 64 * BATCH;
+
 /// A state machine that the loop can drive: the broker, or a toy in a test.
 pub trait Machine {
     /// One event.
@@ -38,6 +41,8 @@ pub struct Reactor {
     env: TokioEnv,
     /// Produce requests that were given out and perhaps not stepped yet.
     produces: usize,
+    /// Events taken since a timer was due and did not run.
+    passed_over: usize,
 }
 
 fn is_produce(event: &Event) -> bool {
@@ -47,7 +52,7 @@ fn is_produce(event: &Event) -> bool {
 impl Reactor {
     /// Joins the inbox that the disk and the network send to with the Env that submits to them.
     pub fn new(inbox: Receiver<Event>, env: TokioEnv) -> Reactor {
-        Reactor { inbox, env, produces: 0 }
+        Reactor { inbox, env, produces: 0, passed_over: 0 }
     }
 
     /// The Env, with its clocks read anew: for whoever drives a machine by hand. What is submitted
@@ -62,7 +67,7 @@ impl Reactor {
         self.env.flush();
     }
 
-    /// Flushes, then appends to `events` what is ready, due timers first; waits for the first of
+    /// Flushes, then appends to `events` what is ready, due timers last; waits for the first of
     /// them at most `patience` (`None`: as long as it takes). False if nobody is left who could
     /// send anything and no timer is armed.
     pub fn wait(&mut self, patience: Option<Duration>, events: &mut Vec<Event>) -> bool {
@@ -101,16 +106,30 @@ impl Reactor {
         true
     }
 
+    /// What came before a timer is handled before it: a process that was stopped for longer than a
+    /// session finds its peers' heartbeats and the end of their sessions at once. So due timers run
+    /// when the inbox is empty; under a load that never lets it be, after so many events.
     fn take_ready(&mut self, events: &mut Vec<Event>) {
         self.env.tick();
         let now = wavetank_core::env::Clock::now(&self.env);
-        while let Some((key, deadline)) = self.env.timers.pop_due(now) {
-            events.push(Event::Timer { key, deadline });
+        let mut emptied = false;
+        let before = events.len();
+        while events.len() < BATCH && !emptied {
+            match self.inbox.try_recv() {
+                Ok(event) => events.push(event),
+                Err(_) => emptied = true,
+            }
         }
-        while events.len() < BATCH
-            && let Ok(event) = self.inbox.try_recv()
-        {
-            events.push(event);
+        if self.env.timers.next().is_none_or(|deadline| deadline > now) {
+            self.passed_over = 0;
+            return;
+        }
+        self.passed_over += events.len() - before;
+        if emptied || self.passed_over >= PASSED_OVER {
+            self.passed_over = 0;
+            while let Some((key, deadline)) = self.env.timers.pop_due(now) {
+                events.push(Event::Timer { key, deadline });
+            }
         }
     }
 
@@ -132,6 +151,63 @@ impl Reactor {
             if !self.wait(None, &mut events) {
                 return Status::Stopped;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Sender, channel};
+    use wavetank_core::env::Timers;
+    use wavetank_core::event::{ConnectionId, TimerKey};
+    use wavetank_core::types::Monotonic;
+
+    fn reactor() -> (Sender<Event>, Reactor) {
+        let (inbox, events) = channel();
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let data = crate::disk::DataDir::open(folder.path()).expect("it is ours");
+        let disk = crate::disk::DiskPool::start(&data, inbox.clone()).expect("threads");
+        (inbox, Reactor::new(events, TokioEnv::new(disk, None, Box::new(|_| {}))))
+    }
+
+    fn closed(number: u64) -> Event {
+        Event::ConnectionClosed { connection: ConnectionId(number) }
+    }
+
+    fn is_timer(event: &Event) -> bool {
+        matches!(event, Event::Timer { .. })
+    }
+
+    /// A controller that was stopped (SIGSTOP) found the heartbeats behind the ends of the sessions,
+    /// and fenced everybody.
+    #[test]
+    fn what_waits_in_the_inbox_runs_before_timers_that_are_due() {
+        let (inbox, mut reactor) = reactor();
+        reactor.env().arm(TimerKey::Heartbeat, Monotonic(0));
+        for number in 0..BATCH as u64 + 3 {
+            inbox.send(closed(number)).expect("the reactor listens");
+        }
+        let mut events = Vec::new();
+        assert!(reactor.wait(None, &mut events));
+        assert_eq!((events.len(), events.iter().any(is_timer)), (BATCH, false));
+        events.clear();
+        assert!(reactor.wait(None, &mut events));
+        assert_eq!(events.len(), 4);
+        assert!(is_timer(&events[3]), "{events:?}");
+    }
+
+    #[test]
+    fn a_load_without_end_does_not_hold_timers_up_for_ever() {
+        let (inbox, mut reactor) = reactor();
+        reactor.env().arm(TimerKey::Heartbeat, Monotonic(0));
+        for number in 0..2 * PASSED_OVER as u64 {
+            inbox.send(closed(number)).expect("the reactor listens");
+        }
+        let mut events = Vec::new();
+        while !events.iter().any(is_timer) {
+            assert!(reactor.wait(None, &mut events));
+            assert!(events.len() <= PASSED_OVER + 1, "the timer waits for all");
         }
     }
 }

@@ -43,6 +43,10 @@ pub enum Purpose {
     Driver = 15,
     /// A boot's id.
     Boot = 16,
+    /// Whether a process that was stopped finds its timers or its messages first.
+    Waking = 17,
+    /// How much a socket takes that nobody reads.
+    SocketBuffer = 18,
 }
 
 const P0: u64 = 0xa076_1d64_78bd_642f;

@@ -62,6 +62,12 @@ marks! {
     BrokerFenced = "broker_fenced";
     /// A broker registered again during the storm.
     BrokerReregistered = "broker_reregistered";
+    /// A controller that had stood still gave a broker another session.
+    SessionRenewed = "session_renewed";
+    /// A stopped process's socket was full, and pushed back.
+    SocketFull = "socket_full";
+    /// A cut waited until no checkpoint vouched for what it takes.
+    CutDeferred = "cut_deferred";
     /// A node stopped gracefully: flushed and marked clean.
     CleanShutdown = "clean_shutdown";
     /// A log directory failed and its node stopped.
@@ -150,6 +156,8 @@ impl Marks {
             Note::QuorumLeader { .. } => self.hit_in_storm(Mark::QuorumElection),
             Note::QuorumResigned { check_quorum: true, .. } => self.hit(Mark::CheckQuorum),
             Note::BrokerFenced { .. } => self.hit_in_storm(Mark::BrokerFenced),
+            Note::SessionRenewed { .. } => self.hit(Mark::SessionRenewed),
+            Note::CutDeferred { .. } => self.hit(Mark::CutDeferred),
             Note::BrokerRegistered { .. } => self.hit_in_storm(Mark::BrokerReregistered),
             Note::ShutDown { clean: true } => self.hit(Mark::CleanShutdown),
             Note::LogDirOffline { .. } => self.hit(Mark::LogDirOffline),
@@ -183,6 +191,8 @@ impl Marks {
             | Note::QuorumCommitted { .. }
             | Note::ControllerActive { .. }
             | Note::BrokerUnfenced { .. }
+            | Note::SessionExpired { .. }
+            | Note::CutReads { .. }
             | Note::BrokerRunning { .. }
             | Note::ShutDown { .. } => {}
         }

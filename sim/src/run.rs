@@ -466,6 +466,9 @@ impl Tank {
             self.outcome.judged = Some(judged);
         }
         self.outcome.events = self.world.steps();
+        if self.world.pushed_back() > 0 {
+            self.marks.hit(Mark::SocketFull);
+        }
         let counts = self.nemesis.counts(&self.world);
         self.outcome.faults = counts.iter().map(|(kind, n)| ((*kind).to_owned(), *n)).collect();
         let marks = self.marks.counts();

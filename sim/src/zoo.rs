@@ -95,6 +95,7 @@ pub fn complaints(flaw: Flaw) -> &'static [&'static str] {
         Flaw::EarlyIsrJoin | Flaw::HighWatermarkByCommittedIsr | Flaw::RefusalIsFinal => {
             &["isr-holds-promised"]
         }
+        Flaw::FenceOnWaking => &["living-stay-unfenced"],
         Flaw::TruncateToHighWatermark
         | Flaw::UnknownEpochAnsweredWithNext
         | Flaw::AckAtLeaderAppend

@@ -191,6 +191,7 @@ impl Shard {
                         metadata_offset: request.current_metadata_offset,
                         shutdown_at,
                         heard: true,
+                        renewed: false,
                     },
                 )
             }

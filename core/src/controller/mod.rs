@@ -29,6 +29,7 @@ use crate::config::NodeConfig;
 use crate::env::{Env, Site};
 use crate::error_code::ErrorCode;
 use crate::event::{ConnectionId, ReplyTo, TimerKey};
+use crate::flaw::Flaw;
 use crate::metadata::{MetadataImage, MetadataRecord};
 use crate::msg::{Request, Response};
 use crate::note::Note;
@@ -191,8 +192,15 @@ impl Controller {
     ) {
         let Some(active) = &mut self.active else { return };
         if let TimerKey::BrokerSession(broker) = key {
-            let session = active.shard.sessions.get(&broker);
-            if session.is_some_and(|session| session.deadline == deadline) {
+            let session = active.shard.sessions.get(&broker).copied();
+            let Some(session) = session.filter(|session| session.deadline == deadline) else {
+                return;
+            };
+            if self.stood_still(deadline, env.now()) && !session.renewed {
+                self.start_session(broker, Session { renewed: true, ..session }, env);
+                env.note(Note::SessionRenewed { broker });
+            } else {
+                env.note(Note::SessionExpired { broker });
                 self.run(Command::ExpireSession(broker), None, log, env);
             }
         } else if key == TimerKey::ControllerExpiry && active.expiry == Some(deadline) {
@@ -211,6 +219,19 @@ impl Controller {
             }
             active.arm_expiry(env);
         }
+    }
+
+    /// Did this node stand still (SIGSTOP, a suspended machine, a long scheduling delay) when this
+    /// deadline passed? Then its silence says nothing about the brokers: their heartbeats wait in
+    /// buffers that nobody has read yet, and without this rule all of them are fenced at once.
+    /// Later by a heartbeat interval is late enough: that is how long a broker needs to be heard. A
+    /// session is renewed only once, or a controller that is always slow would never fence the dead.
+    ///
+    /// Source: the spirit of KAFKA-15019, by which a heartbeat that came while the controller was
+    /// busy counts as contact though it was handled late.
+    fn stood_still(&self, deadline: Monotonic, now: Monotonic) -> bool {
+        !self.settings.flaws.has(Flaw::FenceOnWaking)
+            && now > deadline.after(self.settings.heartbeat_interval)
     }
 
     /// What is parked for this connection need not be answered any more; it still happens.

@@ -20,6 +20,7 @@ pub(super) struct Settings {
     pub(super) node: NodeId,
     pub(super) cluster_id: String,
     pub(super) session_timeout: Duration,
+    pub(super) heartbeat_interval: Duration,
     pub(super) request_timeout: Duration,
     pub(super) num_partitions: i32,
     pub(super) replication_factor: i16,
@@ -35,6 +36,7 @@ impl Settings {
             node: config.node,
             cluster_id: config.cluster_id.clone(),
             session_timeout: config.session_timeout,
+            heartbeat_interval: config.heartbeat_interval,
             request_timeout: config.request_timeout,
             num_partitions: config.num_partitions,
             replication_factor: config.default_replication_factor,
@@ -58,6 +60,8 @@ pub(super) struct Session {
     pub(super) shutdown_at: Option<Offset>,
     /// Did this controller hear from the broker itself, or inherit the session?
     pub(super) heard: bool,
+    /// It was renewed without a heartbeat, because this node had stood still. Once.
+    pub(super) renewed: bool,
 }
 
 impl Session {
@@ -68,6 +72,7 @@ impl Session {
             metadata_offset: Offset(-1),
             shutdown_at: None,
             heard: false,
+            renewed: false,
         }
     }
 }

@@ -379,6 +379,32 @@ fn only_the_stored_deadline_ends_a_session() {
     assert!(bench.env.notes.contains(&Note::BrokerFenced { broker: NodeId(1) }));
 }
 
+/// Stopped for longer than a session, it fenced every broker when it woke.
+#[test]
+fn a_controller_that_stood_still_gives_each_broker_one_more_session() {
+    let mut bench = Bench::new();
+    bench.start(1, 7);
+    let asleep = bench.config.heartbeat_interval + Duration::from_millis(1);
+    let key = TimerKey::BrokerSession(NodeId(1));
+    let wake = |bench: &mut Bench| {
+        let deadline = bench.session_deadline(1).expect("a session");
+        bench.env.now = deadline.after(asleep);
+        bench.fire(key, deadline);
+    };
+    wake(&mut bench);
+    assert!(!bench.image().brokers[&NodeId(1)].fenced, "its heartbeats may lie in a buffer");
+    assert_eq!(bench.session_deadline(1), Some(bench.env.now.after(SESSION)));
+    assert!(bench.env.notes.contains(&Note::SessionRenewed { broker: NodeId(1) }));
+    // Heard of since: the next session may be renewed, too.
+    let beat = bench.heartbeat(1);
+    bench.beat(beat);
+    wake(&mut bench);
+    assert!(!bench.image().brokers[&NodeId(1)].fenced);
+    // Not heard of: a controller that is always late must fence the dead.
+    wake(&mut bench);
+    assert!(bench.image().brokers[&NodeId(1)].fenced);
+}
+
 #[test]
 fn fencing_moves_leaderships_and_leaves_the_last_isr_member() {
     let mut bench = Bench::three();

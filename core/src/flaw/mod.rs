@@ -48,6 +48,8 @@ pub enum Flaw {
     RefusalIsFinal,
     /// A stop marks itself clean while a log is still being cut.
     CleanWhileCutting,
+    /// A controller that stood still for longer than a session fences everybody when it wakes.
+    FenceOnWaking,
 }
 
 /// What the zoo tells about a flaw.
@@ -63,7 +65,7 @@ pub struct Story {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Flaw; 16] = [
+    pub const ALL: [Flaw; 17] = [
         Flaw::TruncateToHighWatermark,
         Flaw::UnknownEpochAnsweredWithNext,
         Flaw::AckAtLeaderAppend,
@@ -80,6 +82,7 @@ impl Flaw {
         Flaw::AppendWhileClosing,
         Flaw::RefusalIsFinal,
         Flaw::CleanWhileCutting,
+        Flaw::FenceOnWaking,
     ];
 
     /// Its name, source and story.
@@ -221,6 +224,14 @@ const STORIES: [Story; Flaw::ALL.len()] = [
                 waits for a checkpoint to say less. All that it has is durable, so it marks the \
                 stop clean. Then the cut comes, and the power goes: the mark vouches for a log \
                 that was left half cut, and the node refuses to start.",
+    },
+    // FenceOnWaking
+    Story {
+        name: "fence-on-waking",
+        source: "found by review in this broker; the spirit of KAFKA-15019",
+        story: "A controller's process is stopped for longer than a session. When it goes on, its \
+                session timers are due before the heartbeats that wait in its sockets are read: \
+                it fences every living broker, and each partition loses its leader and its ISR.",
     },
 ];
 

@@ -82,6 +82,7 @@ impl PartitionLog {
             want: 0,
             max: before.map_or((-1, segment.base), |entry| (entry.max_timestamp, entry.max_offset)),
         };
+        storage.note(Note::CutReads { partition: self.partition, to: offset });
         self.read_on(truncation, CHUNK, storage);
         false
     }

@@ -169,7 +169,9 @@ impl Quorum {
         self.wake_fetches(env);
     }
 
-    /// The CheckQuorum timer: nobody or too few fetched.
+    /// The CheckQuorum timer: nobody or too few fetched. This holds, too, if it was this node that
+    /// stood still, however many fetches wait unread: followers give a leader up after one fetch
+    /// timeout, and this timer lasts one and a half, so they have.
     pub(super) fn check_quorum(
         &mut self,
         deadline: Monotonic,

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 
 use crate::env::Env;
 use crate::flaw::Flaw;
-use crate::note::TruncationReason;
+use crate::note::{Note, TruncationReason};
 use crate::types::Offset;
 
 use super::{Fact, Partition};
@@ -102,6 +102,7 @@ impl Partition {
         let claimed = to < self.on_disk.highest() && !self.flaws.has(Flaw::CutBelowRecoveryPoint);
         if claimed && to < self.log.log_end() {
             self.pending_cut = Some((to, reason));
+            env.note(Note::CutDeferred { partition: self.topic_partition, to });
             facts.push(Fact::CutBelowClaim(self.id));
         } else {
             self.cut(to, reason, env);

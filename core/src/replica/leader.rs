@@ -82,6 +82,8 @@ pub struct LeaderState {
     pub replicated_waiters: Waiters,
     /// Deadline of the next look for followers that fell behind.
     pub isr_check: Monotonic,
+    /// The last look was skipped, because this node had stood still. Not twice in a row.
+    pub isr_check_skipped: bool,
 }
 
 /// The limits that a leader's rules need.
@@ -131,6 +133,7 @@ impl LeaderState {
             local_waiters: Waiters::default(),
             replicated_waiters: Waiters::default(),
             isr_check: Monotonic(0),
+            isr_check_skipped: false,
         }
     }
 

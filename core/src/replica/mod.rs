@@ -523,13 +523,23 @@ impl Partition {
     /// The timer for followers that fell behind.
     pub fn on_isr_check(&mut self, deadline: Monotonic, env: &mut dyn Env, facts: &mut Vec<Fact>) {
         let (rules, leader_end, now) = (self.rules(), self.log.log_end(), env.now());
-        let (id, next) = (self.id, now.after(self.lag_max / 2));
+        let (id, lag_max) = (self.id, self.lag_max);
+        let next = now.after(lag_max / 2);
         let Some(leader) = self.leader_mut() else { return };
         if leader.isr_check != deadline || now < deadline {
             return;
         }
         leader.isr_check = next;
         env.arm(TimerKey::IsrCheck(id), next);
+        // Later than the look after it would have been: this node stood still, and the fetches that
+        // its followers sent meanwhile are not read yet. Kafka shrinks the ISR to the leader here; by
+        // its defaults such a leader was fenced long before (replica.lag.time.max.ms is more than
+        // three sessions), so that nobody takes the proposal. Not so by all configurations.
+        let late = deadline.after(lag_max / 2) < now;
+        leader.isr_check_skipped = late && !leader.isr_check_skipped;
+        if leader.isr_check_skipped {
+            return;
+        }
         let wanted = leader.shrink(leader_end, &rules, now);
         self.propose(wanted, env, facts);
         // Someone who was waited for because it was caught up may have fallen behind.

@@ -325,3 +325,30 @@ fn lies_of_a_leader_cut_nothing() {
         assert_eq!(follower.end(), Offset(3), "{start} {high_watermark}");
     }
 }
+
+/// A leader that was stopped for longer than its followers may lag shrank the ISR to itself when it
+/// woke, while their fetches waited.
+#[test]
+fn a_leader_that_stood_still_skips_one_look_for_who_fell_behind() {
+    let mut leader = Follower::checkpointed(false, None);
+    leader.hears(1, 1);
+    let proposed = |leader: &Follower| {
+        leader.env.notes.iter().filter(|note| matches!(note, Note::IsrProposed { .. })).count()
+    };
+    let look = |leader: &mut Follower, late: core::time::Duration| {
+        let deadline = leader.partition.leader_state().expect("it leads").isr_check;
+        leader.env.now = deadline.after(late);
+        leader.partition.on_isr_check(deadline, &mut leader.env, &mut leader.facts);
+    };
+    let lag_max = core::time::Duration::from_secs(30);
+    look(&mut leader, lag_max);
+    assert_eq!(proposed(&leader), 0, "it stood still: what it knows of others is old");
+    look(&mut leader, lag_max);
+    assert_eq!(proposed(&leader), 1, "a leader that is always late must shrink, too");
+    let mut leader = Follower::checkpointed(false, None);
+    leader.hears(1, 1);
+    look(&mut leader, core::time::Duration::ZERO);
+    look(&mut leader, core::time::Duration::ZERO);
+    look(&mut leader, core::time::Duration::ZERO);
+    assert_eq!(proposed(&leader), 1, "in time, it looks as ever");
+}

@@ -197,6 +197,10 @@ impl Held {
             | Note::BrokerRegistered { .. }
             | Note::BrokerFenced { .. }
             | Note::BrokerUnfenced { .. }
+            | Note::SessionExpired { .. }
+            | Note::SessionRenewed { .. }
+            | Note::CutDeferred { .. }
+            | Note::CutReads { .. }
             | Note::PartitionChanged { .. }
             | Note::BrokerRunning { .. }
             | Note::LogDirOffline { .. }

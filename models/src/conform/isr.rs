@@ -597,6 +597,10 @@ impl Partition {
             | Note::BrokerRegistered { .. }
             | Note::BrokerFenced { .. }
             | Note::BrokerUnfenced { .. }
+            | Note::SessionExpired { .. }
+            | Note::SessionRenewed { .. }
+            | Note::CutDeferred { .. }
+            | Note::CutReads { .. }
             | Note::PartitionChanged { .. }
             | Note::BrokerRunning { .. }
             | Note::LogDirOffline { .. }

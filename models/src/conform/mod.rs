@@ -239,6 +239,10 @@ pub(crate) fn of(note: &Note) -> Of {
         | Note::BrokerRegistered { .. }
         | Note::BrokerFenced { .. }
         | Note::BrokerUnfenced { .. }
+        | Note::SessionExpired { .. }
+        | Note::SessionRenewed { .. }
+        | Note::CutDeferred { .. }
+        | Note::CutReads { .. }
         | Note::PartitionChanged { .. }
         | Note::BrokerRunning { .. }
         | Note::LogDirOffline { .. }

@@ -461,6 +461,10 @@ fn step_of(note: &Note) -> Option<(TopicPartition, Step)> {
         | Note::BrokerRegistered { .. }
         | Note::BrokerFenced { .. }
         | Note::BrokerUnfenced { .. }
+        | Note::SessionExpired { .. }
+        | Note::SessionRenewed { .. }
+        | Note::CutDeferred { .. }
+        | Note::CutReads { .. }
         | Note::PartitionChanged { .. }
         | Note::BrokerRunning { .. }
         | Note::LogDirOffline { .. }

@@ -612,6 +612,10 @@ impl Conformance {
             | Note::BrokerRegistered { .. }
             | Note::BrokerFenced { .. }
             | Note::BrokerUnfenced { .. }
+            | Note::SessionExpired { .. }
+            | Note::SessionRenewed { .. }
+            | Note::CutDeferred { .. }
+            | Note::CutReads { .. }
             | Note::PartitionChanged { .. }
             | Note::BrokerRunning { .. }
             | Note::LogDirOffline { .. }

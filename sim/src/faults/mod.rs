@@ -461,6 +461,8 @@ pub(crate) fn partition_of(note: &Note) -> Option<TopicPartition> {
     match note {
         Note::Recovered { partition, .. }
         | Note::Truncated { partition, .. }
+        | Note::CutDeferred { partition, .. }
+        | Note::CutReads { partition, .. }
         | Note::Rolled { partition, .. }
         | Note::Departed { partition, .. }
         | Note::LogRefused { partition, .. }
@@ -496,6 +498,8 @@ pub(crate) fn partition_of(note: &Note) -> Option<TopicPartition> {
         | Note::BrokerRegistered { .. }
         | Note::BrokerFenced { .. }
         | Note::BrokerUnfenced { .. }
+        | Note::SessionExpired { .. }
+        | Note::SessionRenewed { .. }
         | Note::BrokerRunning { .. }
         | Note::LogDirOffline { .. }
         | Note::ShutDown { .. } => None,

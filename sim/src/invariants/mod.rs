@@ -14,6 +14,7 @@ mod epochs_monotonic;
 mod high_watermark;
 mod isr_by_registration;
 mod isr_holds_promised;
+mod living_stay;
 mod log_matching;
 mod metadata_log;
 mod promise_is_replicated;
@@ -27,6 +28,7 @@ pub use epochs_monotonic::EpochsMonotonic;
 pub use high_watermark::HighWatermark;
 pub use isr_by_registration::IsrByRegistration;
 pub use isr_holds_promised::IsrHoldsPromised;
+pub use living_stay::LivingStay;
 pub use log_matching::LogMatching;
 pub use metadata_log::MetadataLog;
 pub use promise_is_replicated::PromiseIsReplicated;
@@ -157,6 +159,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(CleanMark),
         Box::new(CommittedCut),
         Box::new(CorruptRead),
+        Box::<LivingStay>::default(),
     ]
 }
 

@@ -21,9 +21,13 @@ impl fmt::Display for PlanError {
 impl std::error::Error for PlanError {}
 
 /// The names that a trigger may wait for: those of [`wavetank_core::note::Note::name`].
-pub const NOTE_NAMES: [&str; 35] = [
+pub const NOTE_NAMES: [&str; 39] = [
     "recovered",
     "truncated",
+    "cut_deferred",
+    "cut_reads",
+    "session_renewed",
+    "session_expired",
     "rolled",
     "leader_appended",
     "follower_appended",

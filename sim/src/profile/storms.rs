@@ -69,6 +69,24 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) {
     if draw.chance(5) {
         late_expansion(plan, draw);
     }
+    // What came later draws from streams of its own.
+    let later: [(&str, u64, Kind); 1] = [("stalled controller", 6, stalled_controller)];
+    for (name, percent, kind) in later {
+        let mut own = Draw::apart(plan.seed, name);
+        if own.chance(percent) {
+            kind(plan, &mut own);
+        }
+    }
+}
+
+/// KAFKA-15019's kin: the controller is stopped for longer than a session, and goes on.
+fn stalled_controller(plan: &mut Plan, draw: &mut Draw) {
+    let longest = (plan.node.session_timeout_ms + plan.node.heartbeat_interval_ms) * 1000;
+    for _ in 0..draw.range(1, 2) {
+        let for_us = draw.range(longest * 11 / 10, longest * 2);
+        let node = Target::ActiveController;
+        plan.faults.push(at(moment(plan, draw), FaultKind::Pause(Pause { node, for_us })));
+    }
 }
 
 fn storm_us(plan: &Plan) -> u64 {

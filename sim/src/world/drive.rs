@@ -2,14 +2,14 @@
 
 use wavetank_core::env::{Channel, FileKind};
 use wavetank_core::event::{DiskDone, DiskOpKind, Event};
-use wavetank_core::msg::ApiKey;
+use wavetank_core::msg::{ApiKey, Request};
 use wavetank_core::note::Note;
 use wavetank_core::types::NodeId;
 
 use super::network::Departure;
 use super::queue::Payload;
 use super::{
-    Heal, HostConfig, Inner, LinkConfig, LinkCounts, Machine, Transcode, World, WorldConfig,
+    Heal, HostConfig, Inner, LinkConfig, LinkCounts, Machine, Transcode, Wake, World, WorldConfig,
 };
 use crate::decide::Dice;
 use crate::disk::{DiskChange, SimDisk};
@@ -36,6 +36,7 @@ impl Inner {
         host.process_up = false;
         host.incarnation += 1;
         host.paused = false;
+        host.wake = Wake::default();
         host.queued = false;
         host.timers.clear();
         host.dying.clear();
@@ -170,28 +171,42 @@ impl<M: Machine> World<M> {
         machine
     }
 
-    /// Stops the process without its knowing ([`World::act`] is the driver's own matter): no steps,
-    /// bytes pile up, timers fire in one burst afterwards. The monotonic clock goes on.
+    /// Stops the process without its knowing, as SIGSTOP does ([`World::act`] is the driver's own
+    /// matter): no steps; the kernel takes bytes until its buffers are full; the monotonic clock goes
+    /// on. Afterwards timers and what has come are there at once, in a drawn order.
     pub fn pause(&mut self, node: NodeId) {
         let h = self.inner.host(node);
+        let now = self.inner.now;
         let host = &mut self.inner.hosts[h as usize];
-        host.paused = true;
-        host.held_by_pauses += host.inbox.len() as u64;
+        if !host.paused {
+            host.paused = true;
+            host.paused_at = now;
+            host.held_by_pauses += host.inbox.len() as u64;
+        }
     }
 
     /// Ends [`World::pause`].
     pub fn resume(&mut self, node: NodeId) {
         let h = self.inner.host(node);
-        let now = self.inner.now;
-        let host = &mut self.inner.hosts[h as usize];
-        if !host.paused {
-            return;
+        if self.inner.hosts[h as usize].paused {
+            self.inner.wake_up(h);
         }
-        host.paused = false;
-        if !host.queued && !host.inbox.is_empty() {
-            host.busy_until = host.busy_until.max(now);
-            self.inner.wake_when_free(h);
-        }
+    }
+
+    /// How a node's process last went on after a pause; all zero if it never did.
+    pub fn last_wake(&self, node: NodeId) -> &Wake {
+        &self.inner.hosts[self.inner.host(node) as usize].wake
+    }
+
+    /// The requests that waited in a node's sockets when its process last woke, and are not handled
+    /// yet.
+    pub fn unread_since_wake(&self, node: NodeId) -> impl Iterator<Item = &Request> {
+        self.inner.unread_since_wake(self.inner.host(node))
+    }
+
+    /// How many frames a stopped receiver's full buffer has left with their sender.
+    pub fn pushed_back(&self) -> u64 {
+        self.inner.pushed_back
     }
 
     /// Steps cost this many percent of what is drawn; 100 is normal.

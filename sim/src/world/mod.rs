@@ -19,7 +19,7 @@ mod storm_tests;
 mod tests;
 
 pub use env::StepEnv;
-pub use network::{Heal, LinkConfig, LinkCounts, Transcode};
+pub use network::{Heal, LinkConfig, LinkCounts, Transcode, Wake};
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -183,6 +183,10 @@ struct Host {
     paused: bool,
     /// Events that waited because it was paused, ever.
     held_by_pauses: u64,
+    paused_at: u64,
+    /// How often it has been stopped and gone on.
+    pauses: u32,
+    wake: Wake,
     throttle_percent: u64,
     busy_until: u64,
     /// With the digest of each event's content.
@@ -228,6 +232,8 @@ struct Inner {
     trace: Option<Vec<String>>,
     scratch: Outcome,
     steps: u64,
+    /// Frames that a full buffer left with their sender.
+    pushed_back: u64,
 }
 
 /// See the [module](self).
@@ -315,6 +321,7 @@ impl<M: Machine> World<M> {
                 trace: None,
                 scratch: Outcome::default(),
                 steps: 0,
+                pushed_back: 0,
             },
             machines: Vec::new(),
         }
@@ -617,6 +624,9 @@ impl Inner {
             boots: 0,
             paused: false,
             held_by_pauses: 0,
+            paused_at: 0,
+            pauses: 0,
+            wake: Wake::default(),
             throttle_percent: 100,
             busy_until: 0,
             inbox: VecDeque::new(),

@@ -488,6 +488,81 @@ fn a_paused_process_finds_everything_at_once() {
     assert_eq!(results(&world), [Ok(1)]);
 }
 
+/// What a stopped process finds first is drawn: on a real machine nothing orders it.
+#[test]
+fn a_stopped_process_finds_timers_or_messages_first() {
+    let mut first = [0; 2];
+    for seed in 0..40 {
+        let mut world = world(seed);
+        let now = world.now();
+        world.act(B, |_, env| env.arm(TimerKey::Workload(0), Monotonic(now + SECOND)));
+        world.pause(B);
+        send(&mut world, "a", 60 * SECOND);
+        run_for(&mut world, 5 * SECOND);
+        world.resume(B);
+        assert_eq!(world.unread_since_wake(B).count(), 1);
+        assert_eq!(world.last_wake(B).stopped_for, 5 * SECOND);
+        run_for(&mut world, SECOND);
+        let log = &world.machine(B).expect("it lives").log;
+        first[usize::from(matches!(log[1].1, Event::Timer { .. }))] += 1;
+        assert_eq!(log.len(), 3, "{log:?}");
+        assert_eq!(world.unread_since_wake(B).count(), 0);
+    }
+    assert!(first.iter().all(|seeds| *seeds > 8), "{first:?}");
+}
+
+/// The kernel of a stopped process takes what its buffer holds; the rest stays with the sender, and
+/// is lost with it.
+#[test]
+fn a_stopped_process_pushes_back() {
+    let mut lost = 0;
+    for dark in [false, true] {
+        let mut world = world(4);
+        send(&mut world, "open", 60 * SECOND);
+        run_for(&mut world, SECOND);
+        world.pause(B);
+        for i in 0..3_000 {
+            send(&mut world, &format!("r{i}"), 600 * SECOND);
+        }
+        run_for(&mut world, 20 * SECOND);
+        assert!(world.pushed_back() > 0);
+        if dark {
+            world.power_loss(A);
+        }
+        world.resume(B);
+        run_for(&mut world, 20 * SECOND);
+        let served = world.machine(B).expect("it lives").served;
+        if dark {
+            lost = 3_001 - served;
+        } else {
+            assert_eq!(served, 3_001);
+            assert_eq!(results(&world), (1..=3_001).map(Ok).collect::<Vec<_>>());
+        }
+    }
+    assert!(lost > 0, "what the buffer did not take went with its sender");
+}
+
+/// A stopped process gives nothing up; when it goes on, the answer and the timeout are both there.
+#[test]
+fn a_stopped_process_gives_up_only_when_it_goes_on() {
+    let mut outcomes = [0; 2];
+    for seed in 0..40 {
+        let mut world = world(seed);
+        send(&mut world, "a", SECOND);
+        world.pause(A);
+        run_for(&mut world, 5 * SECOND);
+        let closed = |event: &(u64, Event)| matches!(event.1, Event::ConnectionClosed { .. });
+        assert!(!world.machine(B).expect("it lives").log.iter().any(closed));
+        assert!(results(&world).is_empty());
+        world.resume(A);
+        run_for(&mut world, 5 * SECOND);
+        let results = results(&world);
+        assert_eq!(results.len(), 1);
+        outcomes[usize::from(results[0].is_ok())] += 1;
+    }
+    assert!(outcomes.iter().all(|seeds| *seeds > 8), "{outcomes:?}");
+}
+
 #[test]
 fn a_throttled_process_is_slow() {
     let took = |percent| {

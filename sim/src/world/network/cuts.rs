@@ -2,7 +2,7 @@
 
 use wavetank_core::env::Channel;
 
-use super::{CHANNELS, Conn, Frame, UP};
+use super::{CHANNELS, Conn, DOWN, Frame, UP};
 use crate::decide::Purpose;
 use crate::world::queue::Payload;
 use crate::world::{Inner, NO_CONN};
@@ -44,6 +44,8 @@ impl Inner {
                 conn.client_alive = false;
                 conn.unsent.clear();
                 conn.pending.clear();
+                conn.pipes[DOWN].held.clear();
+                conn.pipes[DOWN].held_bytes = 0;
                 let index = conn.server as usize * CHANNELS + conn.channel as usize;
                 self.hosts[host as usize].channels[index].conn = NO_CONN;
                 self.leave_end(c, true, departure);

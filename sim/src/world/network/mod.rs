@@ -7,8 +7,10 @@
 //! is not, so half-open connections come by themselves.
 
 mod cuts;
+mod stopped;
 
 pub(super) use cuts::Departure;
+pub use stopped::Wake;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -152,6 +154,9 @@ struct Pipe {
     /// On their way, in order; the heap knows of the first.
     under_way: VecDeque<UnderWay>,
     stalled: VecDeque<(u64, Frame)>,
+    /// In the receiving socket's buffer, because the process is stopped.
+    held: VecDeque<Frame>,
+    held_bytes: u64,
     releasing: bool,
     /// Frames with these numbers never arrive.
     cut: (u64, u64),
@@ -168,6 +173,8 @@ impl Pipe {
             last_arrival: 0,
             under_way: VecDeque::new(),
             stalled: VecDeque::new(),
+            held: VecDeque::new(),
+            held_bytes: 0,
             releasing: false,
             cut: (u64::MAX, 0),
             unheard: 0,
@@ -215,6 +222,10 @@ pub(super) struct Conn {
     unsent: VecDeque<(i32, i16, u64, Box<Request>)>,
     next_correlation: i32,
     timeout_at: u64,
+    /// A timeout of the client's came due while its process was stopped.
+    overdue: bool,
+    /// The time in which it should have been established is over.
+    connect_overdue: bool,
     server_alive: bool,
     id: ConnectionId,
     queue: VecDeque<(i32, i16, u64, Box<Request>)>,
@@ -375,6 +386,8 @@ impl Inner {
             unsent: VecDeque::new(),
             next_correlation: 0,
             timeout_at: u64::MAX,
+            overdue: false,
+            connect_overdue: false,
             server_alive: false,
             id: ConnectionId(0),
             queue: VecDeque::new(),
@@ -450,8 +463,7 @@ impl Inner {
             let place = pipe.stalled.partition_point(|(later, _)| *later < number);
             pipe.stalled.insert(place, (number, frame));
         } else {
-            pipe.arrived = number + 1;
-            self.arrive(c, up, frame);
+            self.receive(c, up, number, frame);
             self.release_conn(c);
         }
     }
@@ -467,10 +479,8 @@ impl Inner {
             let stalled = std::mem::take(&mut pipe.stalled);
             for (number, frame) in stalled {
                 let conn = self.conns[c as usize].as_mut().expect("freed only below");
-                let pipe = conn.pipe(up);
-                if !severed && !pipe.is_cut(number) {
-                    pipe.arrived = number + 1;
-                    self.arrive(c, up, frame);
+                if !severed && !conn.pipe(up).is_cut(number) {
+                    self.receive(c, up, number, frame);
                 }
             }
         }
@@ -673,6 +683,8 @@ impl Inner {
         conn.server_alive = false;
         conn.serving = None;
         conn.queue.clear();
+        conn.pipes[UP].held.clear();
+        conn.pipes[UP].held_bytes = 0;
         let accepted = &mut self.hosts[conn.server as usize].accepted;
         accepted[conn.id.0 as usize - 1] = NO_CONN;
     }
@@ -683,6 +695,8 @@ impl Inner {
         let conn = self.conns[c as usize].as_mut().expect("broken while alive");
         conn.client_alive = false;
         conn.unsent.clear();
+        conn.pipes[DOWN].held.clear();
+        conn.pipes[DOWN].held_bytes = 0;
         let (client, server, channel) = (conn.client, conn.server, conn.channel);
         let pending = std::mem::take(&mut conn.pending);
         let index = server as usize * CHANNELS + channel as usize;
@@ -714,31 +728,53 @@ impl Inner {
     pub(super) fn request_timeout_due(&mut self, c: u32, at: u64) {
         let conn = self.conns[c as usize].as_mut().expect("its timeout keeps it");
         conn.events -= 1;
-        if conn.client_alive && conn.timeout_at == at {
+        if conn.timeout_at == at {
             conn.timeout_at = u64::MAX;
-            match conn.pending.iter().map(|pending| pending.deadline).min() {
-                None => {}
-                Some(deadline) if deadline <= self.now => {
-                    let close = self.closing_frame(c, true);
-                    self.break_client(c, RpcError::TimedOut, Some(close));
-                }
-                Some(deadline) => {
-                    conn.timeout_at = deadline;
-                    conn.events += 1;
-                    self.queue.push(deadline, Payload::RequestTimeout { conn: c, at: deadline });
-                }
+            match self.hosts[conn.client as usize].paused {
+                true => conn.overdue = true,
+                false => self.request_overdue(c),
             }
         }
         self.release_conn(c);
     }
 
+    /// Perhaps a request has waited too long; else the next one's time is noted.
+    fn request_overdue(&mut self, c: u32) {
+        let conn = self.conns[c as usize].as_mut().expect("it exists while it may time out");
+        if !conn.client_alive || conn.timeout_at != u64::MAX {
+            return;
+        }
+        match conn.pending.iter().map(|pending| pending.deadline).min() {
+            None => {}
+            Some(deadline) if deadline <= self.now => {
+                let close = self.closing_frame(c, true);
+                self.break_client(c, RpcError::TimedOut, Some(close));
+            }
+            Some(deadline) => {
+                conn.timeout_at = deadline;
+                conn.events += 1;
+                self.queue.push(deadline, Payload::RequestTimeout { conn: c, at: deadline });
+            }
+        }
+    }
+
     pub(super) fn connect_timeout_due(&mut self, c: u32) {
         let conn = self.conns[c as usize].as_mut().expect("its timeout keeps it");
         conn.events -= 1;
-        if conn.client_alive && !conn.opened {
-            self.break_client(c, RpcError::Disconnected, Some(Frame::Fin));
+        conn.connect_overdue = true;
+        match self.hosts[conn.client as usize].paused {
+            true => conn.overdue = true,
+            false => self.connect_overdue(c),
         }
         self.release_conn(c);
+    }
+
+    /// Gives a connection up that was not established in its time.
+    fn connect_overdue(&mut self, c: u32) {
+        let conn = self.conns[c as usize].as_ref().expect("it exists while it may time out");
+        if conn.connect_overdue && conn.client_alive && !conn.opened {
+            self.break_client(c, RpcError::Disconnected, Some(Frame::Fin));
+        }
     }
 
     pub(super) fn keepalive_due(&mut self, c: u32) {

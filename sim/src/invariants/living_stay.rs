@@ -1,0 +1,93 @@
+//! A controller that was stopped does not fence who lives: when it goes on, it ends no session of a
+//! broker whose heartbeat, sent meanwhile, waits unread in its sockets.
+//!
+//! Source: the meaning of `broker.session.timeout.ms` (KIP-631): fencing is for who is silent; the
+//! spirit of KAFKA-15019, by which a heartbeat that came in time and is handled late counts. Reason:
+//! else one stop of the controller (SIGSTOP, a suspended machine) takes every partition its leader
+//! and its ISR. What the promise leaves out: a session that ended less than a heartbeat interval
+//! before the controller went on (its timer is then no later than a busy node's may be), and one
+//! that was already renewed without a heartbeat, since a controller that is always late must fence
+//! the dead.
+
+use std::collections::BTreeMap;
+
+use super::{Invariant, Kind, Seen, View};
+use crate::world::Wake;
+use wavetank_core::msg::Request;
+use wavetank_core::note::Note;
+use wavetank_core::types::NodeId;
+
+/// Did the session of at most `session` ns end because the controller stood still, and not for a
+/// second time, since it was `renewed`, nor because it was silent since?
+fn is_for_the_stop(wake: &Wake, session: u64, renewed: Option<u64>, now: u64) -> bool {
+    let before = (wake.at - wake.stopped_for).saturating_sub(session);
+    wake.stopped_for > session
+        && now < wake.at + session / 2
+        && renewed.is_none_or(|renewed| renewed < before)
+}
+
+/// See the module's documentation.
+#[derive(Clone, Debug, Default)]
+pub struct LivingStay {
+    /// When a controller (first) renewed a broker's (second) session, ns.
+    renewed: BTreeMap<(NodeId, NodeId), u64>,
+}
+
+impl Invariant for LivingStay {
+    fn name(&self) -> &'static str {
+        "living-stay-unfenced"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::WhiteBox
+    }
+
+    fn see(&mut self, seen: Seen<'_>, view: &View<'_>) -> Result<(), String> {
+        let Seen::Note(controller, note) = seen else { return Ok(()) };
+        if let Note::SessionRenewed { broker } = note {
+            self.renewed.insert((controller, *broker), view.world.now());
+        }
+        let Note::SessionExpired { broker } = note else { return Ok(()) };
+        let ms = 1_000_000;
+        let node = &view.plan.node;
+        let session = (node.session_timeout_ms + node.heartbeat_interval_ms) * ms;
+        let wake = view.world.last_wake(controller);
+        let renewed = self.renewed.get(&(controller, *broker)).copied();
+        if !is_for_the_stop(wake, session, renewed, view.world.now()) {
+            return Ok(());
+        }
+        let epoch = view.ledger.image().brokers.get(broker).map(|known| known.epoch);
+        let waits = view.world.unread_since_wake(controller).any(|request| match request {
+            Request::BrokerHeartbeat(beat) => {
+                beat.broker == *broker && Some(beat.broker_epoch) == epoch
+            }
+            _ => false,
+        });
+        if !waits {
+            return Ok(());
+        }
+        Err(format!(
+            "controller {controller} stood still for {} ms and fenced node {broker}, whose heartbeat \
+             waits in its sockets",
+            wake.stopped_for / ms
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_ends_on_waking_ended_for_the_stop() {
+        let session = 1_000;
+        let wake = Wake { at: 50_000, stopped_for: 1_001, waiting: Vec::new() };
+        let judged = |wake: &Wake, renewed, now| is_for_the_stop(wake, session, renewed, now);
+        assert!(judged(&wake, None, 50_000));
+        assert!(judged(&wake, Some(100), 50_010), "renewed long ago");
+        assert!(!judged(&wake, Some(48_500), 50_000), "renewed before this stop: once");
+        assert!(!judged(&wake, Some(50_000), 50_010), "renewed after it");
+        assert!(!judged(&wake, None, 51_000), "not heard since it woke");
+        assert!(!judged(&Wake { stopped_for: 999, ..wake }, None, 50_000), "a short stop");
+    }
+}
