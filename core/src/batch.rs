@@ -22,7 +22,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 pub use crate::compression::Compression;
 pub use build::BatchBuilder;
 pub use record::{DECOMPRESSED_LIMIT, Record};
-pub use verify::VerifiedBatch;
+pub use verify::{Inspection, Refusal, VerifiedBatch};
 
 use crate::codec::{DecodeError, Writer};
 use crate::types::{LeaderEpoch, Offset};

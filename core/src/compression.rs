@@ -99,7 +99,8 @@ pub fn compress(codec: Compression, input: &[u8]) -> Vec<u8> {
     }
 }
 
-const TOO_LARGE: DecodeError = DecodeError::Invalid("the decompressed size");
+/// The limit is reached; how much more there is nobody knows.
+pub(crate) const TOO_LARGE: DecodeError = DecodeError::Invalid("the decompressed size");
 
 /// The first `N` bytes, and the rest.
 fn take<const N: usize>(input: &[u8]) -> Result<([u8; N], &[u8]), DecodeError> {

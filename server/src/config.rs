@@ -172,15 +172,27 @@ impl ServerConfig {
                 node.default_replication_factor = number(key, value, 1, 1000)? as i16;
             }
             "fetch.max.bytes" => node.fetch_max_bytes = bytes(key, value)?,
+            other => return self.set_limit(other, value),
+        }
+        Ok(())
+    }
+
+    /// Bounds on what others may use.
+    fn set_limit(&mut self, key: &str, value: &Value) -> Result<(), String> {
+        let limits = &mut self.limits;
+        match key {
             "socket.request.max.bytes" => {
-                self.limits.max_frame = number(key, value, 1024, i64::from(i32::MAX))? as usize;
+                limits.max_frame = number(key, value, 1024, i64::from(i32::MAX))? as usize;
             }
             "queued.max.request.bytes" => {
-                self.limits.request_memory = number(key, value, 1 << 20, 1 << 40)? as usize;
+                limits.request_memory = number(key, value, 1 << 20, 1 << 40)? as usize;
             }
-            "connections.max.idle.ms" => self.limits.max_idle = millis(key, value)?,
+            "queued.max.response.bytes" => {
+                limits.response_memory = number(key, value, 1 << 20, 1 << 40)? as usize;
+            }
+            "connections.max.idle.ms" => limits.max_idle = millis(key, value)?,
             "max.connections" => {
-                self.limits.max_connections = number(key, value, 1, 1 << 20)? as usize;
+                limits.max_connections = number(key, value, 1, 1 << 20)? as usize;
             }
             other => return self.set_topic_default(other, value),
         }
@@ -341,6 +353,7 @@ const KEYS: &[&str] = &[
     "fetch.max.bytes",
     "socket.request.max.bytes",
     "queued.max.request.bytes",
+    "queued.max.response.bytes",
     "connections.max.idle.ms",
     "max.connections",
     "min.insync.replicas",

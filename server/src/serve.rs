@@ -21,7 +21,7 @@ use crate::disk::{DataDir, DiskPool};
 use crate::env::TokioEnv;
 use crate::error::ServeError;
 use crate::identity::{self, check_cluster_id};
-use crate::limits::AbortOnPanic;
+use crate::limits::{self, AbortOnPanic};
 use crate::logging;
 use crate::net::{self, NetThread};
 use crate::reactor::Reactor;
@@ -114,8 +114,9 @@ impl Server {
     /// If the configuration, the data directory or the address cannot be used.
     pub fn start(options: &ServeOptions) -> Result<Server, ServeError> {
         // Before the configuration, whose defaults follow the limit.
-        crate::limits::raise_file_descriptors().map_err(ServeError::Start)?;
+        limits::raise_file_descriptors().map_err(ServeError::Start)?;
         let mut config = options.resolve()?;
+        check_connections(config.limits.max_connections, limits::descriptors().connections)?;
         let path = options.data.clone().or_else(|| config.log_dir.clone());
         let path = path.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
         // Every id and every jitter is drawn: without random numbers nothing can start.
@@ -236,6 +237,19 @@ impl Server {
             }
         }
     }
+}
+
+/// Connections and log files are descriptors of one budget: what connections may not take is for
+/// the log.
+fn check_connections(wanted: usize, most: usize) -> Result<(), ServeError> {
+    if wanted <= most {
+        return Ok(());
+    }
+    Err(ServeError::Config(format!(
+        "max.connections is {wanted}, but within this process's limit of open files there is room for \
+         {most} connections beside the files of the log. Raise the limit (ulimit -n), or set \
+         max.connections to {most} or less"
+    )))
 }
 
 fn ready_hook(is_broker: bool, teller: &Sender<News>) -> crate::env::NoteHook {

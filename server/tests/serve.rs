@@ -295,6 +295,11 @@ fn what_cannot_be_served_is_refused() {
     assert_eq!(code, Some(2));
     assert!(text.contains("wrong.toml:2") && text.contains("log.segment.bytes"), "{text}");
 
+    std::fs::write(&file, "max.connections = 1048576\n").expect("written");
+    let (code, text) = common::refusal(&["--config", &file.display().to_string()]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("max.connections to") && text.contains("ulimit -n"), "{text}");
+
     let (code, text) = common::refusal(&["--data", "/proc/nothing/here"]);
     assert_eq!(code, Some(2));
     assert!(text.contains("data directory /proc/nothing/here"), "{text}");

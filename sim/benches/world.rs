@@ -54,7 +54,11 @@ impl Producer {
         let mut builder = BatchBuilder::new();
         builder.push(env.wall().0, None, Some(&[7; 100]), &[]);
         let batch = builder.build(Offset::ZERO, LeaderEpoch::NONE);
-        let part = ProducePartition { partition: index as i32, records: Some(batch.to_bytes()) };
+        let part = ProducePartition {
+            partition: index as i32,
+            records: Some(batch.to_bytes()),
+            inspection: None,
+        };
         let topic = ProduceTopic { topic: TopicRef::name("t"), partitions: vec![part] };
         let request = ProduceRequest {
             transactional_id: None,

@@ -228,6 +228,7 @@ impl Hostile<'_> {
                         let part = |dice: &mut Dice| ProducePartition {
                             partition: dice.i32(),
                             records: dice.records(),
+                            inspection: None,
                         };
                         ProduceTopic { topic, partitions: self.dice.some(part) }
                     })
@@ -679,7 +680,8 @@ impl Tank {
         let mut builder = BatchBuilder::new();
         builder.push(1_750_000_000_000, None, Some(value.as_bytes()), &[]);
         let batch = builder.build(Offset::ZERO, LeaderEpoch::NONE);
-        let part = ProducePartition { partition: 0, records: Some(batch.to_bytes()) };
+        let part =
+            ProducePartition { partition: 0, records: Some(batch.to_bytes()), inspection: None };
         let topic = ProduceTopic { topic: TopicRef::name(name), partitions: vec![part] };
         let (acks, timeout_ms, topics) = (-1, 2000, vec![topic]);
         let request = ProduceRequest { transactional_id: None, acks, timeout_ms, topics };

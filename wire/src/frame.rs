@@ -24,7 +24,7 @@ use wavetank_core::msg::{
 
 use crate::schema;
 use crate::versions::{SUPPORTED, first_flexible, supported};
-use crate::visit::{Io, Visited};
+use crate::visit::{Bounds, Io, TOO_MANY, Visited};
 
 /// A request with what its header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +61,13 @@ pub enum WireError {
     },
     /// The header is not one.
     Header(DecodeError),
+    /// The body has more elements than the reader allows; see [`Bounds`].
+    TooMany {
+        /// Which API.
+        api: ApiKey,
+        /// In which version.
+        version: i16,
+    },
     /// The body is not a message of that API and version.
     Body {
         /// Which API.
@@ -81,6 +88,11 @@ impl fmt::Display for WireError {
                 write!(f, "{api:?} version {version} is not served, only {min} to {max}")
             }
             WireError::Header(error) => write!(f, "the request header: {error}"),
+            WireError::TooMany { api, version } => write!(
+                f,
+                "{api:?} version {version} with more elements than a request may have ({})",
+                Bounds::REQUEST.elements
+            ),
             WireError::Body { api, version, error } => {
                 write!(f, "{api:?} version {version}: {error}")
             }
@@ -101,10 +113,25 @@ fn has_flexible_response_header(api: ApiKey, version: i16) -> bool {
 /// # Errors
 /// See [`WireError`].
 pub fn decode_request(frame: Bytes) -> Result<RequestFrame, WireError> {
-    decode(frame, true)
+    decode_request_within(frame, Bounds::REQUEST)
 }
 
-fn decode(frame: Bytes, envelopes: bool) -> Result<RequestFrame, WireError> {
+/// Reads a request that takes no more than this.
+///
+/// # Errors
+/// See [`WireError`]; [`WireError::TooMany`] if it takes more.
+pub fn decode_request_within(frame: Bytes, bounds: Bounds) -> Result<RequestFrame, WireError> {
+    decode(frame, bounds, true)
+}
+
+fn body_error(api: ApiKey, version: i16, error: DecodeError) -> WireError {
+    match error {
+        TOO_MANY => WireError::TooMany { api, version },
+        error => WireError::Body { api, version, error },
+    }
+}
+
+fn decode(frame: Bytes, bounds: Bounds, envelopes: bool) -> Result<RequestFrame, WireError> {
     let mut reader = Reader::new(frame);
     let mut header = || Ok((reader.i16()?, reader.i16()?, reader.i32()?));
     let (key, version, correlation) = header().map_err(WireError::Header)?;
@@ -119,10 +146,10 @@ fn decode(frame: Bytes, envelopes: bool) -> Result<RequestFrame, WireError> {
     if flexible {
         reader.skip_tagged_fields().map_err(WireError::Header)?;
     }
-    let fail = |error| WireError::Body { api, version, error };
-    let mut io = Io::reader(reader.rest(), version, flexible);
+    let fail = |error| body_error(api, version, error);
+    let mut io = Io::reader(reader.rest(), version, flexible, bounds);
     let request = if api == ApiKey::Envelope && envelopes {
-        read_envelope_request(&mut io).map_err(fail)?
+        read_envelope_request(&mut io, bounds).map_err(fail)?
     } else {
         let mut request = schema::empty_request(api).map_err(fail)?;
         schema::request(&mut io, &mut request).map_err(fail)?;
@@ -145,8 +172,9 @@ pub fn decode_response(
     if has_flexible_response_header(api, version) {
         reader.skip_tagged_fields().map_err(WireError::Header)?;
     }
-    let fail = |error| WireError::Body { api, version, error };
-    let mut io = Io::reader(reader.rest(), version, version >= first_flexible(api));
+    let fail = |error| body_error(api, version, error);
+    let flexible = version >= first_flexible(api);
+    let mut io = Io::reader(reader.rest(), version, flexible, Bounds::RESPONSE);
     let response = if api == ApiKey::Envelope {
         read_envelope_response(&mut io).map_err(fail)?
     } else {
@@ -271,7 +299,7 @@ pub(crate) fn envelope_request(io: &mut Io, message: &mut EnvelopeRequest) -> Vi
     io.end()
 }
 
-fn read_envelope_request(io: &mut Io) -> Result<Request, DecodeError> {
+fn read_envelope_request(io: &mut Io, bounds: Bounds) -> Result<Request, DecodeError> {
     let mut data = None;
     io.nullable_bytes(&mut data)?;
     let mut unused = None;
@@ -280,7 +308,13 @@ fn read_envelope_request(io: &mut Io) -> Result<Request, DecodeError> {
     io.end()?;
     let data = data.into_iter().flatten().next();
     let data = data.ok_or(DecodeError::Invalid("an empty envelope"))?;
-    let frame = decode(data, false).map_err(|_| DecodeError::Invalid("the enveloped request"))?;
+    let frame = decode(data, bounds, false).map_err(|error| match error {
+        WireError::TooMany { .. } => TOO_MANY,
+        WireError::UnknownApi { .. }
+        | WireError::UnsupportedVersion { .. }
+        | WireError::Header(_)
+        | WireError::Body { .. } => DecodeError::Invalid("the enveloped request"),
+    })?;
     let request = Box::new(frame.request);
     Ok(Request::Envelope(EnvelopeRequest { version: frame.version, request }))
 }

@@ -13,8 +13,8 @@
 //! - Records pass through as slices of the frame they came in, and leave as chunks of their own.
 //! - Whatever arrives, decoding takes at most 28 bytes of memory for each byte of the frame (16 for
 //!   elements and text, half as much again while a vector moves, and batches, of 61 bytes at
-//!   least) and 32 KiB; and for elements never more than 384 MiB. `tests/hostile.rs` holds it to
-//!   that.
+//!   least) and 32 KiB; a request never more than 100,000 elements and 96 MiB for them
+//!   ([`Bounds`]). `tests/hostile.rs` holds it to that.
 //! - `tests/layouts.txt` pins the bytes of every version; `ci/crosscheck` compares them with those
 //!   of `kafka-protocol`, which is generated from Kafka's own schemas.
 //!
@@ -34,7 +34,8 @@ pub mod versions;
 mod visit;
 
 pub use frame::{
-    RequestFrame, WireError, decode_request, decode_response, encode_request, encode_response,
-    unsupported_api_versions,
+    RequestFrame, WireError, decode_request, decode_request_within, decode_response,
+    encode_request, encode_response, unsupported_api_versions,
 };
 pub use versions::{SUPPORTED, highest, supported};
+pub use visit::Bounds;

@@ -1,9 +1,10 @@
 //! One description for both directions: a schema function visits a message's fields in order, and
 //! [`Io`] reads or writes each.
 //!
-//! Reading is bounded twice: a count never exceeds the bytes that remain, and all elements together
-//! never take more memory than a fixed multiple of the frame ([`AMPLIFICATION`], [`CEILING`]),
-//! because an element of a few bytes on the wire may take a hundred in memory.
+//! Reading is bounded: a count never exceeds the bytes that remain, and all elements together never
+//! take more memory than a fixed multiple of the frame ([`AMPLIFICATION`]), because an element of a
+//! few bytes on the wire may take a hundred in memory; and neither more memory nor more elements than
+//! the reader allows ([`Bounds`]), because each of them is work for whoever handles the message.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -21,14 +22,30 @@ pub(crate) type Visited = Result<(), DecodeError>;
 const AMPLIFICATION: usize = 16;
 /// ... on top of this, so that small frames are never refused,
 const ALLOWANCE: usize = 16 << 10;
-/// ... but never more than this: a frame of the largest size is full of records, which are slices
-/// of it. About a million partitions' metadata fit.
-const CEILING: usize = 256 << 20;
+/// More elements, or more memory for them, than the reader allows.
+pub(crate) const TOO_MANY: DecodeError = DecodeError::Invalid("the number of elements");
 /// Slices at least this long are written as chunks of their own, without a copy.
 const CHUNK: usize = 1 << 10;
 
+/// What decoding one message may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of memory for elements and text.
+    pub memory: usize,
+    /// Elements of all its arrays together.
+    pub elements: usize,
+}
+
+impl Bounds {
+    /// A request. Kafka has no such bound; the largest honest ones name each partition of a large
+    /// broker once. A frame of the largest size is full of records, which are slices of it.
+    pub const REQUEST: Bounds = Bounds { memory: 64 << 20, elements: 100_000 };
+    /// An answer. About a million partitions' metadata fit.
+    pub const RESPONSE: Bounds = Bounds { memory: 256 << 20, elements: usize::MAX };
+}
+
 enum Direction {
-    Read { reader: Reader, budget: usize },
+    Read { reader: Reader, budget: Bounds },
     Write { writer: Writer, chunks: Vec<Bytes> },
 }
 
@@ -72,9 +89,9 @@ macro_rules! newtypes {
 }
 
 impl Io {
-    pub fn reader(bytes: Bytes, version: i16, flexible: bool) -> Io {
-        let budget = bytes.len().saturating_mul(AMPLIFICATION).saturating_add(ALLOWANCE);
-        let budget = budget.min(CEILING);
+    pub fn reader(bytes: Bytes, version: i16, flexible: bool, bounds: Bounds) -> Io {
+        let memory = bytes.len().saturating_mul(AMPLIFICATION).saturating_add(ALLOWANCE);
+        let budget = Bounds { memory: memory.min(bounds.memory), ..bounds };
         Io { direction: Direction::Read { reader: Reader::new(bytes), budget }, version, flexible }
     }
 
@@ -138,8 +155,7 @@ impl Io {
     /// Decoded text counts against the memory that a frame may take, like elements do.
     fn charge(&mut self, bytes: usize) -> Visited {
         if let Direction::Read { budget, .. } = &mut self.direction {
-            let left = budget.checked_sub(bytes);
-            *budget = left.ok_or(DecodeError::Invalid("the number of elements"))?;
+            budget.memory = budget.memory.checked_sub(bytes).ok_or(TOO_MANY)?;
         }
         Ok(())
     }
@@ -206,6 +222,9 @@ impl Io {
             *value = None;
             return Ok(());
         };
+        if let Direction::Read { budget, .. } = &mut self.direction {
+            budget.elements = budget.elements.checked_sub(count).ok_or(TOO_MANY)?;
+        }
         let mut elements = Vec::new();
         for _ in 0..count {
             if elements.len() == elements.capacity() {
@@ -316,12 +335,28 @@ mod tests {
 
     #[test]
     fn memory_for_elements_has_a_ceiling() {
-        let frame = Bytes::from(alloc::vec![0; CEILING / AMPLIFICATION + 1]);
-        let mut io = Io::reader(frame, 0, false);
-        assert_eq!(io.charge(CEILING), Ok(()));
-        assert!(io.charge(1).is_err());
-        let mut small = Io::reader(Bytes::from_static(&[0; 10]), 0, false);
+        let bounds = Bounds { memory: 1 << 20, elements: 10 };
+        let frame = Bytes::from(alloc::vec![0; (1 << 20) / AMPLIFICATION + 1]);
+        let mut io = Io::reader(frame, 0, false, bounds);
+        assert_eq!(io.charge(1 << 20), Ok(()));
+        assert_eq!(io.charge(1), Err(TOO_MANY));
+        let mut small = Io::reader(Bytes::from_static(&[0; 10]), 0, false, bounds);
         assert_eq!(small.charge(10 * AMPLIFICATION + ALLOWANCE), Ok(()));
-        assert!(small.charge(1).is_err());
+        assert_eq!(small.charge(1), Err(TOO_MANY));
+    }
+
+    #[test]
+    fn elements_are_counted_over_all_arrays() {
+        let bounds = Bounds { memory: 1 << 20, elements: 10 };
+        let mut frame = Vec::new();
+        for count in [4, 6, 1] {
+            frame.extend_from_slice(&i32::to_be_bytes(count));
+            frame.extend_from_slice(&alloc::vec![0; 4 * count as usize]);
+        }
+        let mut io = Io::reader(Bytes::from(frame), 0, false, bounds);
+        let mut array = Vec::new();
+        assert_eq!(io.i32s(&mut array), Ok(()));
+        assert_eq!(io.i32s(&mut array), Ok(()));
+        assert_eq!(io.i32s(&mut array), Err(TOO_MANY));
     }
 }

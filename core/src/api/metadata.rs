@@ -3,6 +3,7 @@
 //! Topics that a client names and that do not exist are handed back to the router, which has them
 //! created where that is allowed.
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -13,6 +14,9 @@ use crate::msg::{
     MetadataPartition, MetadataRequest, MetadataResponse, MetadataTopic, NodeEndpoint,
 };
 use crate::types::{NodeId, TopicId, TopicRef, Uuid};
+
+/// Topics that one request may have created.
+const MOST_CREATED: usize = 1000;
 
 /// Where a live broker listens.
 pub fn endpoint(node: NodeId, image: &MetadataImage) -> Option<NodeEndpoint> {
@@ -27,7 +31,7 @@ pub fn answer(
     config: &NodeConfig,
     image: &MetadataImage,
 ) -> (MetadataResponse, Vec<String>) {
-    let mut wanted = Vec::new();
+    let mut wanted = BTreeSet::new();
     let topics = match &request.topics {
         None => {
             let all = image.topic_ids.iter();
@@ -35,7 +39,11 @@ pub fn answer(
         }
         Some(topics) => {
             let create = request.allow_auto_topic_creation && config.auto_create_topics;
-            topics.iter().map(|topic| one(topic, create, image, &mut wanted)).collect()
+            // Named twice, a topic is told once: the answer is never larger than the request and the
+            // cluster together.
+            let mut told = BTreeSet::new();
+            let one = |topic| one(topic, create, image, &mut told, &mut wanted);
+            topics.iter().filter_map(one).collect()
         }
     };
     let brokers: Vec<NodeEndpoint> =
@@ -54,7 +62,7 @@ pub fn answer(
         topics,
         error: ErrorCode::None,
     };
-    (response, wanted)
+    (response, wanted.into_iter().map(String::from).collect())
 }
 
 /// The answer of a node whose metadata may be of any age. Kafka's broker does not listen before it has
@@ -82,34 +90,33 @@ pub fn not_current(request: &MetadataRequest, config: &NodeConfig) -> Option<Met
     })
 }
 
-fn one(
-    topic: &TopicRef,
+fn one<'a>(
+    topic: &'a TopicRef,
     create: bool,
     image: &MetadataImage,
-    wanted: &mut Vec<String>,
-) -> MetadataTopic {
-    let failed = |error, name: Option<String>| MetadataTopic {
-        error,
-        name,
-        id: topic.id,
-        is_internal: false,
-        partitions: Vec::new(),
+    told: &mut BTreeSet<TopicId>,
+    wanted: &mut BTreeSet<&'a str>,
+) -> Option<MetadataTopic> {
+    let failed = |error, name: Option<String>| {
+        let id = topic.id;
+        Some(MetadataTopic { error, name, id, is_internal: false, partitions: Vec::new() })
     };
     if topic.id != Uuid::ZERO {
         return match image.topics.get(&topic.id) {
-            Some(found) => known(&found.name, topic.id, image),
+            Some(found) => told.insert(topic.id).then(|| known(&found.name, topic.id, image)),
             None => failed(ErrorCode::UnknownTopicId, None),
         };
     }
     if let Some(id) = image.topic_ids.get(&topic.name) {
-        return known(&topic.name, *id, image);
+        return told.insert(*id).then(|| known(&topic.name, *id, image));
     }
     let name = Some(topic.name.clone());
     if crate::controller::validate_topic_name(&topic.name).is_err() {
         return failed(ErrorCode::InvalidTopic, name);
     }
-    if create {
-        wanted.push(topic.name.clone());
+    // The rest waits for another request: clients ask until their topics are there.
+    if create && wanted.len() < MOST_CREATED {
+        wanted.insert(&topic.name);
     }
     failed(ErrorCode::UnknownTopicOrPartition, name)
 }

@@ -230,9 +230,12 @@ fn append(
     if partition.leader_state().is_none() {
         return Err((ErrorCode::NotLeaderOrFollower, None));
     }
-    let batch =
-        VerifiedBatch::verify_produce(part.records, version, partition.config(), env.wall())
-            .map_err(|(error, message)| (error, Some(message.into())))?;
+    let (config, now) = (partition.config(), env.wall());
+    let batch = match part.inspection {
+        Some(outcome) => VerifiedBatch::verify_inspected(part.records, outcome, config, now),
+        None => VerifiedBatch::verify_produce(part.records, version, config, now),
+    }
+    .map_err(|(error, message)| (error, Some(message.into())))?;
     let appended = partition.append_as_leader(batch, acks, env).map_err(bare)?;
     let answer = ProducePartitionResponse {
         base_offset: appended.first,

@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::{Batch, RECORDS_AT};
-use crate::codec::{DecodeError, Reader};
-use crate::compression::{self, Compression};
+use crate::codec::DecodeError;
+use crate::compression::{self, Compression, TOO_LARGE};
 use crate::types::Offset;
 
 /// Most bytes that one batch's records may decompress to. Kafka has no such bound; without one a
@@ -27,6 +27,9 @@ pub struct Record {
     pub headers: Vec<(Bytes, Option<Bytes>)>,
 }
 
+/// The fewest bytes that a record takes: six lengths and deltas of one byte, and its attributes.
+const LEAST_RECORD: usize = 7;
+
 impl Batch {
     /// Its records, decompressed. Their bytes share one buffer: the batch's own, or the
     /// decompressed one.
@@ -36,71 +39,182 @@ impl Batch {
     /// batch or not after the one before, or they do not decompress to at most
     /// [`DECOMPRESSED_LIMIT`] bytes.
     pub fn records(&self) -> Result<Vec<Record>, DecodeError> {
-        let compressed = self.body.slice(RECORDS_AT..);
-        let plain = match self.compression()? {
-            Compression::None => compressed,
-            codec => Bytes::from(compression::decompress(codec, &compressed, DECOMPRESSED_LIMIT)?),
-        };
-        let mut reader = Reader::new(plain);
-        let count = usize::try_from(self.count())
-            .map_err(|_| DecodeError::Invalid("the record count of a batch"))?;
-        // The smallest record takes seven bytes; more than fit are refused before they are reserved.
-        if count > reader.remaining() / 7 {
-            return Err(DecodeError::Truncated("the records of a batch"));
+        let plain = self.plain(DECOMPRESSED_LIMIT)?;
+        let mut records = Vec::with_capacity(self.count().clamp(0, 1024) as usize);
+        for view in self.walk(&plain)? {
+            records.push(view?.record(&plain)?);
         }
-        let mut records: Vec<Record> = Vec::with_capacity(count.min(1024));
-        for _ in 0..count {
-            let record = self.record(&mut reader)?;
-            if records.last().is_some_and(|last| record.offset <= last.offset) {
-                return Err(DecodeError::Invalid("the order of record offsets"));
-            }
-            records.push(record);
-        }
-        reader.finish()?;
         Ok(records)
     }
 
-    fn record(&self, reader: &mut Reader) -> Result<Record, DecodeError> {
-        let length = usize::try_from(reader.varint()?)
-            .map_err(|_| DecodeError::Invalid("the length of a record"))?;
-        let mut reader = Reader::new(reader.take(length)?);
-        // Record attributes: unused in v2.
-        reader.i8()?;
-        let timestamp_delta = reader.varlong()?;
-        let offset_delta = reader.varint()?;
-        if !(0..=self.last_offset_delta()).contains(&offset_delta) {
-            return Err(DecodeError::Invalid("the offset of a record"));
+    /// The bytes of its records, decompressed; for [`Batch::walk`].
+    ///
+    /// # Errors
+    /// [`TOO_LARGE`] if they decompress to more than `limit` bytes, which a header that counts more
+    /// records than so many bytes can hold says before anything is decompressed.
+    pub(crate) fn plain(&self, limit: usize) -> Result<Bytes, DecodeError> {
+        let compressed = self.body.slice(RECORDS_AT..);
+        match self.compression()? {
+            Compression::None => Ok(compressed),
+            _ if i64::from(self.count()) > (limit / LEAST_RECORD) as i64 => Err(TOO_LARGE),
+            codec => compression::decompress(codec, &compressed, limit).map(Bytes::from),
         }
-        let timestamp = if self.has_log_append_time() {
-            self.max_timestamp()
-        } else {
-            self.base_timestamp()
-                .checked_add(timestamp_delta)
-                .ok_or(DecodeError::Invalid("the timestamp of a record"))?
-        };
-        let key = nullable(&mut reader)?;
-        let value = nullable(&mut reader)?;
-        let header_count = usize::try_from(reader.varint()?)
-            .map_err(|_| DecodeError::Invalid("the header count of a record"))?;
-        // The smallest header takes two bytes.
-        if header_count > reader.remaining() / 2 {
-            return Err(DecodeError::Truncated("the headers of a record"));
+    }
+
+    /// Its records one after the other, without a copy: `plain` is what [`Batch::plain`] gave.
+    ///
+    /// # Errors
+    /// If `plain` cannot be as many records as the header says. The iterator ends with an error where
+    /// they are not whole records in order, or more bytes follow.
+    pub(crate) fn walk<'a>(&'a self, plain: &'a [u8]) -> Result<Walk<'a>, DecodeError> {
+        let left = usize::try_from(self.count())
+            .map_err(|_| DecodeError::Invalid("the record count of a batch"))?;
+        if left > plain.len() / LEAST_RECORD {
+            return Err(DecodeError::Truncated("the records of a batch"));
         }
-        let mut headers = Vec::with_capacity(header_count.min(64));
-        for _ in 0..header_count {
-            let key = nullable(&mut reader)?.ok_or(DecodeError::Invalid("a null header key"))?;
-            headers.push((key, nullable(&mut reader)?));
-        }
-        reader.finish()?;
-        let offset = self.base_offset + i64::from(offset_delta);
-        Ok(Record { offset, timestamp, key, value, headers })
+        Ok(Walk { batch: self, rest: plain, left, last_delta: -1 })
     }
 }
 
-fn nullable(reader: &mut Reader) -> Result<Option<Bytes>, DecodeError> {
-    // Any negative length is null (`DefaultRecord.readFrom`).
-    match usize::try_from(reader.varint()?) {
-        Ok(length) => reader.take(length).map(Some),
+/// A record in place: what it says, and where its bytes are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecordView<'a> {
+    pub(crate) offset: Offset,
+    pub(crate) timestamp: i64,
+    pub(crate) key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    /// Each of them whole.
+    headers: &'a [u8],
+    header_count: usize,
+}
+
+impl RecordView<'_> {
+    /// The record, its bytes shared with `plain`, in which it lies.
+    fn record(&self, plain: &Bytes) -> Result<Record, DecodeError> {
+        let share = |bytes: &[u8]| plain.slice_ref(bytes);
+        let mut headers = Vec::with_capacity(self.header_count.min(64));
+        let mut rest = self.headers;
+        for _ in 0..self.header_count {
+            let key = nullable(&mut rest)?.ok_or(DecodeError::Invalid("a null header key"))?;
+            headers.push((share(key), nullable(&mut rest)?.map(share)));
+        }
+        let (key, value) = (self.key.map(share), self.value.map(share));
+        Ok(Record { offset: self.offset, timestamp: self.timestamp, key, value, headers })
+    }
+}
+
+/// See [`Batch::walk`].
+#[derive(Debug)]
+pub(crate) struct Walk<'a> {
+    batch: &'a Batch,
+    rest: &'a [u8],
+    left: usize,
+    last_delta: i32,
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = Result<RecordView<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Result<RecordView<'a>, DecodeError>> {
+        if self.left == 0 {
+            let over = core::mem::take(&mut self.rest).len();
+            return (over > 0).then_some(Err(DecodeError::Trailing(over)));
+        }
+        let view = self.view();
+        self.left -= 1;
+        if view.is_err() {
+            (self.left, self.rest) = (0, &[]);
+        }
+        Some(view)
+    }
+}
+
+impl<'a> Walk<'a> {
+    fn view(&mut self) -> Result<RecordView<'a>, DecodeError> {
+        let length = usize::try_from(varint(&mut self.rest)?)
+            .map_err(|_| DecodeError::Invalid("the length of a record"))?;
+        let mut rest = take(&mut self.rest, length)?;
+        // Record attributes: unused in v2.
+        take(&mut rest, 1)?;
+        let timestamp_delta = varlong(&mut rest)?;
+        let delta = varint(&mut rest)?;
+        if !(0..=self.batch.last_offset_delta()).contains(&delta) {
+            return Err(DecodeError::Invalid("the offset of a record"));
+        }
+        if delta <= self.last_delta {
+            return Err(DecodeError::Invalid("the order of record offsets"));
+        }
+        self.last_delta = delta;
+        let timestamp = if self.batch.has_log_append_time() {
+            self.batch.max_timestamp()
+        } else {
+            self.batch
+                .base_timestamp()
+                .checked_add(timestamp_delta)
+                .ok_or(DecodeError::Invalid("the timestamp of a record"))?
+        };
+        let key = nullable(&mut rest)?;
+        let value = nullable(&mut rest)?;
+        let header_count = usize::try_from(varint(&mut rest)?)
+            .map_err(|_| DecodeError::Invalid("the header count of a record"))?;
+        // The smallest header takes two bytes.
+        if header_count > rest.len() / 2 {
+            return Err(DecodeError::Truncated("the headers of a record"));
+        }
+        let headers = rest;
+        for _ in 0..header_count {
+            nullable(&mut rest)?.ok_or(DecodeError::Invalid("a null header key"))?;
+            nullable(&mut rest)?;
+        }
+        if !rest.is_empty() {
+            return Err(DecodeError::Trailing(rest.len()));
+        }
+        let offset = self.batch.base_offset + i64::from(delta);
+        Ok(RecordView { offset, timestamp, key, value, headers, header_count })
+    }
+}
+
+fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Result<&'a [u8], DecodeError> {
+    let (taken, rest) = bytes.split_at_checked(len).ok_or(DecodeError::Truncated("a record"))?;
+    *bytes = rest;
+    Ok(taken)
+}
+
+/// An unsigned varint of at most `most` bytes.
+fn unsigned(bytes: &mut &[u8], most: usize) -> Result<u64, DecodeError> {
+    let mut value = 0;
+    for (at, byte) in bytes.iter().take(most).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            // What does not fit is refused: the last byte of ten has one bit, that of five has four.
+            let spare = if most == 5 { 4 } else { 1 };
+            if at + 1 == most && *byte >= 1 << spare {
+                break;
+            }
+            *bytes = &bytes[at + 1..];
+            return Ok(value);
+        }
+    }
+    let what = "a varint in a record";
+    Err(if bytes.len() < most { DecodeError::Truncated(what) } else { DecodeError::Invalid(what) })
+}
+
+/// VARINT (zigzag).
+fn varint(bytes: &mut &[u8]) -> Result<i32, DecodeError> {
+    let raw = unsigned(bytes, 5)? as u32;
+    Ok((raw >> 1) as i32 ^ -((raw & 1) as i32))
+}
+
+/// VARLONG (zigzag).
+fn varlong(bytes: &mut &[u8]) -> Result<i64, DecodeError> {
+    let raw = unsigned(bytes, 10)?;
+    Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
+}
+
+/// Any negative length is null (`DefaultRecord.readFrom`).
+fn nullable<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, DecodeError> {
+    match usize::try_from(varint(bytes)?) {
+        Ok(length) => take(bytes, length).map(Some),
         Err(_) => Ok(None),
     }
 }

@@ -256,12 +256,68 @@ fn every_codec_in_a_batch() {
 
 #[test]
 fn a_batch_that_decompresses_to_too_much_is_refused() {
-    let mut builder = BatchBuilder::new();
-    let zeros = vec![0; DECOMPRESSED_LIMIT];
-    builder.compression(Compression::Lz4).push(0, None, Some(&zeros), &[]);
-    let bomb = builder.build(Offset::ZERO, LeaderEpoch(-1));
+    let config = TopicConfig { timestamp_before_max_ms: i64::MAX, ..TopicConfig::default() };
+    let of_zeros = |len: usize| {
+        let mut builder = BatchBuilder::new();
+        builder.compression(Compression::Lz4).push(0, None, Some(&vec![0; len]), &[]);
+        builder.build(Offset::ZERO, LeaderEpoch(-1))
+    };
+    let bomb = of_zeros(DECOMPRESSED_LIMIT);
     assert!(bomb.size_in_bytes() < 1 << 20);
     assert_eq!(bomb.records(), Err(DecodeError::Invalid("the decompressed size")));
-    let now = TopicConfig { timestamp_before_max_ms: i64::MAX, ..TopicConfig::default() };
-    assert_eq!(verify(&bomb, &now), Err(ErrorCode::InvalidRecord));
+    assert_eq!(verify(&bomb, &config), Err(ErrorCode::MessageTooLarge));
+    // Sixteen times max.message.bytes, whatever it compresses to.
+    let most = config.max_message_bytes as usize * 16;
+    assert_eq!(verify(&of_zeros(most), &config), Err(ErrorCode::MessageTooLarge));
+    assert!(verify(&of_zeros(most - 100), &config).is_ok());
+    // A mebibyte always, and nothing of the kind where nothing is compressed.
+    let small = TopicConfig { max_message_bytes: 60_000, ..config.clone() };
+    assert!(verify(&of_zeros(1_000_000), &small).is_ok());
+    assert_eq!(verify(&of_zeros(1 << 20), &small), Err(ErrorCode::MessageTooLarge));
+}
+
+#[test]
+fn more_records_than_fit_are_refused_before_anything_is_decompressed() {
+    let good = three().compression(Compression::Gzip).build(Offset::ZERO, LeaderEpoch(-1));
+    let count = (DECOMPRESSED_LIMIT / 7 + 1) as i32;
+    let forged_count = |batch: &Batch, count: i32| {
+        let batch = forged(batch, LAST_OFFSET_DELTA_AT, &(count - 1).to_be_bytes());
+        forged(&batch, COUNT_AT, &count.to_be_bytes())
+    };
+    // These are no gzip stream, and nobody has noticed.
+    let nonsense = forged(&good, RECORDS_AT, &[0; 8]);
+    let config = TopicConfig::default();
+    assert_eq!(verify(&forged_count(&nonsense, count), &config), Err(ErrorCode::MessageTooLarge));
+    assert_eq!(verify(&forged_count(&nonsense, 3), &config), Err(ErrorCode::InvalidRecord));
+    assert_eq!(verify(&forged_count(&good, 1000), &config), Err(ErrorCode::InvalidRecord));
+}
+
+#[test]
+fn who_looks_at_the_records_makes_no_difference() {
+    let config = TopicConfig::default();
+    for codec in Compression::ALL {
+        let good = three().compression(codec).build(Offset::ZERO, LeaderEpoch(-1));
+        for at in 0..good.body.len() {
+            let batch = if at == 0 { good.clone() } else { forged(&good, at, &[!good.body[at]]) };
+            let bytes = Some(batch.to_bytes());
+            let inspection = Inspection::of(bytes.clone(), 9);
+            let there = VerifiedBatch::verify_inspected(bytes.clone(), inspection, &config, NOW);
+            assert_eq!(
+                there,
+                VerifiedBatch::verify_produce(bytes, 9, &config, NOW),
+                "{codec:?} {at}"
+            );
+        }
+    }
+}
+
+#[test]
+fn any_negative_length_is_null_as_kafka_reads_it() {
+    let mut builder = BatchBuilder::new();
+    builder.push(1_000_000, None, None, &[]);
+    let batch = builder.build(Offset::ZERO, LeaderEpoch(-1));
+    // Length, attributes, two deltas, then the key's and the value's length, zigzag: -1 is 1.
+    assert_eq!(batch.body[RECORDS_AT..], [12, 0, 0, 0, 1, 1, 0]);
+    let records = forged(&batch, RECORDS_AT + 4, &[3, 5]).records().expect("a record");
+    assert_eq!((&records[0].key, &records[0].value), (&None, &None));
 }

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 
-use super::{Batch, LOG_APPEND_TIME_BIT, MAGIC, PREFIX_LEN, batch_size};
-use crate::compression::Compression;
+use super::{Batch, DECOMPRESSED_LIMIT, LOG_APPEND_TIME_BIT, MAGIC, PREFIX_LEN, batch_size};
+use crate::compression::{Compression, TOO_LARGE};
 use crate::config::TopicConfig;
 use crate::error_code::ErrorCode;
 use crate::types::{LeaderEpoch, Offset, WallTime};
@@ -22,7 +22,72 @@ pub struct VerifiedBatch {
     stamp_append_time: bool,
 }
 
-type Refusal = (ErrorCode, &'static str);
+/// Why a batch is refused: the code that Kafka answers, and for people what is wrong.
+pub type Refusal = (ErrorCode, &'static str);
+
+/// A batch may decompress to so many times `max.message.bytes`. Kafka has no such bound: whoever may
+/// write can make a broker, and each consumer, work through a thousand bytes for each that he sends.
+const MOST_EXPANSION: u32 = 16;
+/// ... but this much is always allowed, in bytes.
+const ALWAYS_ALLOWED: u32 = 1 << 20;
+
+/// What the records of a produced batch come to, each of them looked at: all that the topic's rules
+/// need to know. It takes time in proportion to the decompressed bytes, and depends on nothing but
+/// the bytes and the version; so whoever has another thread than the broker's makes it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Inspection {
+    /// The timestamps of the records that have one: the least and the greatest.
+    timestamps: Option<(i64, i64)>,
+    keyless: bool,
+    /// Bytes of the records, decompressed.
+    plain_bytes: usize,
+}
+
+impl Inspection {
+    /// Looks at the records of one partition of a Produce request.
+    ///
+    /// # Errors
+    /// See [`VerifiedBatch::verify_produce`].
+    pub fn of(records: Option<Bytes>, api_version: i16) -> Result<Inspection, Refusal> {
+        Inspection::of_batch(&the_one_batch(records.unwrap_or_default())?, api_version)
+    }
+
+    /// The same, if the records come to at most `limit` bytes; otherwise nothing, at the cost of
+    /// about so many bytes.
+    pub fn within(
+        records: Option<Bytes>,
+        api_version: i16,
+        limit: usize,
+    ) -> Option<Result<Inspection, Refusal>> {
+        let batch = match the_one_batch(records.unwrap_or_default()) {
+            Ok(batch) => batch,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        if batch.size_in_bytes() > limit {
+            return None;
+        }
+        inspect(&batch, api_version, limit.min(DECOMPRESSED_LIMIT)).transpose()
+    }
+
+    fn of_batch(batch: &Batch, api_version: i16) -> Result<Inspection, Refusal> {
+        let what = "the records decompress to more than 64 MiB";
+        inspect(batch, api_version, DECOMPRESSED_LIMIT)?.ok_or((ErrorCode::MessageTooLarge, what))
+    }
+
+    /// Bytes of the records, decompressed.
+    pub fn plain_bytes(&self) -> usize {
+        self.plain_bytes
+    }
+}
+
+/// `None` if the records come to more than `limit` bytes.
+fn inspect(batch: &Batch, api_version: i16, limit: usize) -> Result<Option<Inspection>, Refusal> {
+    if !batch.verify_crc() {
+        return Err((ErrorCode::CorruptMessage, "the CRC of the batch is wrong"));
+    }
+    check_header(batch, api_version)?;
+    look_at_records(batch, limit)
+}
 
 impl VerifiedBatch {
     /// Checks the records of one partition of a Produce request, records themselves included
@@ -32,11 +97,35 @@ impl VerifiedBatch {
     /// The code that Kafka answers, and for people what is wrong:
     /// `INVALID_RECORD` (not exactly one batch of v2, offsets or counts that do not fit, a control
     /// batch, an idempotent producer's, no key in a compacted topic), `INVALID_TXN_STATE` (a
-    /// transactional batch), `CORRUPT_MESSAGE` (CRC, lengths), `MESSAGE_TOO_LARGE`,
-    /// `UNSUPPORTED_COMPRESSION_TYPE`, `INVALID_TIMESTAMP`.
+    /// transactional batch), `CORRUPT_MESSAGE` (CRC, lengths), `MESSAGE_TOO_LARGE` (as it is, or
+    /// decompressed), `UNSUPPORTED_COMPRESSION_TYPE`, `INVALID_TIMESTAMP`.
     pub fn verify_produce(
         records: Option<Bytes>,
         api_version: i16,
+        config: &TopicConfig,
+        now: WallTime,
+    ) -> Result<VerifiedBatch, Refusal> {
+        let inspect = |batch: &Batch| Inspection::of_batch(batch, api_version);
+        VerifiedBatch::verify(records, inspect, config, now)
+    }
+
+    /// The same where somebody has looked at the records already: `inspection` is what
+    /// [`Inspection::of`] made of these records.
+    ///
+    /// # Errors
+    /// See [`VerifiedBatch::verify_produce`].
+    pub fn verify_inspected(
+        records: Option<Bytes>,
+        inspection: Result<Inspection, Refusal>,
+        config: &TopicConfig,
+        now: WallTime,
+    ) -> Result<VerifiedBatch, Refusal> {
+        VerifiedBatch::verify(records, |_| inspection, config, now)
+    }
+
+    fn verify(
+        records: Option<Bytes>,
+        inspect: impl FnOnce(&Batch) -> Result<Inspection, Refusal>,
         config: &TopicConfig,
         now: WallTime,
     ) -> Result<VerifiedBatch, Refusal> {
@@ -44,11 +133,10 @@ impl VerifiedBatch {
         if batch.size_in_bytes() > config.max_message_bytes as usize {
             return Err((ErrorCode::MessageTooLarge, "larger than max.message.bytes"));
         }
-        if !batch.verify_crc() {
-            return Err((ErrorCode::CorruptMessage, "the CRC of the batch is wrong"));
-        }
-        check_header(&batch, api_version)?;
-        let max_timestamp = check_records(&batch, config, now)?;
+        let inspection = inspect(&batch)?;
+        check_topic(&batch, &inspection, config, now)?;
+        let max_timestamp = inspection.timestamps.map_or(NO_TIMESTAMP, |(_, latest)| latest);
+        let max_timestamp = max_timestamp.max(NO_TIMESTAMP);
         // Kafka corrects a max timestamp that is not its records' (and the CRC with it).
         let corrects = !config.log_append_time && max_timestamp != batch.max_timestamp();
         let batch =
@@ -130,32 +218,58 @@ fn check_header(batch: &Batch, api_version: i16) -> Result<(), Refusal> {
     }
 }
 
-/// The records' largest timestamp, if all is well with each.
-fn check_records(batch: &Batch, config: &TopicConfig, now: WallTime) -> Result<i64, Refusal> {
+/// Reads each record once, and keeps none.
+fn look_at_records(batch: &Batch, limit: usize) -> Result<Option<Inspection>, Refusal> {
     if batch.has_log_append_time() {
         let what = "a producer must not set the timestamp type to LogAppendTime";
         return Err((ErrorCode::InvalidTimestamp, what));
     }
-    let records = batch.records().map_err(|_| {
-        (ErrorCode::InvalidRecord, "the records do not decode, or to more than 64 MiB")
-    })?;
-    let mut max_timestamp = NO_TIMESTAMP;
-    for (index, record) in records.iter().enumerate() {
+    let refusal = |_| (ErrorCode::InvalidRecord, "the records do not decode");
+    let plain = match batch.plain(limit) {
+        Err(TOO_LARGE) => return Ok(None),
+        plain => plain.map_err(refusal)?,
+    };
+    let (mut timestamps, mut keyless) = (None, false);
+    for (index, record) in batch.walk(&plain).map_err(refusal)?.enumerate() {
+        let record = record.map_err(refusal)?;
         if record.offset != Offset(index as i64) {
             return Err((ErrorCode::InvalidRecord, "record offsets are not contiguous"));
         }
-        if config.compact && record.key.is_none() {
-            return Err((ErrorCode::InvalidRecord, "a compacted topic needs keys"));
+        keyless |= record.key.is_none();
+        let at = record.timestamp;
+        if at != NO_TIMESTAMP {
+            let (first, last) = timestamps.unwrap_or((at, at));
+            timestamps = Some((at.min(first), at.max(last)));
         }
-        max_timestamp = max_timestamp.max(record.timestamp);
+    }
+    Ok(Some(Inspection { timestamps, keyless, plain_bytes: plain.len() }))
+}
+
+/// What depends on the topic.
+fn check_topic(
+    batch: &Batch,
+    inspection: &Inspection,
+    config: &TopicConfig,
+    now: WallTime,
+) -> Result<(), Refusal> {
+    let most = config.max_message_bytes.saturating_mul(MOST_EXPANSION).max(ALWAYS_ALLOWED);
+    let compressed = batch.compression() != Ok(Compression::None);
+    if compressed && inspection.plain_bytes > most as usize {
+        let what = "the records decompress to more than 16 times max.message.bytes";
+        return Err((ErrorCode::MessageTooLarge, what));
+    }
+    if config.compact && inspection.keyless {
+        return Err((ErrorCode::InvalidRecord, "a compacted topic needs keys"));
+    }
+    if let Some((earliest, latest)) = inspection.timestamps
+        && !config.log_append_time
+    {
         // The difference may not fit; then it is beyond any limit but the largest.
-        let age = now.0.saturating_sub(record.timestamp);
-        let checked = !config.log_append_time && record.timestamp != NO_TIMESTAMP;
-        let too_old = age > config.timestamp_before_max_ms;
-        let too_new = age.saturating_neg() > config.timestamp_after_max_ms;
-        if checked && (too_old || too_new) {
+        let too_old = now.0.saturating_sub(earliest) > config.timestamp_before_max_ms;
+        let too_new = latest.saturating_sub(now.0) > config.timestamp_after_max_ms;
+        if too_old || too_new {
             return Err((ErrorCode::InvalidTimestamp, "timestamp outside the topic's limits"));
         }
     }
-    Ok(max_timestamp)
+    Ok(())
 }

@@ -238,8 +238,11 @@ impl Producer {
         for sent in &batches {
             let Some(batch) = &sent.batch else { continue };
             let records = encode(&batch.records, self.config.compression);
-            let partition =
-                ProducePartition { partition: sent.partition.partition, records: Some(records) };
+            let partition = ProducePartition {
+                partition: sent.partition.partition,
+                records: Some(records),
+                inspection: None,
+            };
             match topics.last_mut() {
                 Some(last) if last.topic == sent.topic => last.partitions.push(partition),
                 Some(_) | None => topics

@@ -55,6 +55,15 @@ fn output_is_bounded() {
 }
 
 #[test]
+fn frames_cost_more_than_they_hold() {
+    let empty = compress(Compression::Zstd, &[]);
+    assert!(decompress(Compression::Zstd, &empty.repeat(16), LIMIT).is_ok());
+    // A megabyte of these would be a hundred thousand decoders made ready for nothing.
+    let many = empty.repeat(17);
+    assert_eq!(decompress(Compression::Zstd, &many, LIMIT), Err(TOO_LARGE));
+}
+
+#[test]
 fn known_checksums() {
     assert_eq!(gzip::crc32(b"123456789"), 0xcbf4_3926);
     assert_eq!(lz4::xxh32(b""), 0x02cc_5d05);

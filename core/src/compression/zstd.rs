@@ -13,13 +13,22 @@ const MALFORMED: DecodeError = DecodeError::Invalid("a zstd frame");
 /// decoder to support).
 const MAX_WINDOW: u64 = 8 << 20;
 
+/// What a frame costs at least, in bytes of output: its header alone makes the decoder set up its
+/// tables and its window.
+const FRAME_COST: usize = 64 << 10;
+
 /// One frame after the other.
 pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
     let mut rest = input;
     let mut out = Vec::new();
     let mut decoder = FrameDecoder::new();
     decoder.set_max_window_size(MAX_WINDOW.max(limit as u64));
+    let mut spent = 0;
     loop {
+        spent += FRAME_COST;
+        if spent > limit.max(FRAME_COST) {
+            return Err(TOO_LARGE);
+        }
         decoder.reset(&mut rest).map_err(|_| MALFORMED)?;
         while !decoder.is_finished() {
             // A block makes at most 128 KiB, so the limit is noticed in time.

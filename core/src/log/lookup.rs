@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::PartitionLog;
 use super::read::{DiskRead, Found, Walk};
 use super::segment::Segment;
-use crate::batch::{Batch, HEADER_LEN};
+use crate::batch::{Batch, DECOMPRESSED_LIMIT, HEADER_LEN};
 use crate::codec::DecodeError;
 use crate::types::{LeaderEpoch, Offset};
 
@@ -174,11 +174,13 @@ impl PartitionLog {
 
 /// The first record of the batch with `timestamp` or a later one.
 fn first_from(batch: &Batch, timestamp: i64) -> Result<Option<TimestampHit>, DecodeError> {
-    let records = batch.records()?;
-    let hit = records.into_iter().find(|record| record.timestamp >= timestamp);
-    Ok(hit.map(|record| TimestampHit {
-        offset: record.offset,
-        timestamp: record.timestamp,
-        leader_epoch: batch.leader_epoch,
-    }))
+    let plain = batch.plain(DECOMPRESSED_LIMIT)?;
+    for record in batch.walk(&plain)? {
+        let record = record?;
+        if record.timestamp >= timestamp {
+            let (offset, timestamp) = (record.offset, record.timestamp);
+            return Ok(Some(TimestampHit { offset, timestamp, leader_epoch: batch.leader_epoch }));
+        }
+    }
+    Ok(None)
 }

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Inspection, Refusal};
 use crate::error_code::ErrorCode;
 use crate::types::{BrokerEpoch, Endpoint, EpochEndOffset, LeaderEpoch, NodeId, Offset, TopicRef};
 
@@ -34,12 +34,23 @@ pub struct ProduceTopic {
 }
 
 /// A partition of a [`ProduceRequest`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProducePartition {
     /// Partition index.
     pub partition: i32,
     /// Exactly one batch, unverified, as it came.
     pub records: Option<Bytes>,
+    /// What [`Inspection::of`] makes of the records, if whoever received them had a thread for that;
+    /// otherwise the broker looks for itself. Never sent.
+    pub inspection: Option<Result<Inspection, Refusal>>,
+}
+
+impl core::hash::Hash for ProducePartition {
+    /// The inspection follows from the records.
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.partition.hash(state);
+        self.records.hash(state);
+    }
 }
 
 /// Answer to Produce.

@@ -4,12 +4,12 @@
 use bytes::Bytes;
 use wavetank_core::error_code::ErrorCode;
 use wavetank_core::msg::{ApiKey, ApiVersionsRequest, Request, Response};
-use wavetank_wire::{RequestFrame, SUPPORTED, WireError};
+use wavetank_wire::{Bounds, RequestFrame, SUPPORTED, WireError};
 
 use super::outbound::Versions;
 
 /// What the answer to a request needs to know of it.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Context {
     pub(super) correlation: i32,
     pub(super) version: i16,
@@ -26,8 +26,8 @@ pub(super) enum Incoming {
 }
 
 /// A frame is a request.
-pub(super) fn decode_request(frame: Bytes) -> Result<Incoming, WireError> {
-    match wavetank_wire::decode_request(frame) {
+pub(super) fn decode_request(frame: Bytes, bounds: Bounds) -> Result<Incoming, WireError> {
+    match wavetank_wire::decode_request_within(frame, bounds) {
         Ok(RequestFrame { correlation, version, request, .. }) => {
             let context = Context { correlation, version };
             Ok(Incoming::Request { context, request })

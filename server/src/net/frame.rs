@@ -149,11 +149,17 @@ impl OutQueue {
         self.parts.is_empty()
     }
 
-    /// Writes once; what was not taken stays. Nothing is lost if the future is dropped.
+    /// How many bytes wait.
+    pub(super) fn len(&self) -> usize {
+        self.parts.iter().map(Bytes::len).sum()
+    }
+
+    /// Writes once, and tells how much was taken; the rest stays. Nothing is lost if the future is
+    /// dropped.
     pub(super) async fn write_some(
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),
-    ) -> io::Result<()> {
+    ) -> io::Result<usize> {
         let mut written = {
             let slices: Vec<IoSlice<'_>> =
                 self.parts.iter().take(MAX_SLICES).map(|part| IoSlice::new(part)).collect();
@@ -162,6 +168,7 @@ impl OutQueue {
         if written == 0 {
             return Err(io::Error::from(io::ErrorKind::WriteZero));
         }
+        let taken = written;
         while let Some(first) = self.parts.front_mut() {
             if first.len() > written {
                 first.advance(written);
@@ -170,7 +177,7 @@ impl OutQueue {
             written -= first.len();
             self.parts.pop_front();
         }
-        Ok(())
+        Ok(taken)
     }
 }
 

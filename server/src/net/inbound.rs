@@ -12,23 +12,34 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::Instant;
 use wavetank_core::event::{ConnectionId, Event, ReplyTo};
 use wavetank_core::msg::{Request, Response};
-use wavetank_wire::WireError;
+use wavetank_wire::{Bounds, WireError};
 
 use super::Shared;
-use super::codec::{self, Incoming};
+use super::codec::{self, Context, Incoming};
 use super::frame::{self, FrameError, OutQueue, read_frame};
+use super::lane::{self, GLANCE, Turn};
 
 /// How much of later requests is read while one is being answered, in bytes.
 const READ_AHEAD: usize = 64 << 10;
 
 /// How long the last requests of a client that has gone may take.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// How long a request that is much work may keep others of its kind from the core.
+const LONGEST_TURN: Duration = Duration::from_millis(250);
+
+/// What a client must take of an answer, in bytes, within the time that it may stall...
+const PROGRESS: usize = 64 << 10;
+/// ... which is this where too much waits to be sent.
+const TIGHT_STALL: Duration = Duration::from_secs(5);
+/// How often to look whether it does.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The core's answer to the request at hand.
 #[derive(Debug)]
@@ -85,7 +96,8 @@ pub(super) async fn run(
     let _ = stream.set_nodelay(true);
     tracing::debug!(%from, connection = connection.0, "connected");
     let buffer = BytesMut::new();
-    let mut inbound = Inbound { shared, connection, stream, replies, buffer, drain: None };
+    let (drain, turn) = (None, None);
+    let mut inbound = Inbound { shared, connection, stream, replies, buffer, drain, turn };
     let Err(closed) = inbound.serve().await;
     let complain = match &closed {
         Closed::Stalled | Closed::Frame(_) | Closed::Decode(_) => inbound.shared.complain(from),
@@ -118,6 +130,8 @@ struct Inbound {
     buffer: BytesMut,
     /// The client has gone; what it sent before is executed until then.
     drain: Option<Instant>,
+    /// The request at hand is much work, and has the lane until then.
+    turn: Option<(Turn, Instant)>,
 }
 
 enum Never {}
@@ -144,23 +158,32 @@ impl Inbound {
                 // Between requests the only thing to come from the core is its end.
                 _ = self.replies.recv() => return Err(Closed::ByUs),
             };
-            let (context, request) = match codec::decode_request(frame.bytes.clone()) {
-                Ok(Incoming::Request { context, request }) => (context, request),
-                Ok(Incoming::AnswerAtOnce(parts)) => {
+            let (context, mut request) = match self.decode(&frame.bytes).await? {
+                Incoming::Request { context, request } => (context, request),
+                Incoming::AnswerAtOnce(parts) => {
                     self.write(parts).await?;
                     continue;
                 }
-                Err(error) => return Err(Closed::Decode(error)),
             };
+            let inspected = shared.lane.inspect(&mut request, context.version).await;
+            inspected.ok_or(Closed::ByUs)?;
+            if shared.budget.is_full() {
+                // What waits for the budget keeps nobody from the lane.
+                self.turn = None;
+            }
+            let promised = shared.budget.admit(&mut request).await;
             // Nothing is waited for between this and giving it to the core (see `Backlog::admit`).
             if let Request::Produce(_) = &request {
                 self.room(frame.bytes.len()).await?;
             }
             let from = ReplyTo { connection: self.connection, correlation: context.correlation };
             self.shared.deliver(Event::Request { from, version: context.version, request });
-            match self.reply(context.correlation).await? {
+            let reply = self.reply(context.correlation).await?;
+            drop(promised);
+            self.turn = None;
+            match reply {
                 Reply::Response(response) => {
-                    let parts = codec::encode_response(&context, response);
+                    let parts = self.encode(context, response).await?;
                     self.write(parts).await?;
                 }
                 Reply::Nothing => {}
@@ -179,11 +202,39 @@ impl Inbound {
         }
     }
 
+    /// Decodes here what takes no time, and the rest when it is its turn. The turn lasts until the
+    /// core has answered, so that it has one such request at a time; but not for a produce, whose
+    /// batches each have a turn of their own.
+    async fn decode(&mut self, frame: &Bytes) -> Result<Incoming, Closed> {
+        match codec::decode_request(frame.clone(), GLANCE) {
+            Err(WireError::TooMany { .. }) => {}
+            decoded => return decoded.map_err(Closed::Decode),
+        }
+        let turn = self.shared.lane.turn().await;
+        let frame = frame.clone();
+        let decode = move || codec::decode_request(frame, Bounds::REQUEST);
+        let decoded = self.shared.lane.run(&turn, decode).await.ok_or(Closed::ByUs)?;
+        if !matches!(&decoded, Ok(Incoming::Request { request: Request::Produce(_), .. })) {
+            self.turn = Some((turn, Instant::now() + LONGEST_TURN));
+        }
+        decoded.map_err(Closed::Decode)
+    }
+
+    async fn encode(&self, context: Context, response: Response) -> Result<Vec<Bytes>, Closed> {
+        if !lane::is_large(&response) {
+            return Ok(codec::encode_response(&context, response));
+        }
+        let turn = self.shared.lane.turn().await;
+        let encode = move || codec::encode_response(&context, response);
+        self.shared.lane.run(&turn, encode).await.ok_or(Closed::ByUs)
+    }
+
     /// Waits for the core's answer, and notices meanwhile when the client goes away.
     async fn reply(&mut self, correlation: i32) -> Result<Reply, Closed> {
         loop {
             let room = READ_AHEAD.saturating_sub(self.buffer.len());
             let drained = self.drain.unwrap_or_else(Instant::now);
+            let turn_ends = self.turn.as_ref().map_or_else(Instant::now, |(_, ends)| *ends);
             tokio::select! {
                 reply = self.replies.recv() => {
                     let (answered, reply) = reply.ok_or(Closed::ByUs)?;
@@ -199,6 +250,10 @@ impl Inbound {
                         Err(FrameError::Io(error)) => self.gone(Closed::Io(error))?,
                         Err(error) => return Err(Closed::Frame(error)),
                     }
+                }
+                () = tokio::time::sleep_until(turn_ends), if self.turn.is_some() => {
+                    // It waits for something else than work: a fetch for records.
+                    self.turn = None;
                 }
                 () = tokio::time::sleep_until(drained), if self.drain.is_some() => {
                     return Err(Closed::ByPeer);
@@ -216,15 +271,32 @@ impl Inbound {
         Ok(())
     }
 
-    async fn write(&mut self, parts: Vec<bytes::Bytes>) -> Result<(), Closed> {
+    /// Sends an answer, as fast as the client takes it, but not for ever.
+    async fn write(&mut self, parts: Vec<Bytes>) -> Result<(), Closed> {
+        let shared = Arc::clone(&self.shared);
         let mut out = OutQueue::default();
         out.push(parts);
+        let mut share = shared.budget.queue(out.len());
+        let mut since = Instant::now();
+        let mut taken = 0;
         while !out.is_empty() {
             let some = out.write_some(&mut self.stream);
-            match tokio::time::timeout(self.shared.limits.write_stall, some).await {
-                Ok(Ok(())) => {}
+            match tokio::time::timeout(LOOK_AGAIN, some).await {
+                Ok(Ok(bytes)) => {
+                    share.sent(bytes);
+                    taken += bytes;
+                }
                 Ok(Err(error)) => return self.gone(Closed::Io(error)),
-                Err(_) => return Err(Closed::Stalled),
+                Err(_) => {}
+            }
+            if taken >= PROGRESS {
+                (since, taken) = (Instant::now(), 0);
+            }
+            let patience = shared.limits.write_stall;
+            let tight = shared.budget.is_tight();
+            let patience = if tight { patience.min(TIGHT_STALL) } else { patience };
+            if since.elapsed() >= patience && !out.is_empty() {
+                return Err(Closed::Stalled);
             }
         }
         Ok(())

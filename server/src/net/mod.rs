@@ -5,9 +5,11 @@
 //! means is `codec`'s business (and `wavetank-wire`'s), one connection that requests come in on is
 //! `inbound`'s, one that they go out on is `outbound`'s.
 
+mod budget;
 mod codec;
 mod frame;
 mod inbound;
+mod lane;
 mod outbound;
 
 use std::collections::BTreeMap;
@@ -31,7 +33,9 @@ use wavetank_core::types::{Endpoint, NodeId};
 use crate::backlog::Backlog;
 use crate::limits::{AbortOnPanic, spawn};
 use crate::throttle::Throttle;
+use budget::Budget;
 use inbound::Reply;
+use lane::Lane;
 use outbound::Outgoing;
 
 /// How long accepting rests after it failed.
@@ -95,7 +99,10 @@ pub struct NetLimits {
     /// `queued.max.request.bytes`: bytes of large requests held at once; small ones (up to 256 KiB)
     /// are bounded by the number of connections.
     pub request_memory: usize,
-    /// How long a peer may take nothing of an answer before its connection is closed.
+    /// `queued.max.response.bytes`: bytes of answers that wait to be sent, in all. Not a key of
+    /// Kafka's, which has no such bound.
+    pub response_memory: usize,
+    /// How long a peer may take next to nothing of an answer before its connection is closed.
     pub write_stall: Duration,
 }
 
@@ -106,6 +113,7 @@ impl Default for NetLimits {
             max_idle: Duration::from_secs(600),
             max_connections: crate::limits::descriptors().connections.min(4096),
             request_memory: 256 << 20,
+            response_memory: 512 << 20,
             write_stall: Duration::from_secs(60),
         }
     }
@@ -199,6 +207,10 @@ struct Shared {
     limits: NetLimits,
     /// Units of memory for the part of requests beyond the free allowance.
     large: Arc<Semaphore>,
+    /// Answers on their way out.
+    budget: Arc<Budget>,
+    /// Turns for large requests.
+    lane: Lane,
     /// Lines about what strangers did, by their address.
     complaints: Mutex<Throttle<IpAddr>>,
 }
@@ -207,8 +219,9 @@ impl Shared {
     fn new(inbox: Sender<Event>, backlog: Arc<Backlog>, node: NodeId, limits: NetLimits) -> Shared {
         let large = limits.request_memory.max(limits.max_frame) / frame::UNIT;
         let large = Arc::new(Semaphore::new(large));
+        let budget = Arc::new(Budget::new(limits.response_memory));
         let complaints = Mutex::new(Throttle::new());
-        Shared { inbox, backlog, node, limits, large, complaints }
+        Shared { inbox, backlog, node, limits, large, budget, lane: Lane::new(), complaints }
     }
 
     fn deliver(&self, event: Event) {

@@ -463,7 +463,11 @@ pub fn produce(topic: &TopicRef, acks: i16, text: &str) -> ProduceRequest {
         timeout_ms: 5000,
         topics: vec![ProduceTopic {
             topic: topic.clone(),
-            partitions: vec![ProducePartition { partition: 0, records: Some(batch(text)) }],
+            partitions: vec![ProducePartition {
+                partition: 0,
+                records: Some(batch(text)),
+                ..Default::default()
+            }],
         }],
     }
 }

@@ -140,7 +140,8 @@ impl Tank {
         let mut builder = BatchBuilder::new();
         builder.push(1_750_000_000_000, None, Some(value.as_bytes()), &[]);
         let batch = builder.build(Offset::ZERO, LeaderEpoch::NONE);
-        let part = ProducePartition { partition: 0, records: Some(batch.to_bytes()) };
+        let part =
+            ProducePartition { partition: 0, records: Some(batch.to_bytes()), inspection: None };
         let topic = ProduceTopic { topic: TopicRef::name("t"), partitions: vec![part] };
         let request = ProduceRequest {
             transactional_id: None,

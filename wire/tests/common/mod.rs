@@ -159,8 +159,12 @@ fn full_requests() -> Vec<Request> {
         topics: vec![ProduceTopic {
             topic: topic("t"),
             partitions: vec![
-                ProducePartition { partition: 0, records: Some(records()[0].to_bytes()) },
-                ProducePartition { partition: 1, records: None },
+                ProducePartition {
+                    partition: 0,
+                    records: Some(records()[0].to_bytes()),
+                    inspection: None,
+                },
+                ProducePartition { partition: 1, records: None, inspection: None },
             ],
         }],
     };

@@ -1,0 +1,131 @@
+//! Work that takes longer than a glance, on a thread of its own and one job at a time: large
+//! requests are decoded, batches of many records looked at, large answers encoded.
+//!
+//! So a request of a hundred thousand names, or a batch that decompresses to a thousand times its
+//! size, holds up neither the network's thread nor the core's, and takes its memory once, whoever
+//! else sends the same. Turns are given in order, and for a piece of work at a time: behind any
+//! number of bad requests a good large one waits for one piece of each.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wavetank_core::batch::{Inspection, Refusal};
+use wavetank_core::msg::{ProduceRequest, Request, Response};
+use wavetank_wire::Bounds;
+
+use crate::limits::AbortOnPanic;
+
+/// What is decoded at a glance, on the network's thread: some tenths of a millisecond.
+pub(super) const GLANCE: Bounds = Bounds { memory: 256 << 10, elements: 2000 };
+
+/// Bytes of records, decompressed, that are looked at on the network's thread for one request: below
+/// a millisecond.
+const GLANCE_RECORDS: usize = 256 << 10;
+
+/// Bytes of records, decompressed, after which a turn ends.
+const PIECE: usize = 1 << 20;
+
+/// The right to use the thread.
+pub(super) type Turn = OwnedSemaphorePermit;
+
+/// The thread, or rather the turns to use it.
+#[derive(Debug)]
+pub(super) struct Lane {
+    turns: Arc<Semaphore>,
+}
+
+impl Lane {
+    pub(super) fn new() -> Lane {
+        Lane { turns: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Waits for a turn.
+    pub(super) async fn turn(&self) -> Turn {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        turn.expect("the semaphore is never closed")
+    }
+
+    /// Does a piece of work. `None` if the runtime ends meanwhile.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        _turn: &Turn,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let guarded = move || {
+            let _guard = AbortOnPanic("network (of large requests)");
+            job()
+        };
+        tokio::task::spawn_blocking(guarded).await.ok()
+    }
+
+    /// Looks at the records of a Produce request, so that the core need not. `None` if the runtime
+    /// ends meanwhile.
+    pub(super) async fn inspect(&self, request: &mut Request, version: i16) -> Option<()> {
+        let Request::Produce(produce) = request else { return Some(()) };
+        let mut left = at_a_glance(produce, version);
+        while !left.is_empty() {
+            let turn = self.turn().await;
+            let (outcomes, rest) = self.run(&turn, move || piece(left, version)).await?;
+            left = rest;
+            for ((topic, partition), outcome) in outcomes {
+                produce.topics[topic].partitions[partition].inspection = Some(outcome);
+            }
+        }
+        Some(())
+    }
+}
+
+/// Topic and partition by their places in the request.
+type Place = (usize, usize);
+
+/// Looks at what takes no time, and gives back the rest.
+fn at_a_glance(produce: &mut ProduceRequest, version: i16) -> Vec<(Place, Option<Bytes>)> {
+    let mut room = GLANCE_RECORDS;
+    let mut left = Vec::new();
+    for (at, topic) in produce.topics.iter_mut().enumerate() {
+        for (index, part) in topic.partitions.iter_mut().enumerate() {
+            if room > 0 {
+                part.inspection = Inspection::within(part.records.clone(), version, room);
+            }
+            match &part.inspection {
+                Some(Ok(inspection)) => room = room.saturating_sub(inspection.plain_bytes()),
+                Some(Err(_)) => {
+                    room = room.saturating_sub(part.records.as_ref().map_or(0, Bytes::len));
+                }
+                None => {
+                    room = 0;
+                    left.push(((at, index), part.records.clone()));
+                }
+            }
+        }
+    }
+    left
+}
+
+type Looked = Vec<(Place, Result<Inspection, Refusal>)>;
+
+/// One turn's work, and what is left of it.
+fn piece(left: Vec<(Place, Option<Bytes>)>, version: i16) -> (Looked, Vec<(Place, Option<Bytes>)>) {
+    let mut outcomes = Vec::new();
+    let mut done = 0;
+    let mut left = left.into_iter();
+    for (place, records) in left.by_ref() {
+        done += records.as_ref().map_or(0, Bytes::len);
+        let outcome = Inspection::of(records, version);
+        // What is refused may have been decompressed in vain.
+        done += outcome.map_or(PIECE, |inspection| inspection.plain_bytes());
+        outcomes.push((place, outcome));
+        if done >= PIECE {
+            break;
+        }
+    }
+    (outcomes, left.collect())
+}
+
+/// Is encoding this answer more than a glance?
+pub(super) fn is_large(response: &Response) -> bool {
+    let Response::Metadata(metadata) = response else { return false };
+    let elements = metadata.topics.iter().map(|topic| 1 + 4 * topic.partitions.len());
+    elements.sum::<usize>() > GLANCE.elements
+}
