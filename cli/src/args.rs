@@ -9,7 +9,7 @@ use wavetank_linearizability::txn::Level;
 use wavetank_sim::zoo::By;
 
 use crate::values::{
-    BoundsName, Faults, FlawName, ProfileName, SeedOrPlan, Seeds, Shard, Workloads,
+    BoundsName, Faults, FlawName, ProfileName, Require, SeedOrPlan, Seeds, Shard, Workloads, meant,
 };
 
 /// Runs a Kafka-compatible broker core through seeded storms, replays what went wrong, and serves
@@ -64,9 +64,24 @@ Examples:
   wavetank hunt --shard 2/8                 the second eighth of the seeds, for a fleet
   wavetank hunt --flaw ack-before-flush     leave a safety rule out: is it found?
   wavetank hunt --conform M1,M3,M7          hold each run against these models, step by step
+  wavetank hunt --require ops=100000,bit=partition,marks=all
+                                            fail a hunt that tested less
   wavetank hunt --json -                    the result as one JSON object on standard output
 
-Exit code: 0 all held, 1 a violation was found (or a mark that no seed reached in a large hunt),
+What the summary says:
+  weak          seeds that held but prove little: nearly nothing was acknowledged, most of it was
+                refused, no fault struck, or a mark that the plan declares was not reached
+  compared      outcomes (acknowledgements, reads, answers) held against what was promised
+  faults        how many struck of those that were planned; one takes effect when it does what it is
+                there for: a partition that held no message back did not
+  marks         states that storms must reach to be worth anything (an election, a torn tail, ...)
+  no violation  what was lost or doubled within the promises: with all copies, when faults took a
+                record from each disk that had it, as acks=all without flush.messages=1 allows
+
+Ctrl-C ends a hunt after the seeds under way; it says and saves what it has.
+
+Exit code: 0 all held, 1 a violation was found, or less was tested than must be (a hunt in which nothing
+was compared or no fault struck, gates of --require, a mark that no seed of a large hunt reached),
 2 usage or environment error.")]
 pub struct HuntArgs {
     /// How many seeds from 0 on, or a half-open range
@@ -76,7 +91,7 @@ pub struct HuntArgs {
     #[arg(long = "for", value_name = "TIME", value_parser = crate::values::parse_duration)]
     pub time: Option<Duration>,
     /// Threads, one seed each at a time [default: the machine's]
-    #[arg(short, long, value_name = "J")]
+    #[arg(short, long, value_name = "J", value_parser = crate::values::parse_jobs)]
     pub jobs: Option<std::num::NonZeroUsize>,
     /// The family of plans that seeds draw from
     #[arg(long, value_name = "NAME", default_value = "default")]
@@ -96,6 +111,10 @@ pub struct HuntArgs {
     /// Hold each run against these models, step by step, comma-separated: M1, M3, M7
     #[arg(long, value_name = "LIST")]
     pub conform: Option<crate::conform::Models>,
+    /// The least that must have been tested, comma-separated: ops=N outcomes compared, faults=N
+    /// struck, bit=KIND took effect, marks=NAME or marks=all reached
+    #[arg(long, value_name = "GATES")]
+    pub require: Option<Require>,
     /// Write the result as JSON; `-` is standard output, which then holds nothing else
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -114,7 +133,10 @@ Examples:
   wavetank replay 42 --history out.jsonl    what the clients did and saw, for `wavetank check`
   wavetank replay 42 --keep-going           on after a broken promise: what else comes of it?
 
-Exit code: 0 all held, 1 a violation was found or two runs differed, 2 usage or environment error.")]
+A run is weak if it held but tested too little: see wavetank hunt --help.
+
+Exit code: 0 all held, 1 a violation was found, two runs differed, or a run to its end tested nothing,
+2 usage or environment error.")]
 pub struct ReplayArgs {
     /// A seed of the profile, or a file with a plan
     #[arg(value_name = "SEED or PLAN")]
@@ -273,13 +295,13 @@ pub enum ZooCommand {
         #[arg(long, value_name = "WHO", default_value = "anyone", value_parser = by)]
         by: By,
         /// Hunt in so many ranges of seeds and report the median
-        #[arg(long, value_name = "R", default_value = "1")]
-        ranges: std::num::NonZeroU32,
+        #[arg(long, value_name = "R", default_value = "1", value_parser = crate::values::parse_count::<1_000>)]
+        ranges: std::num::NonZeroU64,
         /// Give up after so many seeds in a range
-        #[arg(long, value_name = "N", default_value = "2000")]
+        #[arg(long, value_name = "N", default_value = "2000", value_parser = crate::values::parse_count::<10_000_000>)]
         max_seeds: std::num::NonZeroU64,
         /// Threads [default: the machine's]
-        #[arg(short, long, value_name = "J")]
+        #[arg(short, long, value_name = "J", value_parser = crate::values::parse_jobs)]
         jobs: Option<std::num::NonZeroUsize>,
         /// Print JSON and nothing else
         #[arg(long)]
@@ -336,7 +358,7 @@ pub struct CheckArgs {
     pub history: Vec<PathBuf>,
     /// What they are of: log, register, kv, mutex, queue, append-log, list-append [default: what
     /// their first operations tell]
-    #[arg(long, value_name = "M")]
+    #[arg(long, value_name = "M", value_parser = kind)]
     pub model: Option<Kind>,
     /// Logs: the history ends with a read of everything, and what is not in it is lost
     #[arg(long)]
@@ -373,8 +395,13 @@ fn level(name: &str) -> Result<Level, String> {
     let known = Level::ALL.into_iter().find(|level| level.name() == name);
     known.ok_or_else(|| {
         let names: Vec<&str> = Level::ALL.iter().map(|level| level.name()).collect();
-        format!("expected one of {}", names.join(", "))
+        format!("there is no such level{}; known: {}", meant(name, &names), names.join(", "))
     })
+}
+
+fn kind(name: &str) -> Result<Kind, String> {
+    let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+    name.parse::<Kind>().map_err(|error| format!("{error}{}", meant(name, &names)))
 }
 
 /// `wavetank serve`.

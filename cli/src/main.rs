@@ -7,7 +7,9 @@ mod args;
 mod commands;
 mod conform;
 mod counterexample;
+mod interrupt;
 mod output;
+mod progress;
 mod values;
 mod ways;
 

@@ -1,7 +1,9 @@
 //! What a command says and how it ends: standard output, failures, colours, numbers.
 
 use std::fmt;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
 /// How a command ended when nothing hindered it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +115,45 @@ impl Out {
     /// `text` in that style, if this output may be coloured.
     pub fn paint(&self, style: Style, text: &str) -> String {
         style.paint(text, self.colour)
+    }
+}
+
+/// A file that is written when work is done, and known to be writable before it begins.
+#[derive(Debug)]
+pub struct Later {
+    path: PathBuf,
+    flag: &'static str,
+    file: File,
+}
+
+impl Later {
+    /// Opens or creates it; what it holds stays until it is written.
+    pub fn open(path: &Path, flag: &'static str) -> Result<Later, Failure> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(|error| Later::cannot(path, flag, error))?;
+        Ok(Later { path: path.to_owned(), flag, file })
+    }
+
+    /// Replaces what it held.
+    pub fn write(
+        mut self,
+        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let write = |file: &mut File| {
+            // A pipe or a device has nothing to replace.
+            if file.metadata()?.is_file() {
+                file.set_len(0)?;
+            }
+            let mut writer = io::BufWriter::new(file);
+            content(&mut writer)?;
+            writer.flush()
+        };
+        write(&mut self.file).map_err(|error| Later::cannot(&self.path, self.flag, error))
+    }
+
+    fn cannot(path: &Path, flag: &str, error: io::Error) -> Failure {
+        let remedy = format!("Name another file with {flag}.");
+        Failure::new(format!("write {}", path.display()), error, remedy)
     }
 }
 

@@ -1,11 +1,13 @@
 //! The values that flags take: ranges of seeds, shards, times, and names that the libraries know.
 
+use std::num::{IntErrorKind, NonZeroU64, NonZeroUsize};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use wavetank_core::flaw::Flaw;
+use wavetank_sim::gates::Gates;
 use wavetank_sim::plan::FaultKind;
 use wavetank_sim::profile::Profile;
 
@@ -17,10 +19,12 @@ impl FromStr for Seeds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Seeds, String> {
-        let number = |text: &str| {
-            text.replace('_', "").parse::<u64>().map_err(|error| {
-                format!("{text:?} is no seed ({error}); write a number N or a range A..B")
-            })
+        let number = |text: &str| match text.replace('_', "").parse::<u64>() {
+            Ok(seed) => Ok(seed),
+            Err(error) if *error.kind() == IntErrorKind::PosOverflow => {
+                Err(format!("{text} is too large; the largest seed is {}", u64::MAX))
+            }
+            Err(_) => Err(format!("{text:?} is no seed; write a number N or a range A..B")),
         };
         let range = match text.split_once("..") {
             None => 0..number(text)?,
@@ -55,24 +59,49 @@ impl FromStr for Shard {
     }
 }
 
-/// `90s`, `10m`, `1h`, or seconds alone.
+/// `90s`, `10m` or `1h`: at least a second, at most a year.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    const YEAR: u64 = 366 * 24 * 3600;
     let (digits, unit) = match text.char_indices().find(|(_, c)| !c.is_ascii_digit()) {
         Some((at, _)) => text.split_at(at),
-        None => (text, "s"),
+        None => (text, ""),
     };
     let factor = match unit {
-        "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3600),
-        _ => None,
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "" if !digits.is_empty() => {
+            return Err(format!("{text} of what? Write a unit: {text}s, {text}m or {text}h"));
+        }
+        _ => return Err("write a whole number and s, m or h, as in 90s".to_owned()),
     };
-    let seconds =
-        digits.parse::<u64>().ok().zip(factor).and_then(|(n, factor)| n.checked_mul(factor));
-    match seconds {
-        Some(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
-        Some(0) | None => Err("write a whole number and s, m or h, as in 90s".to_owned()),
+    if digits.is_empty() {
+        return Err("write a whole number and s, m or h, as in 90s".to_owned());
     }
+    match digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)) {
+        Some(0) => Err("that is no time at all; write at least 1s".to_owned()),
+        Some(seconds @ 1..=YEAR) => Ok(Duration::from_secs(seconds)),
+        Some(_) | None => Err(format!("{text} is longer than a year; write at most 8784h")),
+    }
+}
+
+/// How many: a whole number from 1 to a largest that makes sense.
+pub fn parse_count<const MOST: u64>(text: &str) -> Result<NonZeroU64, String> {
+    match text.replace('_', "").parse::<u64>() {
+        Ok(0) => Err("none is too few; write 1 or more".to_owned()),
+        Ok(number @ 1..) if number <= MOST => Ok(NonZeroU64::new(number).expect("it is not 0")),
+        Ok(_) => Err(format!("{text} is too many; write 1 to {MOST}")),
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => {
+            Err(format!("{text} is too many; write 1 to {MOST}"))
+        }
+        Err(_) => Err(format!("{text:?} is no whole number; write 1 to {MOST}")),
+    }
+}
+
+/// How many threads: more would only wait for each other.
+pub fn parse_jobs(text: &str) -> Result<NonZeroUsize, String> {
+    let jobs = parse_count::<1024>(text)?;
+    Ok(NonZeroUsize::try_from(jobs).expect("1024 fits"))
 }
 
 /// Seconds of virtual time with up to six decimals, in microseconds.
@@ -117,7 +146,7 @@ impl FromStr for ProfileName {
 
     fn from_str(text: &str) -> Result<ProfileName, String> {
         let names = Profile::ALL.map(Profile::name);
-        Profile::from_name(text).map(ProfileName).ok_or_else(|| unknown("profile", &names))
+        Profile::from_name(text).map(ProfileName).ok_or_else(|| unknown("profile", text, &names))
     }
 }
 
@@ -130,7 +159,7 @@ impl FromStr for FlawName {
 
     fn from_str(text: &str) -> Result<FlawName, String> {
         let names = Flaw::ALL.map(|flaw| flaw.story().name);
-        Flaw::from_name(text).map(FlawName).ok_or_else(|| unknown("flaw", &names))
+        Flaw::from_name(text).map(FlawName).ok_or_else(|| unknown("flaw", text, &names))
     }
 }
 
@@ -161,16 +190,42 @@ impl FromStr for Workloads {
 fn listed(text: &str, what: &str, known: &[&str]) -> Result<Vec<String>, String> {
     let names = text.split(',').map(str::trim);
     names
-        .map(
-            |name| {
-                if known.contains(&name) { Ok(name.to_owned()) } else { Err(unknown(what, known)) }
-            },
-        )
+        .map(|name| {
+            if known.contains(&name) {
+                Ok(name.to_owned())
+            } else {
+                Err(unknown(what, name, known))
+            }
+        })
         .collect()
 }
 
-fn unknown(what: &str, known: &[&str]) -> String {
-    format!("there is no such {what}; known: {}", known.join(", "))
+/// There is nothing of that name; perhaps another was meant, and these there are.
+pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    format!("there is no {what} {name:?}{}; known: {}", meant(name, known), known.join(", "))
+}
+
+/// `, did you mean "pause"?`, if a known name is near.
+pub fn meant(name: &str, known: &[&str]) -> String {
+    let name = name.to_lowercase().replace('_', "-");
+    let near = |other: &&&str| strsim::jaro_winkler(&name, &other.to_lowercase().replace('_', "-"));
+    let best = known.iter().max_by(|one, other| near(one).total_cmp(&near(other)));
+    match best {
+        Some(best) if near(&best) > 0.8 => format!(", did you mean {best:?}?"),
+        Some(_) | None => String::new(),
+    }
+}
+
+/// What a hunt must have tested.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Require(pub Gates);
+
+impl FromStr for Require {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Require, String> {
+        Gates::parse(text).map(Require)
+    }
 }
 
 /// How far a model is explored.
@@ -217,13 +272,48 @@ mod tests {
     fn times_have_units() {
         assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("10m"), Ok(Duration::from_secs(600)));
-        assert_eq!(parse_duration("5"), Ok(Duration::from_secs(5)));
-        assert!(parse_duration("0s").is_err());
+        assert!(parse_duration("5").unwrap_err().contains("5s, 5m or 5h"));
+        assert!(parse_duration("0s").unwrap_err().contains("at least 1s"));
+        assert!(parse_duration("s").is_err());
+        for long in ["99999999999999999999s", "99999999999999999h", "8785h"] {
+            assert!(parse_duration(long).unwrap_err().contains("longer than a year"), "{long}");
+        }
         assert!(parse_duration("10 parsecs").is_err());
         assert_eq!(parse_virtual("31.5"), Ok(31_500_000));
         assert_eq!(parse_virtual("31.000001s"), Ok(31_000_001));
         assert!(parse_virtual("1.").is_err());
         assert!(parse_virtual("-1").is_err());
+    }
+
+    #[test]
+    fn counts_are_refused_in_words() {
+        assert_eq!(parse_jobs("2").unwrap().get(), 2);
+        for (jobs, part) in [
+            ("0", "none is too few"),
+            ("1025", "1 to 1024"),
+            ("99999999999999999999", "too many"),
+            ("two", "no whole number"),
+            ("-1", "no whole number"),
+        ] {
+            let error = parse_jobs(jobs).unwrap_err();
+            assert!(error.contains(part), "{jobs}: {error}");
+        }
+        let large = "99999999999999999999".parse::<Seeds>().unwrap_err();
+        assert!(large.contains("largest seed is 18446744073709551615"), "{large}");
+    }
+
+    #[test]
+    fn a_name_that_is_nearly_right_is_answered_with_the_right_one() {
+        let flaw = "early-isr-jion".parse::<FlawName>().unwrap_err();
+        assert!(flaw.contains("did you mean \"early-isr-join\"?"), "{flaw}");
+        let fault = "crash,power-los".parse::<Faults>().unwrap_err();
+        assert!(
+            fault.contains("no kind of fault \"power-los\", did you mean \"power_loss\"?"),
+            "{fault}"
+        );
+        let profile = "defualt".parse::<ProfileName>().unwrap_err();
+        assert!(profile.contains("did you mean \"default\"?"), "{profile}");
+        assert_eq!(meant("earthquake", FaultKind::NAMES), "");
     }
 
     #[test]

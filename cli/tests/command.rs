@@ -45,6 +45,13 @@ fn every_command_has_help_with_examples() {
 fn what_cannot_be_done_says_what_why_and_what_to_do() {
     refused(&["hunt", "--seeds", "5..5"], &["--seeds", "the range is empty"]);
     refused(&["hunt", "--profile", "stormy"], &["--profile", "known: default"]);
+    refused(&["hunt", "--jobs", "0"], &["--jobs", "none is too few"]);
+    refused(&["hunt", "--for", "5"], &["--for", "5s, 5m or 5h"]);
+    refused(&["hunt", "--seeds", "99999999999999999999"], &["--seeds", "too large"]);
+    refused(&["hunt", "--flaw", "early-isr-jion"], &["did you mean \"early-isr-join\"?"]);
+    refused(&["model", "check", "irs"], &["did you mean \"isr\"?"]);
+    refused(&["scenario", "show", "kip-110"], &["did you mean \"kip-101\"?"]);
+    refused(&["hunt", "--require", "bit=earthquake"], &["--require", "known: all, crash"]);
     refused(&["hunt", "--faults", "earthquake"], &["--faults", "power_loss"]);
     refused(&["hunt", "--flaw", "hubris"], &["--flaw", "ack-before-flush"]);
     refused(&["zoo", "hunt", "hubris"], &["ack-before-flush"]);
@@ -131,12 +138,101 @@ fn a_hunt_in_json_has_the_promised_fields_and_stdout_holds_nothing_else() {
         "cpu_seconds",
         "events",
         "operations",
+        "compared",
         "faults",
+        "faults_by_kind",
         "marks",
     ] {
         assert!(!report[name].is_null(), "{name} is missing");
     }
     assert_eq!(text(&output.stderr), "", "no progress bar where there is no terminal");
+    for (kind, counts) in report["faults_by_kind"].as_object().unwrap() {
+        let count = |name: &str| counts[name].as_u64().unwrap();
+        assert!(count("planned") >= count("fired") && count("fired") >= count("bit"), "{kind}");
+        let fired = report["faults"][kind].as_u64().unwrap_or(0);
+        assert_eq!(count("fired"), fired, "{kind}");
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_refused_before_the_work() {
+    let nowhere = "no-such-folder/out";
+    let part = ["cannot write no-such-folder/out"];
+    // Each would take hours.
+    refused(&["hunt", "--for", "5h", "--json", nowhere], &part);
+    refused(&["replay", "1", "--history", nowhere], &part);
+    refused(&["check", "no-such-history", "--html", nowhere], &part);
+}
+
+#[test]
+fn a_hunt_that_tested_less_than_is_required_is_not_green() {
+    let hunt = |more: &[&str]| {
+        let output = wavetank(&[&["hunt", "--seeds", "2"], more].concat());
+        (output.status.code(), text(&output.stdout))
+    };
+    assert_eq!(hunt(&["--require", "ops=10,faults=1"]).0, Some(0));
+    let (code, told) = hunt(&["--require", "ops=100000000"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("2 seeds held") && told.contains("100000000 are required"), "{told}");
+    // The profile without faults has none of these, and a hunt without faults is none of faults.
+    let (code, told) = hunt(&["--profile", "calm", "--faults", "crash"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("of the kinds that were asked for"), "{told}");
+    assert_eq!(hunt(&["--profile", "calm"]).0, Some(0));
+}
+
+#[test]
+fn a_plan_that_tests_nothing_does_not_hold() {
+    let plan = temporary("nobody.json");
+    let path = plan.to_str().unwrap();
+    wavetank(&["replay", "3", "--profile", "calm", "--save-plan", path]);
+    let mut value: Value = serde_json::from_str(&std::fs::read_to_string(&plan).unwrap()).unwrap();
+    value["workload"] = serde_json::json!({"producers": [], "consumers": []});
+    std::fs::write(&plan, value.to_string()).unwrap();
+    let output = wavetank(&["replay", path]);
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("tested nothing: nothing was compared"), "{told}");
+}
+
+#[test]
+fn a_replay_says_what_to_look_at_next_and_its_trace_is_for_people() {
+    let output = wavetank(&["replay", "3", "--flaw", "ack-at-leader-append", "--until", "1"]);
+    let told = text(&output.stdout);
+    let again = "  wavetank replay 3 --flaw ack-at-leader-append --";
+    for next in ["trace", "history history.jsonl", "save-plan plan.json"] {
+        assert!(told.contains(&format!("{again}{next}")), "{told}");
+    }
+    let trace = text(&wavetank(&["replay", "3", "--trace", "--until", "1.5"]).stdout);
+    assert!(trace.starts_with("# time, node"), "{trace}");
+    assert!(trace.contains(" ! LeaderAppended { partition: storm0-"), "names, not ids");
+    assert!(!trace.contains("Uuid(") && !trace.contains("b\""), "no ids, no payloads");
+}
+
+/// Sends a signal by the shell's own `kill`, and says what came of it.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_hunt_prints_and_saves_what_it_has() {
+    let json = temporary("interrupted.json");
+    let _ = std::fs::remove_file(&json);
+    let arguments = ["hunt", "--for", "2h", "--jobs", "1", "--json", json.to_str().unwrap()];
+    let hunt = Command::new(env!("CARGO_BIN_EXE_wavetank"))
+        .args(arguments)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    let kill = format!("kill -INT {}", hunt.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    let output = hunt.wait_with_output().unwrap();
+    let told = text(&output.stdout);
+    assert!(told.contains("interrupted;"), "{told}");
+    assert!(text(&output.stderr).contains("stopping after the seeds"), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    assert_eq!(report["interrupted"], true);
+    let green = report["seeds"].as_u64().unwrap() > 0;
+    assert_eq!(output.status.code(), Some(if green { 0 } else { 1 }), "{told}");
 }
 
 #[test]
@@ -180,7 +276,9 @@ fn a_saved_plan_is_the_seeds_run() {
     let plan = plan.to_str().unwrap();
     assert_eq!(wavetank(&["replay", "3", "--save-plan", plan]).status.code(), Some(0));
     let (seed, saved) = (wavetank(&["replay", "3"]), wavetank(&["replay", plan]));
-    assert_eq!(text(&seed.stdout), text(&saved.stdout));
+    // But for what to type next.
+    let run = |output: &Output| text(&output.stdout).split_once("next:").unwrap().0.to_owned();
+    assert_eq!(run(&seed), run(&saved));
     assert_eq!(saved.status.code(), Some(0));
 }
 

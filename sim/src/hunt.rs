@@ -1,9 +1,10 @@
 //! Hunting: many seeds, several threads, one report.
 //!
 //! Seeds share nothing: each thread runs whole seeds, and the report is the same at any
-//! parallelism (but for the time that it took). A panic in the core is a violation of that seed, not
+//! parallelism (but for the time that it took); [`crate::gates`] says whether it tested anything. A panic in the core is a violation of that seed, not
 //! the end of the hunt. Clocks and threads are used here and nowhere below.
 
+use crate::gates::Gates;
 use crate::invariants::{Kind, Violation};
 use crate::marks::Mark;
 use crate::plan::{FaultCounts, Plan};
@@ -52,7 +53,20 @@ pub struct HuntOptions {
     pub additions: Option<Additions>,
     /// What a replay's command needs so that it has the same additions.
     pub additions_arguments: Vec<String>,
+    /// How a seed is run again, where neither `wavetank replay` nor [`SEED_VARIABLE`] does.
+    pub replay: Option<Replay>,
+    /// What must have been tested for the hunt to be green.
+    pub require: Gates,
+    /// Start no further seed once this is set.
+    pub stop: Option<Arc<AtomicBool>>,
 }
+
+/// Says how one seed is run again.
+pub type Replay = Arc<dyn Fn(u64) -> String + Send + Sync>;
+
+/// A hunt with additions of its own, run as a test, hunts only the seed that this environment variable
+/// names: `WAVETANK_SEED=7 cargo test NAME`.
+pub const SEED_VARIABLE: &str = "WAVETANK_SEED";
 
 impl Default for HuntOptions {
     /// Seeds 0 to 1000 of the default profile.
@@ -70,6 +84,9 @@ impl Default for HuntOptions {
             progress: None,
             additions: None,
             additions_arguments: Vec::new(),
+            replay: None,
+            require: Gates::default(),
+            stop: None,
         }
     }
 }
@@ -109,8 +126,23 @@ impl HuntOptions {
         plan
     }
 
-    /// The command that shows one seed again.
+    /// Are there additions that `wavetank replay` does not know?
+    fn has_own_additions(&self) -> bool {
+        self.additions.is_some() && self.additions_arguments.is_empty()
+    }
+
+    /// How one seed is run again: a command, or, where additions are the caller's own, the test that
+    /// calls this (by the name of its thread) with the seed.
     pub fn replay_command(&self, seed: u64) -> String {
+        if let Some(replay) = &self.replay {
+            return replay(seed);
+        }
+        if self.has_own_additions() {
+            return match std::thread::current().name() {
+                Some(test) if test != "main" => format!("{SEED_VARIABLE}={seed} cargo test {test}"),
+                Some(_) | None => format!("{SEED_VARIABLE}={seed} with the same program"),
+            };
+        }
         let mut command = format!("wavetank replay {seed}");
         if self.profile != Profile::Default {
             command += &format!(" --profile {}", self.profile.name());
@@ -165,6 +197,8 @@ pub struct HuntReport {
     pub events: u64,
     /// Client operations.
     pub operations: u64,
+    /// Operations whose outcome came back and was held against what was promised.
+    pub compared: u64,
     /// Faults that struck, by kind.
     pub faults: BTreeMap<String, u64>,
     /// What came of the faults of each kind that a plan had: planned, fired, took effect.
@@ -174,6 +208,12 @@ pub struct HuntReport {
     /// Marks that no seed reached; a large hunt with any of them has failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missed_marks: Vec<String>,
+    /// What was to be tested and was not ([`Gates`]), in words; a hunt that tested nothing is not green.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missed_gates: Vec<String>,
+    /// It was stopped before its last seed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
     /// Records whose loss the ledger admitted.
     pub admitted_losses: u64,
     /// Records acknowledged with less than acks=all that were lost, as such records may be.
@@ -192,9 +232,33 @@ pub struct HuntReport {
 pub const LARGE_HUNT: u64 = 1000;
 
 impl HuntReport {
-    /// Did all hold, and was everything reached that a hunt of this size must reach?
+    /// Did all hold, and was everything tested that was to be, and everything reached that a hunt of
+    /// this size must reach?
     pub fn is_green(&self) -> bool {
-        self.violations.is_empty() && self.missed_marks.is_empty()
+        self.complaints().is_empty()
+    }
+
+    /// Why the hunt is not green, a paragraph each.
+    pub fn complaints(&self) -> Vec<String> {
+        let broken = self.violations.iter().map(|found| {
+            let FoundViolation { seed, invariant, kind, message, replay } = found;
+            format!("seed {seed} broke {invariant} ({kind}): {message}\n  again: {replay}")
+        });
+        let missed = self
+            .missed_marks
+            .iter()
+            .map(|mark| format!("no seed of {} reached the mark {mark}", self.seeds));
+        broken.chain(self.missed_gates.iter().cloned()).chain(missed).collect()
+    }
+
+    /// For a test: ends it with [`HuntReport::complaints`] unless the hunt is green.
+    ///
+    /// # Panics
+    /// If it is not.
+    #[track_caller]
+    pub fn assert_green(&self) {
+        let complaints = self.complaints();
+        assert!(complaints.is_empty(), "the hunt is not green:\n{}", complaints.join("\n"));
     }
 
     fn add(&mut self, seed: u64, outcome: &Outcome, options: &HuntOptions) {
@@ -217,6 +281,7 @@ impl HuntReport {
         self.virtual_seconds += outcome.virtual_ns as f64 / 1e9;
         self.events += outcome.events;
         self.operations += outcome.operations;
+        self.compared += outcome.compared;
         for (kind, counts) in &outcome.faults {
             if counts.fired > 0 {
                 *self.faults.entry(kind.clone()).or_default() += counts.fired;
@@ -233,6 +298,9 @@ impl HuntReport {
     }
 
     fn close(&mut self, options: &HuntOptions) {
+        let stopped = |stop: &Arc<AtomicBool>| stop.load(Ordering::SeqCst);
+        self.interrupted = options.stop.as_ref().is_some_and(stopped);
+        self.missed_gates = options.require.missed(self, options.faults.is_some());
         let complete = options.faults.is_none()
             && options.workload.is_none()
             && options.flaws.is_empty()
@@ -256,6 +324,15 @@ pub(crate) struct SeedResult {
 /// Hunts, and folds what the seeds came to into one report.
 pub fn hunt(options: &HuntOptions) -> HuntReport {
     let start = Instant::now();
+    let narrowed;
+    let options = match asked_seed(options) {
+        None => options,
+        Some(Ok(seeds)) => {
+            narrowed = HuntOptions { seeds, shard: None, ..options.clone() };
+            &narrowed
+        }
+        Some(Err(why)) => return HuntReport { missed_gates: vec![why], ..HuntReport::default() },
+    };
     let results = hunt_seeds(options, &|_| false);
     let mut report = HuntReport::default();
     let mut cpu = Duration::ZERO;
@@ -267,6 +344,20 @@ pub fn hunt(options: &HuntOptions) -> HuntReport {
     report.cpu_seconds = cpu.as_secs_f64();
     report.wall_seconds = start.elapsed().as_secs_f64();
     report
+}
+
+/// The one seed that [`SEED_VARIABLE`] asks a hunt with additions of its own for.
+fn asked_seed(options: &HuntOptions) -> Option<Result<Range<u64>, String>> {
+    if !options.has_own_additions() {
+        return None;
+    }
+    let text = std::env::var(SEED_VARIABLE).ok()?;
+    Some(match text.parse::<u64>() {
+        Ok(seed) if seed < u64::MAX => Ok(seed..seed + 1),
+        Ok(_) | Err(_) => {
+            Err(format!("{SEED_VARIABLE} is {text:?}, which is no seed: unset it, or name one"))
+        }
+    })
 }
 
 /// Runs the seeds in order, on several threads, until `enough` says of one that it is; what comes
@@ -283,8 +374,9 @@ pub(crate) fn hunt_seeds(
     let (done, violated, weak) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let work = || {
         loop {
+            let stopped = options.stop.as_ref().is_some_and(|stop| stop.load(Ordering::SeqCst));
             let late = options.for_duration.is_some_and(|limit| start.elapsed() >= limit);
-            if late || out_of_time.load(Ordering::SeqCst) {
+            if stopped || late || out_of_time.load(Ordering::SeqCst) {
                 out_of_time.store(true, Ordering::SeqCst);
                 return;
             }
@@ -445,6 +537,43 @@ mod tests {
         assert_eq!(shards, [5, 4]);
         let first = hunt(&HuntOptions { until_found: true, ..options() });
         assert_eq!(first.seeds, 1);
+    }
+
+    #[test]
+    fn what_own_additions_find_is_told_as_the_test_and_the_seed() {
+        let report = hunt(&options());
+        let test = "hunt::tests::what_own_additions_find_is_told_as_the_test_and_the_seed";
+        let again = format!("WAVETANK_SEED=1 cargo test {test}");
+        let found = report.violations.iter().find(|found| found.seed == 1).unwrap();
+        assert_eq!(found.replay, again);
+        assert!(report.complaints().iter().any(|why| why.contains(&again)), "{report:#?}");
+        let said: Replay = Arc::new(|seed| format!("just test {seed}"));
+        let options = HuntOptions { replay: Some(said), ..options() };
+        assert_eq!(options.replay_command(3), "just test 3");
+    }
+
+    #[test]
+    fn a_hunt_that_compared_nothing_is_not_green() {
+        // It ends after a millisecond: no violation of seed 2, and no answer either.
+        let report = hunt(&HuntOptions { seeds: 2..3, ..options() });
+        assert!(report.violations.is_empty() && !report.is_green());
+        assert!(report.complaints()[0].contains("nothing was compared"), "{report:#?}");
+        assert!(std::panic::catch_unwind(|| report.assert_green()).is_err());
+        let none = hunt(&HuntOptions { seeds: 3..3, ..options() });
+        assert_eq!(none.complaints(), ["no seed was run"]);
+    }
+
+    #[test]
+    fn a_hunt_that_is_stopped_reports_what_it_has() {
+        let stop = Arc::new(AtomicBool::new(false));
+        let after = stop.clone();
+        let report = hunt(&HuntOptions {
+            jobs: 1,
+            stop: Some(stop),
+            progress: Some(Arc::new(move |done, _, _| after.store(done == 2, Ordering::SeqCst))),
+            ..options()
+        });
+        assert_eq!((report.seeds, report.interrupted), (2, true));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! Above them a run: a [`plan`] (drawn by a [`profile`], or written by hand) says everything that a
 //! [`run`] is decided by. While it goes, the [`ledger`] keeps what the tank knows of all copies of
 //! all records, the [`invariants`] watch, and the [`marks`] tell whether the run got anywhere.
-//! [`hunt`] runs many, [`replay`] one again, [`zoo`] proves that planted bugs are found.
+//! [`hunt`] runs many (and its [`gates`] say whether they tested anything), [`replay`] one again, [`zoo`] proves that planted bugs are found.
 
 pub mod conformance;
 pub mod decide;
@@ -16,6 +16,7 @@ pub mod digest;
 pub mod disk;
 mod encoded;
 mod faults;
+pub mod gates;
 pub mod history;
 pub mod hunt;
 pub mod invariants;
@@ -26,6 +27,7 @@ pub mod plan;
 pub mod profile;
 pub mod replay;
 pub mod run;
+pub mod trace;
 pub mod workload;
 pub mod world;
 pub mod zoo;

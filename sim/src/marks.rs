@@ -32,6 +32,8 @@ macro_rules! marks {
 marks! {
     /// A partition got a new leader during the storm.
     LeaderChange = "leader_change";
+    /// A partition got its second new leader during the storm.
+    LeaderChangedAgain = "leader_changed_again";
     /// An ISR lost a member.
     IsrShrink = "isr_shrink";
     /// An ISR won a member.
@@ -94,6 +96,8 @@ impl Mark {
 pub struct Marks {
     counts: BTreeMap<Mark, u64>,
     isr: BTreeMap<TopicPartition, (PartitionEpoch, usize)>,
+    /// New leaders of each partition during the storm.
+    leaders: BTreeMap<TopicPartition, u32>,
     storm: bool,
 }
 
@@ -138,8 +142,8 @@ impl Marks {
                     self.hit(Mark::SegmentRoll);
                 }
             }
-            Note::BecameLeader { start, high_watermark, .. } => {
-                self.hit_in_storm(Mark::LeaderChange);
+            Note::BecameLeader { partition, start, high_watermark, .. } => {
+                self.became_leader(*partition);
                 if high_watermark < start {
                     self.hit(Mark::StaleHighWatermark);
                 }
@@ -208,6 +212,18 @@ impl Marks {
                 _ => Mark::Truncation,
             }),
             TruncationReason::TornTail => {}
+        }
+    }
+
+    fn became_leader(&mut self, partition: TopicPartition) {
+        if !self.storm {
+            return;
+        }
+        self.hit(Mark::LeaderChange);
+        let leaders = self.leaders.entry(partition).or_default();
+        *leaders += 1;
+        if *leaders > 1 {
+            self.hit(Mark::LeaderChangedAgain);
         }
     }
 

@@ -2,9 +2,10 @@
 
 use crate::hunt::{Additions, run_caught};
 use crate::invariants::Violation;
-use crate::plan::Plan;
+use crate::plan::{FaultCounts, Plan};
 use crate::run::{Options, Outcome};
 use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
 
 /// What to show.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,6 +64,10 @@ pub struct ReplayReport {
     pub events: u64,
     /// Client operations.
     pub operations: u64,
+    /// What came of the faults of each kind that the plan has: planned, fired, took effect.
+    pub faults_by_kind: BTreeMap<String, FaultCounts>,
+    /// Why the run tested too little, if it did.
+    pub weak: Option<String>,
     /// With `twice`: where the runs part, if they do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub difference: Option<Difference>,
@@ -104,6 +109,8 @@ pub fn replay_with(
         virtual_seconds: outcome.virtual_ns as f64 / 1e9,
         events: outcome.events,
         operations: outcome.operations,
+        faults_by_kind: outcome.faults.clone(),
+        weak: outcome.weak.clone(),
         difference,
         outcome,
     }

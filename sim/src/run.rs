@@ -20,7 +20,7 @@ use wavetank_core::config::{NodeConfig, QuorumConfig};
 use wavetank_core::env::Env;
 use wavetank_core::event::Event;
 use wavetank_core::note::Note;
-use wavetank_core::types::{Endpoint, NodeId};
+use wavetank_core::types::{Endpoint, Monotonic, NodeId, Uuid};
 
 /// What runs on a host.
 #[derive(Clone, Debug)]
@@ -89,6 +89,11 @@ pub struct Outcome {
     pub events: u64,
     /// Client operations: records sent, batches read.
     pub operations: u64,
+    /// Operations whose outcome came back and was held against what was promised: acknowledgements,
+    /// batches read, ends asked for.
+    pub compared: u64,
+    /// Why the run tested nothing, if it did not.
+    pub empty: Option<String>,
     /// Records acknowledged during the storm.
     pub acked_in_storm: u64,
     /// Records sent during the storm.
@@ -109,6 +114,8 @@ pub struct Outcome {
     pub duplicates: u64,
     /// The history as it is judged, if it was asked for.
     pub judged: Option<wavetank_linearizability::History>,
+    /// The names of topics, by id.
+    pub topics: BTreeMap<Uuid, String>,
     /// The trace, if it was asked for.
     pub trace: Vec<String>,
     /// How many lines of the trace there were after each step.
@@ -377,12 +384,19 @@ impl Tank {
                     self.outcome.sent_in_storm += u64::from(self.storm);
                 }
                 Recorded::Fact(ClientFact::Acked { .. }) => {
+                    self.outcome.compared += 1;
                     self.outcome.acked_in_storm += u64::from(self.storm);
                 }
                 Recorded::Fact(ClientFact::Failed { .. }) => {
                     self.outcome.failed_in_storm += u64::from(self.storm);
                 }
-                Recorded::Fact(ClientFact::Records { .. }) => self.outcome.operations += 1,
+                Recorded::Fact(ClientFact::Records { .. }) => {
+                    self.outcome.operations += 1;
+                    self.outcome.compared += 1;
+                }
+                Recorded::Fact(ClientFact::EndOffset { offset: Ok(_), .. }) => {
+                    self.outcome.compared += 1;
+                }
                 Recorded::Fact(_) => {}
             }
             self.tell(Seen::Client(record));
@@ -406,6 +420,10 @@ impl Tank {
 
     fn tell_struck(&mut self) {
         for (kind, nodes) in self.nemesis.drain_struck() {
+            if self.options.trace {
+                let now = Monotonic(self.world.now());
+                self.outcome.trace.push(format!("{now} 0 * fault {kind} {nodes:?}"));
+            }
             self.tell(Seen::Fault(kind, &nodes));
         }
     }
@@ -475,10 +493,29 @@ impl Tank {
         self.outcome.marks = marks.iter().map(|(mark, n)| (mark.name().to_owned(), *n)).collect();
         self.outcome.admitted_losses =
             self.ledger.partitions().map(|(_, promises)| promises.admitted_records()).sum();
+        let topics = self.ledger.image().topics.iter();
+        self.outcome.topics = topics.map(|(id, topic)| (*id, topic.name.clone())).collect();
         if self.outcome.violations.is_empty() && !self.outcome.cut_short {
-            self.outcome.weak = self.weakness();
+            self.outcome.empty = self.emptiness();
+            self.outcome.weak = self.outcome.empty.clone().or_else(|| self.weakness());
         }
         self.outcome
+    }
+
+    /// Why this run tested nothing, if it did not.
+    fn emptiness(&self) -> Option<String> {
+        if self.outcome.compared == 0 {
+            return Some(
+                "nothing was compared: no client got an acknowledgement, read a record or had a \
+                 query answered"
+                    .into(),
+            );
+        }
+        let faults = self.outcome.faults.values();
+        let (planned, fired) = faults.fold((0, 0), |(planned, fired), counts| {
+            (planned + counts.planned, fired + counts.fired)
+        });
+        (planned > 0 && fired == 0).then(|| format!("none of the {planned} planned faults struck"))
     }
 
     /// Why this run tested too little, if it did.
@@ -487,9 +524,6 @@ impl Tank {
             if !self.outcome.marks.contains_key(name) {
                 return Some(format!("the declared mark {name} was not reached"));
             }
-        }
-        if self.outcome.operations == 0 {
-            return Some("no client sent or read anything".into());
         }
         if self.options.only_own_workloads || self.plan.workload.producers.is_empty() {
             return None;

@@ -13,7 +13,7 @@ use wavetank_linearizability::read::{self, AnyHistory};
 use wavetank_linearizability::{Anomaly, Validity, Verdict as Judgement, log, txn};
 
 use crate::args::CheckArgs;
-use crate::output::{Failure, Out, Style, Verdict, grouped, measured};
+use crate::output::{Failure, Later, Out, Style, Verdict, grouped, measured};
 
 /// What `--json` prints for a file; the field names are a promise.
 #[derive(Serialize)]
@@ -49,18 +49,24 @@ struct Judged {
 
 /// Reads, judges, tells.
 pub fn run(args: &CheckArgs, out: &mut Out) -> Result<Verdict, Failure> {
+    let to = args.html.as_deref().map(|path| Later::open(path, "--html")).transpose()?;
     if let [path] = args.history.as_slice()
         && !path.is_dir()
     {
-        return one(args, path, out);
+        return one(args, path, to, out);
     }
-    many(args, out)
+    many(args, to, out)
 }
 
-fn one(args: &CheckArgs, path: &Path, out: &mut Out) -> Result<Verdict, Failure> {
+fn one(
+    args: &CheckArgs,
+    path: &Path,
+    to: Option<Later>,
+    out: &mut Out,
+) -> Result<Verdict, Failure> {
     let judged = judge(args, path)?;
-    if let (Some(file), Some(page)) = (&args.html, &judged.page) {
-        write_page(file, page)?;
+    if let (Some(file), Some(page)) = (to, &judged.page) {
+        file.write(|to| to.write_all(page.html().as_bytes()))?;
     }
     if args.json {
         out.json(&report(&judged))?;
@@ -78,7 +84,7 @@ fn one(args: &CheckArgs, path: &Path, out: &mut Out) -> Result<Verdict, Failure>
     }
 }
 
-fn many(args: &CheckArgs, out: &mut Out) -> Result<Verdict, Failure> {
+fn many(args: &CheckArgs, to: Option<Later>, out: &mut Out) -> Result<Verdict, Failure> {
     let files = files(&args.history)?;
     let mut pages = Vec::new();
     let (mut invalid, mut unknown) = (0, 0);
@@ -115,8 +121,8 @@ fn many(args: &CheckArgs, out: &mut Out) -> Result<Verdict, Failure> {
     if args.json {
         out.json(&reports)?;
     }
-    if let Some(file) = &args.html {
-        write_page(file, &together(pages))?;
+    if let Some(file) = to {
+        file.write(|to| to.write_all(together(pages).html().as_bytes()))?;
     }
     if invalid > 0 {
         return Ok(Verdict::Violated);
@@ -139,13 +145,6 @@ fn together(pages: Vec<(String, Page)>) -> Page {
         }
     }
     all
-}
-
-fn write_page(file: &Path, page: &Page) -> Result<(), Failure> {
-    std::fs::write(file, page.html()).map_err(|error| {
-        let remedy = "Name another file with --html.";
-        Failure::new(format!("write {}", file.display()), error, remedy)
-    })
 }
 
 /// The files named, and those in the folders named, by name.

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use wavetank_sim::hunt::{FoundViolation, HuntOptions, HuntReport, LARGE_HUNT, hunt};
+use wavetank_sim::plan::FaultCounts;
 use wavetank_sim::replay::Fingerprint;
 
 use crate::args::HuntArgs;
 use crate::conform::Models;
-use crate::output::{Failure, Out, Style, Verdict, grouped, measured};
+use crate::interrupt;
+use crate::output::{Failure, Later, Out, Style, Verdict, grouped, measured};
+use crate::progress::{Progress, Told};
 
 /// So many seeds with violations are told in text; JSON has all.
 const TOLD: usize = 20;
@@ -26,24 +29,24 @@ struct Json<'a> {
 
 /// Hunts and tells.
 pub fn run(args: &HuntArgs, out: &mut Out) -> Result<Verdict, Failure> {
-    let bar = progress_bar(args);
-    let options = options(args, &bar);
-    let report = hunt(&options);
-    bar.finish_and_clear();
-    let json = args.json.as_deref();
-    if json != Some(Path::new("-")) {
-        tell(&report, out)?;
+    let to_stdout = args.json.as_deref() == Some(Path::new("-"));
+    let file = match &args.json {
+        Some(path) if !to_stdout => Some(Later::open(path, "--json")?),
+        Some(_) | None => None,
+    };
+    let stop = interrupt::watch("after the seeds that are under way")?;
+    let progress = Progress::of(seeds_to_run(args));
+    let report = hunt(&options(args, progress.told(), stop));
+    drop(progress);
+    // First what lasts: whoever reads the text may have gone with the same Ctrl-C.
+    if let Some(file) = file {
+        let text = serde_json::to_string_pretty(&json_of(&report)).expect("keys are strings");
+        file.write(|to| writeln!(to, "{text}"))?;
     }
-    match json {
-        Some(path) if path == Path::new("-") => out.json(&json_of(&report))?,
-        Some(path) => {
-            let text = serde_json::to_string_pretty(&json_of(&report)).expect("keys are strings");
-            std::fs::write(path, text + "\n").map_err(|error| {
-                let attempted = format!("write {}", path.display());
-                Failure::new(attempted, error, "Name another file with --json.")
-            })?;
-        }
-        None => {}
+    if to_stdout {
+        out.json(&json_of(&report))?;
+    } else {
+        tell(&report, out)?;
     }
     Ok(if report.is_green() { Verdict::Held } else { Verdict::Violated })
 }
@@ -52,8 +55,7 @@ fn json_of(report: &HuntReport) -> Json<'_> {
     Json { report, fingerprint: Fingerprint(report.fingerprint) }
 }
 
-fn options(args: &HuntArgs, bar: &ProgressBar) -> HuntOptions {
-    let bar = bar.clone();
+fn options(args: &HuntArgs, progress: Told, stop: Arc<AtomicBool>) -> HuntOptions {
     let seeds = match (&args.seeds, args.time) {
         (Some(seeds), _) => seeds.0.clone(),
         (None, Some(_)) => 0..u64::MAX,
@@ -71,48 +73,40 @@ fn options(args: &HuntArgs, bar: &ProgressBar) -> HuntOptions {
         additions: args.conform.as_ref().and_then(Models::additions),
         additions_arguments: args.conform.as_ref().map(Models::arguments).unwrap_or_default(),
         progress: Some(Arc::new(move |done, violated, weak| {
-            bar.set_position(done);
-            bar.set_message(format!("{violated} violated, {weak} weak"));
+            progress.set(done, format!("{violated} violated, {weak} weak"));
         })),
+        require: args.require.as_ref().map(|require| require.0.clone()).unwrap_or_default(),
+        stop: Some(stop),
         ..HuntOptions::default()
     }
 }
 
-/// On a terminal; elsewhere it draws nothing.
-fn progress_bar(args: &HuntArgs) -> ProgressBar {
+/// How many seeds there are to run, if the time does not say so.
+fn seeds_to_run(args: &HuntArgs) -> Option<u64> {
     let seeds = match (&args.seeds, args.time) {
-        (Some(seeds), _) => Some(seeds.0.end - seeds.0.start),
-        (None, Some(_)) => None,
-        (None, None) => Some(LARGE_HUNT),
+        (Some(seeds), _) => seeds.0.end - seeds.0.start,
+        (None, Some(_)) => return None,
+        (None, None) => LARGE_HUNT,
     };
-    let style = |template: &str| {
-        ProgressStyle::with_template(template).expect("the template is a constant of ours")
-    };
-    match seeds {
-        Some(seeds) => {
-            let of = args.shard.map_or(1, |shard| shard.of);
-            let bar = ProgressBar::new(seeds.div_ceil(of));
-            bar.with_style(style("{wide_bar} {pos}/{len} seeds, {msg}, {per_sec}, {eta} left"))
-        }
-        None => {
-            ProgressBar::no_length().with_style(style("{pos} seeds, {msg}, {per_sec}, {elapsed}"))
-        }
-    }
+    Some(seeds.div_ceil(args.shard.map_or(1, |shard| shard.of)))
 }
 
 fn tell(report: &HuntReport, out: &mut Out) -> Result<(), Failure> {
     let by_seed = by_seed(&report.violations);
     let (seeds, wall, cpu) = (report.seeds, report.wall_seconds, report.cpu_seconds);
+    if report.interrupted {
+        out.line("interrupted; of the seeds that ended before:")?;
+    }
     let verdict = if by_seed.is_empty() {
-        out.paint(Style::Good, &format!("{} seeds held", grouped(seeds)))
+        let style = if report.is_green() { Style::Good } else { Style::Heading };
+        out.paint(style, &format!("{} seeds held", grouped(seeds)))
     } else {
         let violated = grouped(by_seed.len() as u64);
         out.paint(Style::Bad, &format!("{violated} of {} seeds broke a promise", grouped(seeds)))
     };
     out.line(verdict)?;
-    let share = 100.0 * report.weak_seeds as f64 / seeds.max(1) as f64;
     let rows = [
-        ("weak", format!("{} seeds ({share:.1} %)", grouped(report.weak_seeds))),
+        ("weak", weak(report)),
         (
             "time",
             format!(
@@ -139,17 +133,10 @@ fn tell(report: &HuntReport, out: &mut Out) -> Result<(), Failure> {
                 measured(report.operations as f64 / cpu)
             ),
         ),
-        ("faults", counts(&report.faults)),
-        ("marks", counts(&report.marks)),
-        (
-            "no violation",
-            format!(
-                "{} records lost with all their copies, {} weak acknowledgements lost, {} duplicates",
-                grouped(report.admitted_losses),
-                grouped(report.weakly_acked_lost),
-                grouped(report.duplicates)
-            ),
-        ),
+        ("compared", format!("{} outcomes with what was promised", grouped(report.compared))),
+        ("faults", faults(&report.faults_by_kind)),
+        ("marks", format!("states that storms must reach, by seeds: {}", counts(&report.marks))),
+        ("no violation", excused(report)),
     ];
     for (name, value) in rows {
         out.line(format_args!("  {name:<13} {value}"))?;
@@ -158,6 +145,10 @@ fn tell(report: &HuntReport, out: &mut Out) -> Result<(), Failure> {
         let missed = report.missed_marks.join(", ");
         let word = out.paint(Style::Bad, "not reached");
         out.line(format_args!("  {word}   {missed}: no seed of {seeds} got there"))?;
+    }
+    for why in &report.missed_gates {
+        let word = out.paint(Style::Bad, "not green");
+        out.line(format_args!("  {word}     {why}"))?;
     }
     tell_violations(&by_seed, out)
 }
@@ -173,7 +164,7 @@ fn tell_violations(
             out.line(format_args!("  {invariant} ({kind}): {message}"))?;
         }
         if let Some(violation) = violations.first() {
-            out.line(format_args!("  {}", violation.replay))?;
+            out.line(format_args!("  again: {}", violation.replay))?;
         }
     }
     if by_seed.len() > TOLD {
@@ -189,6 +180,52 @@ fn by_seed(violations: &[FoundViolation]) -> BTreeMap<u64, Vec<&FoundViolation>>
         seeds.entry(violation.seed).or_default().push(violation);
     }
     seeds
+}
+
+/// A weak seed held, but tested too little to count; why most of them are.
+fn weak(report: &HuntReport) -> String {
+    let share = 100.0 * report.weak_seeds as f64 / report.seeds.max(1) as f64;
+    let mut text =
+        format!("{} seeds ({share:.1} %) held but tested too little", grouped(report.weak_seeds));
+    // Reasons differ in their numbers.
+    let shape = |reason: &str| reason.replace(|c: char| c.is_ascii_digit(), "");
+    let mut reasons: BTreeMap<String, (u64, &(u64, String))> = BTreeMap::new();
+    for weak in &report.weak_reasons {
+        reasons.entry(shape(&weak.1)).or_insert((0, weak)).0 += 1;
+    }
+    if let Some((count, (seed, reason))) = reasons.values().max_by_key(|(count, _)| *count) {
+        text += &format!("; {count} like seed {seed}: {reason}");
+    }
+    text
+}
+
+/// `crash 29 of 30, partition 15 of 16 (14 took effect)`: fired of planned.
+fn faults(kinds: &BTreeMap<String, FaultCounts>) -> String {
+    if kinds.is_empty() {
+        return "none planned".to_owned();
+    }
+    let kind = |(name, counts): (&String, &FaultCounts)| {
+        let FaultCounts { planned, fired, bit } = *counts;
+        let effect = match bit < fired {
+            true => format!(" ({} took effect)", grouped(bit)),
+            false => String::new(),
+        };
+        format!("{name} {} of {}{effect}", grouped(fired), grouped(planned))
+    };
+    let kinds: Vec<String> = kinds.iter().map(kind).collect();
+    format!("fired of planned: {}", kinds.join(", "))
+}
+
+/// What was lost or doubled, and why no promise speaks against it.
+fn excused(report: &HuntReport) -> String {
+    format!(
+        "{} records lost with all their copies (faults took them from each disk that had them), {} \
+         weak acknowledgements lost (acks=0 or 1 promise less), {} duplicates (of producers without \
+         idempotence)",
+        grouped(report.admitted_losses),
+        grouped(report.weakly_acked_lost),
+        grouped(report.duplicates)
+    )
 }
 
 fn counts(counts: &BTreeMap<String, u64>) -> String {

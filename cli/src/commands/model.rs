@@ -11,6 +11,7 @@ use wavetank_models::{ALL, Bounds, Entry, Report, Step, find};
 use crate::args::{ModelArgs, ModelCommand};
 use crate::counterexample::{self, Found, NoPlan};
 use crate::output::{Failure, Out, Style, Verdict, grouped, measured};
+use crate::values::meant;
 
 /// Lists, checks, or opens the explorer.
 pub fn run(args: ModelArgs, out: &mut Out) -> Result<Verdict, Failure> {
@@ -38,7 +39,8 @@ fn asked(model: &str) -> Result<Vec<&'static Entry>, Failure> {
     match model {
         "all" => Ok(ALL.iter().collect()),
         name => find(name).map(|entry| vec![entry]).ok_or_else(|| {
-            let message = format!("there is no model {name:?}; known: {}, all", names());
+            let message =
+                format!("there is no model {name:?}{}; known: {}, all", meant_model(name), names());
             Failure::sentence(message, 2)
         }),
     }
@@ -49,10 +51,14 @@ fn one(name: &str) -> Result<&'static Entry, Failure> {
     find(name).ok_or_else(|| {
         let message = match name {
             "all" => format!("only one model can be explored at a time; name one of {}", names()),
-            name => format!("there is no model {name:?}; known: {}", names()),
+            name => format!("there is no model {name:?}{}; known: {}", meant_model(name), names()),
         };
         Failure::sentence(message, 2)
     })
+}
+
+fn meant_model(name: &str) -> String {
+    meant(name, &ALL.iter().map(|entry| entry.name).collect::<Vec<_>>())
 }
 
 fn names() -> String {
@@ -84,8 +90,9 @@ fn with_variant<'a>(entries: &[&'a Entry], flaw: &str) -> Result<Vec<Without<'a>
 fn variant(entry: &Entry, flaw: &str) -> Result<&'static str, Failure> {
     entry.variants.iter().copied().find(|variant| *variant == flaw).ok_or_else(|| {
         let message = format!(
-            "the model {} has no variant {flaw:?}; it has {}",
+            "the model {} has no variant {flaw:?}{}; it has {}",
             entry.name,
+            meant(flaw, entry.variants),
             entry.variants.join(", ")
         );
         Failure::sentence(message, 2)

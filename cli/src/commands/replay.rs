@@ -1,22 +1,21 @@
 //! `wavetank replay`: one run again, explained.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
-
 use wavetank_sim::hunt::HuntOptions;
-use wavetank_sim::plan::Plan;
+use wavetank_sim::plan::{FaultCounts, Plan};
 use wavetank_sim::profile::Profile;
 use wavetank_sim::replay::{ReplayOptions, ReplayReport, replay_with};
+use wavetank_sim::run::Outcome;
+use wavetank_sim::trace::{LEGEND, readable};
 
 use crate::args::ReplayArgs;
 use crate::conform::Models;
-use crate::output::{Failure, Out, Style, Verdict, grouped};
+use crate::output::{Failure, Later, Out, Style, Verdict, grouped};
 use crate::values::SeedOrPlan;
 
 /// Replays, or saves the plan.
 pub fn run(args: &ReplayArgs, out: &mut Out) -> Result<Verdict, Failure> {
     let plan = plan(args)?;
+    let history = args.history.as_deref().map(|path| Later::open(path, "--history")).transpose()?;
     if let Some(path) = &args.save_plan {
         std::fs::write(path, plan.to_json()).map_err(|error| {
             let attempted = format!("write {}", path.display());
@@ -37,15 +36,17 @@ pub fn run(args: &ReplayArgs, out: &mut Out) -> Result<Verdict, Failure> {
         },
         additions.as_ref(),
     );
-    if let Some(path) = &args.history {
-        write_history(path, &report)?;
+    if let Some(file) = history {
+        write_history(file, &report)?;
     }
     if args.json {
         out.json(&report)?;
     } else {
         tell(args, &plan, &report, out)?;
     }
-    let held = report.violations.is_empty() && report.difference.is_none();
+    let held = report.violations.is_empty()
+        && report.difference.is_none()
+        && report.outcome.empty.is_none();
     Ok(if held { Verdict::Held } else { Verdict::Violated })
 }
 
@@ -84,21 +85,15 @@ fn plan(args: &ReplayArgs) -> Result<Plan, Failure> {
     }
 }
 
-fn write_history(path: &Path, report: &ReplayReport) -> Result<(), Failure> {
-    let fail = |error| {
-        let attempted = format!("write {}", path.display());
-        Failure::new(attempted, error, "Name another file with --history.")
-    };
+fn write_history(file: Later, report: &ReplayReport) -> Result<(), Failure> {
     let Some(history) = &report.outcome.judged else {
         return Err(Failure::new(
             "write the history",
             "the run ended before there was one",
-            "The violation below says why; look at it with --trace.",
+            "The violation says why; look at it with --trace.",
         ));
     };
-    let mut file = BufWriter::new(File::create(path).map_err(fail)?);
-    wavetank_linearizability::json::write(history, &mut file).map_err(fail)?;
-    file.flush().map_err(fail)
+    file.write(|to| wavetank_linearizability::json::write(history, to))
 }
 
 fn tell(
@@ -107,8 +102,11 @@ fn tell(
     report: &ReplayReport,
     out: &mut Out,
 ) -> Result<(), Failure> {
+    if args.trace {
+        out.line(format_args!("# {LEGEND}\n"))?;
+    }
     for line in &report.outcome.trace {
-        out.line(line)?;
+        out.line(readable(line, &report.outcome.topics))?;
     }
     let brokers = plan.cluster.brokers.len();
     let faults: usize = plan.faults.iter().map(wavetank_sim::plan::Fault::count).sum();
@@ -132,19 +130,27 @@ fn tell(
             violation.kind, violation.message
         ))?;
     }
-    if report.violations.is_empty() {
-        let word = if report.outcome.cut_short { "held so far" } else { "held" };
-        out.line(out.paint(Style::Good, word))?;
+    match &report.outcome.empty {
+        Some(why) => {
+            out.line(format_args!("{}: {why}", out.paint(Style::Bad, "tested nothing")))?
+        }
+        None if report.violations.is_empty() => {
+            let word = if report.outcome.cut_short { "held so far" } else { "held" };
+            out.line(out.paint(Style::Good, word))?;
+        }
+        None => {}
     }
-    if let Some(reason) = &report.outcome.weak {
-        out.line(format_args!("weak: {reason}"))?;
+    if let (Some(reason), None) = (&report.outcome.weak, &report.outcome.empty) {
+        out.line(format_args!("weak (it held, but tested too little): {reason}"))?;
     }
     out.line(format_args!(
-        "{:.3} virtual seconds, {} events, {} operations",
+        "{:.3} virtual seconds, {} events, {} operations, {} outcomes compared",
         report.virtual_seconds,
         grouped(report.events),
-        grouped(report.operations)
+        grouped(report.operations),
+        grouped(report.outcome.compared)
     ))?;
+    tell_outcome(&report.outcome, out)?;
     out.line(format_args!("fingerprint {}", report.fingerprint))?;
     match &report.difference {
         Some(difference) => {
@@ -159,5 +165,92 @@ fn tell(
         None if args.twice => out.line("the second run is the same, event by event")?,
         None => {}
     }
+    tell_next(args, report, out)
+}
+
+/// What the faults did, where the run got to, what was lost within the promises.
+fn tell_outcome(outcome: &Outcome, out: &mut Out) -> Result<(), Failure> {
+    if !outcome.faults.is_empty() {
+        let kinds = outcome.faults.iter().map(|(name, counts)| {
+            let FaultCounts { planned, fired, bit } = counts;
+            format!("{name} {planned}/{fired}/{bit}")
+        });
+        let kinds = kinds.collect::<Vec<_>>().join(", ");
+        out.line(format_args!("faults (planned/fired/took effect): {kinds}"))?;
+    }
+    if !outcome.marks.is_empty() {
+        let marks = outcome.marks.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        out.line(format_args!("marks reached: {marks}"))?;
+    }
+    for (count, what) in [
+        (
+            outcome.weakly_acked_lost,
+            "acknowledged records lost that were sent with acks=1 or 0: that promises no more",
+        ),
+        (
+            outcome.admitted_losses,
+            "records lost with all their copies: faults took them from each disk that had them",
+        ),
+        (outcome.duplicates, "duplicates, of producers without idempotence"),
+    ] {
+        if count > 0 {
+            out.line(format_args!("no violation: {} {what}", grouped(count)))?;
+        }
+    }
     Ok(())
+}
+
+/// What to look at next: every event up to the violation, what clients saw, the plan.
+fn tell_next(args: &ReplayArgs, report: &ReplayReport, out: &mut Out) -> Result<(), Failure> {
+    let again = again(args);
+    let mut steps = Vec::new();
+    if !args.trace {
+        // To the moment of the first violation, and a little beyond.
+        let until = report.violations.first().map(|found| {
+            let us = found.at_us + 1_000;
+            format!(" --until {}.{:06}", us / 1_000_000, us % 1_000_000)
+        });
+        steps.push((format!("{again} --trace{}", until.unwrap_or_default()), "every event"));
+    }
+    match &args.history {
+        None => {
+            steps.push((format!("{again} --history history.jsonl"), "what clients did and saw"))
+        }
+        Some(path) => {
+            let path = path.display();
+            steps.push((
+                format!("wavetank check {path} --complete --html page.html"),
+                "a page of it",
+            ));
+        }
+    }
+    if let SeedOrPlan::Seed(_) = args.what {
+        steps.push((format!("{again} --save-plan plan.json"), "the plan, to be edited"));
+    }
+    out.line("next:")?;
+    let width = steps.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+    for (command, what) in steps {
+        out.line(format_args!("  {command:<width$}  {what}"))?;
+    }
+    Ok(())
+}
+
+/// The command that replays this again.
+fn again(args: &ReplayArgs) -> String {
+    let conform = args.conform.as_ref().map(Models::arguments).unwrap_or_default();
+    let options = HuntOptions {
+        profile: args.profile.0,
+        faults: args.faults.as_ref().map(|faults| faults.0.clone()),
+        workload: args.workload.as_ref().map(|workloads| workloads.0.clone()),
+        flaws: args.flaw.iter().map(|flaw| flaw.0.story().name.to_owned()).collect(),
+        additions_arguments: conform,
+        ..HuntOptions::default()
+    };
+    match &args.what {
+        SeedOrPlan::Seed(seed) => options.replay_command(*seed),
+        SeedOrPlan::Plan(path) => {
+            let seed = options.replay_command(0);
+            seed.replacen('0', &path.display().to_string(), 1)
+        }
+    }
 }

@@ -4,6 +4,7 @@ use wavetank_scenarios::{Scenario, all, run as run_variant};
 
 use crate::args::{ScenarioArgs, ScenarioCommand};
 use crate::output::{Failure, Out, Style, Verdict};
+use crate::values::meant;
 
 /// Lists, runs, or shows.
 pub fn run(args: ScenarioArgs, out: &mut Out) -> Result<Verdict, Failure> {
@@ -39,8 +40,9 @@ pub fn run(args: ScenarioArgs, out: &mut Out) -> Result<Verdict, Failure> {
 fn find<'a>(scenarios: &'a [Scenario], name: &str) -> Result<&'a Scenario, Failure> {
     scenarios.iter().find(|scenario| scenario.name == name).ok_or_else(|| {
         let known = scenarios.iter().map(|scenario| &scenario.name[..]).collect::<Vec<_>>();
+        let why = format!("there is none of that name{}", meant(name, &known));
         let remedy = format!("Known: {}.", known.join(", "));
-        Failure::new(format!("find the scenario {name:?}"), "there is none of that name", remedy)
+        Failure::new(format!("find the scenario {name:?}"), why, remedy)
     })
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use wavetank_core::flaw::Flaw;
 use wavetank_sim::hunt::HuntOptions;
@@ -10,6 +9,7 @@ use wavetank_sim::zoo::{ZooEntry, hunt};
 
 use crate::args::{ZooArgs, ZooCommand};
 use crate::output::{Failure, Out, Style, Verdict, grouped, measured};
+use crate::progress::Progress;
 use crate::ways::{self, Way, Ways};
 
 /// Lists, or hunts.
@@ -23,7 +23,7 @@ pub fn run(args: ZooArgs, out: &mut Out) -> Result<Verdict, Failure> {
             };
             let options = HuntOptions { jobs: super::jobs(jobs), ..HuntOptions::default() };
             let each = |flaw, options: &HuntOptions| {
-                hunt(flaw, by, u64::from(ranges.get()), max_seeds.get(), options)
+                hunt(flaw, by, ranges.get(), max_seeds.get(), options)
             };
             let entries = hunt_all(&flaws, each, &options, json, out)?;
             let found = entries.iter().all(|entry| entry.found);
@@ -83,8 +83,6 @@ fn hunt_all(
     json: bool,
     out: &mut Out,
 ) -> Result<Vec<ZooEntry>, Failure> {
-    let style = ProgressStyle::with_template("{msg}: {pos} seeds, {elapsed}")
-        .expect("the template is a constant of ours");
     let mut entries = Vec::new();
     if !json {
         out.line(format_args!(
@@ -93,16 +91,15 @@ fn hunt_all(
         ))?;
     }
     for &flaw in flaws {
-        // On a terminal; elsewhere it draws nothing.
-        let bar = ProgressBar::no_length().with_style(style.clone());
-        bar.set_message(flaw.story().name);
-        let counted = bar.clone();
+        let progress = Progress::of(None);
+        let (told, name) = (progress.told(), flaw.story().name);
+        told.set(0, name.to_owned());
         let options = HuntOptions {
-            progress: Some(Arc::new(move |done, _, _| counted.set_position(done))),
+            progress: Some(Arc::new(move |done, _, _| told.set(done, name.to_owned()))),
             ..options.clone()
         };
         let entry = hunt(flaw, &options);
-        bar.finish_and_clear();
+        drop(progress);
         if !json {
             tell(&entry, out)?;
             out.flush()?;

@@ -7,6 +7,8 @@
 
 pub(crate) mod kinds;
 mod resolve;
+#[cfg(test)]
+mod tests;
 
 use crate::decide::Purpose;
 use crate::ledger::Ledger;

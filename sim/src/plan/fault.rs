@@ -34,6 +34,13 @@ impl Fault {
     pub fn count(&self) -> usize {
         1 + self.then.iter().map(Fault::count).sum::<usize>()
     }
+
+    /// The kinds of this fault and of all that may follow it.
+    pub fn kinds(&self) -> Vec<&'static str> {
+        let mut kinds: Vec<&'static str> = self.then.iter().flat_map(Fault::kinds).collect();
+        kinds.insert(0, self.what.name());
+        kinds
+    }
 }
 
 /// When a fault strikes.

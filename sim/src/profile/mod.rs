@@ -9,10 +9,12 @@ mod storms;
 use crate::marks::Mark;
 use crate::plan::{
     ClusterPlan, ConsumerPlan, Crash, DiskPlan, Fault, FaultKind, NetworkPlan, NodePlan,
-    PLAN_VERSION, PhasePlan, Plan, PowerLoss, ProcessPlan, ProducerPlan, TopicPlan, WorkloadPlan,
+    PLAN_VERSION, PhasePlan, Plan, PowerLoss, ProcessPlan, ProducerPlan, TopicPlan, When,
+    WorkloadPlan,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::collections::BTreeSet;
 
 /// A family of plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,14 +55,19 @@ impl Profile {
     pub fn draw_with(self, seed: u64, allowed: impl Fn(&str) -> bool) -> Plan {
         let mut draw = Draw::new(seed);
         let mut plan = environment(seed, &mut draw);
+        let mut aims = Vec::new();
         match self {
-            Profile::Default => storms::default(&mut plan, &mut draw),
+            Profile::Default => aims = storms::default(&mut plan, &mut draw),
             Profile::Calm => {}
             Profile::First => first(&mut plan, &mut draw),
         }
         give_capacity(&mut plan);
         plan.faults = filter(plan.faults, &allowed);
-        plan.marks = declared_marks(&plan).iter().map(|mark| mark.name().to_owned()).collect();
+        // A scene that lost one of its faults to the filter does not get there.
+        aims.retain(|aim| aim.kinds.iter().all(|kind| allowed(kind)));
+        let marks: BTreeSet<Mark> =
+            aims.iter().map(|aim| aim.mark).chain(declared_marks(&plan)).collect();
+        plan.marks = marks.iter().map(|mark| mark.name().to_owned()).collect();
         plan
     }
 }
@@ -335,8 +342,15 @@ fn declared_marks(plan: &Plan) -> Vec<Mark> {
     let replicated = plan.topics.iter().any(|topic| topic.replication_factor > 1);
     let storm_us = plan.phases.storm_ms * 1000;
     let mut outage = false;
+    let recovers = |fault: &Fault| {
+        let kinds = ["crash", "power_loss", "power_loss_all"];
+        kinds.contains(&fault.what.name()) && matches!(fault.when, When::AtUs(_))
+    };
+    if plan.faults.iter().any(recovers) {
+        marks.push(Mark::DataRecovered);
+    }
     for fault in &plan.faults {
-        let crate::plan::When::AtUs(at) = fault.when else { continue };
+        let When::AtUs(at) = fault.when else { continue };
         let long = match &fault.what {
             FaultKind::Crash(Crash { node, down_us })
             | FaultKind::PowerLoss(PowerLoss { node, down_us }) => {
@@ -355,6 +369,25 @@ fn declared_marks(plan: &Plan) -> Vec<Mark> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn most_plans_declare_marks_and_scenes_those_that_they_aim_at() {
+        let plans: Vec<Plan> = (0..400).map(|seed| Profile::Default.draw(seed)).collect();
+        let declare = |mark: &str| {
+            plans.iter().filter(|plan| plan.marks.iter().any(|known| known == mark)).count()
+        };
+        let any = plans.iter().filter(|plan| !plan.marks.is_empty()).count();
+        assert!(any > 320, "{any} of 400 declare a mark");
+        for mark in ["leader_changed_again", "diverging_epoch", "log_dir_offline", "unsynced_lost"]
+        {
+            assert!(declare(mark) > 10, "{mark} is declared by {} of 400", declare(mark));
+        }
+        // A scene whose faults are filtered out aims at nothing.
+        for seed in 0..400 {
+            let plan = Profile::Default.draw_with(seed, |kind| kind == "slow_disk");
+            assert_eq!(plan.marks, Vec::<String>::new(), "{seed}");
+        }
+    }
 
     #[test]
     fn every_drawn_plan_is_valid() {

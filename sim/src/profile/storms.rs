@@ -2,14 +2,44 @@
 //! has shown to be dangerous. Each seed draws which of them it has.
 
 use super::Draw;
+use crate::marks::Mark;
 use crate::plan::{
     AfterNote, Crash, CrashLoop, Delay, FailSync, Fault, FaultKind, Loss, Partition, PartitionRef,
     Pause, Plan, PowerLoss, PowerLossAll, Restart, Shape, SlowDisk, Target, When,
 };
 
-/// Draws the faults of the default profile.
-pub(super) fn default(plan: &mut Plan, draw: &mut Draw) {
-    type Kind = fn(&mut Plan, &mut Draw);
+type Kind = fn(&mut Plan, &mut Draw);
+
+/// A scene that was drawn: the mark that it aims at, and the kinds of faults that it needs for it.
+#[derive(Clone, Debug)]
+pub(super) struct Aim {
+    pub(super) mark: Mark,
+    pub(super) kinds: Vec<&'static str>,
+}
+
+impl Aim {
+    fn of(mark: Mark, faults: &[Fault]) -> Aim {
+        Aim { mark, kinds: faults.iter().flat_map(Fault::kinds).collect() }
+    }
+}
+
+/// The scenes, and where each is to get a run.
+const SCENES: [(Kind, Mark); 11] = [
+    (crash_after_ack, Mark::LeaderChange),
+    (all_dark_after_acks, Mark::DataRecovered),
+    (two_quick_elections, Mark::LeaderChangedAgain),
+    (forked_leader, Mark::DivergingEpoch),
+    (stale_leader, Mark::StaleHighWatermark),
+    (leader_reboots, Mark::UnsyncedLost),
+    (rejoin_then_failover, Mark::LeaderChangedAgain),
+    (lost_expansion, Mark::IsrExpand),
+    (double_vote, Mark::QuorumElection),
+    (dropped_pages, Mark::LogDirOffline),
+    (torn_tails, Mark::UnsyncedLost),
+];
+
+/// Draws the faults of the default profile. Returns what its scenes aim at.
+pub(super) fn default(plan: &mut Plan, draw: &mut Draw) -> Vec<Aim> {
     // Plain kinds: each is left out by most seeds.
     let plain: [(u64, Kind); 10] = [
         (30, crashes),
@@ -41,22 +71,12 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) {
     for kind in kinds {
         kind(plan, draw);
     }
-    let scenes: [Kind; 11] = [
-        crash_after_ack,
-        all_dark_after_acks,
-        two_quick_elections,
-        forked_leader,
-        stale_leader,
-        leader_reboots,
-        rejoin_then_failover,
-        lost_expansion,
-        double_vote,
-        dropped_pages,
-        torn_tails,
-    ];
+    let mut aims = Vec::new();
     for _ in 0..count {
-        let scene = draw.pick(&scenes);
+        let (scene, mark) = draw.pick(&SCENES);
+        let before = plan.faults.len();
         scene(plan, draw);
+        aims.push(Aim::of(mark, &plan.faults[before..]));
     }
     if plan.faults.is_empty() {
         crashes(plan, draw);
@@ -67,7 +87,9 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) {
     }
     // Drawn last, so that it moves no other draw.
     if draw.chance(5) {
+        // It has the storm to itself.
         late_expansion(plan, draw);
+        aims = vec![Aim::of(Mark::IsrExpand, &plan.faults)];
     }
     // What came later draws from streams of its own.
     let later: [(&str, u64, Kind); 1] = [("stalled controller", 6, stalled_controller)];
@@ -77,6 +99,7 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) {
             kind(plan, &mut own);
         }
     }
+    aims
 }
 
 /// KAFKA-15019's kin: the controller is stopped for longer than a session, and goes on.
