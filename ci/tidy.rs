@@ -46,9 +46,11 @@ enum LookAt {
 
 /// The files that measure how long a hunt takes and spread it over threads: the only ones of the
 /// tank that may see a wall clock or a thread, since nothing of it reaches a run.
-const HUNT_DRIVER: &[&str] = &["sim/src/hunt.rs"];
+const HUNT_DRIVER: &[&str] = &["sim/src/hunt.rs", REENACT];
 /// Those, and what measures speed.
-const CLOCKS: &[&str] = &["sim/src/hunt.rs", "sim/benches/", "linearizability/benches/"];
+const CLOCKS: &[&str] = &["sim/src/hunt.rs", "sim/benches/", "linearizability/benches/", REENACT];
+/// Plans on real processes: real time and threads are what it is about.
+const REENACT: &str = "sim/reenact/";
 const DETERMINISTIC: &[&str] = &["core", "sim", "wire", "linearizability"];
 const BUG_IS_ASSERTED: &str = "a branch that only debug has breaks determinism: assert! stays on";
 

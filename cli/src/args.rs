@@ -39,6 +39,8 @@ pub enum Command {
     Hunt(HuntArgs),
     /// Run one seed or plan again, explained
     Replay(ReplayArgs),
+    /// Play one seed or plan on real processes, and compare with the tank
+    Reenact(ReenactArgs),
     /// The bug zoo: what the tank finds when a safety rule is left out
     Zoo(ZooArgs),
     /// Models of the protocols, explored to the end
@@ -176,6 +178,45 @@ pub struct ReplayArgs {
     pub save_plan: Option<PathBuf>,
     /// Print one JSON object and nothing else
     #[arg(long, conflicts_with_all = ["trace", "twice"])]
+    pub json: bool,
+}
+
+/// `wavetank reenact`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  wavetank reenact 42                       the seed's plan on `serve` processes, in real time
+  wavetank reenact plan.json                a plan that --save-plan wrote
+  wavetank reenact 42 --faults crash,pause  only these kinds of faults
+  wavetank reenact 42 --keep                keep the processes' data, logs and notes
+
+A crash is SIGKILL, a restart SIGTERM, a pause SIGSTOP; a proxy between all of them makes partitions,
+delays and losses. What a machine cannot do to itself (power losses, failing disks, wrong clocks) is
+left out and counted, for the tank's run, too.
+
+Exit code: 0 both sides agree and hold, 1 a violation was found, 2 nothing was tested, or usage or
+environment error.")]
+pub struct ReenactArgs {
+    /// A seed of the profile, or a file with a plan
+    #[arg(value_name = "SEED or PLAN")]
+    pub what: SeedOrPlan,
+    /// The family of plans that the seed draws from
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub profile: ProfileName,
+    /// Only these kinds of faults, comma-separated
+    #[arg(long, value_name = "LIST")]
+    pub faults: Option<Faults>,
+    /// Only producers with these promises, comma-separated: acks=all, acks=1, acks=0
+    #[arg(long, value_name = "LIST")]
+    pub workload: Option<Workloads>,
+    /// Start nodes with this program instead, which takes --data, --config and --notes
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+    /// Keep what the processes wrote even if all is well
+    #[arg(long)]
+    pub keep: bool,
+    /// Print one JSON object and nothing else
+    #[arg(long)]
     pub json: bool,
 }
 
@@ -434,6 +475,9 @@ pub struct ServeArgs {
     /// file, what the data directory says, or for a node alone a new one]
     #[arg(long, value_name = "ID")]
     pub cluster_id: Option<String>,
+    /// Append what the core notes of its protocols to this file, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub notes: Option<PathBuf>,
 }
 
 /// `wavetank report`.

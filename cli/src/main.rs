@@ -45,6 +45,7 @@ fn main() -> ExitCode {
 fn run(command: Command, out: &mut Out) -> Result<Verdict, Failure> {
     match command {
         Command::Hunt(args) => commands::hunt::run(&args, out),
+        Command::Reenact(args) => commands::reenact::run(&args, out),
         Command::Replay(args) => commands::replay::run(&args, out),
         Command::Zoo(args) => commands::zoo::run(args, out),
         Command::Model(args) => commands::model::run(args, out),

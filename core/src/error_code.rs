@@ -3,10 +3,14 @@
 //! Only codes that this broker or its clients give or meet are here; others are kept by number.
 //! The prose for people is made at the edge.
 
+use serde::{Deserialize, Serialize};
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
         /// An error code of the protocol; `None` is success.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Serialize, Deserialize)]
+        #[serde(from = "i16", into = "i16")]
         pub enum ErrorCode {
             /// No error.
             #[default]
@@ -45,6 +49,18 @@ macro_rules! codes {
             }
         }
     };
+}
+
+impl From<i16> for ErrorCode {
+    fn from(code: i16) -> ErrorCode {
+        ErrorCode::from_code(code)
+    }
+}
+
+impl From<ErrorCode> for i16 {
+    fn from(error: ErrorCode) -> i16 {
+        error.code()
+    }
 }
 
 codes! {

@@ -6,6 +6,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::env::{Channel, FileId, FileKind};
 use crate::msg::{Request, Response};
@@ -209,7 +210,8 @@ impl DiskDone {
 }
 
 /// The operation that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DiskOpKind {
     /// Opening or listing a directory.
     OpenDir,

@@ -5,12 +5,15 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error_code::ErrorCode;
 use crate::event::DiskOpKind;
 use crate::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicPartition};
 
 /// Why a log was cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TruncationReason {
     /// The leader's log diverges from ours (KIP-101, KIP-279).
     Diverging,
@@ -25,7 +28,8 @@ pub enum TruncationReason {
 }
 
 /// What no correct peer answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Implausible {
     /// An epoch that no election has reached, or a later one than the peer's own.
     Epoch,
@@ -43,8 +47,10 @@ pub enum Implausible {
     Registration,
 }
 
-/// A protocol transition.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A protocol transition. It can be written down and read again (`serve --notes`), under its
+/// [`Note::name`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Note {
     /// A log has been opened and checked.
     Recovered {

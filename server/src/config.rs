@@ -38,6 +38,8 @@ pub struct ServerConfig {
     pub cluster_id: Option<String>,
     /// Where the voters listen.
     pub voters: BTreeMap<NodeId, Endpoint>,
+    /// Where these peers are reached, whatever they advertise.
+    pub overrides: BTreeMap<NodeId, Endpoint>,
     /// Bounds on what others may use.
     pub limits: NetLimits,
 }
@@ -54,6 +56,7 @@ impl Default for ServerConfig {
             log_dir: None,
             cluster_id: None,
             voters: BTreeMap::new(),
+            overrides: BTreeMap::new(),
             limits: NetLimits::default(),
         }
     }
@@ -123,6 +126,8 @@ impl ServerConfig {
                 self.voters = voters(key, value)?;
                 node.voters = self.voters.keys().copied().collect();
             }
+            // Ours, not Kafka's: what /etc/hosts is for names, for a proxy between the nodes.
+            "peer.address.overrides" => self.overrides = addresses(key, value)?,
             "cluster.id" => {
                 let id = word(key, value)?;
                 check_cluster_id(&id).map_err(|problem| format!("{key}: {problem}"))?;
@@ -327,6 +332,7 @@ const KEYS: &[&str] = &[
     "node.id",
     "process.roles",
     "controller.quorum.voters",
+    "peer.address.overrides",
     "cluster.id",
     "listeners",
     "advertised.listeners",
@@ -510,18 +516,24 @@ fn roles(key: &str, value: &Value) -> Result<(bool, bool), String> {
     Ok((broker, controller))
 }
 
-fn voters(key: &str, value: &Value) -> Result<BTreeMap<NodeId, Endpoint>, String> {
-    let mut voters = BTreeMap::new();
+/// Nodes and where they are reached, as `controller.quorum.voters` has them.
+fn addresses(key: &str, value: &Value) -> Result<BTreeMap<NodeId, Endpoint>, String> {
+    let mut addresses = BTreeMap::new();
     for item in list(value) {
         let wrong =
             || format!("{key} has {item:?}; expected \"ID@HOST:PORT\", as in \"1@localhost:9092\"");
         let (id, address) = item.split_once('@').ok_or_else(wrong)?;
         let id = id.parse::<i32>().ok().filter(|id| *id >= 0).ok_or_else(wrong)?;
         let endpoint = parse_address(address).filter(|e| e.port != 0).ok_or_else(wrong)?;
-        if voters.insert(NodeId(id), endpoint).is_some() {
+        if addresses.insert(NodeId(id), endpoint).is_some() {
             return Err(format!("{key} names node {id} twice"));
         }
     }
+    Ok(addresses)
+}
+
+fn voters(key: &str, value: &Value) -> Result<BTreeMap<NodeId, Endpoint>, String> {
+    let voters = addresses(key, value)?;
     if ![1, 3].contains(&voters.len()) {
         return Err(format!("{key} names {} nodes; expected one or three", voters.len()));
     }

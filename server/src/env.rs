@@ -4,6 +4,7 @@
 //! When to step and when to flush is the driver's business (`reactor`); sockets live in `net`,
 //! files in `disk`.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use wavetank_core::env::{Channel, Clock, Disk, DiskOp, Network, Probe, Random, Site, Timers};
@@ -26,10 +27,11 @@ pub struct TokioEnv {
     now: Monotonic,
     wall: WallTime,
     pub(crate) timers: TimerQueue,
-    disk: DiskPool,
+    disk: Option<DiskPool>,
     disk_out: Vec<DiskOp>,
     net: Option<NetHandle>,
     net_out: Vec<NetCommand>,
+    pinned: BTreeSet<NodeId>,
     on_note: NoteHook,
     tracer: Tracer,
 }
@@ -38,20 +40,38 @@ impl TokioEnv {
     /// An Env over these threads. Without a network its requests go nowhere, which only suits a
     /// machine that makes none.
     pub fn new(disk: DiskPool, net: Option<NetHandle>, on_note: NoteHook) -> TokioEnv {
+        TokioEnv { disk: Some(disk), net, on_note, ..TokioEnv::bare(Instant::now()) }
+    }
+
+    /// An Env for a client, which has no disk. Clients that share an origin share a clock.
+    pub fn for_client(net: NetHandle, origin: Instant) -> TokioEnv {
+        TokioEnv { net: Some(net), ..TokioEnv::bare(origin) }
+    }
+
+    fn bare(origin: Instant) -> TokioEnv {
         let mut env = TokioEnv {
-            origin: Instant::now(),
+            origin,
             now: Monotonic(0),
             wall: WallTime(0),
             timers: TimerQueue::default(),
-            disk,
+            disk: None,
             disk_out: Vec::new(),
-            net,
+            net: None,
             net_out: Vec::new(),
-            on_note,
+            pinned: BTreeSet::new(),
+            on_note: Box::new(|_| {}),
             tracer: Tracer::new(),
         };
         env.tick();
         env
+    }
+
+    /// The network was started with where these peers are reached, and what they advertise changes
+    /// nothing about it.
+    #[must_use]
+    pub fn pin_peers(mut self, peers: impl IntoIterator<Item = NodeId>) -> TokioEnv {
+        self.pinned.extend(peers);
+        self
     }
 
     /// Reads both clocks; what they say then holds for one step.
@@ -81,7 +101,8 @@ impl TokioEnv {
     /// Hands over what was submitted since the last flush.
     pub(crate) fn flush(&mut self) {
         if !self.disk_out.is_empty() {
-            self.disk.submit(self.disk_out.drain(..));
+            let disk = self.disk.as_mut().expect("a machine without a disk submits nothing to it");
+            disk.submit(self.disk_out.drain(..));
         }
         if !self.net_out.is_empty()
             && let Some(net) = &self.net
@@ -123,6 +144,9 @@ impl Network for TokioEnv {
         self.net_out.push(NetCommand::Disconnect { to });
     }
     fn learn_peer(&mut self, peer: NodeId, endpoint: &Endpoint) {
+        if self.pinned.contains(&peer) {
+            return;
+        }
         self.net_out.push(NetCommand::LearnPeer { peer, endpoint: endpoint.clone() });
     }
 }
@@ -156,5 +180,20 @@ impl Probe for TokioEnv {
 impl std::fmt::Debug for TokioEnv {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TokioEnv").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_pinned_peer_advertises_changes_nothing() {
+        let mut env = TokioEnv::bare(Instant::now()).pin_peers([NodeId(2)]);
+        let advertised = Endpoint { host: "elsewhere".into(), port: 1 };
+        env.learn_peer(NodeId(2), &advertised);
+        assert!(env.net_out.is_empty());
+        env.learn_peer(NodeId(3), &advertised);
+        assert!(matches!(env.net_out[..], [NetCommand::LearnPeer { peer: NodeId(3), .. }]));
     }
 }

@@ -35,6 +35,13 @@ pub enum ServeError {
         /// The other process, if it is known.
         holder: Option<u32>,
     },
+    /// The file for the core's notes cannot be written.
+    Notes {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// The address cannot be listened on.
     Listen {
         /// Which.
@@ -72,6 +79,7 @@ impl ServeError {
             | ServeError::Config(_)
             | ServeError::DataDir { .. }
             | ServeError::DataDirLocked { .. }
+            | ServeError::Notes { .. }
             | ServeError::Listen { .. }
             | ServeError::Start(_)
             | ServeError::Refused { .. } => 2,
@@ -105,6 +113,11 @@ impl fmt::Display for ServeError {
                     ". Stop that one first, or name another directory with --data or log.dirs",
                 )
             }
+            ServeError::Notes { path, error } => write!(
+                f,
+                "cannot write notes to {}: {error}. Name another file with --notes",
+                path.display()
+            ),
             ServeError::Listen { address, error } => {
                 write!(f, "cannot listen on {address}: {error}. {}", listen_advice(error))
             }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use wavetank_core::broker::{Broker, Status};
 use wavetank_core::event::Event;
+use wavetank_core::flaw::FlawSet;
 use wavetank_core::note::Note;
 use wavetank_core::types::{Endpoint, NodeId};
 
@@ -24,6 +25,7 @@ use crate::identity::{self, check_cluster_id};
 use crate::limits::{self, AbortOnPanic};
 use crate::logging;
 use crate::net::{self, NetThread};
+use crate::note_log::NoteLog;
 use crate::reactor::Reactor;
 
 /// Where the data lie if nobody says otherwise, below the working directory.
@@ -49,6 +51,8 @@ pub struct ServeOptions {
     pub format: bool,
     /// The cluster's id, where the configuration file does not say it.
     pub cluster_id: Option<String>,
+    /// Where to write the core's notes, one JSON object a line ([`crate::NotedAt`]).
+    pub notes: Option<PathBuf>,
 }
 
 impl ServeOptions {
@@ -113,10 +117,20 @@ impl Server {
     /// # Errors
     /// If the configuration, the data directory or the address cannot be used.
     pub fn start(options: &ServeOptions) -> Result<Server, ServeError> {
+        Server::start_without(FlawSet::NONE, options)
+    }
+
+    /// The same, of a node that leaves rules out: for whoever tests the tests. No configuration, flag
+    /// or feature leads here.
+    ///
+    /// # Errors
+    /// See [`Server::start`].
+    pub fn start_without(rules: FlawSet, options: &ServeOptions) -> Result<Server, ServeError> {
         // Before the configuration, whose defaults follow the limit.
         limits::raise_file_descriptors().map_err(ServeError::Start)?;
         let mut config = options.resolve()?;
         check_connections(config.limits.max_connections, limits::descriptors().connections)?;
+        config.node.flaws = rules;
         let path = options.data.clone().or_else(|| config.log_dir.clone());
         let path = path.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
         // Every id and every jitter is drawn: without random numbers nothing can start.
@@ -134,6 +148,9 @@ impl Server {
         let advertised = config.node.endpoint.clone();
         let mut peers = config.voters.clone();
         peers.entry(config.node.node).or_insert_with(|| advertised.clone());
+        peers.extend(config.overrides.clone());
+        let notes = options.notes.as_ref();
+        let notes = notes.map(|path| NoteLog::open(path, config.node.node)).transpose()?;
 
         let (inbox, events) = channel();
         let (teller, news) = channel();
@@ -147,7 +164,8 @@ impl Server {
             disk.backlog(),
         )
         .map_err(ServeError::Start)?;
-        let env = TokioEnv::new(disk, Some(handle), ready_hook(config.node.is_broker, &teller));
+        let hook = note_hook(config.node.is_broker, &teller, notes);
+        let env = TokioEnv::new(disk, Some(handle), hook).pin_peers(config.overrides.into_keys());
         let reactor = Reactor::new(events, env);
         let node = config.node.node;
         let mut broker = Broker::new(config.node);
@@ -252,10 +270,18 @@ fn check_connections(wanted: usize, most: usize) -> Result<(), ServeError> {
     )))
 }
 
-fn ready_hook(is_broker: bool, teller: &Sender<News>) -> crate::env::NoteHook {
+/// Tells when the node is ready, and writes the notes down where that was asked for.
+fn note_hook(
+    is_broker: bool,
+    teller: &Sender<News>,
+    mut notes: Option<NoteLog>,
+) -> crate::env::NoteHook {
     let teller = teller.clone();
     let mut told = false;
     Box::new(move |note| {
+        if let Some(notes) = &mut notes {
+            notes.write(note);
+        }
         let ready = matches!(note, Note::BrokerRunning { .. })
             || !is_broker
                 && matches!(note, Note::QuorumLeader { .. } | Note::QuorumFollower { .. });
@@ -272,15 +298,23 @@ fn ready_hook(is_broker: bool, teller: &Sender<News>) -> crate::env::NoteHook {
 /// # Errors
 /// What was attempted, why it failed, what to do; see [`ServeError::exit_code`].
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
+    serve_without(FlawSet::NONE, options)
+}
+
+/// The same, of a node that leaves rules out; see [`Server::start_without`].
+///
+/// # Errors
+/// See [`serve`].
+pub fn serve_without(rules: FlawSet, options: &ServeOptions) -> Result<(), ServeError> {
     logging::init_logging();
     logging::end_on_panic();
-    let ended = run(options);
+    let ended = run(rules, options);
     logging::flush();
     ended
 }
 
-fn run(options: &ServeOptions) -> Result<(), ServeError> {
-    let server = Server::start(options)?;
+fn run(rules: FlawSet, options: &ServeOptions) -> Result<(), ServeError> {
+    let server = Server::start_without(rules, options)?;
     let stop = server.teller.clone();
     watch_signals(stop).map_err(ServeError::Start)?;
     tracing::info!(node = server.node.0, address = %server.local, data = %server.data.display(), "started");
@@ -299,6 +333,25 @@ fn run(options: &ServeOptions) -> Result<(), ServeError> {
         );
         let _ = out.flush();
     })
+}
+
+/// Calls `then` at the first SIGINT or SIGTERM; the second ends the process at once. For other
+/// commands that have something to put away.
+///
+/// # Errors
+/// If the operating system gives no thread or no signals.
+pub fn on_stop_signal(then: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let (stop, stopped) = channel();
+    watch_signals(stop)?;
+    std::thread::Builder::new().name("stop".into()).spawn(move || {
+        // The watching thread never ends.
+        if stopped.recv().is_ok() {
+            then();
+        }
+        // Later ones go nowhere.
+        while stopped.recv().is_ok() {}
+    })?;
+    Ok(())
 }
 
 /// The first signal asks for a graceful stop, the second ends the process at once.

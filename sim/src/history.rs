@@ -16,15 +16,17 @@ use wavetank_linearizability::{Acks, History, Loss, OpId, Partition, Polled, Val
 
 /// What the judge said.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Verdict {
+pub struct Verdict {
     /// (invariant, message).
-    pub(crate) violations: Vec<(String, String)>,
-    pub(crate) duplicates: u64,
-    pub(crate) weakly_acked_lost: u64,
+    pub violations: Vec<(String, String)>,
+    /// Records that lie in the log more than once, which is no violation without idempotence.
+    pub duplicates: u64,
+    /// Records sent with acks=1 or 0 that were acknowledged and lost, which is no violation.
+    pub weakly_acked_lost: u64,
 }
 
 /// Judges what clients saw; `complete` if that ends with a reader of everything.
-pub(crate) fn judge(records: &[Record], plan: &Plan, ledger: &Ledger, complete: bool) -> Verdict {
+pub fn judge(records: &[Record], plan: &Plan, ledger: &Ledger, complete: bool) -> Verdict {
     let history = history(records, plan, ledger, true);
     let options = log::Options { complete, ..log::Options::default() };
     let mut verdict = Verdict::default();

@@ -31,3 +31,5 @@ pub mod trace;
 pub mod workload;
 pub mod world;
 pub mod zoo;
+
+pub use faults::partition_of;

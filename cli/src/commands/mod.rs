@@ -3,6 +3,7 @@
 pub mod check;
 pub mod hunt;
 pub mod model;
+pub mod reenact;
 pub mod replay;
 pub mod report;
 pub mod scenario;

@@ -10,7 +10,7 @@ use wavetank_sim::trace::{LEGEND, readable};
 use crate::args::ReplayArgs;
 use crate::conform::Models;
 use crate::output::{Failure, Later, Out, Style, Verdict, grouped};
-use crate::values::SeedOrPlan;
+use crate::values::{Faults, SeedOrPlan, Workloads};
 
 /// Replays, or saves the plan.
 pub fn run(args: &ReplayArgs, out: &mut Out) -> Result<Verdict, Failure> {
@@ -50,39 +50,64 @@ pub fn run(args: &ReplayArgs, out: &mut Out) -> Result<Verdict, Failure> {
     Ok(if held { Verdict::Held } else { Verdict::Violated })
 }
 
-/// The plan that the arguments mean: drawn as a hunt draws it, or read from a file.
-fn plan(args: &ReplayArgs) -> Result<Plan, Failure> {
-    let flaws = args.flaw.iter().map(|flaw| flaw.0.story().name.to_owned()).collect();
-    match &args.what {
-        SeedOrPlan::Seed(seed) => {
-            let options = HuntOptions {
-                profile: args.profile.0,
-                faults: args.faults.as_ref().map(|faults| faults.0.clone()),
-                workload: args.workload.as_ref().map(|workloads| workloads.0.clone()),
-                flaws,
-                ..HuntOptions::default()
-            };
-            Ok(options.plan(*seed))
-        }
-        SeedOrPlan::Plan(path) => {
-            let attempted = format!("replay {}", path.display());
-            let filtered = args.faults.is_some() || args.workload.is_some();
-            if filtered || args.profile.0 != Profile::Default {
-                let why = "--profile, --faults and --workload say what a seed draws";
-                return Err(Failure::new(attempted, why, "Edit the plan's file instead."));
+/// Where a plan comes from: a seed as a hunt draws it, or a file.
+#[derive(Debug)]
+pub struct Source<'a> {
+    /// What is to be done with it, for errors.
+    pub command: &'static str,
+    /// The seed or the file.
+    pub what: &'a SeedOrPlan,
+    /// What a seed draws from.
+    pub profile: Profile,
+    /// What a seed is limited to.
+    pub faults: Option<&'a Faults>,
+    /// See `faults`.
+    pub workload: Option<&'a Workloads>,
+}
+
+impl Source<'_> {
+    /// The plan.
+    pub fn plan(&self) -> Result<Plan, Failure> {
+        let path = match self.what {
+            SeedOrPlan::Seed(seed) => {
+                let options = HuntOptions {
+                    profile: self.profile,
+                    faults: self.faults.map(|faults| faults.0.clone()),
+                    workload: self.workload.map(|workloads| workloads.0.clone()),
+                    ..HuntOptions::default()
+                };
+                return Ok(options.plan(*seed));
             }
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                let remedy = "Give a seed (a number), or a plan that --save-plan wrote.";
-                Failure::new(&attempted, error, remedy)
-            })?;
-            let mut plan = Plan::from_json(&text).map_err(|error| {
-                let remedy = "wavetank replay SEED --save-plan FILE writes a plan to start from.";
-                Failure::new(&attempted, error, remedy)
-            })?;
-            plan.flaws.extend(flaws);
-            Ok(plan)
+            SeedOrPlan::Plan(path) => path,
+        };
+        let attempted = format!("{} {}", self.command, path.display());
+        let filtered = self.faults.is_some() || self.workload.is_some();
+        if filtered || self.profile != Profile::Default {
+            let why = "--profile, --faults and --workload say what a seed draws";
+            return Err(Failure::new(attempted, why, "Edit the plan's file instead."));
         }
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let remedy = "Give a seed (a number), or a plan that --save-plan wrote.";
+            Failure::new(&attempted, error, remedy)
+        })?;
+        Plan::from_json(&text).map_err(|error| {
+            let remedy = "wavetank replay SEED --save-plan FILE writes a plan to start from.";
+            Failure::new(&attempted, error, remedy)
+        })
     }
+}
+
+fn plan(args: &ReplayArgs) -> Result<Plan, Failure> {
+    let source = Source {
+        command: "replay",
+        what: &args.what,
+        profile: args.profile.0,
+        faults: args.faults.as_ref(),
+        workload: args.workload.as_ref(),
+    };
+    let mut plan = source.plan()?;
+    plan.flaws.extend(args.flaw.iter().map(|flaw| flaw.0.story().name.to_owned()));
+    Ok(plan)
 }
 
 fn write_history(file: Later, report: &ReplayReport) -> Result<(), Failure> {

@@ -7,13 +7,8 @@ use crate::output::{Failure, Verdict};
 
 /// Serves until a signal.
 pub fn run(args: ServeArgs) -> Result<Verdict, Failure> {
-    let options = ServeOptions {
-        data: args.data,
-        listen: args.listen,
-        config: args.config,
-        format: args.format,
-        cluster_id: args.cluster_id,
-    };
+    let ServeArgs { data, listen, config, format, cluster_id, notes } = args;
+    let options = ServeOptions { data, listen, config, format, cluster_id, notes };
     match serve(&options) {
         Ok(()) => Ok(Verdict::Held),
         Err(error) => Err(Failure::sentence(&error, error.exit_code())),

@@ -42,6 +42,16 @@ fn nothing_said_is_one_safe_node() {
     assert_eq!(other.node.voters, [NodeId(7)]);
 }
 
+#[test]
+fn peers_behind_a_proxy() {
+    let text = format!("{THREE}peer.address.overrides = \"1@127.0.0.1:7001,9@127.0.0.1:7009\"\n");
+    let config = ServerConfig::parse(&text).expect("it is right");
+    let proxy = |port| Endpoint { host: "127.0.0.1".into(), port };
+    let expected = BTreeMap::from([(NodeId(1), proxy(7001)), (NodeId(9), proxy(7009))]);
+    assert_eq!(config.overrides, expected);
+    assert_eq!(config.voters[&NodeId(1)].port, 9192, "who votes is another matter");
+}
+
 /// The text with one line put in place of another (or at its end).
 fn with(line: &str) -> String {
     let key = line.split('=').next().expect("there is a first part");

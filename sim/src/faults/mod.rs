@@ -459,7 +459,7 @@ fn planned(faults: &[Fault]) -> BTreeMap<&'static str, FaultCounts> {
 }
 
 /// The partition that a note is about, if it is about one.
-pub(crate) fn partition_of(note: &Note) -> Option<TopicPartition> {
+pub fn partition_of(note: &Note) -> Option<TopicPartition> {
     match note {
         Note::Recovered { partition, .. }
         | Note::Truncated { partition, .. }

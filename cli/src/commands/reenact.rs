@@ -1,0 +1,143 @@
+//! `wavetank reenact`: a plan on real processes, beside the tank's run of it. What is done and judged
+//! is in `wavetank-reenact`.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use wavetank_reenact::{Failure as NotPlayed, Options, Report, Side, reenact};
+
+use crate::args::ReenactArgs;
+use crate::commands::replay::Source;
+use crate::output::{Failure, Out, Style, Verdict, grouped};
+
+/// Plays the plan, and says what both sides came to.
+pub fn run(args: &ReenactArgs, out: &mut Out) -> Result<Verdict, Failure> {
+    let source = Source {
+        command: "reenact",
+        what: &args.what,
+        profile: args.profile.0,
+        faults: args.faults.as_ref(),
+        workload: args.workload.as_ref(),
+    };
+    let plan = source.plan()?;
+    if !plan.flaws.is_empty() && args.program.is_none() {
+        let why = format!("it is without {}, and `serve` keeps every rule", plan.flaws.join(", "));
+        let remedy = "Name a program that can leave rules out with --program (reenact-node).";
+        return Err(Failure::new("reenact this plan", why, remedy));
+    }
+    let options =
+        Options { keep: args.keep, interrupt: interrupt()?, ..Options::new(program(args)?) };
+    let report = reenact(&plan, &options).map_err(|failure| {
+        let remedy = match failure {
+            NotPlayed::Interrupted => "",
+            NotPlayed::Environment { .. } => {
+                "Look at the limits of this user (ulimit -a) and at the place for temporary files."
+            }
+        };
+        Failure::new("reenact the plan", failure, remedy)
+    })?;
+    if args.json {
+        out.json(&report)?;
+    } else {
+        tell(&report, out)?;
+    }
+    if report.is_violated() || !report.agrees() {
+        return Ok(Verdict::Violated);
+    }
+    match &report.empty {
+        None => Ok(Verdict::Held),
+        Some(why) => {
+            out.flush()?;
+            let remedy = "A run that tested nothing is no verdict; give a plan with more in it.";
+            Err(Failure::new("give a verdict", why, remedy))
+        }
+    }
+}
+
+/// What serves: this program, unless another was named.
+fn program(args: &ReenactArgs) -> Result<Vec<PathBuf>, Failure> {
+    match &args.program {
+        Some(program) => Ok(vec![program.clone()]),
+        None => {
+            let this = std::env::current_exe().map_err(|error| {
+                Failure::new("find this program", error, "Name it with --program.")
+            })?;
+            Ok(vec![this, "serve".into()])
+        }
+    }
+}
+
+/// A flag that Ctrl-C (or a supervisor) sets, so that the processes are killed before we end.
+fn interrupt() -> Result<Arc<AtomicBool>, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let set = Arc::clone(&flag);
+    wavetank_server::on_stop_signal(move || set.store(true, Ordering::Relaxed))
+        .map_err(|error: io::Error| Failure::new("watch for Ctrl-C", error, ""))?;
+    Ok(flag)
+}
+
+fn tell(report: &Report, out: &mut Out) -> Result<(), Failure> {
+    out.line(format_args!("seed {}: {} faults are played", report.seed, report.planned))?;
+    if !report.left_out.is_empty() {
+        let left_out = listed(report.left_out.iter().map(|(kind, n)| format!("{kind} {n}")));
+        out.line(format_args!("left out, for no machine plays them: {left_out}"))?;
+    }
+    out.line(format_args!("settings left out: {}", report.unset.join(", ")))?;
+    side("tank", &report.tank, out)?;
+    side("processes", &report.processes, out)?;
+    out.line(format_args!(
+        "traffic: {} chunks held back, {} lost and sent again, {} delayed by faults",
+        grouped(report.held),
+        grouped(report.lost),
+        grouped(report.delayed)
+    ))?;
+    for held in &report.conformed {
+        out.line(format_args!(
+            "{}: {} notes and {} registrations of the processes {}",
+            held.model,
+            grouped(held.notes),
+            grouped(held.registrations),
+            if held.parted.is_none() { "conform" } else { "do not conform" }
+        ))?;
+    }
+    let verdict = match (report.agrees(), report.is_violated()) {
+        (true, false) => out.paint(Style::Good, "they agree: held"),
+        (true, true) => out.paint(Style::Bad, "they agree: violated"),
+        (false, _) => out.paint(Style::Bad, "they do not agree"),
+    };
+    out.line(verdict)?;
+    if let Some(logs) = &report.logs {
+        out.line(format_args!("what the processes wrote is in {}", logs.display()))?;
+    }
+    Ok(())
+}
+
+fn side(name: &str, side: &Side, out: &mut Out) -> Result<(), Failure> {
+    for violation in &side.violations {
+        let (seconds, micros) = (violation.at_us / 1_000_000, violation.at_us % 1_000_000);
+        let invariant = out.paint(Style::Bad, &violation.invariant);
+        out.line(format_args!(
+            "{name}: {invariant} ({}) at {seconds}.{micros:06} s: {}",
+            violation.kind, violation.message
+        ))?;
+    }
+    let faults = side.faults.iter().map(|(kind, counts)| {
+        format!("{kind} {} of {}, {}", counts.fired, counts.planned, counts.bit)
+    });
+    out.line(format_args!(
+        "{name}: {} in {:.1} s; {} operations compared, {} records acknowledged in the storm; faults \
+         (fired of planned, took effect): {}",
+        if side.violations.is_empty() { "held" } else { "violated" },
+        side.seconds,
+        grouped(side.operations),
+        grouped(side.acked_in_storm),
+        listed(faults)
+    ))
+}
+
+fn listed(all: impl Iterator<Item = String>) -> String {
+    let all: Vec<String> = all.collect();
+    if all.is_empty() { "none".into() } else { all.join("; ") }
+}

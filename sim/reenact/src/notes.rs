@@ -1,0 +1,235 @@
+//! What the nodes say about themselves: the core's notes, read from the files that `serve --notes`
+//! writes, while they are written; and from them, who plays which part at the moment.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use wavetank_core::note::Note;
+use wavetank_core::types::{LeaderEpoch, NodeId, PartitionEpoch, TopicId, TopicPartition};
+use wavetank_server::NotedAt;
+use wavetank_sim::plan::{PartitionRef, Plan};
+
+use crate::Failure;
+use crate::observer::Partition;
+
+/// One file under way.
+struct Tail {
+    path: PathBuf,
+    /// `None` until the process has created it.
+    file: Option<File>,
+    /// The beginning of a line whose end has not come.
+    rest: Vec<u8>,
+}
+
+impl Tail {
+    fn read(&mut self, into: &mut Vec<NotedAt>) -> io::Result<()> {
+        if self.file.is_none() {
+            self.file = match File::open(&self.path) {
+                Ok(file) => Some(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            };
+        }
+        if let Some(file) = &mut self.file {
+            file.read_to_end(&mut self.rest)?;
+        }
+        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
+        let later = self.rest.split_off(end + 1);
+        for line in self.rest.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            into.push(serde_json::from_slice(line)?);
+        }
+        self.rest = later;
+        Ok(())
+    }
+}
+
+/// All files of a run.
+#[derive(Default)]
+pub struct Notes {
+    tails: Vec<Tail>,
+    all: Vec<NotedAt>,
+}
+
+impl Notes {
+    /// Reads this file, too, from now on.
+    pub fn follow(&mut self, path: PathBuf) {
+        self.tails.push(Tail { path, file: None, rest: Vec::new() });
+    }
+
+    /// What was noted since the last call, in the order of time as far as it has been read. What was
+    /// noted in the middle of a write when its process was killed is not told.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or a line is no note.
+    pub fn read(&mut self) -> Result<Vec<NotedAt>, Failure> {
+        let mut new = Vec::new();
+        for tail in &mut self.tails {
+            let attempted = format!("read notes from {}", tail.path.display());
+            tail.read(&mut new).map_err(Failure::to(attempted))?;
+        }
+        new.sort_by_key(|noted| noted.at);
+        self.all.extend(new.iter().cloned());
+        Ok(new)
+    }
+
+    /// All that was read, in the order of time.
+    pub fn all(&mut self) -> &[NotedAt] {
+        // Stable, so that the notes of one step stay in their order.
+        self.all.sort_by_key(|noted| noted.at);
+        &self.all
+    }
+}
+
+/// The controller's newest word on a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// Who leads, if anyone.
+    pub leader: Option<NodeId>,
+    /// In sync.
+    pub isr: Vec<NodeId>,
+    epoch: PartitionEpoch,
+}
+
+/// Who leads, follows, controls: by what controllers noted. One that is cut off may note what nobody
+/// commits, which the next one's notes replace.
+#[derive(Debug)]
+pub struct Roles {
+    topics: Vec<String>,
+    voters: Vec<NodeId>,
+    ids: BTreeMap<String, TopicId>,
+    replicas: BTreeMap<TopicPartition, Vec<NodeId>>,
+    registered: BTreeMap<TopicPartition, Registered>,
+    controller: Option<(LeaderEpoch, NodeId)>,
+}
+
+impl Roles {
+    /// Of a plan's cluster; nobody plays any yet.
+    pub fn new(plan: &Plan) -> Roles {
+        Roles {
+            topics: plan.topics.iter().map(|topic| topic.name.clone()).collect(),
+            voters: plan.cluster.controllers.iter().copied().map(NodeId).collect(),
+            ids: BTreeMap::new(),
+            replicas: BTreeMap::new(),
+            registered: BTreeMap::new(),
+            controller: None,
+        }
+    }
+
+    /// Ids and replicas, from the nodes' metadata.
+    pub fn learn(&mut self, topic: &str, partition: &Partition) {
+        self.ids.insert(topic.to_owned(), partition.id.topic);
+        self.replicas.insert(partition.id, partition.replicas.clone());
+    }
+
+    /// A node's note.
+    pub fn note(&mut self, node: NodeId, note: &Note) {
+        match note {
+            Note::ControllerActive { epoch } => {
+                self.controller = self.controller.max(Some((*epoch, node)));
+            }
+            Note::PartitionChanged { partition, leader, isr, partition_epoch, .. } => {
+                let newer =
+                    self.registered.get(partition).is_none_or(|old| old.epoch <= *partition_epoch);
+                if newer {
+                    let (leader, isr, epoch) = (*leader, isr.clone(), *partition_epoch);
+                    self.registered.insert(*partition, Registered { leader, isr, epoch });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The active controller of the highest epoch.
+    pub fn active_controller(&self) -> Option<NodeId> {
+        self.controller.map(|(_, node)| node)
+    }
+
+    /// The quorum's voters.
+    pub fn voters(&self) -> &[NodeId] {
+        &self.voters
+    }
+
+    /// A partition's registration, by its topic's name.
+    pub fn registered(&self, topic: &str, partition: i32) -> Option<&Registered> {
+        let topic = *self.ids.get(topic)?;
+        self.registered.get(&TopicPartition { topic, partition })
+    }
+
+    /// A partition's replicas, by its topic's name.
+    pub fn replicas(&self, topic: &str, partition: i32) -> &[NodeId] {
+        let id = self.ids.get(topic);
+        let replicas =
+            id.and_then(|topic| self.replicas.get(&TopicPartition { topic: *topic, partition }));
+        replicas.map_or(&[], Vec::as_slice)
+    }
+
+    /// The name of a plan's topic.
+    pub fn topic(&self, partition: PartitionRef) -> Option<&str> {
+        self.topics.get(partition.topic as usize).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+    use std::io::Write;
+    use wavetank_core::types::Uuid;
+
+    fn line(at: u64, node: i32) -> String {
+        let note = Note::QuorumFollower { epoch: LeaderEpoch(at as i32), leader: NodeId(3) };
+        serde_json::to_string(&NotedAt { at, node: NodeId(node), note }).expect("it is data") + "\n"
+    }
+
+    #[test]
+    fn lines_are_read_as_they_come_and_whole() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (one, two) = (dir.path().join("1"), dir.path().join("2"));
+        let mut notes = Notes::default();
+        notes.follow(one.clone());
+        notes.follow(two.clone());
+        assert!(notes.read().expect("no file yet").is_empty());
+        let add = |path, text: &str| {
+            let mut file = OpenOptions::new().create(true).append(true).open(path).expect("a file");
+            file.write_all(text.as_bytes()).expect("written");
+        };
+        let (first, half) = (line(5, 1), line(9, 1));
+        add(&one, &format!("{first}{}", &half[..10]));
+        add(&two, &line(3, 2));
+        let at = |read: Vec<NotedAt>| read.iter().map(|noted| noted.at).collect::<Vec<_>>();
+        assert_eq!(at(notes.read().expect("lines")), [3, 5]);
+        add(&one, &half[10..]);
+        add(&two, &line(4, 2));
+        assert_eq!(at(notes.read().expect("lines")), [4, 9]);
+        assert_eq!(at(notes.all().to_vec()), [3, 4, 5, 9]);
+        add(&two, "what is this\n");
+        assert!(notes.read().is_err());
+    }
+
+    #[test]
+    fn the_newest_registration_counts() {
+        let plan = wavetank_sim::profile::Profile::First.draw(1);
+        let mut roles = Roles::new(&plan);
+        let id = TopicPartition { topic: Uuid(9), partition: 0 };
+        let topic = plan.topics[0].name.clone();
+        roles.learn(&topic, &Partition { id, replicas: vec![NodeId(1), NodeId(2)], end: 0 });
+        let changed = |leader: i32, epoch: i32| Note::PartitionChanged {
+            partition: id,
+            leader: Some(NodeId(leader)),
+            leader_epoch: LeaderEpoch(0),
+            isr: vec![NodeId(leader)],
+            partition_epoch: PartitionEpoch(epoch),
+        };
+        roles.note(NodeId(1), &changed(1, 4));
+        roles.note(NodeId(2), &changed(2, 3));
+        assert_eq!(roles.registered(&topic, 0).expect("known").leader, Some(NodeId(1)));
+        roles.note(NodeId(2), &changed(2, 4));
+        assert_eq!(roles.registered(&topic, 0).expect("known").leader, Some(NodeId(2)));
+        assert_eq!(roles.registered(&topic, 1), None);
+        roles.note(NodeId(3), &Note::ControllerActive { epoch: LeaderEpoch(8) });
+        roles.note(NodeId(1), &Note::ControllerActive { epoch: LeaderEpoch(7) });
+        assert_eq!(roles.active_controller(), Some(NodeId(3)));
+    }
+}

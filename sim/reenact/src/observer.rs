@@ -1,0 +1,223 @@
+//! Asks the nodes themselves how far they are: who leads, who is in sync, where the logs end. By
+//! Kafka's protocol and past the proxy, so that a plan's weather does not blind whoever looks.
+//!
+//! On a thread of its own, because a node that is stopped answers late or never.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use wavetank_core::client::NamedPartition;
+use wavetank_core::error_code::ErrorCode;
+use wavetank_core::msg::{
+    ApiKey, LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+    MetadataRequest, MetadataResponse, Request, Response,
+};
+use wavetank_core::types::{LeaderEpoch, NodeId, TopicPartition, TopicRef};
+use wavetank_sim::plan::Plan;
+
+use crate::Failure;
+
+/// How long a node may take to answer.
+const PATIENCE: Duration = Duration::from_millis(700);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The largest answer that is read, in bytes.
+const LARGEST: usize = 16 << 20;
+/// Versions that have what is asked for.
+const METADATA: i16 = 12;
+const LIST_OFFSETS: i16 = 6;
+
+/// What all nodes say of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// By its topic's id.
+    pub id: TopicPartition,
+    /// Who hosts it.
+    pub replicas: Vec<NodeId>,
+    /// Where its log ends for consumers.
+    pub end: i64,
+}
+
+/// One look at all nodes.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// When it began.
+    pub begun: Instant,
+    /// All partitions, each with a leader and a full ISR on which all brokers agree; or what is
+    /// missing.
+    pub healthy: Result<BTreeMap<NamedPartition, Partition>, String>,
+}
+
+/// The thread that looks.
+pub struct Observer {
+    last: Arc<Mutex<Option<Look>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Observer {
+    /// Of the nodes of a plan, which listen there.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(
+        plan: &Plan,
+        addresses: BTreeMap<NodeId, SocketAddr>,
+    ) -> Result<Observer, Failure> {
+        let last = Arc::new(Mutex::new(None));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (told, stopped) = (Arc::clone(&last), Arc::clone(&stop));
+        let plan = plan.clone();
+        let thread = std::thread::Builder::new()
+            .name("observer".into())
+            .spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    let begun = Instant::now();
+                    let healthy = look(&plan, &addresses);
+                    let look = Some(Look { begun, healthy });
+                    *told.lock().unwrap_or_else(PoisonError::into_inner) = look;
+                    std::thread::sleep(PAUSE);
+                }
+            })
+            .map_err(Failure::to("start the observer"))?;
+        Ok(Observer { last, stop, thread: Some(thread) })
+    }
+
+    /// The newest look that began after `since`.
+    pub fn newest(&self, since: Instant) -> Option<Look> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clone().filter(|look| look.begun >= since)
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panic there was printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn look(
+    plan: &Plan,
+    addresses: &BTreeMap<NodeId, SocketAddr>,
+) -> Result<BTreeMap<NamedPartition, Partition>, String> {
+    let mut agreed: Option<(NodeId, BTreeMap<NamedPartition, (NodeId, Partition)>)> = None;
+    for broker in plan.cluster.brokers.iter().copied().map(NodeId) {
+        let says = metadata(plan, addresses[&broker])
+            .map_err(|error| format!("broker {broker} does not answer: {error}"))?;
+        let says = healthy(plan, &says).map_err(|why| format!("broker {broker} says: {why}"))?;
+        match &agreed {
+            Some((first, known)) if *known != says => {
+                return Err(format!("brokers {first} and {broker} say different things"));
+            }
+            Some(_) => {}
+            None => agreed = Some((broker, says)),
+        }
+    }
+    let (_, partitions) = agreed.ok_or("there is no broker")?;
+    let mut all = BTreeMap::new();
+    for (named, (leader, mut partition)) in partitions {
+        let address = addresses.get(&leader).ok_or("a leader of no known address")?;
+        partition.end = end(*address, &named)
+            .map_err(|error| format!("node {leader} does not tell the end of {named}: {error}"))?;
+        all.insert(named, partition);
+    }
+    Ok(all)
+}
+
+fn healthy(
+    plan: &Plan,
+    says: &MetadataResponse,
+) -> Result<BTreeMap<NamedPartition, (NodeId, Partition)>, String> {
+    let mut all = BTreeMap::new();
+    for topic in &plan.topics {
+        let known = says.topics.iter().find(|known| known.name.as_ref() == Some(&topic.name));
+        let known = known.ok_or_else(|| format!("{} does not exist", topic.name))?;
+        for index in 0..topic.partitions {
+            let named = NamedPartition::new(topic.name.clone(), index);
+            let known_partition = known.partitions.iter().find(|known| known.partition == index);
+            let partition =
+                known_partition.ok_or_else(|| format!("{named} is not in the metadata"))?;
+            let leader = partition.leader.known();
+            let leader =
+                leader.ok_or_else(|| format!("{named} has no leader; ISR {:?}", partition.isr))?;
+            if partition.isr.len() < partition.replicas.len() {
+                return Err(format!(
+                    "{named} has the ISR {:?} of the replicas {:?}, leader {leader}",
+                    partition.isr, partition.replicas
+                ));
+            }
+            let id = TopicPartition { topic: known.id, partition: index };
+            let replicas = partition.replicas.clone();
+            all.insert(named, (leader, Partition { id, replicas, end: 0 }));
+        }
+    }
+    Ok(all)
+}
+
+fn metadata(plan: &Plan, address: SocketAddr) -> io::Result<MetadataResponse> {
+    let topics = plan.topics.iter().map(|topic| TopicRef::name(topic.name.clone())).collect();
+    let request = Request::Metadata(MetadataRequest {
+        topics: Some(topics),
+        allow_auto_topic_creation: false,
+        include_topic_authorized_operations: false,
+    });
+    match ask(address, METADATA, &request)? {
+        Response::Metadata(response) => Ok(response),
+        other => Err(io::Error::other(format!("not an answer to Metadata: {other:?}"))),
+    }
+}
+
+fn end(address: SocketAddr, named: &NamedPartition) -> io::Result<i64> {
+    let partition = ListOffsetsPartition {
+        partition: named.partition,
+        current_leader_epoch: LeaderEpoch::NONE,
+        timestamp: LATEST_TIMESTAMP,
+    };
+    let topic = ListOffsetsTopic { name: named.topic.clone(), partitions: vec![partition] };
+    let request = Request::ListOffsets(ListOffsetsRequest {
+        replica: NodeId::NONE,
+        isolation_level: 0,
+        topics: vec![topic],
+        timeout_ms: 0,
+    });
+    let answer = match ask(address, LIST_OFFSETS, &request)? {
+        Response::ListOffsets(answer) => answer,
+        other => return Err(io::Error::other(format!("not an answer to ListOffsets: {other:?}"))),
+    };
+    let partition = answer.topics.first().and_then(|topic| topic.partitions.first());
+    match partition {
+        Some(partition) if partition.error == ErrorCode::None => Ok(partition.offset.0),
+        Some(partition) => Err(io::Error::other(partition.error.name())),
+        None => Err(io::Error::other("an empty answer")),
+    }
+}
+
+/// One request on a connection of its own.
+fn ask(address: SocketAddr, version: i16, request: &Request) -> io::Result<Response> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    let parts = wavetank_wire::encode_request(version, 1, "wavetank-observer", request);
+    stream.write_all(&parts.concat())?;
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let length = usize::try_from(i32::from_be_bytes(length)).ok().filter(|n| *n <= LARGEST);
+    let length = length.ok_or_else(|| io::Error::other("an answer of impossible length"))?;
+    let mut frame = vec![0; length];
+    stream.read_exact(&mut frame)?;
+    let api: ApiKey = request.api();
+    let (_, response) = wavetank_wire::decode_response(api, version, Bytes::from(frame))
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(response)
+}
