@@ -19,7 +19,7 @@ pub struct NodeConfig {
     pub node: NodeId,
     /// `process.roles` has `broker`.
     pub is_broker: bool,
-    /// `controller.quorum.voters`, sorted; one or three. The node is a controller if it is one.
+    /// `controller.quorum.voters`, sorted, at least one. The node is a controller if it is one.
     pub voters: Vec<NodeId>,
     /// `cluster.id`.
     pub cluster_id: String,

@@ -104,6 +104,10 @@ fn who(node: Option<NodeId>) -> String {
     node.map_or("nobody".to_owned(), |node| node.to_string())
 }
 
+fn torn(bytes: u64) -> &'static str {
+    if bytes > 0 { ", its torn tail cut" } else { "" }
+}
+
 fn why_cut(reason: TruncationReason) -> &'static str {
     match reason {
         TruncationReason::Diverging => "it diverges from the leader's log",
@@ -183,17 +187,15 @@ impl Timeline {
             Note::Recovered { partition, log_end, torn_bytes, .. }
                 if data(partition) && (log_end.0 > 0 || *torn_bytes > 0) =>
             {
-                let torn = if *torn_bytes > 0 { ", its torn tail cut" } else { "" };
-                ("recovers", format!("{} up to {log_end}{torn}", name(partition)))
+                ("recovers", format!("{} up to {log_end}{}", name(partition), torn(*torn_bytes)))
             }
             Note::Truncated { partition, from, to, reason } if data(partition) && from > to => {
                 ("cuts", format!("{} from {from} to {to}: {}", name(partition), why_cut(*reason)))
             }
             Note::BecameLeader { partition, epoch, start, high_watermark, isr, .. } => {
                 self.isr.insert(*partition, isr.clone());
-                let (what, isr) = (name(partition), nodes(isr));
-                let holds = format!("high watermark {high_watermark}, ISR {isr}");
-                ("leads", format!("{what} in epoch {epoch} from {start} on, {holds}"))
+                let holds = format!("high watermark {high_watermark}, ISR {}", nodes(isr));
+                ("leads", format!("{} in epoch {epoch} from {start} on, {holds}", name(partition)))
             }
             Note::BecameFollower { partition, epoch, leader, log_end, .. } if data(partition) => {
                 let place = format!("{} on {} in epoch {epoch}", who(*leader), name(partition));
@@ -290,6 +292,7 @@ impl Timeline {
             ClientFact::Acked { .. }
             | ClientFact::Position { .. }
             | ClientFact::EndOffset { .. }
+            | ClientFact::OffsetAt { .. }
             | ClientFact::FetchError { .. }
             | ClientFact::TopicCreated { .. }
             | ClientFact::TopicDeleted { .. } => {}

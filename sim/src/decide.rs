@@ -47,6 +47,8 @@ pub enum Purpose {
     Waking = 17,
     /// How much a socket takes that nobody reads.
     SocketBuffer = 18,
+    /// Whether a message's bytes change on the way, and which.
+    Damage = 19,
 }
 
 const P0: u64 = 0xa076_1d64_78bd_642f;

@@ -8,8 +8,8 @@ use crate::ledger::{Ledger, Promises};
 use crate::plan::Plan;
 use crate::run::FIRST_CLIENT;
 use crate::workload::{Record, Recorded, value_name};
-use std::collections::BTreeMap;
-use wavetank_core::client::{ClientFact, NamedPartition, RecordId};
+use std::collections::{BTreeMap, BTreeSet};
+use wavetank_core::client::{ClientFact, ConsumedRecord, NamedPartition, RecordId};
 use wavetank_core::error_code::Certainty;
 use wavetank_core::types::{NodeId, Offset};
 use wavetank_linearizability::{Acks, History, Loss, OpId, Partition, Polled, Value, log};
@@ -54,10 +54,14 @@ pub fn judge(records: &[Record], plan: &Plan, ledger: &Ledger, complete: bool) -
 pub fn history(records: &[Record], plan: &Plan, ledger: &Ledger, built_in: bool) -> History {
     let mut writer = Writer { built_in, ..Writer::default() };
     for record in records {
-        writer.write(record, plan, ledger);
+        if is_of_plan(record, plan) {
+            writer.write(record, plan, ledger);
+        }
     }
     for (partition, promises) in ledger.partitions() {
-        let Some(name) = ledger.name(partition) else { continue };
+        let Some(name) = ledger.name(partition).filter(|_| !promises.is_deleted()) else {
+            continue;
+        };
         let named = writer.history.partition(name);
         for lineage in promises.lineages().iter().filter(|lineage| lineage.excused) {
             let (offset, epoch) = (lineage.offset.0, lineage.epoch.0);
@@ -67,12 +71,38 @@ pub fn history(records: &[Record], plan: &Plan, ledger: &Ledger, built_in: bool)
     writer.history
 }
 
+/// Is it about a topic that lasts? One that comes and goes has more than one log.
+fn is_of_plan(record: &Record, plan: &Plan) -> bool {
+    let partition = match &record.what {
+        Recorded::Send { partition, .. }
+        | Recorded::Asked { partition, .. }
+        | Recorded::Seek { partition, .. }
+        | Recorded::Fact(
+            ClientFact::Acked { partition, .. }
+            | ClientFact::Failed { partition, .. }
+            | ClientFact::Records { partition, .. }
+            | ClientFact::Position { partition, .. }
+            | ClientFact::Truncated { partition, .. }
+            | ClientFact::Reset { partition, .. }
+            | ClientFact::EndOffset { partition, .. }
+            | ClientFact::OffsetAt { partition, .. }
+            | ClientFact::FetchError { partition, .. },
+        ) => partition,
+        Recorded::Fact(ClientFact::TopicCreated { .. } | ClientFact::TopicDeleted { .. }) => {
+            return false;
+        }
+    };
+    plan.topics.iter().any(|topic| topic.name == partition.topic)
+}
+
 #[derive(Default)]
 struct Writer {
     history: History,
     built_in: bool,
     open: BTreeMap<(NodeId, RecordId), OpId>,
     assigned: BTreeMap<NodeId, ()>,
+    /// Consumers that were moved and have not read since: where they are may not be in the log.
+    moved: BTreeSet<(NodeId, NamedPartition)>,
 }
 
 impl Writer {
@@ -120,16 +150,8 @@ impl Writer {
             }
             Recorded::Fact(ClientFact::Records { partition, records, .. }) => {
                 self.assign(record, plan);
-                let partition = self.partition(partition);
-                let polled: Vec<Polled> = records
-                    .iter()
-                    .map(|read| Polled {
-                        partition,
-                        offset: read.offset.0,
-                        epoch: read.leader_epoch.0,
-                        value: self.value(read.value.as_deref()),
-                    })
-                    .collect();
+                self.moved.remove(&(record.client, partition.clone()));
+                let polled = self.polled(partition, records);
                 self.history.poll(process, time, &polled);
             }
             Recorded::Fact(ClientFact::Truncated { partition, to, .. }) => {
@@ -141,20 +163,41 @@ impl Writer {
                 }
             }
             Recorded::Fact(ClientFact::Reset { partition, .. }) => {
-                // The same: a position beyond the end is where a loss leaves a reader, too.
-                if lost_some(ledger, partition) {
+                // The same: a position beyond the end is where a loss leaves a reader, too. Or it was
+                // moved there.
+                let moved = self.moved.contains(&(record.client, partition.clone()));
+                if moved || lost_some(ledger, partition) {
                     let partition = self.partition(partition);
                     self.history.seek(process, time, partition, None);
                 }
             }
+            Recorded::Seek { partition, to } => {
+                self.assign(record, plan);
+                self.moved.insert((record.client, partition.clone()));
+                let partition = self.partition(partition);
+                self.history.seek(process, time, partition, to.map(|to| to.0));
+            }
+            Recorded::Asked { .. } => {}
             Recorded::Fact(
                 ClientFact::Position { .. }
+                | ClientFact::OffsetAt { .. }
                 | ClientFact::EndOffset { .. }
                 | ClientFact::FetchError { .. }
                 | ClientFact::TopicCreated { .. }
                 | ClientFact::TopicDeleted { .. },
             ) => {}
         }
+    }
+
+    fn polled(&mut self, partition: &NamedPartition, records: &[ConsumedRecord]) -> Vec<Polled> {
+        let partition = self.partition(partition);
+        let polled = |read: &ConsumedRecord| Polled {
+            partition,
+            offset: read.offset.0,
+            epoch: read.leader_epoch.0,
+            value: self.value(read.value.as_deref()),
+        };
+        records.iter().map(polled).collect()
     }
 
     /// The built-in consumers read all partitions from the start.

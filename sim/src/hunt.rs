@@ -216,6 +216,8 @@ pub struct HuntReport {
     pub interrupted: bool,
     /// Records whose loss the ledger admitted.
     pub admitted_losses: u64,
+    /// Of these, records that a replica outside of a one-member ISR still held.
+    pub admitted_alone: u64,
     /// Records acknowledged with less than acks=all that were lost, as such records may be.
     pub weakly_acked_lost: u64,
     /// Records that lie in a log twice, as they may without idempotence.
@@ -292,6 +294,7 @@ impl HuntReport {
             *self.marks.entry(mark.clone()).or_default() += 1;
         }
         self.admitted_losses += outcome.admitted_losses;
+        self.admitted_alone += outcome.admitted_alone;
         self.weakly_acked_lost += outcome.weakly_acked_lost;
         self.duplicates += outcome.duplicates;
         self.fingerprint ^= outcome.fingerprint;

@@ -107,7 +107,10 @@ fn heal_core(tank: &mut Tank) {
                         acked.push(key);
                     }
                 }
-                Recorded::Send { .. } | Recorded::Fact(_) => {}
+                Recorded::Send { .. }
+                | Recorded::Asked { .. }
+                | Recorded::Seek { .. }
+                | Recorded::Fact(_) => {}
             }
         }
         read = tank.outcome.history.len();

@@ -10,7 +10,9 @@ use crate::invariants::{self, Invariant, Kind, Seen, View, Violation};
 use crate::ledger::{Finding, Ledger};
 use crate::marks::{Mark, Marks};
 use crate::plan::{FaultCounts, Plan, TopicPlan};
-use crate::workload::{App, Consume, CreateTopics, Produce, Record, Recorded, Stage, Workload};
+use crate::workload::{
+    App, Churn, Consume, CreateTopics, Produce, Query, Record, Recorded, Stage, Workload,
+};
 use crate::world::{Exit, HostConfig, LinkConfig, Machine, Step, StepKind, World, WorldConfig};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -108,6 +110,8 @@ pub struct Outcome {
     pub history: Vec<Record>,
     /// Records whose loss the ledger admitted.
     pub admitted_losses: u64,
+    /// Of these, records that a replica outside of a one-member ISR still held.
+    pub admitted_alone: u64,
     /// Records sent with acks=1 or 0 that were acknowledged and lost, which is no violation.
     pub weakly_acked_lost: u64,
     /// Records that lie in the log more than once, which is no violation without idempotence.
@@ -223,6 +227,15 @@ impl Tank {
             }
             for index in 0..self.plan.workload.consumers.len() {
                 self.add_client(Box::new(Consume::new(&self.plan, index)));
+            }
+            for index in 0..self.plan.workload.queries.len() {
+                self.add_client(Box::new(Query::new(&self.plan, index)));
+            }
+            if let Some(churn) = self.plan.workload.churn.clone() {
+                self.add_client(Box::new(Churn::new(&self.plan, false)));
+                if churn.auto_create {
+                    self.add_client(Box::new(Churn::new(&self.plan, true)));
+                }
             }
         }
         for workload in std::mem::take(&mut self.own_workloads) {
@@ -390,14 +403,16 @@ impl Tank {
                 Recorded::Fact(ClientFact::Failed { .. }) => {
                     self.outcome.failed_in_storm += u64::from(self.storm);
                 }
-                Recorded::Fact(ClientFact::Records { .. }) => {
+                Recorded::Fact(
+                    ClientFact::Records { .. }
+                    | ClientFact::EndOffset { offset: Ok(_), .. }
+                    | ClientFact::OffsetAt { .. },
+                ) => {
                     self.outcome.operations += 1;
                     self.outcome.compared += 1;
                 }
-                Recorded::Fact(ClientFact::EndOffset { offset: Ok(_), .. }) => {
-                    self.outcome.compared += 1;
-                }
-                Recorded::Fact(_) => {}
+                Recorded::Fact(ClientFact::EndOffset { .. }) => self.outcome.operations += 1,
+                Recorded::Fact(_) | Recorded::Asked { .. } | Recorded::Seek { .. } => {}
             }
             self.tell(Seen::Client(record));
         }
@@ -495,6 +510,8 @@ impl Tank {
             self.ledger.partitions().map(|(_, promises)| promises.admitted_records()).sum();
         let topics = self.ledger.image().topics.iter();
         self.outcome.topics = topics.map(|(id, topic)| (*id, topic.name.clone())).collect();
+        self.outcome.admitted_alone =
+            self.ledger.partitions().map(|(_, promises)| promises.admitted_alone()).sum();
         if self.outcome.violations.is_empty() && !self.outcome.cut_short {
             self.outcome.empty = self.emptiness();
             self.outcome.weak = self.outcome.empty.clone().or_else(|| self.weakness());
@@ -565,11 +582,13 @@ fn host_config(plan: &Plan, node: NodeId, world: &World<Node>) -> HostConfig {
     let place = world.dice().place(crate::decide::Purpose::Driver);
     let place = place.with(0xc10c).with(node.0 as u64);
     let skew = world.dice().range(place, 0, 2 * process.wall_skew_ms) as i64;
+    let drift = world.dice().range(place.with(1), 0, 2 * process.clock_drift_ppm) as i64;
     let latency = |min: u64, mean: u64| DiskLatency { min: min * US, mean: mean * US };
     HostConfig {
         cost_min: process.step_min_us * US,
         cost_max: process.step_max_us * US,
         wall_offset_ms: skew - process.wall_skew_ms as i64,
+        clock_ppm: drift - process.clock_drift_ppm as i64,
         disk: DiskConfig {
             write: latency(1, disk.write_mean_us),
             sync: latency(disk.sync_min_us, disk.sync_mean_us),
@@ -605,7 +624,7 @@ pub fn node_config(plan: &Plan, id: i32) -> NodeConfig {
     config.request_timeout = ms(node.request_timeout_ms);
     config.checkpoint_interval = ms(node.checkpoint_interval_ms);
     config.tail_cache_bytes = node.tail_cache_bytes;
-    config.auto_create_topics = false;
+    config.auto_create_topics = plan.workload.churn.as_ref().is_some_and(|c| c.auto_create);
     config.flaws = plan.flaw_set();
     config
 }

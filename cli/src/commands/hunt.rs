@@ -219,10 +219,11 @@ fn faults(kinds: &BTreeMap<String, FaultCounts>) -> String {
 /// What was lost or doubled, and why no promise speaks against it.
 fn excused(report: &HuntReport) -> String {
     format!(
-        "{} records lost with all their copies (faults took them from each disk that had them), {} \
-         weak acknowledgements lost (acks=0 or 1 promise less), {} duplicates (of producers without \
-         idempotence)",
+        "{} records lost with all the copies that counted (faults took them from each disk that had \
+         them; {} of them were held by a replica outside an ISR of one), {} weak acknowledgements \
+         lost (acks=0 or 1 promise less), {} duplicates (of producers without idempotence)",
         grouped(report.admitted_losses),
+        grouped(report.admitted_alone),
         grouped(report.weakly_acked_lost),
         grouped(report.duplicates)
     )

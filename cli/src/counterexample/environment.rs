@@ -55,7 +55,12 @@ pub(super) fn plan(seed: u64, brokers: i32, storm_ms: u64) -> Plan {
             namespace_mean_us: 50,
             torn: false,
         },
-        process: ProcessPlan { step_min_us: 1, step_max_us: 10, wall_skew_ms: 0 },
+        process: ProcessPlan {
+            step_min_us: 1,
+            step_max_us: 10,
+            wall_skew_ms: 0,
+            clock_drift_ppm: 0,
+        },
         workload: workload(),
         phases: PhasePlan {
             warm_up_ms: 30_000,
@@ -102,6 +107,13 @@ fn workload() -> WorkloadPlan {
             request_timeout_ms: 1_000,
             delivery_timeout_ms: 60_000,
         }],
-        consumers: vec![ConsumerPlan { max_wait_ms: 100, max_partition_bytes: 1 << 20 }],
+        consumers: vec![ConsumerPlan {
+            max_wait_ms: 100,
+            max_partition_bytes: 1 << 20,
+            min_bytes: 1,
+            seek_every_ms: 0,
+        }],
+        queries: Vec::new(),
+        churn: None,
     }
 }

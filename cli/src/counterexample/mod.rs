@@ -163,7 +163,17 @@ impl Moment {
 
     fn after(name: &str, count: u64, delay_us: u64, faults: Vec<FaultKind>) -> Moment {
         let (name, count) = (name.to_owned(), count as u32);
-        Moment { when: When::AfterNote(AfterNote { name, from_us: 0, count, delay_us }), faults }
+        Moment {
+            when: When::AfterNote(AfterNote {
+                name,
+                from_us: 0,
+                count,
+                delay_us,
+                node: None,
+                partition: None,
+            }),
+            faults,
+        }
     }
 }
 

@@ -86,7 +86,7 @@ pub struct Boot {
     pub(super) departures: Departures,
     quorum_ready: bool,
     /// The first so many partitions' logs are known to be recovered.
-    recovered: usize,
+    ready: usize,
     pub(super) checkpoint_timer: Monotonic,
 }
 
@@ -110,7 +110,7 @@ impl Default for Boot {
             opening: BTreeMap::new(),
             departures: Departures::default(),
             quorum_ready: false,
-            recovered: 0,
+            ready: 0,
             checkpoint_timer: Monotonic(0),
         }
     }
@@ -527,10 +527,10 @@ impl Broker {
             return;
         }
         // Those seen ready are not looked at again: this is called as often as there are logs.
-        let unseen = self.hosted.partitions.iter().skip(self.boot.recovered);
+        let unseen = self.hosted.partitions.iter().skip(self.boot.ready);
         let ready = unseen.take_while(|slot| slot.as_ref().is_none_or(|one| one.log().is_ready()));
-        self.boot.recovered += ready.count();
-        if self.boot.quorum_ready && self.boot.recovered == self.hosted.partitions.len() {
+        self.boot.ready += ready.count();
+        if self.boot.quorum_ready && self.boot.ready == self.hosted.partitions.len() {
             if self.hosted.iter().any(Partition::is_overclaimed) {
                 self.boot.phase = Phase::Lowering;
                 self.write_checkpoint(Claim::HighWatermark, env);

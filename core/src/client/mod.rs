@@ -149,6 +149,20 @@ pub enum ClientFact {
         /// Epoch of the leader that answered, or -1.
         leader_epoch: LeaderEpoch,
     },
+    /// Answer to [`Client::offset_at`].
+    OffsetAt {
+        /// The query.
+        query: QueryId,
+        /// Of which partition.
+        partition: NamedPartition,
+        /// For which time.
+        asked: WallTime,
+        /// The first record with this or a later timestamp, and its timestamp; `None` if there is
+        /// none. Or why nobody says.
+        found: Result<Option<(Offset, WallTime)>, ErrorCode>,
+        /// Epoch of that record, or -1.
+        leader_epoch: LeaderEpoch,
+    },
     /// A partition's fetch or look-up met an error. Retriable ones are retried by the consumer;
     /// after another one the partition stops until `seek` or `assign`.
     FetchError {
@@ -393,7 +407,21 @@ impl Client {
     /// An earlier unanswered query about the same partition is forgotten.
     pub fn end_offset(&mut self, partition: NamedPartition, env: &mut dyn Env) -> QueryId {
         self.cluster.want(&partition.topic);
-        let id = self.consumer.query_end(partition);
+        let id = self.consumer.query(partition, None);
+        self.pump(env);
+        id
+    }
+
+    /// Asks the leader for the first record with this timestamp or a later one. An earlier
+    /// unanswered query about the same partition is forgotten.
+    pub fn offset_at(
+        &mut self,
+        partition: NamedPartition,
+        timestamp: WallTime,
+        env: &mut dyn Env,
+    ) -> QueryId {
+        self.cluster.want(&partition.topic);
+        let id = self.consumer.query(partition, Some(timestamp));
         self.pump(env);
         id
     }

@@ -149,8 +149,13 @@ impl Cluster {
         let log = log.map_err(Failure::to(attempted()))?;
         let again = log.try_clone().map_err(Failure::to(attempted()))?;
         let at = monotonic_ns();
-        let child = Command::new(program)
-            .args(arguments)
+        let mut command = Command::new(program);
+        command.args(arguments);
+        // No plan takes data away: what is not formatted was not started before, or not for long.
+        if !known.data.join("meta.properties").exists() {
+            command.arg("--format");
+        }
+        let child = command
             .arg("--data")
             .arg(&known.data)
             .arg("--config")

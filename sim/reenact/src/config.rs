@@ -36,6 +36,8 @@ pub fn text(
         writeln!(text, "{key} = {value}").expect("a string takes everything");
     };
     set("node.id", &node);
+    // All start at once, and each formats its directory: the cluster's id has to be said.
+    set("cluster.id", &"\"reenacted\"");
     set("process.roles", &format_args!("[{}]", roles.join(", ")));
     set("listeners", &format_args!("\"PLAINTEXT://{listen}\""));
     set("controller.quorum.voters", &format_args!("[{}]", voters.join(", ")));
@@ -84,6 +86,7 @@ mod tests {
                 let mut given = wavetank_sim::run::node_config(&plan, id);
                 given.quorum.fetch_wait_max = read.node.quorum.fetch_wait_max;
                 given.tail_cache_bytes = read.node.tail_cache_bytes;
+                given.format = read.node.format;
                 given.endpoint = read.node.endpoint.clone();
                 given.cluster_id.clone_from(&read.node.cluster_id);
                 assert_eq!(read.node, given, "seed {seed}, node {id}: {text}");

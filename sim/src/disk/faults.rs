@@ -410,6 +410,25 @@ impl SimDisk {
         self.dir(dir).is_some_and(|dir| dir.queue.iter().any(cuts))
     }
 
+    /// Is a change of the logs in this directory on its way that takes something from them: a cut, an
+    /// unlinking, a new file in an old one's place, the removal of all?
+    pub fn is_changing(&self, dir: &str) -> bool {
+        let is_log = |file: &FileId| matches!(file.kind, FileKind::Log(_));
+        let takes = |queued: &Queued| match &queued.op {
+            DiskOp::Truncate { file, .. }
+            | DiskOp::Unlink { file }
+            | DiskOp::Create { file, .. } => is_log(file),
+            DiskOp::RenameDir { .. } | DiskOp::RemoveDir { .. } => true,
+            DiskOp::OpenDir { .. }
+            | DiskOp::Append { .. }
+            | DiskOp::Sync { .. }
+            | DiskOp::Rename { .. }
+            | DiskOp::SyncDir { .. }
+            | DiskOp::Read { .. } => false,
+        };
+        self.dir(dir).is_some_and(|dir| dir.queue.iter().any(takes))
+    }
+
     /// Would a power loss now leave the logs in this directory as they are seen, and those cut that
     /// were? Not asked of what waits in the queue.
     pub fn is_settled(&self, dir: &str) -> bool {

@@ -12,7 +12,7 @@ mod tests;
 
 use crate::decide::Purpose;
 use crate::ledger::Ledger;
-use crate::plan::{Fault, FaultKind, Plan, When};
+use crate::plan::{AfterNote, Fault, FaultKind, Plan, When};
 use crate::run::Node;
 use crate::world::{Exit, Heal, World};
 use kinds::{Effect, Gauge, Strike, Struck};
@@ -210,9 +210,19 @@ impl Nemesis {
         }
         let now = world.now();
         let mut due = Vec::new();
+        let topics = &self.topics;
+        let about = partition_of(note).and_then(|partition| ledger.name(partition));
+        let is_meant = |trigger: &AfterNote| {
+            let partition = trigger
+                .partition
+                .map(|meant| format!("{}-{}", topics[meant.topic as usize], meant.partition));
+            trigger.name == name
+                && trigger.node.is_none_or(|meant| meant == node.0)
+                && partition.is_none_or(|meant| about == Some(meant.as_str()))
+        };
         self.armed.retain_mut(|armed| {
             let When::AfterNote(trigger) = &armed.fault.when else { return false };
-            if trigger.name != name || now < armed.from {
+            if now < armed.from || !is_meant(trigger) {
                 return true;
             }
             armed.left -= 1;
@@ -346,6 +356,7 @@ impl Nemesis {
                     continue;
                 }
                 world.set_spike(from, to, 0);
+                world.set_damage(from, to, 0);
                 let outside = |node: NodeId| nodes.contains(&node) && !core.contains(&node);
                 if outside(from) != outside(to) {
                     world.block(from, to);

@@ -35,7 +35,10 @@ impl Invariant for CorruptRead {
                  its records do not hold",
                 record.client
             )),
-            Recorded::Fact(_) | Recorded::Send { .. } => Ok(()),
+            Recorded::Fact(_)
+            | Recorded::Send { .. }
+            | Recorded::Asked { .. }
+            | Recorded::Seek { .. } => Ok(()),
         }
     }
 }

@@ -96,12 +96,6 @@ impl Bench {
         self.ledger.note(node, note, &self.disks[&node], &mut self.findings);
     }
 
-    /// Time passes.
-    pub(crate) fn wait(&mut self, ns: u64) {
-        let until = self.world.now() + ns;
-        assert!(self.world.next_before(until).is_none(), "nothing happens in an empty world");
-    }
-
     /// The data partition, whose directory the nodes have.
     pub(crate) fn host(&mut self, nodes: &[i32]) -> TopicPartition {
         let text = format!("version: 0\ntopic_id: {}\n", PARTITION.topic);

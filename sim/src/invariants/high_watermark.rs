@@ -1,5 +1,6 @@
-//! A leader's high watermark never recedes within its epoch, a node's never within its process, and
-//! none lies beyond its own log's end.
+//! A leader's high watermark never recedes within its epoch, a node's never within its process, none
+//! lies beyond its own log's end, and none, at the start of a leadership or as a follower's, beyond
+//! what was ever committed.
 //!
 //! Source: Kafka's offset order (log start <= high watermark <= log end), DESIGN.md section 3;
 //! CORRECTNESS.md A23. Reason: what a consumer has read would vanish again.
@@ -79,6 +80,15 @@ fn in_order(
             view.name(partition)
         ));
     }
+    let promises = view.ledger.promises(partition);
+    let furthest = promises.map_or(Offset::ZERO, |promises| promises.furthest());
+    if high_watermark > furthest {
+        return Err(format!(
+            "{}: node {node} has the high watermark {high_watermark}, and nothing beyond {furthest} \
+             was ever committed",
+            view.name(partition)
+        ));
+    }
     Ok(())
 }
 
@@ -114,6 +124,8 @@ mod tests {
         for offset in 0..5 {
             bench.append(NodeId(1), offset, 1, 7);
         }
+        let (from, to) = (Offset(0), Offset(4));
+        bench.note(NodeId(1), &Note::QuorumCommitted { from, to, leader: true });
         let mut invariant = HighWatermark::default();
         let mut see = |note: Note| invariant.see(Seen::Note(NodeId(1), &note), &bench.view());
         assert!(see(moves(0, 1)).unwrap_err().contains("without leading"));
@@ -122,5 +134,6 @@ mod tests {
         assert!(see(moves(4, 3)).unwrap_err().contains("from 4 back to 3"));
         assert!(see(moves(3, 9)).unwrap_err().contains("the log end 5"));
         assert!(see(leads(5, 6)).unwrap_err().contains("the log end 5"));
+        assert!(see(leads(5, 5)).unwrap_err().contains("nothing beyond 4"));
     }
 }

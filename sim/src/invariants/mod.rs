@@ -5,11 +5,14 @@
 //! same complaint: a client from its own history, the tank's ledger from what it knows of the disks,
 //! or only somebody who looks inside.
 
+mod acked_by_min_isr;
 mod acked_stays;
 mod clean_mark;
 mod committed_cut;
 mod corrupt_read;
 mod election_safety;
+mod ends_monotonic;
+mod ends_settled;
 mod epochs_monotonic;
 mod high_watermark;
 mod isr_by_registration;
@@ -18,12 +21,17 @@ mod living_stay;
 mod log_matching;
 mod metadata_log;
 mod promise_is_replicated;
+mod time_lookup;
+mod topics_as_asked;
 
+pub use acked_by_min_isr::AckedByMinIsr;
 pub use acked_stays::AckedStays;
 pub use clean_mark::CleanMark;
 pub use committed_cut::CommittedCut;
 pub use corrupt_read::CorruptRead;
 pub use election_safety::ElectionSafety;
+pub use ends_monotonic::EndsMonotonic;
+pub use ends_settled::EndsSettled;
 pub use epochs_monotonic::EpochsMonotonic;
 pub use high_watermark::HighWatermark;
 pub use isr_by_registration::IsrByRegistration;
@@ -32,6 +40,8 @@ pub use living_stay::LivingStay;
 pub use log_matching::LogMatching;
 pub use metadata_log::MetadataLog;
 pub use promise_is_replicated::PromiseIsReplicated;
+pub use time_lookup::TimeLookup;
+pub use topics_as_asked::TopicsAsAsked;
 
 use crate::ledger::{Finding, Ledger};
 use crate::plan::Plan;
@@ -160,6 +170,11 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(CommittedCut),
         Box::new(CorruptRead),
         Box::<LivingStay>::default(),
+        Box::<AckedByMinIsr>::default(),
+        Box::<EndsSettled>::default(),
+        Box::<EndsMonotonic>::default(),
+        Box::new(TimeLookup),
+        Box::<TopicsAsAsked>::default(),
     ]
 }
 

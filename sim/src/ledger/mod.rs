@@ -43,14 +43,22 @@
 //! members of an ISR lose power, Kafka fences them one after the other and keeps the last; that one
 //! may lead, lossy, though a fenced one was lucky. This is the documented limit of not flushing.
 //!
+//! Which fault excuses whom: what a fault took from a member excuses it as long as the controller does
+//! not know its process as a new one. Whoever registered anew after the loss has left every ISR with
+//! another member, and whoever joined after that had what was promised: from there on its loss excuses
+//! nothing (`Ledger::is_excused`). Time is told in ticks, one for each committed batch of
+//! metadata records.
+//!
 //! A loss that is admitted opens a new lineage at (partition, offset, epoch of the new leader):
 //! promises from that offset on are void, and order and agreement start anew there. That holds for
-//! what a leader of a smaller epoch still promises later, because it has not heard of the new one.
+//! what a leader of a smaller epoch still promises later, because it has not heard of the new one; of
+//! that each member of its own ISR must have had what it promises, though it may have cut it since.
 //! A loss that is *not* excused is a violation, and begins a lineage, too, lest it be told again and
 //! again; that one says so ([`Lineage::excused`]), and no history has it as an admitted loss.
 //!
 //! What does not live here: the invariants that read this ([`crate::invariants`]).
 
+mod metadata;
 mod promises;
 mod replica;
 
@@ -58,15 +66,13 @@ pub use promises::{Lineage, Promises, Registration};
 pub use replica::{BatchId, ReplicaLog};
 
 use crate::disk::{Change, DirSlot, DiskChange, SimDisk};
-use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
-use wavetank_core::batch::Batch;
 use wavetank_core::env::{FileKind, SmallFile};
-use wavetank_core::metadata::{MetadataImage, MetadataRecord};
+use wavetank_core::metadata::MetadataImage;
 use wavetank_core::note::Note;
 use wavetank_core::replica::parse_dir_name;
 use wavetank_core::types::{
-    LeaderEpoch, METADATA_TOPIC, NodeId, Offset, PartitionEpoch, TopicPartition,
+    LeaderEpoch, METADATA_TOPIC, NodeId, Offset, PartitionEpoch, TopicId, TopicPartition,
 };
 
 #[cfg(test)]
@@ -196,6 +202,14 @@ pub struct Ledger {
     image: MetadataImage,
     /// The metadata log did not replay, which has been said.
     unreadable: bool,
+    /// How many batches of the metadata log were replayed.
+    tick: u64,
+    /// At which ticks each broker registered as a new process.
+    reborn: BTreeMap<NodeId, Vec<u64>>,
+    /// Every topic that was ever created, with its name.
+    topics_made: BTreeMap<TopicId, String>,
+    /// How often a topic of each name was removed.
+    topics_removed: BTreeMap<String, u64>,
     /// Who last became active controller, and in which epoch.
     controller: Option<(LeaderEpoch, NodeId)>,
 }
@@ -330,7 +344,7 @@ impl Ledger {
         let mut taken = 0;
         for (node, dir) in torn {
             let replica = self.replicas.entry((node, dir)).or_default();
-            taken += replica.rescan(disk, &self.names[dir as usize]);
+            taken += replica.rescan(disk, &self.names[dir as usize], self.tick);
         }
         taken
     }
@@ -409,8 +423,9 @@ impl Ledger {
     /// Reads one note of a node, whose disk this is.
     pub fn note(&mut self, node: NodeId, note: &Note, disk: &SimDisk, findings: &mut Vec<Finding>) {
         match note {
-            Note::HighWatermark { partition, leader: true, to, .. } => {
+            Note::HighWatermark { partition, leader: true, from, to } => {
                 self.commit(node, *partition, *to, findings);
+                self.judge_void(node, *partition, *from, *to, findings);
             }
             Note::QuorumCommitted { to, leader: true, .. } => {
                 self.commit(node, TopicPartition::METADATA, *to, findings);
@@ -475,33 +490,6 @@ impl Ledger {
         }
     }
 
-    /// The metadata log is committed up to `to`: replays it from the leader's disk.
-    fn replay(&mut self, node: NodeId, to: Offset, disk: &SimDisk, findings: &mut Vec<Finding>) {
-        if self.unreadable {
-            return;
-        }
-        let dir = self.dirs[&TopicPartition::METADATA];
-        let Some(log) = self.replicas.get(&(node, dir)) else { return };
-        let name = &self.names[dir as usize];
-        let from = self.image.applied.next();
-        let ids: Vec<BatchId> = log.between(from.0, to.0).copied().collect();
-        for id in ids {
-            let bytes = log.read(&id, disk, name);
-            match replay_batch(&mut self.image, bytes, &mut self.promises) {
-                Ok(changed) => {
-                    for (partition, epoch) in changed {
-                        self.judge_members(partition, epoch, findings);
-                    }
-                }
-                Err(why) => {
-                    self.unreadable = true;
-                    findings.push(Finding::Unreadable { node, batch: id, why });
-                    return;
-                }
-            }
-        }
-    }
-
     /// Rule 3 of the module's documentation.
     fn judge_members(
         &self,
@@ -533,8 +521,18 @@ impl Ledger {
         registration: Registration,
         findings: &mut Vec<Finding>,
     ) {
-        self.promises.entry(partition).or_default().registrations.insert(epoch, registration);
+        self.tick += 1;
+        let promises = self.promises.entry(partition).or_default();
+        promises.registrations.insert(epoch, registration);
+        promises.ticks.insert(epoch, self.tick);
         self.judge_members(partition, epoch, findings);
+    }
+
+    /// The metadata log committed that a broker registered as a new process.
+    #[cfg(test)]
+    pub(crate) fn reborn(&mut self, node: NodeId) {
+        self.tick += 1;
+        self.reborn.entry(node).or_default().push(self.tick);
     }
 
     /// An acks=all answer was sent.
@@ -552,6 +550,7 @@ impl Ledger {
             findings.push(Finding::Beyond { partition, node, offset: end, end: end_of_log });
             return;
         }
+        self.judge_void(node, partition, first, end, findings);
         let end = self.promises.get(&partition).map_or(end.0, |known| known.counts(node, end));
         if end <= first.0 {
             return;
@@ -575,6 +574,77 @@ impl Ledger {
         }
     }
 
+    /// Did a fault take this batch from a member of the ISR that was registered at `at`, so that
+    /// nobody can expect it there? Not if the member joined later as a new process; and where it had
+    /// to leave, because it has registered anew beside other members, it is not to be there.
+    fn is_excused(
+        &self,
+        partition: TopicPartition,
+        at: PartitionEpoch,
+        member: NodeId,
+        batch: &BatchId,
+    ) -> bool {
+        let Some(lost) = self.replica(member, partition).lost_at(batch) else { return false };
+        let Some(promises) = self.promises.get(&partition) else { return true };
+        let since = promises.member_since(at, member);
+        let until = promises.ticks.get(&at).copied().unwrap_or(0);
+        let others = promises.registrations[&at].isr.len() > 1;
+        let none = Vec::new();
+        let reborn = self.reborn.get(&member).unwrap_or(&none);
+        !reborn.iter().any(|born| {
+            let joined_anew = *born <= since;
+            let should_have_left = others && *born <= until;
+            lost < *born && (joined_anew || should_have_left)
+        })
+    }
+
+    /// Why a batch is to be expected of a member of the ISR that was registered at `at`, if it is.
+    fn why_expected(
+        &self,
+        partition: TopicPartition,
+        at: Option<PartitionEpoch>,
+        member: NodeId,
+        batch: &BatchId,
+    ) -> Option<String> {
+        let log = self.replica(member, partition);
+        if log.holds(batch) {
+            Some(format!("node {member} holds it"))
+        } else if !log.lost(batch) {
+            Some(format!("node {member} lacks it and no fault took it"))
+        } else if at.is_some_and(|at| !self.is_excused(partition, at, member, batch)) {
+            Some(format!("node {member} lost it before it came into this ISR"))
+        } else {
+            None
+        }
+    }
+
+    /// What a deposed leader promises that has not heard of an admitted loss is void; but each member
+    /// of the ISR by which it counts had it once, whether it lost it since or cut it for the
+    /// successor.
+    fn judge_void(
+        &self,
+        leader: NodeId,
+        partition: TopicPartition,
+        from: Offset,
+        to: Offset,
+        findings: &mut Vec<Finding>,
+    ) {
+        let Some(promises) = self.promises.get(&partition).filter(|known| !known.deleted) else {
+            return;
+        };
+        let from = promises.counts(leader, to).max(from.0);
+        let Some(registration) = promises.led_by(leader).filter(|_| from < to.0) else { return };
+        let log = self.replica(leader, partition);
+        for &member in &registration.isr {
+            let held = self.replica(member, partition);
+            if let Some(batch) = log.between(from, to.0).find(|id| !held.has_held(id)) {
+                let (batch, durably) = (*batch, false);
+                findings.push(Finding::Missing { partition, leader, member, batch, durably });
+                return;
+            }
+        }
+    }
+
     /// What is promised must be held by all members of the ISR, or by a majority of the voters.
     fn judge_promise(
         &self,
@@ -585,13 +655,19 @@ impl Ledger {
         findings: &mut Vec<Finding>,
     ) {
         let durably = self.flushes(partition);
+        let registered =
+            self.promises.get(&partition).and_then(|known| known.registrations.last_key_value());
+        let excused = |member: NodeId, id: &BatchId| match registered {
+            Some((at, _)) => self.is_excused(partition, *at, member, id),
+            None => self.replica(member, partition).lost(id),
+        };
         let lacks = |member: NodeId| {
             let log = self.replica(member, partition);
             self.replica(leader, partition)
                 .between(from, to)
                 .find(|id| {
                     let held = if durably { log.holds_durably(id) } else { log.holds(id) };
-                    !held && (durably || !log.lost(id))
+                    !held && (durably || !excused(member, id))
                 })
                 .copied()
         };
@@ -604,10 +680,10 @@ impl Ledger {
             }
             return;
         }
-        let Some(registration) = self.promises.get(&partition).and_then(Promises::registration)
-        else {
+        let Some((_, registration)) = registered else { return };
+        if self.promises.get(&partition).is_some_and(Promises::is_deleted) {
             return;
-        };
+        }
         for &member in &registration.isr {
             if let Some(batch) = lacks(member) {
                 findings.push(Finding::Missing { partition, leader, member, batch, durably });
@@ -634,11 +710,12 @@ impl Ledger {
         known.led = Some(epoch);
         let Some(promises) = self.promises.get(&partition) else { return };
         let log = self.replica(leader, partition);
+        let electorate = promises.electorate(leader, epoch);
+        let at = electorate.map(|(at, _)| at);
         let isr = if partition == TopicPartition::METADATA {
             self.voters.clone()
         } else {
-            let electorate = promises.electorate(leader, epoch);
-            electorate.map_or(Vec::new(), |registration| registration.isr.clone())
+            electorate.map_or(Vec::new(), |(_, registration)| registration.isr.clone())
         };
         let missing: Vec<BatchId> =
             promises.promised().filter(|id| !log.holds(id)).copied().collect();
@@ -651,18 +728,10 @@ impl Ledger {
             } else if isr.is_empty() {
                 Some("no controller registered this leader".to_owned())
             } else {
-                isr.iter().find_map(|member| {
-                    let log = self.replica(*member, partition);
-                    if log.holds(&batch) {
-                        Some(format!("node {member} holds it"))
-                    } else if !log.lost(&batch) {
-                        Some(format!("node {member} lacks it and no fault took it"))
-                    } else {
-                        None
-                    }
-                })
+                isr.iter().find_map(|member| self.why_expected(partition, at, *member, &batch))
             };
             if let Some(because) = because {
+                let isr = isr.clone();
                 findings.push(Finding::Lost { partition, leader, epoch, batch, isr, because });
                 // Said once; what follows is judged against what this leader has.
                 excused = false;
@@ -672,8 +741,16 @@ impl Ledger {
         if excused {
             findings.push(Finding::Admitted { partition, batch: first, epoch });
         }
+        let dir = self.dirs.get(&partition).copied();
+        let replicas = &self.replicas;
+        let elsewhere = |id: &BatchId| {
+            isr.len() == 1
+                && replicas.iter().any(|((node, of), log)| {
+                    Some(*of) == dir && !isr.contains(node) && log.holds(id)
+                })
+        };
         let promises = self.promises.entry(partition).or_default();
-        promises.void(first.base, epoch, excused);
+        promises.void(first.base, epoch, excused, elsewhere);
     }
 
     /// Does a node's log agree with what was committed, below this offset? Called where a node says
@@ -686,6 +763,10 @@ impl Ledger {
         to: Offset,
     ) -> Result<(), Finding> {
         let Some(promises) = self.promises.get(&partition) else { return Ok(()) };
+        // Its directory may be another topic's of that name by now.
+        if promises.deleted {
+            return Ok(());
+        }
         let log = self.replica(node, partition);
         let first = promises.committed.partition_point(|batch| batch.end() <= from.0);
         for committed in &promises.committed[first..] {
@@ -699,42 +780,6 @@ impl Ledger {
         }
         Ok(())
     }
-}
-
-/// Replays one committed batch, remembers the registrations that it made, and says which.
-fn replay_batch(
-    image: &mut MetadataImage,
-    bytes: Bytes,
-    promises: &mut BTreeMap<TopicPartition, Promises>,
-) -> Result<Vec<(TopicPartition, PartitionEpoch)>, String> {
-    let mut changed = Vec::new();
-    let batch = Batch::parse(&bytes).map_err(|error| error.to_string())?;
-    let epoch = batch.leader_epoch;
-    for record in batch.records().map_err(|error| error.to_string())? {
-        if batch.is_control() {
-            image.skip(record.offset, epoch);
-            continue;
-        }
-        let value = record.value.ok_or("a metadata record without value")?;
-        let decoded = MetadataRecord::decode(value).map_err(|error| error.to_string())?;
-        image.replay(record.offset, epoch, &decoded).map_err(|error| error.to_string())?;
-        let partition = match &decoded {
-            MetadataRecord::Partition(record) => record.partition,
-            MetadataRecord::PartitionChange(record) => record.partition,
-            _ => continue,
-        };
-        if let Some(now) = image.partition(partition) {
-            let registration = Registration {
-                leader: now.leader,
-                leader_epoch: now.leader_epoch,
-                isr: now.isr.clone(),
-            };
-            let promises = promises.entry(partition).or_default();
-            promises.registrations.insert(now.partition_epoch, registration);
-            changed.push((partition, now.partition_epoch));
-        }
-    }
-    Ok(changed)
 }
 
 /// The partition that a `partition.metadata` file in this directory tells of.

@@ -45,8 +45,14 @@ pub struct Promises {
     /// [`NO_EPOCH`] and [`SEVERAL_EPOCHS`].
     pub(super) acked_epochs: Vec<i32>,
     pub(super) registrations: BTreeMap<PartitionEpoch, Registration>,
+    /// At which tick of the ledger each registration was committed.
+    pub(super) ticks: BTreeMap<PartitionEpoch, u64>,
     pub(super) lineages: Vec<Lineage>,
     pub(super) admitted: u64,
+    /// Of these, records that a replica outside of the ISR still held.
+    pub(super) admitted_alone: u64,
+    /// The topic was deleted: nothing is promised any more.
+    pub(super) deleted: bool,
     /// The largest end that was ever committed, admitted losses notwithstanding.
     pub(super) furthest: i64,
     /// The newest epoch in which a leader has started.
@@ -96,6 +102,17 @@ impl Promises {
         self.admitted
     }
 
+    /// How many of these a replica held that was not in the ISR of one member from which the loss
+    /// came: an ISR that shrinks to one takes the others' copies out of the promise.
+    pub fn admitted_alone(&self) -> u64 {
+        self.admitted_alone
+    }
+
+    /// Was its topic deleted?
+    pub fn is_deleted(&self) -> bool {
+        self.deleted
+    }
+
     /// The epoch of the record that was acknowledged at this offset, with whatever acks; none if
     /// records of several epochs were, or no record.
     pub fn acked_epoch(&self, offset: Offset) -> Option<LeaderEpoch> {
@@ -121,27 +138,50 @@ impl Promises {
 
     /// Everything that must stay, in order.
     pub(super) fn promised(&self) -> impl Iterator<Item = &BatchId> {
-        self.committed.iter().chain(self.acked.values())
+        let all = self.committed.iter().chain(self.acked.values());
+        all.filter(|_| !self.deleted)
     }
 
     /// Is this batch promised?
     pub(super) fn is_promised(&self, id: &BatchId) -> bool {
+        if self.deleted {
+            return false;
+        }
         match self.committed.binary_search_by_key(&id.base, |batch| batch.base) {
             Ok(at) => self.committed[at] == *id,
             Err(_) => self.acked.get(&id.base) == Some(id),
         }
     }
 
-    /// The ISR from which the leader of this epoch was elected.
-    pub(super) fn electorate(&self, leader: NodeId, epoch: LeaderEpoch) -> Option<&Registration> {
+    /// The registration with the ISR from which the leader of this epoch was elected.
+    pub(super) fn electorate(
+        &self,
+        leader: NodeId,
+        epoch: LeaderEpoch,
+    ) -> Option<(PartitionEpoch, &Registration)> {
         let mut before = None;
-        for registration in self.registrations.values() {
+        for (at, registration) in &self.registrations {
             if registration.leader == Some(leader) && registration.leader_epoch == epoch {
                 return before;
             }
-            before = Some(registration);
+            before = Some((*at, registration));
         }
         None
+    }
+
+    /// The last registration of a node's leadership, by which it counts what it promises.
+    pub(super) fn led_by(&self, leader: NodeId) -> Option<&Registration> {
+        let epoch = self.leading.get(&leader)?;
+        let mut registrations = self.registrations.values().rev();
+        registrations.find(|known| known.leader == Some(leader) && known.leader_epoch == *epoch)
+    }
+
+    /// Since which tick a member of the ISR of that registration has been one without a break.
+    pub(super) fn member_since(&self, at: PartitionEpoch, node: NodeId) -> u64 {
+        let earlier = self.registrations.range(..=at).rev();
+        let member = earlier.take_while(|(_, known)| known.isr.contains(&node));
+        let first = member.last().map(|(epoch, _)| *epoch);
+        first.and_then(|epoch| self.ticks.get(&epoch)).copied().unwrap_or(0)
     }
 
     /// What this node promises up to `to` counts up to here. A deposed leader that has not heard of
@@ -154,14 +194,23 @@ impl Promises {
         void.map_or(to.0, |void| void.min(to.0))
     }
 
-    /// A loss has been found from this offset on.
-    pub(super) fn void(&mut self, offset: i64, epoch: LeaderEpoch, excused: bool) {
+    /// A loss has been found from this offset on. Of the records, those in `elsewhere` are held by a
+    /// replica outside of the ISR.
+    pub(super) fn void(
+        &mut self,
+        offset: i64,
+        epoch: LeaderEpoch,
+        excused: bool,
+        elsewhere: impl Fn(&BatchId) -> bool,
+    ) {
         let keep = self.committed.partition_point(|batch| batch.base < offset);
         let gone = self.committed.split_off(keep);
         let acked = self.acked.split_off(&offset);
         let records = |id: &BatchId| (id.end() - id.base).unsigned_abs();
         if excused {
-            self.admitted += gone.iter().chain(acked.values()).map(records).sum::<u64>();
+            let all = || gone.iter().chain(acked.values());
+            self.admitted += all().map(records).sum::<u64>();
+            self.admitted_alone += all().filter(|id| elsewhere(id)).map(records).sum::<u64>();
         }
         self.lineages.push(Lineage { offset: Offset(offset), epoch, excused });
     }

@@ -69,14 +69,21 @@ struct Segment {
 pub struct ReplicaLog {
     segments: BTreeMap<i64, Segment>,
     held: Vec<Held>,
-    /// What a fault of the tank took from the page cache or the media.
-    lost: BTreeSet<BatchId>,
+    /// What a fault of the tank took from the page cache or the media, and at which tick of the
+    /// ledger.
+    lost: BTreeMap<BatchId, u64>,
+    /// What its process cut.
+    cut: BTreeSet<BatchId>,
 }
 
 impl ReplicaLog {
     /// Nothing.
-    pub(super) const EMPTY: ReplicaLog =
-        ReplicaLog { segments: BTreeMap::new(), held: Vec::new(), lost: BTreeSet::new() };
+    pub(super) const EMPTY: ReplicaLog = ReplicaLog {
+        segments: BTreeMap::new(),
+        held: Vec::new(),
+        lost: BTreeMap::new(),
+        cut: BTreeSet::new(),
+    };
 
     /// The offset after the last batch; 0 if there is none.
     pub fn end(&self) -> i64 {
@@ -101,7 +108,17 @@ impl ReplicaLog {
 
     /// Did the tank take this very batch away?
     pub fn lost(&self, id: &BatchId) -> bool {
-        self.lost.contains(id)
+        self.lost.contains_key(id)
+    }
+
+    /// At which tick of the ledger the tank took this very batch away, if it did.
+    pub(super) fn lost_at(&self, id: &BatchId) -> Option<u64> {
+        self.lost.get(id).copied()
+    }
+
+    /// Did it hold this very batch once: it does, or lost or cut it?
+    pub(super) fn has_held(&self, id: &BatchId) -> bool {
+        self.holds(id) || self.lost(id) || self.cut.contains(id)
     }
 
     /// Where its batches end, from its start up to the first place where none follows: where a
@@ -199,7 +216,7 @@ impl ReplicaLog {
 
     /// Bytes reached the page cache.
     pub(super) fn appended(&mut self, file: i64, at: u64, bytes: &[Bytes]) {
-        let ReplicaLog { segments, held, lost } = self;
+        let ReplicaLog { segments, held, lost, cut } = self;
         let segment = segments.entry(file).or_default();
         if segment.header.is_empty() && segment.rest == 0 {
             segment.start = at;
@@ -226,6 +243,7 @@ impl ReplicaLog {
                     let to = segment.start + size_in_header(&segment.header);
                     // What is written again is no longer lost.
                     lost.remove(&id);
+                    cut.remove(&id);
                     held.push(Held { id, file, from: segment.start, to });
                     segment.header.clear();
                     segment.start = to;
@@ -262,8 +280,10 @@ impl ReplicaLog {
     }
 
     fn drop_where(&mut self, gone: impl Fn(&Held) -> bool) -> Vec<BatchId> {
-        let cut = self.held.iter().filter(|held| gone(held)).map(|held| held.id).collect();
+        let cut: Vec<BatchId> =
+            self.held.iter().filter(|held| gone(held)).map(|held| held.id).collect();
         self.held.retain(|held| !gone(held));
+        self.cut.extend(&cut);
         cut
     }
 
@@ -277,8 +297,8 @@ impl ReplicaLog {
     }
 
     /// A fault changed what is there: reads it all again, as a recovery would. What is missing now
-    /// was taken by the tank.
-    pub(super) fn rescan(&mut self, disk: &SimDisk, dir: &str) -> usize {
+    /// was taken by the tank, at this tick.
+    pub(super) fn rescan(&mut self, disk: &SimDisk, dir: &str, tick: u64) -> usize {
         let before: Vec<BatchId> = self.held.iter().map(|held| held.id).collect();
         self.held.clear();
         self.segments.clear();
@@ -308,7 +328,7 @@ impl ReplicaLog {
         let mut taken = 0;
         for id in before {
             if !self.holds(&id) {
-                self.lost.insert(id);
+                self.lost.insert(id, tick);
                 taken += 1;
             }
         }

@@ -360,3 +360,66 @@ fn who_is_registered_holds_what_is_promised() {
         tub.findings
     );
 }
+
+/// Node 2 loses a record, comes back as a new process without it, and is let into the ISR.
+#[test]
+fn a_loss_from_before_a_member_joined_excuses_nothing() {
+    let mut tub = Tub::new(false);
+    tub.register(1, 0, &[1, 2], 0);
+    tub.leads(1, 0);
+    tub.append(&[1, 2], 0, 0, 7);
+    tub.power_loss(2);
+    tub.cut(2, 0);
+    tub.commit(1, 1);
+    assert_eq!(tub.findings, [], "the controller does not know yet");
+    tub.ledger.reborn(NodeId(2));
+    tub.register(1, 0, &[1], 1);
+    tub.register(1, 0, &[1, 2], 2);
+    assert_eq!(tub.power_loss(1), 1);
+    tub.register(2, 1, &[2], 3);
+    tub.leads(2, 1);
+    let [Finding::Lost { because, .. }] = &tub.findings[..] else { panic!("{:?}", tub.findings) };
+    assert_eq!(because, "node 2 lost it before it came into this ISR");
+}
+
+/// The same, and it never left.
+#[test]
+fn a_lossy_member_that_should_have_left_is_not_excused() {
+    for leaves in [false, true] {
+        let mut tub = Tub::new(false);
+        tub.register(1, 0, &[1, 2], 0);
+        tub.leads(1, 0);
+        tub.append(&[1, 2], 0, 0, 7);
+        tub.power_loss(2);
+        tub.cut(2, 0);
+        tub.ledger.reborn(NodeId(2));
+        let isr: &[i32] = if leaves { &[1] } else { &[1, 2] };
+        tub.register(1, 0, isr, 1);
+        tub.commit(1, 1);
+        assert_eq!(tub.findings.is_empty(), leaves, "{:?}", tub.findings);
+    }
+}
+
+#[test]
+fn a_void_promise_of_what_a_member_never_had_is_found() {
+    let mut tub = deposed_and_unaware();
+    tub.append(&[1], 2, 0, 7);
+    tub.commit(1, 3);
+    let [Finding::Missing { member, .. }] = &tub.findings[..] else { panic!("{:?}", tub.findings) };
+    assert_eq!(*member, NodeId(2));
+}
+
+#[test]
+fn a_loss_that_only_an_isr_of_one_excuses_is_counted_apart() {
+    let mut tub = Tub::new(false);
+    tub.register(1, 0, &[1], 0);
+    tub.append(&[1, 2], 0, 0, 7);
+    tub.commit(1, 1);
+    tub.power_loss(1);
+    tub.cut(1, 0);
+    tub.register(1, 1, &[1], 1);
+    tub.leads(1, 1);
+    assert!(matches!(tub.findings[..], [Finding::Admitted { .. }]), "{:?}", tub.findings);
+    let promises = tub.ledger.promises(PARTITION).unwrap();
+    assert_eq!((promises.admitted_records(), promises.admitted_alone()), (1, 1));
+}

@@ -68,6 +68,12 @@ pub struct AfterNote {
     /// Strikes so long after the note; 0: before the next event.
     #[serde(default)]
     pub delay_us: u64,
+    /// Only notes of this node count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<i32>,
+    /// Only notes about this partition count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<PartitionRef>,
 }
 
 /// A partition, by its topic's index in the plan.

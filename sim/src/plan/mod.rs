@@ -12,8 +12,8 @@ mod validate;
 
 pub use crate::faults::FaultCounts;
 pub use crate::faults::kinds::{
-    Crash, CrashLoop, Delay, FailSync, FaultKind, Groups, Loss, Partition, Pause, PowerLoss,
-    PowerLossAll, Restart, Shape, SlowDisk,
+    Crash, CrashLoop, Damage, Delay, FailSync, FaultKind, Groups, Loss, Partition, Pause,
+    PowerLoss, PowerLossAll, Restart, Shape, SlowDisk,
 };
 pub use fault::{AfterNote, Fault, PartitionRef, Target, When};
 pub use validate::PlanError;
@@ -66,7 +66,7 @@ pub struct Plan {
 pub struct ClusterPlan {
     /// Ids of brokers, ascending, 1 to 99.
     pub brokers: Vec<i32>,
-    /// Ids of the metadata quorum's voters, ascending; one or three.
+    /// Ids of the metadata quorum's voters, ascending; one to five.
     pub controllers: Vec<i32>,
 }
 
@@ -182,6 +182,13 @@ pub struct ProcessPlan {
     pub step_max_us: u64,
     /// Most skew of a node's wall clock, either way.
     pub wall_skew_ms: u64,
+    /// Most by which a node's monotonic clock runs too fast or too slow, in millionths.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub clock_drift_ppm: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What clients do.
@@ -192,6 +199,34 @@ pub struct WorkloadPlan {
     pub producers: Vec<ProducerPlan>,
     /// Each is one consumer host that reads all partitions from the beginning.
     pub consumers: Vec<ConsumerPlan>,
+    /// Each is one client host that asks for ends and times.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queries: Vec<QueryPlan>,
+    /// Topics that come and go in the storm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub churn: Option<ChurnPlan>,
+}
+
+/// A client that asks for the ends of all partitions, and for the first records since some time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueryPlan {
+    /// Mean time between two rounds.
+    pub interval_ms: u64,
+}
+
+/// Topics that are created, written to, deleted and created again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChurnPlan {
+    /// How many names there are.
+    pub names: u32,
+    /// Mean time between two turns of a name.
+    pub interval_ms: u64,
+    /// Beside them as many names that are created by their being named: then the brokers have
+    /// `auto.create.topics.enable`.
+    #[serde(default)]
+    pub auto_create: bool,
 }
 
 /// One producer.
@@ -226,6 +261,16 @@ pub struct ConsumerPlan {
     pub max_wait_ms: u64,
     /// `max.partition.fetch.bytes`.
     pub max_partition_bytes: u32,
+    /// `fetch.min.bytes`.
+    #[serde(default = "one")]
+    pub min_bytes: u32,
+    /// Mean time after which it goes elsewhere in one partition; 0: never.
+    #[serde(default)]
+    pub seek_every_ms: u64,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// How long each phase may last, in virtual time.

@@ -151,12 +151,7 @@ impl Plan {
             }
         }
         range("the number of cluster.brokers", self.cluster.brokers.len() as u64, 1, 9)?;
-        if !matches!(self.cluster.controllers.len(), 1 | 3) {
-            return refuse(format!(
-                "cluster.controllers has {} nodes; expected one or three",
-                self.cluster.controllers.len()
-            ));
-        }
+        range("the number of cluster.controllers", self.cluster.controllers.len() as u64, 1, 5)?;
         range("the number of topics", self.topics.len() as u64, 1, 64)?;
         for (index, topic) in self.topics.iter().enumerate() {
             self.validate_topic(topic)
@@ -217,6 +212,33 @@ impl Plan {
                 node.replica_fetch_wait_ms, node.replica_lag_time_max_ms
             ));
         }
+        for (request, timeout, wait, waits) in [
+            (
+                "request_timeout_ms",
+                node.request_timeout_ms,
+                "replica_fetch_wait_ms",
+                node.replica_fetch_wait_ms,
+            ),
+            (
+                "quorum_request_timeout_ms",
+                node.quorum_request_timeout_ms,
+                "quorum_fetch_wait_ms",
+                node.quorum_fetch_wait_ms,
+            ),
+            (
+                "quorum_fetch_timeout_ms",
+                node.quorum_fetch_timeout_ms,
+                "quorum_fetch_wait_ms",
+                node.quorum_fetch_wait_ms,
+            ),
+        ] {
+            if timeout < waits {
+                return refuse(format!(
+                    "node.{request} is {timeout} and node.{wait} {waits}; a fetch that finds nothing \
+                     is given up before it is answered"
+                ));
+            }
+        }
         Ok(())
     }
 
@@ -236,6 +258,7 @@ impl Plan {
         range("process.step_max_us", process.step_max_us, 0, second)?;
         range("process.step_min_us", process.step_min_us, 0, process.step_max_us)?;
         range("process.wall_skew_ms", process.wall_skew_ms, 0, 1_u64 << 40)?;
+        range("process.clock_drift_ppm", process.clock_drift_ppm, 0, 50_000)?;
         let phases = &self.phases;
         range("phases.warm_up_ms", phases.warm_up_ms, 1000, 3_600_000)?;
         range("phases.calm_ms", phases.calm_ms, 0, 3_600_000)?;
@@ -255,6 +278,27 @@ impl Plan {
             let name = |field: &str| format!("workload.consumers[{index}].{field}");
             range(&name("max_wait_ms"), consumer.max_wait_ms, 0, 60_000)?;
             range(&name("max_partition_bytes"), consumer.max_partition_bytes, 1, i32::MAX as u64)?;
+            range(&name("min_bytes"), consumer.min_bytes, 1, i32::MAX as u64)?;
+            range(&name("seek_every_ms"), consumer.seek_every_ms, 0, 3_600_000)?;
+        }
+        range("the number of workload.queries", self.workload.queries.len() as u64, 0, 64)?;
+        for (index, query) in self.workload.queries.iter().enumerate() {
+            let name = format!("workload.queries[{index}].interval_ms");
+            range(&name, query.interval_ms, 1, 3_600_000)?;
+        }
+        if let Some(churn) = &self.workload.churn {
+            range("workload.churn.names", churn.names, 1, 16)?;
+            range("workload.churn.interval_ms", churn.interval_ms, 10, 3_600_000)?;
+            let taken = |topic: &&TopicPlan| {
+                topic.name.starts_with(crate::workload::CHURN)
+                    || topic.name.starts_with(crate::workload::AUTO)
+            };
+            if let Some(topic) = self.topics.iter().find(taken) {
+                return refuse(format!(
+                    "the topic's name {:?} begins as those of workload.churn do; choose another",
+                    topic.name
+                ));
+            }
         }
         Ok(())
     }
@@ -263,7 +307,13 @@ impl Plan {
         let storm_us = self.phases.storm_ms * 1000;
         match &fault.when {
             When::AtUs(at) => range("when.at_us", *at, 0, storm_us)?,
-            When::AfterNote(AfterNote { name, from_us, count, delay_us }) => {
+            When::AfterNote(AfterNote { name, from_us, count, delay_us, node, partition }) => {
+                if let Some(node) = node {
+                    self.validate_target(&Target::Node(*node))?;
+                }
+                if let Some(partition) = partition {
+                    self.validate_target(&Target::LeaderOf(*partition))?;
+                }
                 if !NOTE_NAMES.contains(&name.as_str()) {
                     return refuse(format!(
                         "when.after_note.name is {name:?}, which no note has; known are {}",
@@ -429,14 +479,22 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_refused() {
-        let message = refused(|plan| plan["cluster"]["controllers"] = serde_json::json!([1, 2]));
-        assert!(message.contains("one or three"), "{message}");
+        let none = serde_json::json!([]);
+        let message = refused(|plan| plan["cluster"]["controllers"] = none.clone());
+        assert!(message.contains("cluster.controllers is 0; expected 1 to 5"), "{message}");
         let message = refused(|plan| plan["topics"][0]["replication_factor"] = 12.into());
         assert!(message.contains("topics[0]: replication_factor is 12"), "{message}");
         let message = refused(|plan| plan["topics"][0]["replication_factor"] = (-1).into());
         assert!(message.contains("topics[0]: replication_factor is -1"), "{message}");
         let message = refused(|plan| plan["node"]["heartbeat_interval_ms"] = 90_000.into());
         assert!(message.contains("always fenced"), "{message}");
+        let message = refused(|plan| {
+            plan["node"]["request_timeout_ms"] = 20.into();
+            plan["node"]["replica_fetch_wait_ms"] = 21.into();
+        });
+        assert!(message.contains("given up before it is answered"), "{message}");
+        let message = refused(|plan| plan["process"]["clock_drift_ppm"] = 100_000.into());
+        assert!(message.contains("process.clock_drift_ppm is 100000"), "{message}");
         let message = refused(|plan| plan["workload"]["producers"][0]["acks"] = 2.into());
         assert!(message.contains("workload.producers[0]: acks is 2"), "{message}");
         let message = refused(|plan| plan["flaws"] = serde_json::json!(["hubris"]));

@@ -8,8 +8,8 @@ mod storms;
 
 use crate::marks::Mark;
 use crate::plan::{
-    ClusterPlan, ConsumerPlan, Crash, DiskPlan, Fault, FaultKind, NetworkPlan, NodePlan,
-    PLAN_VERSION, PhasePlan, Plan, PowerLoss, ProcessPlan, ProducerPlan, TopicPlan, When,
+    ChurnPlan, ClusterPlan, ConsumerPlan, Crash, DiskPlan, Fault, FaultKind, NetworkPlan, NodePlan,
+    PLAN_VERSION, PhasePlan, Plan, PowerLoss, ProcessPlan, ProducerPlan, QueryPlan, TopicPlan, When,
     WorkloadPlan,
 };
 use rand_chacha::ChaCha8Rng;
@@ -56,10 +56,20 @@ impl Profile {
         let mut draw = Draw::new(seed);
         let mut plan = environment(seed, &mut draw);
         let mut aims = Vec::new();
+        if self == Profile::Default {
+            other_voters(&mut plan);
+        }
         match self {
             Profile::Default => aims = storms::default(&mut plan, &mut draw),
             Profile::Calm => {}
             Profile::First => first(&mut plan, &mut draw),
+        }
+        if self == Profile::Default {
+            more_clients(&mut plan);
+            let mut draw = Draw::apart(seed, "monotonic clocks");
+            if draw.chance(30) {
+                plan.process.clock_drift_ppm = draw.scale(10, 20_000);
+            }
         }
         give_capacity(&mut plan);
         plan.faults = filter(plan.faults, &allowed);
@@ -69,6 +79,42 @@ impl Profile {
             aims.iter().map(|aim| aim.mark).chain(declared_marks(&plan)).collect();
         plan.marks = marks.iter().map(|mark| mark.name().to_owned()).collect();
         plan
+    }
+}
+
+/// One to five voters, most often as drawn before: even numbers, too, which Kafka allows.
+fn other_voters(plan: &mut Plan) {
+    let mut draw = Draw::apart(plan.seed, "voters");
+    if draw.chance(15) {
+        let (count, brokers) = (draw.pick(&[2, 4, 5, 5]), plan.cluster.brokers.len() as i32);
+        let apart = draw.chance(30);
+        plan.cluster.controllers = match apart {
+            true => (6..6 + count).collect(),
+            false => (1..=count.min(brokers)).chain(6..6 + (count - brokers).max(0)).collect(),
+        };
+    }
+}
+
+/// What clients do beside producing and reading, from streams of its own.
+fn more_clients(plan: &mut Plan) {
+    let mut draw = Draw::apart(plan.seed, "queries");
+    plan.workload.queries = vec![QueryPlan { interval_ms: draw.scale(50, 600) }];
+    let mut draw = Draw::apart(plan.seed, "wandering consumers");
+    for consumer in &mut plan.workload.consumers {
+        if draw.chance(30) {
+            consumer.min_bytes = draw.scale(2, 4_000) as u32;
+        }
+        if draw.chance(25) {
+            consumer.seek_every_ms = draw.range(300, 3_000);
+        }
+    }
+    let mut draw = Draw::apart(plan.seed, "topics that come and go");
+    if draw.chance(20) {
+        plan.workload.churn = Some(ChurnPlan {
+            names: draw.range(1, 2) as u32,
+            interval_ms: draw.range(200, 1_500),
+            auto_create: draw.chance(40),
+        });
     }
 }
 
@@ -189,6 +235,7 @@ fn environment(seed: u64, draw: &mut Draw) -> Plan {
             step_min_us: draw.range(1, 5),
             step_max_us: draw.scale(10, 200),
             wall_skew_ms: if draw.chance(50) { draw.scale(1, 60_000) } else { 0 },
+            clock_drift_ppm: 0,
         },
         workload,
         phases: PhasePlan {
@@ -316,9 +363,11 @@ fn workload(draw: &mut Draw) -> WorkloadPlan {
         .map(|_| ConsumerPlan {
             max_wait_ms: draw.range(20, 500),
             max_partition_bytes: draw.scale(200, 1 << 20) as u32,
+            min_bytes: 1,
+            seek_every_ms: 0,
         })
         .collect();
-    WorkloadPlan { producers, consumers }
+    WorkloadPlan { producers, consumers, queries: Vec::new(), churn: None }
 }
 
 /// The thinnest storm: what the first slice of this project ran.

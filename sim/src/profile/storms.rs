@@ -4,10 +4,11 @@
 use super::Draw;
 use crate::marks::Mark;
 use crate::plan::{
-    AfterNote, Crash, CrashLoop, Delay, FailSync, Fault, FaultKind, Loss, Partition, PartitionRef,
-    Pause, Plan, PowerLoss, PowerLossAll, Restart, Shape, SlowDisk, Target, When,
+    AfterNote, Crash, CrashLoop, Damage, Delay, FailSync, Fault, FaultKind, Loss, Partition,
+    PartitionRef, Pause, Plan, PowerLoss, PowerLossAll, Restart, Shape, SlowDisk, Target, When,
 };
 
+/// Adds one kind of fault to a plan.
 type Kind = fn(&mut Plan, &mut Draw);
 
 /// A scene that was drawn: the mark that it aims at, and the kinds of faults that it needs for it.
@@ -91,15 +92,27 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) -> Vec<Aim> {
         late_expansion(plan, draw);
         aims = vec![Aim::of(Mark::IsrExpand, &plan.faults)];
     }
-    // What came later draws from streams of its own.
-    let later: [(&str, u64, Kind); 1] = [("stalled controller", 6, stalled_controller)];
-    for (name, percent, kind) in later {
+    later(plan);
+    aims
+}
+
+/// What came later draws from streams of its own.
+fn later(plan: &mut Plan) {
+    let kinds: [(&str, u64, Kind); 7] = [
+        ("stalled controller", 6, stalled_controller),
+        ("slow clients", 8, slow_clients),
+        ("joining follower", 6, joining_follower),
+        ("straggling requests", 8, straggling_requests),
+        ("old incarnation", 8, old_incarnation),
+        ("deferred cut", 6, deferred_cut),
+        ("damaged messages", 10, damaged_messages),
+    ];
+    for (name, percent, kind) in kinds {
         let mut own = Draw::apart(plan.seed, name);
         if own.chance(percent) {
             kind(plan, &mut own);
         }
     }
-    aims
 }
 
 /// KAFKA-15019's kin: the controller is stopped for longer than a session, and goes on.
@@ -127,7 +140,8 @@ fn at(us: u64, what: FaultKind) -> Fault {
 
 fn after(name: &str, from_us: u64, count: u32, delay_us: u64, what: FaultKind) -> Fault {
     let name = name.to_owned();
-    Fault::new(When::AfterNote(AfterNote { name, from_us, count, delay_us }), what)
+    let after = AfterNote { name, from_us, count, delay_us, node: None, partition: None };
+    Fault::new(When::AfterNote(after), what)
 }
 
 fn a_partition(plan: &Plan, draw: &mut Draw) -> PartitionRef {
@@ -274,8 +288,10 @@ fn delays(plan: &mut Plan, draw: &mut Draw) {
         let node = if draw.chance(70) { Some(a_node(plan, draw)) } else { None };
         let extra_us = draw.scale(2_000, 500_000);
         let for_us = draw.scale(200_000, 4_000_000);
-        plan.faults
-            .push(at(moment(plan, draw), FaultKind::Delay(Delay { extra_us, node, for_us })));
+        plan.faults.push(at(
+            moment(plan, draw),
+            FaultKind::Delay(Delay { extra_us, node, for_us, clients_too: false }),
+        ));
     }
 }
 
@@ -615,5 +631,97 @@ fn torn_tails(plan: &mut Plan, draw: &mut Draw) {
         let what =
             FaultKind::PowerLoss(PowerLoss { node: Target::Noted, down_us: down(plan, draw) });
         plan.faults.push(after(name, from, count, soon(draw), what));
+    }
+}
+
+/// What clients send and get takes longer, so that they give up what is still on its way.
+fn slow_clients(plan: &mut Plan, draw: &mut Draw) {
+    for _ in 0..draw.range(1, 3) {
+        let node = if draw.chance(50) { Some(a_node(plan, draw)) } else { None };
+        let extra_us = draw.scale(5_000, 3_000_000);
+        let for_us = draw.scale(200_000, 3_000_000);
+        let delay = Delay { extra_us, node, for_us, clients_too: true };
+        plan.faults.push(at(moment(plan, draw), FaultKind::Delay(delay)));
+    }
+}
+
+/// A follower that was away comes back and is proposed for the ISR; while its leader's
+/// AlterPartition is under way it loses power, and with it perhaps what it was proposed for.
+fn joining_follower(plan: &mut Plan, draw: &mut Draw) {
+    let partition = a_partition(plan, draw);
+    let session = plan.node.session_timeout_ms * 1000;
+    let lag = plan.node.replica_lag_time_max_ms * 1000;
+    let away = lag.max(session) * 3 / 2 + draw.below(session);
+    let out = FaultKind::Crash(Crash { node: Target::FollowerOf(partition), down_us: away });
+    let slow = FaultKind::Delay(Delay {
+        extra_us: draw.scale(1_000, 300_000),
+        node: Some(Target::ActiveController),
+        for_us: session,
+        clients_too: false,
+    });
+    let dark = FaultKind::PowerLoss(PowerLoss {
+        node: Target::LaggingOf(partition),
+        down_us: draw.scale(1_000, session),
+    });
+    let joins = after("isr_proposed", 0, draw.range(1, 2) as u32, soon(draw) / 8, dark);
+    let comes_back = at(away * 9 / 10, slow).then(joins);
+    plan.faults.push(at(moment(plan, draw) / 2, out).then(comes_back));
+}
+
+/// Requests are handled after their senders gave them up and went on: what a node sends takes about
+/// as long as it waits.
+fn straggling_requests(plan: &mut Plan, draw: &mut Draw) {
+    let timeout = plan.node.request_timeout_ms.min(plan.node.quorum_request_timeout_ms) * 1000;
+    for _ in 0..draw.range(1, 2) {
+        let node = Some(a_node(plan, draw));
+        let extra_us = draw.range(timeout * 6 / 10, timeout * 14 / 10);
+        let for_us = draw.range(timeout, timeout * 3);
+        let delay = Delay { extra_us, node, for_us, clients_too: draw.chance(30) };
+        plan.faults.push(at(moment(plan, draw), FaultKind::Delay(delay)));
+    }
+}
+
+/// What a process sent before it was killed arrives after what its successor sends.
+fn old_incarnation(plan: &mut Plan, draw: &mut Draw) {
+    for _ in 0..draw.range(1, 2) {
+        let node = a_node(plan, draw);
+        let extra_us = draw.scale(50_000, 1_500_000);
+        let delay =
+            Delay { extra_us, node: Some(node.clone()), for_us: extra_us * 2, clients_too: false };
+        let crash = FaultKind::Crash(Crash { node, down_us: draw.scale(500, 50_000) });
+        let crash = at(draw.below(extra_us), crash);
+        plan.faults.push(at(moment(plan, draw), FaultKind::Delay(delay)).then(crash));
+    }
+}
+
+/// A follower must cut below what a checkpoint vouches for. Between that and the checkpoint that no
+/// longer does so, its process ends or its leader does.
+fn deferred_cut(plan: &mut Plan, draw: &mut Draw) {
+    let partition = a_partition(plan, draw);
+    let session = plan.node.session_timeout_ms * 1000;
+    plan.node.checkpoint_interval_ms = plan.node.checkpoint_interval_ms.min(draw.range(100, 400));
+    plan.disk.sync_min_us = plan.disk.sync_min_us.max(draw.scale(1_000, 20_000));
+    let (from, count) = (moment(plan, draw) / 2, draw.range(1, 20) as u32);
+    let dark = all_dark(plan, draw);
+    let down_us = draw.range(1_000, session);
+    let last = match draw.below(3) {
+        0 => FaultKind::Crash(Crash { node: Target::Noted, down_us }),
+        1 => FaultKind::PowerLoss(PowerLoss { node: Target::Noted, down_us }),
+        _ => FaultKind::Crash(Crash { node: Target::LeaderOf(partition), down_us: 2 * session }),
+    };
+    let name = draw.pick(&["cut_deferred", "cut_deferred", "cut_reads"]);
+    let delay = if draw.chance(50) { 0 } else { draw.scale(20, 20_000) };
+    let cut = after(name, 0, 1, delay, last);
+    plan.faults.push(after("high_watermark", from, count, soon(draw), dark).then(cut));
+}
+
+/// Bits flip on the way to followers; the CRC of a batch must tell.
+fn damaged_messages(plan: &mut Plan, draw: &mut Draw) {
+    for _ in 0..draw.range(1, 2) {
+        let node = if draw.chance(50) { Some(a_node(plan, draw)) } else { None };
+        let permille = draw.scale(5, 300) as u32;
+        let for_us = draw.scale(200_000, 4_000_000);
+        let what = FaultKind::Damage(Damage { permille, node, for_us });
+        plan.faults.push(at(moment(plan, draw), what));
     }
 }

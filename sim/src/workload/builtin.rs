@@ -16,7 +16,7 @@ use wavetank_core::types::{NodeId, Offset};
 const BACKOFF: Backoff =
     Backoff { min: Duration::from_millis(20), max: Duration::from_millis(300) };
 
-fn client_config(bootstrap: Vec<NodeId>) -> ClientConfig {
+pub(super) fn client_config(bootstrap: Vec<NodeId>) -> ClientConfig {
     let mut config = ClientConfig::new(bootstrap);
     config.cluster.backoff = BACKOFF;
     config.cluster.request_timeout = Duration::from_millis(1_500);
@@ -189,24 +189,61 @@ impl Workload for Produce {
     }
 }
 
-/// Reads all partitions from the beginning, for ever.
+/// Reads all partitions from the beginning, for ever; now and then it goes elsewhere.
 #[derive(Clone, Debug)]
 pub struct Consume {
     plan: ConsumerPlan,
     partitions: Vec<(String, i32)>,
+    seeks: u64,
+    settled: bool,
 }
 
 impl Consume {
     /// The consumer of this index.
     pub fn new(plan: &Plan, index: usize) -> Consume {
         let partitions = all_partitions(plan);
-        Consume { plan: plan.workload.consumers[index].clone(), partitions }
+        let plan = plan.workload.consumers[index].clone();
+        Consume { plan, partitions, seeks: 0, settled: false }
     }
 
     /// The one that reads everything at the end.
     pub fn last_reader(plan: &Plan) -> Consume {
-        let reader = ConsumerPlan { max_wait_ms: 100, max_partition_bytes: 1 << 20 };
-        Consume { plan: reader, partitions: all_partitions(plan) }
+        let reader = ConsumerPlan {
+            max_wait_ms: 100,
+            max_partition_bytes: 1 << 20,
+            min_bytes: 1,
+            seek_every_ms: 0,
+        };
+        Consume { plan: reader, partitions: all_partitions(plan), seeks: 0, settled: false }
+    }
+
+    /// Moves in one partition: back, to the start, to the end, or beyond it, where the broker says
+    /// OFFSET_OUT_OF_RANGE and the client begins anew.
+    fn wander(&mut self, at: &mut Desk<'_>) {
+        self.seeks += 1;
+        let draw = self.seeks << 24;
+        let index = at.choose(draw, self.partitions.len() as u64) as usize;
+        let (topic, index) = &self.partitions[index];
+        let partition = NamedPartition::new(topic.clone(), *index);
+        let here = at.client.consumer().position(&partition).map_or(0, |offset| offset.0);
+        let far = at.choose(draw + 2, 1_000) as i64;
+        match at.choose(draw + 1, 4) {
+            0 => at.seek(&partition, Start::Earliest, Some(Offset::ZERO)),
+            1 => {
+                let back = Offset(at.choose(draw + 3, here as u64 + 1) as i64);
+                at.seek(&partition, Start::At(back), Some(back));
+            }
+            2 => at.seek(&partition, Start::At(Offset(here + 1 + far)), None),
+            _ => at.seek(&partition, Start::Latest, None),
+        }
+    }
+
+    fn schedule(&self, at: &mut Desk<'_>) {
+        let mean = self.plan.seek_every_ms;
+        if mean > 0 && !self.settled {
+            let wait = mean / 2 + at.choose(self.seeks ^ 1 << 41, mean);
+            at.wake(0, Duration::from_millis(wait.max(1)));
+        }
     }
 }
 
@@ -224,6 +261,7 @@ impl Workload for Consume {
         config.consumer.max_wait = Duration::from_millis(self.plan.max_wait_ms);
         config.consumer.request_timeout = Duration::from_millis(self.plan.max_wait_ms + 1_000);
         config.consumer.partition_max_bytes = self.plan.max_partition_bytes as i32;
+        config.consumer.min_bytes = self.plan.min_bytes as i32;
         config
     }
 
@@ -233,11 +271,21 @@ impl Workload for Consume {
             .map(|(topic, index)| (NamedPartition::new(topic.clone(), *index), Start::Earliest))
             .collect();
         at.client.assign(all, at.env.0);
+        self.schedule(at);
     }
 
     fn fact(&mut self, _fact: &ClientFact, _at: &mut Desk<'_>) {}
 
-    fn timer(&mut self, _number: u32, _at: &mut Desk<'_>) {}
+    fn timer(&mut self, _number: u32, at: &mut Desk<'_>) {
+        if !self.settled {
+            self.wander(at);
+            self.schedule(at);
+        }
+    }
+
+    fn stage(&mut self, stage: Stage, _at: &mut Desk<'_>) {
+        self.settled = stage == Stage::WindingDown;
+    }
 
     fn done(&self, client: &Client) -> bool {
         // At the end as this consumer knows it; whether that is the end is for the run to say.

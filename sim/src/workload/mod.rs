@@ -6,18 +6,24 @@
 //! as it happens ([`Recorded`]); judging that is the business of [`crate::history`].
 
 mod builtin;
+mod churn;
+mod query;
 
 pub use builtin::{Consume, CreateTopics, Produce};
+pub use churn::{AUTO, CHURN, Churn};
+pub use query::Query;
 
 use crate::plan::Plan;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
-use wavetank_core::client::{Client, ClientConfig, ClientFact, NamedPartition, RecordId};
+use wavetank_core::client::{
+    Client, ClientConfig, ClientFact, NamedPartition, QueryId, RecordId, Start,
+};
 use wavetank_core::env::Env;
 use wavetank_core::event::{Event, TimerKey};
-use wavetank_core::types::{Monotonic, NodeId, Offset};
+use wavetank_core::types::{Monotonic, NodeId, Offset, WallTime};
 
 /// Where a run stands, as far as workloads are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +91,21 @@ pub enum Recorded {
         /// Could later records of this client overtake it (more than one request in flight)?
         in_flight: u32,
     },
+    /// A partition's end was asked for, or the first record at or after a time.
+    Asked {
+        /// The query; its answer is a fact.
+        query: QueryId,
+        /// Of which partition.
+        partition: NamedPartition,
+    },
+    /// A consumer was moved.
+    Seek {
+        /// In which partition.
+        partition: NamedPartition,
+        /// To here; `None` where the broker says where that is (the end, or a position that is not in
+        /// the log).
+        to: Option<Offset>,
+    },
     /// The client said something.
     Fact(ClientFact),
 }
@@ -128,6 +149,27 @@ impl Desk<'_> {
         let what = Recorded::Send { id, partition, value, acks, in_flight };
         self.records.push(Record { at, client: self.node, what });
         id
+    }
+
+    /// Asks for a partition's end, or with a timestamp for the first record since then, and puts that
+    /// in the history.
+    pub fn ask(&mut self, partition: &NamedPartition, since: Option<WallTime>) -> QueryId {
+        let at = self.env.0.now().0;
+        let query = match since {
+            None => self.client.end_offset(partition.clone(), self.env.0),
+            Some(since) => self.client.offset_at(partition.clone(), since, self.env.0),
+        };
+        let what = Recorded::Asked { query, partition: partition.clone() };
+        self.records.push(Record { at, client: self.node, what });
+        query
+    }
+
+    /// Moves the consumer, and puts that in the history. `to` says where that is, if it is known.
+    pub fn seek(&mut self, partition: &NamedPartition, start: Start, to: Option<Offset>) {
+        let at = self.env.0.now().0;
+        let what = Recorded::Seek { partition: partition.clone(), to };
+        self.records.push(Record { at, client: self.node, what });
+        self.client.seek(partition, start, self.env.0);
     }
 
     /// Calls [`Workload::timer`] with this number after a while; replaces the number's earlier one.

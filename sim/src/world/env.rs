@@ -37,7 +37,7 @@ impl<'a> StepEnv<'a> {
 
 impl Clock for StepEnv<'_> {
     fn now(&self) -> Monotonic {
-        Monotonic(self.inner.now)
+        self.inner.clock(self.host)
     }
 
     fn wall(&self) -> WallTime {

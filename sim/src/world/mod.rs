@@ -39,6 +39,8 @@ use queue::{Payload, Queue};
 
 const NO_CONN: u32 = u32::MAX;
 
+const MILLION: i64 = 1_000_000;
+
 /// What runs on a host: a broker, a client, a test's puppet.
 pub trait Machine: Clone {
     /// One event.
@@ -117,6 +119,9 @@ pub struct HostConfig {
     pub cost_max: u64,
     /// How far its wall clock is off at the start, ms.
     pub wall_offset_ms: i64,
+    /// How much faster its monotonic clock runs than the world's time, in millionths; more than minus
+    /// a million.
+    pub clock_ppm: i64,
     /// Its disk.
     pub disk: DiskConfig,
 }
@@ -127,6 +132,7 @@ impl Default for HostConfig {
             cost_min: 1_000,
             cost_max: 20_000,
             wall_offset_ms: 0,
+            clock_ppm: 0,
             disk: DiskConfig::default(),
         }
     }
@@ -470,6 +476,20 @@ impl Inner {
         host.wall_offset_ms.saturating_add(drifted as i64)
     }
 
+    /// What a host's monotonic clock shows now.
+    fn clock(&self, h: u32) -> Monotonic {
+        let ppm = self.hosts[h as usize].config.clock_ppm;
+        let shown = i128::from(self.now) * i128::from(MILLION + ppm) / i128::from(MILLION);
+        Monotonic(u64::try_from(shown).unwrap_or(u64::MAX))
+    }
+
+    /// The first time, ns, at which a host's monotonic clock shows this.
+    fn when_shown(&self, h: u32, shown: Monotonic) -> u64 {
+        let rate = i128::from(MILLION + self.hosts[h as usize].config.clock_ppm);
+        let exact = (i128::from(shown.0) * i128::from(MILLION) + rate - 1) / rate;
+        u64::try_from(exact).unwrap_or(u64::MAX)
+    }
+
     /// Puts an event in a host's inbox; whoever gets there first serves it.
     fn deliver(&mut self, host: u32, event: Event) {
         let digest = digest_of(&event);
@@ -536,11 +556,12 @@ impl Inner {
     }
 
     fn schedule_timer(&mut self, h: u32, key: TimerKey, deadline: Monotonic) {
-        let host = &mut self.hosts[h as usize];
+        let host = &self.hosts[h as usize];
         let place = self.dice.place(Purpose::TimerSlack).with(host.node.0 as u64);
         let place = place.with_value(&key).with(deadline.0);
         let slack = self.dice.range(place, 0, self.config.timer_slack);
-        let at = deadline.0.max(self.now).saturating_add(slack);
+        let at = self.when_shown(h, deadline).max(self.now).saturating_add(slack);
+        let host = &mut self.hosts[h as usize];
         host.timers.insert(key, TimerSlot { deadline: Some(deadline), due: (at, deadline) });
         let incarnation = host.incarnation;
         self.queue.push(at, Payload::Timer { host: h, incarnation, key, deadline, at });

@@ -548,19 +548,54 @@ fn a_stopped_process_gives_up_only_when_it_goes_on() {
     let mut outcomes = [0; 2];
     for seed in 0..40 {
         let mut world = world(seed);
+        send(&mut world, "open", SECOND);
+        run_for(&mut world, SECOND);
         send(&mut world, "a", SECOND);
         world.pause(A);
         run_for(&mut world, 5 * SECOND);
         let closed = |event: &(u64, Event)| matches!(event.1, Event::ConnectionClosed { .. });
         assert!(!world.machine(B).expect("it lives").log.iter().any(closed));
-        assert!(results(&world).is_empty());
+        assert_eq!(results(&world).len(), 1);
         world.resume(A);
         run_for(&mut world, 5 * SECOND);
         let results = results(&world);
-        assert_eq!(results.len(), 1);
-        outcomes[usize::from(results[0].is_ok())] += 1;
+        assert_eq!(results.len(), 2);
+        outcomes[usize::from(results[1].is_ok())] += 1;
     }
     assert!(outcomes.iter().all(|seeds| *seeds > 8), "{outcomes:?}");
+}
+
+/// Two nodes agree on no duration: each measures by its own clock.
+#[test]
+fn monotonic_clocks_run_at_their_own_rates() {
+    for ppm in [-20_000, 0, 20_000] {
+        let mut world: World<Puppet> = World::new(1, WorldConfig::default());
+        world.add_host(A, HostConfig { clock_ppm: ppm, ..HostConfig::default() });
+        world.add_host(B, HostConfig::default());
+        world.start(A, Puppet::default());
+        run_until(&mut world, SECOND);
+        let now = world.act(A, |_, env| env.now());
+        assert_eq!(now, Monotonic((SECOND as i64 + ppm * 1_000) as u64));
+        let deadline = Monotonic(now.0 + 10 * SECOND);
+        world.act(A, |_, env| env.arm(TimerKey::Workload(0), deadline));
+        // Nobody is there: the request times out, by A's clock.
+        world.act(A, |_, env| {
+            env.request(B, Channel::Admin, Duration::from_secs(5), ask("anybody"));
+        });
+        let mut fired = 0;
+        while let Some(step) = world.next_before(60 * SECOND) {
+            if matches!(step.kind, StepKind::Timer(_)) {
+                fired = step.at;
+            }
+        }
+        let exact = SECOND as i64 + 10 * SECOND as i64 * 1_000_000 / (1_000_000 + ppm);
+        let late = fired as i64 - exact;
+        assert!((-1_000_000..2_000_000).contains(&late), "{ppm}: {late} ns late");
+        let log = &world.machine(A).expect("it lives").log;
+        let (shown, _) =
+            log.iter().find(|(_, e)| matches!(e, Event::Timer { .. })).expect("it fired");
+        assert!(*shown >= deadline.0, "never early by its own clock");
+    }
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Consumer {
     ) {
         let (token, epoch) = match purpose {
             Purpose::Locate { token, epoch, .. } => (token, epoch),
-            Purpose::End(id) => {
+            Purpose::Query(id) => {
                 self.on_end(partition, id, answer, error, cluster, env, out);
                 return;
             }
@@ -295,8 +295,8 @@ impl Consumer {
         if is_metadata_error(error) {
             cluster.request_update();
         }
-        let offset = match answer {
-            Some(answer) if error.is_ok() => Ok(answer.offset),
+        let found = match answer {
+            Some(answer) if error.is_ok() => Ok((answer.offset, WallTime(answer.timestamp))),
             Some(_) | None if error.is_retriable() || error == ErrorCode::UnknownServerError => {
                 query.pace.failed(self.config.backoff, env);
                 return;
@@ -304,9 +304,19 @@ impl Consumer {
             Some(_) | None => Err(error),
         };
         let leader_epoch = answer.map_or(LeaderEpoch::NONE, |answer| answer.leader_epoch);
+        let asked = query.timestamp;
         self.ends.remove(partition);
         let partition = partition.clone();
-        out.push(ClientFact::EndOffset { query: id, partition, offset, leader_epoch });
+        out.push(match asked {
+            None => {
+                let offset = found.map(|(offset, _)| offset);
+                ClientFact::EndOffset { query: id, partition, offset, leader_epoch }
+            }
+            Some(asked) => {
+                let found = found.map(|at| (at.0 >= Offset::ZERO).then_some(at));
+                ClientFact::OffsetAt { query: id, partition, asked, found, leader_epoch }
+            }
+        });
     }
 }
 

@@ -23,9 +23,9 @@ use crate::msg::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic, OffsetForLeaderEpochRequest,
     OffsetForLeaderPartition, OffsetForLeaderTopic, Request,
 };
-use crate::types::{LeaderEpoch, Monotonic, NodeId, Offset, TopicRef, Uuid};
+use crate::types::{LeaderEpoch, Monotonic, NodeId, Offset, TopicRef, Uuid, WallTime};
 
-/// Names one query for a partition's end; counts up from 0 within a client.
+/// Names one query for a partition's end or for a time; counts up from 0 within a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueryId(pub u64);
 
@@ -147,6 +147,8 @@ impl Pace {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct EndQuery {
     id: QueryId,
+    /// For the first record at or after this time; else for the end.
+    timestamp: Option<WallTime>,
     pace: Pace,
 }
 
@@ -155,8 +157,8 @@ struct EndQuery {
 enum Purpose {
     /// The partition's start; with the token it had and the leader epoch it is asked in.
     Locate { token: u64, earliest: bool, epoch: LeaderEpoch },
-    /// A query for the end.
-    End(QueryId),
+    /// A query for the end, or for a time.
+    Query(QueryId),
 }
 
 /// A request under way on [`Channel::Fetch`].
@@ -271,10 +273,14 @@ impl Consumer {
         self.next_token
     }
 
-    pub(crate) fn query_end(&mut self, partition: NamedPartition) -> QueryId {
+    pub(crate) fn query(
+        &mut self,
+        partition: NamedPartition,
+        timestamp: Option<WallTime>,
+    ) -> QueryId {
         let id = self.next_query;
         self.next_query = QueryId(id.0 + 1);
-        self.ends.insert(partition, EndQuery { id, pace: Pace::IDLE });
+        self.ends.insert(partition, EndQuery { id, timestamp, pace: Pace::IDLE });
         id
     }
 
@@ -368,7 +374,7 @@ impl Consumer {
             if query.pace.asked.is_none() && query.pace.not_before <= now {
                 // A request names a partition once; the other purpose comes first.
                 let lookup = &mut agendas.entry(leader).or_default().lookup;
-                lookup.entry(partition.clone()).or_insert((Purpose::End(query.id), epoch));
+                lookup.entry(partition.clone()).or_insert((Purpose::Query(query.id), epoch));
             }
         }
         agendas
@@ -392,17 +398,20 @@ impl Consumer {
         let mut topics: Vec<ListOffsetsTopic> = Vec::new();
         let mut sent = Vec::with_capacity(lookup.len());
         for (partition, (purpose, epoch)) in lookup {
-            let pace = match purpose {
-                Purpose::Locate { .. } => {
-                    self.partitions.get_mut(&partition).map(|assigned| &mut assigned.pace)
+            let (pace, timestamp) = match purpose {
+                Purpose::Locate { earliest, .. } => {
+                    let timestamp = if earliest { EARLIEST_TIMESTAMP } else { LATEST_TIMESTAMP };
+                    let assigned = self.partitions.get_mut(&partition);
+                    (assigned.map(|assigned| &mut assigned.pace), timestamp)
                 }
-                Purpose::End(_) => self.ends.get_mut(&partition).map(|query| &mut query.pace),
+                Purpose::Query(_) => {
+                    let query = self.ends.get_mut(&partition);
+                    let asked = query.as_ref().and_then(|query| query.timestamp);
+                    let timestamp = asked.map_or(LATEST_TIMESTAMP, |asked| asked.0);
+                    (query.map(|query| &mut query.pace), timestamp)
+                }
             };
             pace.expect("the agenda is made of these maps").asked = Some(leader);
-            let timestamp = match purpose {
-                Purpose::Locate { earliest: true, .. } => EARLIEST_TIMESTAMP,
-                Purpose::Locate { earliest: false, .. } | Purpose::End(_) => LATEST_TIMESTAMP,
-            };
             let entry = ListOffsetsPartition {
                 partition: partition.partition,
                 current_leader_epoch: epoch,

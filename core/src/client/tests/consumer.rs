@@ -12,7 +12,7 @@ use crate::msg::{
     ListOffsetsResponse, ListOffsetsTopicResponse, OffsetForLeaderEpochResponse,
     OffsetForLeaderTopicResponse,
 };
-use crate::types::EpochEndOffset;
+use crate::types::{EpochEndOffset, WallTime};
 
 fn bench(reset: ResetPolicy) -> Bench {
     let mut config = config();
@@ -373,4 +373,27 @@ fn an_answer_to_a_replaced_query_is_dropped() {
     assert!(
         matches!(facts[..], [ClientFact::EndOffset { query, offset: Ok(Offset(13)), .. }] if query == second)
     );
+}
+
+#[test]
+fn a_query_for_a_time_says_which_record_or_none() {
+    let mut bench = bench(ResetPolicy::Latest);
+    let query = bench.client.offset_at(tp(0), WallTime(77), &mut bench.env);
+    let mut answer = listed(ErrorCode::None, 12, 3);
+    if let Ok(Response::ListOffsets(response)) = &mut answer {
+        response.topics[0].partitions[0].timestamp = 80;
+    }
+    bench.outcome(2, Channel::Fetch, answer);
+    let found = |query, found, epoch| ClientFact::OffsetAt {
+        query,
+        partition: tp(0),
+        asked: WallTime(77),
+        found: Ok(found),
+        leader_epoch: LeaderEpoch(epoch),
+    };
+    let expected = found(query, Some((Offset(12), WallTime(80))), 3);
+    assert_eq!(bench.take_facts(), [expected]);
+    let query = bench.client.offset_at(tp(0), WallTime(77), &mut bench.env);
+    bench.outcome(2, Channel::Fetch, listed(ErrorCode::None, -1, -1));
+    assert_eq!(bench.take_facts(), [found(query, None, -1)]);
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use wavetank_core::flaw::{Flaw, FlawSet};
 use wavetank_server::{ServeOptions, serve_without};
 
-const USAGE: &str = "usage: reenact-node [--flaw NAME]... --data DIR --config FILE [--notes FILE]";
+const USAGE: &str = "usage: reenact-node [--flaw NAME]... --data DIR --config FILE [--format] [--notes FILE]";
 
 fn main() -> ExitCode {
     let (rules, options) = match parse(std::env::args().skip(1)) {
@@ -28,6 +28,10 @@ fn main() -> ExitCode {
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(FlawSet, ServeOptions), String> {
     let (mut flaws, mut options) = (Vec::new(), ServeOptions::default());
     while let Some(flag) = arguments.next() {
+        if flag == "--format" {
+            options.format = true;
+            continue;
+        }
         let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
         match flag.as_str() {
             "--flaw" => {

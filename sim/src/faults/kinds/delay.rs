@@ -18,6 +18,9 @@ pub struct Delay {
     pub node: Option<Target>,
     /// For how long.
     pub for_us: u64,
+    /// Those from and to clients, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clients_too: bool,
 }
 
 impl Kind for Delay {
@@ -39,7 +42,10 @@ impl Kind for Delay {
             },
             None => None,
         };
-        let nodes: Vec<NodeId> = strike.nemesis.nodes().collect();
+        let mut nodes: Vec<NodeId> = strike.nemesis.nodes().collect();
+        if self.clients_too {
+            nodes.extend(&strike.nemesis.clients);
+        }
         let extra = self.extra_us * US;
         let mut links = Vec::new();
         for &from in &nodes {

@@ -85,6 +85,8 @@ kinds! {
     fail_sync::FailSync = "fail_sync", bites: "a sync failed";
     /// The node's disk gets slow.
     slow_disk::SlowDisk = "slow_disk", bites: "an operation of the disk took longer";
+    /// Records change on their way between nodes, past TCP's checksum.
+    damage::Damage = "damage", bites: "it flipped a bit of a batch under way";
 }
 
 /// What each kind says of itself.
@@ -178,6 +180,8 @@ pub(crate) enum Gauge {
     Lost,
     /// Messages that a spike of latency delayed.
     Delayed(Vec<Link>),
+    /// Answers of which a bit was flipped.
+    Damaged(Vec<Link>),
     /// Events that came while the node was paused.
     Waited(NodeId),
     /// Syncs that failed.
@@ -200,6 +204,7 @@ impl Gauge {
         match self {
             Gauge::Held(links) => links.iter().map(|link| count(link).held).sum(),
             Gauge::Delayed(links) => links.iter().map(|link| count(link).delayed).sum(),
+            Gauge::Damaged(links) => links.iter().map(|link| count(link).damaged).sum(),
             Gauge::Lost => {
                 let nodes: Vec<NodeId> = world.nodes().collect();
                 let links = nodes.iter().flat_map(|from| nodes.iter().map(move |to| (*from, *to)));

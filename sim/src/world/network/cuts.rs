@@ -40,6 +40,17 @@ impl Inner {
         for c in 0..self.conns.len() as u32 {
             let Some(conn) = self.conns[c as usize].as_mut() else { continue };
             let serial = conn.serial;
+            for up in [true, false] {
+                let (from, to) = conn.ends(up);
+                let blocked = self.links[from as usize][to as usize].blocked;
+                let pipe = conn.pipe(up);
+                // What did not get through was with the sender's kernel, which is gone; or waited
+                // for the buffer of a stopped process, which will not read it.
+                let unread = to == host && !blocked && !pipe.releasing;
+                if unread || (from == host && departure == Departure::Silent) {
+                    pipe.stalled.clear();
+                }
+            }
             if conn.client == host && conn.client_alive {
                 conn.client_alive = false;
                 conn.unsent.clear();

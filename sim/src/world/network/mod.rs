@@ -7,6 +7,7 @@
 //! is not, so half-open connections come by themselves.
 
 mod cuts;
+mod damage;
 mod stopped;
 
 pub(super) use cuts::Departure;
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use wavetank_core::env::Channel;
 use wavetank_core::event::{ConnectionId, Event, ReplyTo, RpcError};
 use wavetank_core::msg::{ApiKey, ProduceResponse, Request, Response};
-use wavetank_core::types::NodeId;
+use wavetank_core::types::{Monotonic, NodeId};
 
 use super::queue::Payload;
 use super::{Delivery, Inner, NO_CONN};
@@ -79,6 +80,8 @@ pub(super) struct Link {
     pub(super) spike: u64,
     pub(super) blocked: bool,
     pub(super) blocked_since: u64,
+    /// Of answers with records in them, so many in a million lose a bit.
+    pub(super) damage_per_million: u64,
     pub(super) counts: LinkCounts,
 }
 
@@ -91,12 +94,14 @@ pub struct LinkCounts {
     pub lost: u64,
     /// Frames that a spike of latency delayed.
     pub delayed: u64,
+    /// Answers of which a bit was flipped.
+    pub damaged: u64,
 }
 
 impl Link {
     pub(super) fn new(config: LinkConfig) -> Link {
         let counts = LinkCounts::default();
-        Link { config, spike: 0, blocked: false, blocked_since: 0, counts }
+        Link { config, spike: 0, blocked: false, blocked_since: 0, damage_per_million: 0, counts }
     }
 
     /// How long the next frame takes.
@@ -278,7 +283,8 @@ impl Inner {
             return;
         };
         let c = self.connection(from, server, channel, at);
-        let timeout = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        let timeout = Monotonic(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+        let timeout = self.when_shown(from, timeout);
         let deadline = at.saturating_add(timeout);
         let version = (self.versions)(request.api());
         let immediate = matches!(&request, Request::Produce(produce) if produce.acks == 0);
@@ -321,6 +327,7 @@ impl Inner {
                     panic!("a {:?} response does not survive its encoding: {e}", serving.api)
                 }),
         };
+        let (response, digest) = self.damage(c, response, digest);
         let response = Box::new(response);
         let frame = Frame::Response { correlation: serving.correlation, digest, response };
         self.send(c, false, frame, at, Some(host));
@@ -738,26 +745,6 @@ impl Inner {
         self.release_conn(c);
     }
 
-    /// Perhaps a request has waited too long; else the next one's time is noted.
-    fn request_overdue(&mut self, c: u32) {
-        let conn = self.conns[c as usize].as_mut().expect("it exists while it may time out");
-        if !conn.client_alive || conn.timeout_at != u64::MAX {
-            return;
-        }
-        match conn.pending.iter().map(|pending| pending.deadline).min() {
-            None => {}
-            Some(deadline) if deadline <= self.now => {
-                let close = self.closing_frame(c, true);
-                self.break_client(c, RpcError::TimedOut, Some(close));
-            }
-            Some(deadline) => {
-                conn.timeout_at = deadline;
-                conn.events += 1;
-                self.queue.push(deadline, Payload::RequestTimeout { conn: c, at: deadline });
-            }
-        }
-    }
-
     pub(super) fn connect_timeout_due(&mut self, c: u32) {
         let conn = self.conns[c as usize].as_mut().expect("its timeout keeps it");
         conn.events -= 1;
@@ -767,14 +754,6 @@ impl Inner {
             false => self.connect_overdue(c),
         }
         self.release_conn(c);
-    }
-
-    /// Gives a connection up that was not established in its time.
-    fn connect_overdue(&mut self, c: u32) {
-        let conn = self.conns[c as usize].as_ref().expect("it exists while it may time out");
-        if conn.connect_overdue && conn.client_alive && !conn.opened {
-            self.break_client(c, RpcError::Disconnected, Some(Frame::Fin));
-        }
     }
 
     pub(super) fn keepalive_due(&mut self, c: u32) {

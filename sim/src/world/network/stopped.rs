@@ -13,6 +13,7 @@ use super::Frame;
 use crate::decide::{Dice, Place, Purpose};
 use crate::world::queue::Payload;
 use crate::world::{Delivery, Inner};
+use wavetank_core::event::RpcError;
 
 /// How a process went on after it was stopped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -173,6 +174,34 @@ impl Inner {
     fn give_up(&mut self, c: u32) {
         self.connect_overdue(c);
         self.request_overdue(c);
+    }
+
+    /// Perhaps a request has waited too long; else the next one's time is noted.
+    pub(super) fn request_overdue(&mut self, c: u32) {
+        let conn = self.conns[c as usize].as_mut().expect("it exists while it may time out");
+        if !conn.client_alive || conn.timeout_at != u64::MAX {
+            return;
+        }
+        match conn.pending.iter().map(|pending| pending.deadline).min() {
+            None => {}
+            Some(deadline) if deadline <= self.now => {
+                let close = self.closing_frame(c, true);
+                self.break_client(c, RpcError::TimedOut, Some(close));
+            }
+            Some(deadline) => {
+                conn.timeout_at = deadline;
+                conn.events += 1;
+                self.queue.push(deadline, Payload::RequestTimeout { conn: c, at: deadline });
+            }
+        }
+    }
+
+    /// Gives a connection up that was not established in its time.
+    pub(super) fn connect_overdue(&mut self, c: u32) {
+        let conn = self.conns[c as usize].as_ref().expect("it exists while it may time out");
+        if conn.connect_overdue && conn.client_alive && !conn.opened {
+            self.break_client(c, RpcError::Disconnected, Some(Frame::Fin));
+        }
     }
 
     /// The requests that waited in a host's sockets when it last woke, and wait still.

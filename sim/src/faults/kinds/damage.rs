@@ -1,0 +1,64 @@
+//! Bytes change on their way between nodes, past TCP's checksum.
+
+use super::{Effect, Gauge, Kind, Strike, Struck};
+use crate::faults::{Nemesis, US};
+use crate::plan::{Plan, PlanError, Target, lasts, range};
+use crate::run::Node;
+use crate::world::World;
+use serde::{Deserialize, Serialize};
+use wavetank_core::types::NodeId;
+
+/// See [`FaultKind::Damage`](super::FaultKind::Damage).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Damage {
+    /// Of 1000 answers with records, so many.
+    pub permille: u32,
+    /// Only what this node sends.
+    pub node: Option<Target>,
+    /// For how long.
+    pub for_us: u64,
+}
+
+impl Kind for Damage {
+    fn validate(&self, plan: &Plan) -> Result<(), PlanError> {
+        range("permille", self.permille, 1, 900)?;
+        lasts("for_us", self.for_us)?;
+        self.node.as_ref().map_or(Ok(()), |node| plan.validate_target(node))
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        self.node.iter().cloned().collect()
+    }
+
+    fn strike(&self, strike: &mut Strike<'_>) -> Struck {
+        let from = match &self.node {
+            Some(target) => match strike.node(target) {
+                Some(node) => vec![node],
+                None => return Struck::Nobody,
+            },
+            None => strike.nemesis.nodes().collect(),
+        };
+        let nodes: Vec<NodeId> = strike.nemesis.nodes().collect();
+        let pairs = from.iter().flat_map(|from| nodes.iter().map(move |to| (*from, *to)));
+        let links: Vec<(NodeId, NodeId)> = pairs.filter(|(from, to)| from != to).collect();
+        for (from, to) in &links {
+            strike.world.set_damage(*from, *to, u64::from(self.permille) * 1000);
+        }
+        let gauge = Gauge::Damaged(links.clone()).watched(strike.world);
+        Struck::GoesOn(Effect { links, gauge, ..Effect::lasting(self.for_us * US) })
+    }
+
+    fn end(
+        &self,
+        _: u64,
+        effect: &mut Effect,
+        _: &mut Nemesis,
+        world: &mut World<Node>,
+    ) -> Option<u64> {
+        for (from, to) in &effect.links {
+            world.set_damage(*from, *to, 0);
+        }
+        None
+    }
+}

@@ -1,0 +1,96 @@
+//! A topic that an admin was told is created, or gone, is so by the committed metadata log.
+//!
+//! Source: CreateTopics and DeleteTopics are answered when their records are committed (KIP-500).
+//! Reason: an answer that a failover takes back is none. Each name has one admin, which asks for one
+//! thing at a time, so each deletion that it is told of is another one. That the topic is still there
+//! (or gone) later is no promise: a copy of an earlier request that was given up may be carried out
+//! last.
+
+use super::{Invariant, Kind, Seen, View};
+use crate::workload::Recorded;
+use std::collections::BTreeMap;
+use wavetank_core::client::ClientFact;
+use wavetank_core::error_code::ErrorCode;
+use wavetank_core::types::Uuid;
+
+/// See the module's documentation.
+#[derive(Clone, Debug, Default)]
+pub struct TopicsAsAsked {
+    /// How many deletions of each name were told.
+    deleted: BTreeMap<String, u64>,
+}
+
+impl Invariant for TopicsAsAsked {
+    fn name(&self) -> &'static str {
+        "topics-as-asked"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Ledger
+    }
+
+    fn see(&mut self, seen: Seen<'_>, view: &View<'_>) -> Result<(), String> {
+        let Seen::Client(record) = seen else { return Ok(()) };
+        match &record.what {
+            Recorded::Fact(ClientFact::TopicCreated {
+                name,
+                topic,
+                error: ErrorCode::None,
+                ..
+            }) if *topic != Uuid::ZERO && !view.ledger.was_made(*topic) => Err(format!(
+                "client {} was told that {name} is created as {topic}, which is not committed",
+                record.client
+            )),
+            Recorded::Fact(ClientFact::TopicDeleted { topic, error: ErrorCode::None, .. }) => {
+                let told = self.deleted.entry(topic.name.clone()).or_default();
+                *told += 1;
+                let removed = view.ledger.times_removed(&topic.name);
+                if *told > removed {
+                    return Err(format!(
+                        "client {} was told {told} times that {} is deleted, which is committed \
+                         {removed} times",
+                        record.client, topic.name
+                    ));
+                }
+                Ok(())
+            }
+            Recorded::Send { .. }
+            | Recorded::Asked { .. }
+            | Recorded::Seek { .. }
+            | Recorded::Fact(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Bench;
+    use super::*;
+    use crate::workload::Record;
+    use wavetank_core::client::AdminId;
+    use wavetank_core::error_code::Certainty;
+    use wavetank_core::types::{NodeId, TopicRef};
+
+    #[test]
+    fn an_answer_without_a_committed_record_is_caught() {
+        let bench = Bench::new();
+        let mut invariant = TopicsAsAsked::default();
+        let mut see = |fact| {
+            let record = Record { at: 0, client: NodeId(105), what: Recorded::Fact(fact) };
+            invariant.see(Seen::Client(&record), &bench.view())
+        };
+        let (id, certainty) = (AdminId(0), Certainty::Done);
+        let created = |error| ClientFact::TopicCreated {
+            id,
+            name: "churn0".into(),
+            topic: Uuid(1),
+            error,
+            certainty,
+        };
+        assert_eq!(see(created(ErrorCode::TopicAlreadyExists)), Ok(()));
+        assert!(see(created(ErrorCode::None)).unwrap_err().contains("is not committed"));
+        let topic = TopicRef::name("churn0");
+        let deleted = ClientFact::TopicDeleted { id, topic, error: ErrorCode::None, certainty };
+        assert!(see(deleted).unwrap_err().contains("told 1 times"));
+    }
+}
