@@ -54,8 +54,12 @@ impl Models {
         Some(Arc::new(move |plan| {
             let voters: Vec<NodeId> =
                 plan.cluster.controllers.iter().copied().map(NodeId).collect();
+            // M7 has logs that come and stay. What is left of a log whose topic was deleted is not in
+            // it yet, so storms that delete topics are not validated against it.
+            let deletes = plan.workload.churn.is_some();
+            let applies = models.iter().filter(|model| !(deletes && **model == "M7"));
             Options {
-                invariants: models.iter().map(|model| ConformsTo::boxed(model, &voters)).collect(),
+                invariants: applies.map(|model| ConformsTo::boxed(model, &voters)).collect(),
                 ..Options::default()
             }
         }))
@@ -280,7 +284,7 @@ mod tests {
             ("vote-before-durable", "M3", "own vote is not synced"),
             ("leader-resumes-epoch", "M3", "it does not lead that epoch"),
             ("request-before-recovery", "M3", "before it has read its epoch and vote"),
-            ("ack-before-flush", "M7", "that is what is synced, all below"),
+            ("ack-before-flush", "M7", "has known no more to be synced"),
             ("torn-tail-accepted", "M7", "it takes what is torn for one"),
             ("failed-sync-retried", "M7", "would be synced, and the media hold it to"),
             ("cut-below-recovery-point", "M7", "checkpoint on disk may vouch for all below"),

@@ -134,7 +134,7 @@ fn why_no_model(flaw: Flaw) -> &'static str {
             "nothing wrong ever happens, only nothing any more; the models check what must never \
              happen"
         }
-        Flaw::AppendWhileClosing | Flaw::CleanWhileCutting => "no model has graceful stops yet",
+        Flaw::AppendWhileClosing => "no model has graceful stops yet",
         Flaw::FenceOnWaking => "no model has sessions: fencing is always allowed in them",
         Flaw::TruncateToHighWatermark
         | Flaw::UnknownEpochAnsweredWithNext
@@ -175,8 +175,7 @@ fn why_conforms(flaw: Flaw) -> &'static str {
         | Flaw::FailedSyncRetried
         | Flaw::CutBelowRecoveryPoint
         | Flaw::AppendWhileClosing
-        | Flaw::RefusalIsFinal
-        | Flaw::CleanWhileCutting => "none of the models has this rule",
+        | Flaw::RefusalIsFinal => "none of the models has this rule",
     }
 }
 
@@ -210,7 +209,7 @@ fn why_unseen(flaw: Flaw) -> &'static str {
              voter whom both need follows one of them: no history of 8,000 storms, nor of plans \
              that were made for it, shows a loss"
         }
-        Flaw::CutBelowRecoveryPoint | Flaw::RequestBeforeRecovery | Flaw::CleanWhileCutting => {
+        Flaw::CutBelowRecoveryPoint | Flaw::RequestBeforeRecovery => {
             "a process ends without cause, and a replicated broker's clients go on"
         }
         Flaw::AppendWhileClosing => {

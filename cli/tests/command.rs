@@ -49,7 +49,7 @@ fn what_cannot_be_done_says_what_why_and_what_to_do() {
     refused(&["hunt", "--for", "5"], &["--for", "5s, 5m or 5h"]);
     refused(&["hunt", "--seeds", "99999999999999999999"], &["--seeds", "too large"]);
     refused(&["hunt", "--flaw", "early-isr-jion"], &["did you mean \"early-isr-join\"?"]);
-    refused(&["model", "check", "irs"], &["did you mean \"isr\"?"]);
+    refused(&["model", "check", "ist"], &["did you mean \"isr\"?"]);
     refused(&["scenario", "show", "kip-110"], &["did you mean \"kip-101\"?"]);
     refused(&["hunt", "--require", "bit=earthquake"], &["--require", "known: all, crash"]);
     refused(&["hunt", "--faults", "earthquake"], &["--faults", "power_loss"]);
@@ -203,7 +203,7 @@ fn a_replay_says_what_to_look_at_next_and_its_trace_is_for_people() {
     for next in ["trace", "history history.jsonl", "save-plan plan.json"] {
         assert!(told.contains(&format!("{again}{next}")), "{told}");
     }
-    let trace = text(&wavetank(&["replay", "3", "--trace", "--until", "1.5"]).stdout);
+    let trace = text(&wavetank(&["replay", "3", "--trace", "--until", "5"]).stdout);
     assert!(trace.starts_with("# time, node"), "{trace}");
     assert!(trace.contains(" ! LeaderAppended { partition: storm0-"), "names, not ids");
     assert!(!trace.contains("Uuid(") && !trace.contains("b\""), "no ids, no payloads");

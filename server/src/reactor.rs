@@ -114,7 +114,7 @@ impl Reactor {
         let now = wavetank_core::env::Clock::now(&self.env);
         let mut emptied = false;
         let before = events.len();
-        while events.len() < BATCH && !emptied {
+        while events.len() - before < BATCH && !emptied {
             match self.inbox.try_recv() {
                 Ok(event) => events.push(event),
                 Err(_) => emptied = true,

@@ -7,6 +7,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use wavetank_core::error_code::ErrorCode;
 use wavetank_core::event::Event;
 use wavetank_core::msg::*;
 use wavetank_core::types::*;
-use wavetank_server::{NetCommand, NetLimits, start_network};
+use wavetank_server::{Backlog, NetCommand, NetLimits, start_network};
 
 /// Not a test: the node process that the others start.
 #[test]
@@ -67,7 +68,7 @@ fn now() -> i64 {
 
 /// A Metadata v9 request that names so many topics.
 fn names(count: usize) -> Request {
-    let topics = (0..count).map(|i| TopicRef::name(&format!("{i:07}"))).collect();
+    let topics = (0..count).map(|i| TopicRef::name(format!("{i:07}"))).collect();
     Request::Metadata(MetadataRequest {
         topics: Some(topics),
         allow_auto_topic_creation: false,
@@ -151,7 +152,7 @@ fn a_good_client_among_bad_ones() {
     let mut client = node.client();
     client.until_leader("good");
     client.until_leader("large");
-    let noise: Vec<u8> = (0..1_000_000_u64).map(|i| (i * i >> 7) as u8).collect();
+    let noise: Vec<u8> = (0..1_000_000_u64).map(|i| ((i * i) >> 7) as u8).collect();
     let mut builder = BatchBuilder::new();
     builder.push(now(), None, Some(&noise), &[]);
     let megabyte = builder.build(Offset(0), LeaderEpoch::NONE).to_bytes();
@@ -218,8 +219,10 @@ fn a_client_that_takes_nothing_is_closed() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let limits = NetLimits { write_stall: Duration::from_millis(300), ..NetLimits::default() };
     let (inbox, events) = std::sync::mpsc::channel();
+    let backlog = Arc::new(Backlog::new(1 << 20));
     let (network, running) =
-        start_network(listener, NodeId(1), Default::default(), limits, inbox).expect("threads");
+        start_network(listener, NodeId(1), Default::default(), limits, inbox, backlog)
+            .expect("threads");
     let mut stream = TcpStream::connect(running.local).expect("it listens");
     let request = names(1);
     stream.write_all(&wavetank_wire::encode_request(9, 7, "", &request).concat()).expect("sent");

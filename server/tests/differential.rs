@@ -184,7 +184,7 @@ fn what_a_kill_leaves_is_what_the_tank_allows() {
         let data = directory();
         let how = numbers.one_of(&[Action::KillBefore, Action::KillAfter, Action::KillHalf]);
         // The first calls are the lock's.
-        faults.plant(CHANGES, 3 + numbers.below(60) as i64, how, 1);
+        faults.plant(CHANGES, 3 + numbers.below(30) as i64, how, 1);
         let output = Command::new(std::env::current_exe().expect("this binary"))
             .args(["--exact", "child", "--nocapture"])
             .env(CHILD, format!("{}\n{seed}", data.path().display()))

@@ -484,7 +484,7 @@ fn a_data_directory_that_is_removed_ends_the_node_with_words() {
     client.until_leader("kept");
     std::fs::remove_dir_all(&data).expect("removed");
     client.send(5, &Request::CreateTopics(common::creation("another")));
-    let code = node.ended();
+    let code = node.wait(common::PATIENCE).and_then(|status| status.code());
     let mut text = String::new();
     log.expect("it is piped").read_to_string(&mut text).expect("it can be read");
     assert_eq!(code, Some(1), "{text}");

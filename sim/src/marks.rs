@@ -137,16 +137,11 @@ impl Marks {
             Note::Truncated { partition, from, to, reason } if from > to => {
                 self.truncated(*partition, *reason);
             }
-            Note::Rolled { partition, .. } => {
-                if *partition != TopicPartition::METADATA {
-                    self.hit(Mark::SegmentRoll);
-                }
+            Note::Rolled { partition, .. } if *partition != TopicPartition::METADATA => {
+                self.hit(Mark::SegmentRoll);
             }
             Note::BecameLeader { partition, start, high_watermark, .. } => {
-                self.became_leader(*partition);
-                if high_watermark < start {
-                    self.hit(Mark::StaleHighWatermark);
-                }
+                self.became_leader(*partition, high_watermark < start);
             }
             Note::IsrRefused { .. } => self.hit(Mark::IsrRefused),
             Note::IsrUnanswered { unsettled, .. } if !unsettled.is_empty() => {
@@ -170,6 +165,7 @@ impl Marks {
             }
             Note::DivergingEpoch { .. }
             | Note::Truncated { .. }
+            | Note::Rolled { .. }
             | Note::LeaderAppended { .. }
             | Note::FollowerAppended { .. }
             | Note::BecameFollower { .. }
@@ -215,7 +211,10 @@ impl Marks {
         }
     }
 
-    fn became_leader(&mut self, partition: TopicPartition) {
+    fn became_leader(&mut self, partition: TopicPartition, is_stale: bool) {
+        if is_stale {
+            self.hit(Mark::StaleHighWatermark);
+        }
         if !self.storm {
             return;
         }

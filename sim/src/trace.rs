@@ -32,7 +32,9 @@ const WRAPPERS: [&str; 12] = [
 pub fn readable(line: &str, topics: &BTreeMap<Uuid, String>) -> String {
     let mut parts = line.splitn(4, ' ');
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(time), Some(node), Some(sign), Some(what)) => {
+        (Some(time), Some(node), Some(sign), Some(what))
+            if time.starts_with(|c: char| c.is_ascii_digit()) =>
+        {
             format!("{time:>11} {node:>3} {sign} {}", Reader { topics }.text(what))
         }
         _ => line.to_owned(),

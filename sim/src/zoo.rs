@@ -88,7 +88,7 @@ pub fn complaints(flaw: Flaw) -> &'static [&'static str] {
     match flaw {
         Flaw::VoteBeforeDurable => &["one-leader-per-epoch"],
         Flaw::LostLeaderIsNews => &["progress"],
-        Flaw::CutBelowRecoveryPoint | Flaw::CleanWhileCutting => &["process-exit"],
+        Flaw::CutBelowRecoveryPoint => &["process-exit"],
         Flaw::RequestBeforeRecovery => &["assertion"],
         Flaw::AppendWhileClosing => &["clean-mark-vouches"],
         // Who is let in lacks what is promised: that is the whole flaw, whoever is elected then.

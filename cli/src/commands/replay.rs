@@ -147,14 +147,7 @@ fn tell(
     if !plan.flaws.is_empty() {
         out.line(format_args!("without: {}", plan.flaws.join(", ")))?;
     }
-    for violation in &report.violations {
-        let (seconds, micros) = (violation.at_us / 1_000_000, violation.at_us % 1_000_000);
-        let name = out.paint(Style::Bad, &violation.invariant);
-        out.line(format_args!(
-            "{name} ({}) at {seconds}.{micros:06} s: {}",
-            violation.kind, violation.message
-        ))?;
-    }
+    tell_violations(report, out)?;
     match &report.outcome.empty {
         Some(why) => {
             out.line(format_args!("{}: {why}", out.paint(Style::Bad, "tested nothing")))?
@@ -191,6 +184,18 @@ fn tell(
         None => {}
     }
     tell_next(args, report, out)
+}
+
+fn tell_violations(report: &ReplayReport, out: &mut Out) -> Result<(), Failure> {
+    for violation in &report.violations {
+        let (seconds, micros) = (violation.at_us / 1_000_000, violation.at_us % 1_000_000);
+        let name = out.paint(Style::Bad, &violation.invariant);
+        out.line(format_args!(
+            "{name} ({}) at {seconds}.{micros:06} s: {}",
+            violation.kind, violation.message
+        ))?;
+    }
+    Ok(())
 }
 
 /// What the faults did, where the run got to, what was lost within the promises.

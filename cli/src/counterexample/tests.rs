@@ -32,7 +32,7 @@ const BROKEN: [(&str, &str, &str, &str); 20] = [
     ("M7", "torn-tail-accepted", "acked-stays", ""),
     ("M7", "failed-sync-retried", "acked-stays", ""),
     ("M7", "ack-before-flush", "acked-stays", ""),
-    ("M7", "cut-below-recovery-point", "process-exit", "the log ends before its recovery point"),
+    ("M7", "cut-below-recovery-point", "process-exit", "ends before the recovery point"),
     ("R1", "truncate-to-high-watermark", "acked-stays", ""),
     ("R1", "unknown-epoch-answered-with-next", "acked-stays", ""),
     ("R1", "ack-at-leader-append", "acked-stays", ""),

@@ -46,8 +46,6 @@ pub enum Flaw {
     /// The refusal of an ISR change that was sent again ends the wait for its earlier copies, too,
     /// which may still be executed.
     RefusalIsFinal,
-    /// A stop marks itself clean while a log is still being cut.
-    CleanWhileCutting,
     /// A controller that stood still for longer than a session fences everybody when it wakes.
     FenceOnWaking,
 }
@@ -65,7 +63,7 @@ pub struct Story {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Flaw; 17] = [
+    pub const ALL: [Flaw; 16] = [
         Flaw::TruncateToHighWatermark,
         Flaw::UnknownEpochAnsweredWithNext,
         Flaw::AckAtLeaderAppend,
@@ -81,7 +79,6 @@ impl Flaw {
         Flaw::RequestBeforeRecovery,
         Flaw::AppendWhileClosing,
         Flaw::RefusalIsFinal,
-        Flaw::CleanWhileCutting,
         Flaw::FenceOnWaking,
     ];
 
@@ -215,15 +212,6 @@ const STORIES: [Story; Flaw::ALL.len()] = [
                 way, and is sent again. The second copy is refused, because the follower was just \
                 fenced, and the leader goes on without it. Then the first copy arrives, and the \
                 follower, which is back, is in the ISR without what was acknowledged meanwhile.",
-    },
-    // CleanWhileCutting
-    Story {
-        name: "clean-while-cutting",
-        source: "found by a hostile review in this broker",
-        story: "A follower that stops gracefully has yet to cut its log: it still reads where, or \
-                waits for a checkpoint to say less. All that it has is durable, so it marks the \
-                stop clean. Then the cut comes, and the power goes: the mark vouches for a log \
-                that was left half cut, and the node refuses to start.",
     },
     // FenceOnWaking
     Story {

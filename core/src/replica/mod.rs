@@ -614,10 +614,7 @@ impl Partition {
             return false;
         }
         // What the controller cannot have answered is no answer.
-        let follows = |result: &&AlterPartitionResult| {
-            !result.error.is_ok() || follows(result, leader, &self.registration.replicas, me)
-        };
-        let result = result.filter(follows);
+        let result = result.filter(|it| follows(it, leader, &self.registration.replicas, me));
         let error = result.map(|result| result.error);
         if let Some(error) = error.filter(|error| !error.is_ok()) {
             env.note(Note::IsrRefused { partition, error });
@@ -718,7 +715,7 @@ impl Partition {
     /// while a cut reads or waits: what is durable now is then not what the mark will vouch for.
     pub fn is_flushed(&self) -> bool {
         let changes = !self.log.is_ready() || self.pending_cut.is_some();
-        self.log.is_flushed() && (!changes || self.flaws.has(Flaw::CleanWhileCutting))
+        self.log.is_flushed() && !changes
     }
 
     /// Makes everything durable; for a graceful stop.
@@ -727,7 +724,7 @@ impl Partition {
     }
 }
 
-/// Can the controller have made this registration of a proposal of ours? Each acceptance raises the
+/// Can the controller have answered a proposal of ours with this? Each acceptance raises the
 /// partition epoch by one. One that is taken on trust would hide all that come after it.
 fn follows(
     result: &AlterPartitionResult,
@@ -737,7 +734,8 @@ fn follows(
 ) -> bool {
     let ours = leader.isr.partition_epoch();
     let distinct = |(at, node): (usize, &NodeId)| !result.isr[..at].contains(node);
-    result.leader_epoch != leader.epoch
+    !result.error.is_ok()
+        || result.leader_epoch != leader.epoch
         || result.partition_epoch <= ours
         || (result.leader == me
             && i64::from(result.partition_epoch.0) == i64::from(ours.0) + 1

@@ -446,6 +446,7 @@ fn step_of(note: &Note) -> Option<(TopicPartition, Step)> {
         | Note::IsrUnanswered { .. }
         | Note::ProduceFailed { .. }
         | Note::DivergingEpoch { .. }
+        | Note::AnswerRefused { .. }
         | Note::Fenced { .. }
         | Note::QuorumCandidate { .. }
         | Note::QuorumRestored { .. }

@@ -190,6 +190,7 @@ mod tests {
             let passed = tokio::time::timeout(wait, budget.admit(&mut metadata)).await;
             assert!(passed.is_ok());
         });
-        assert_eq!(budget.lock().waiting + budget.lock().promised, 0, "all is given back");
+        let taken = budget.lock();
+        assert_eq!(taken.waiting + taken.promised, 0, "all is given back");
     }
 }

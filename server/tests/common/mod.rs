@@ -27,7 +27,7 @@ use wavetank_server::{
 use faults::Faults;
 
 const ARGUMENTS: &str = "WAVETANK_TEST_NODE";
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `child_main` runs when this binary was started as a node; otherwise nothing.
 pub fn child_main() {
@@ -320,18 +320,6 @@ impl Node {
                 return status.code();
             }
             assert!(start.elapsed() < PATIENCE, "it does not stop");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Waits until it ends by itself: its exit code.
-    pub fn ended(&mut self) -> Option<i32> {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                return status.code();
-            }
-            assert!(start.elapsed() < PATIENCE, "it goes on");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -63,12 +63,14 @@ pub fn is_playable(what: &FaultKind) -> bool {
         | FaultKind::CrashLoop(_)
         | FaultKind::Partition(_)
         | FaultKind::Loss(_)
-        | FaultKind::Delay(_)
         | FaultKind::Pause(_) => true,
+        // The proxy slows nodes down, not clients.
+        FaultKind::Delay(delay) => !delay.clients_too,
         FaultKind::PowerLoss(_)
         | FaultKind::PowerLossAll(_)
         | FaultKind::FailSync(_)
-        | FaultKind::SlowDisk(_) => false,
+        | FaultKind::SlowDisk(_)
+        | FaultKind::Damage(_) => false,
     }
 }
 
@@ -84,6 +86,9 @@ fn unset(plan: &Plan) -> Vec<&'static str> {
     ];
     if plan.process.wall_skew_ms > 0 {
         unset.push("process.wall_skew_ms");
+    }
+    if plan.process.clock_drift_ppm > 0 {
+        unset.push("process.clock_drift_ppm");
     }
     unset
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use wavetank_core::client::NamedPartition;
 use wavetank_core::event::Event;
-use wavetank_core::types::{Endpoint, NodeId, Offset};
+use wavetank_core::types::{Endpoint, NodeId, Offset, Uuid};
 use wavetank_server::{Backlog, NetLimits, NetThread, Reactor, TokioEnv, start_network};
 use wavetank_sim::plan::Plan;
 use wavetank_sim::workload::{App, Record, Stage, Workload};
@@ -181,7 +181,7 @@ struct Driver {
 
 impl Driver {
     fn run(self, mut reactor: Reactor) {
-        let mut events = vec![Event::Start];
+        let mut events = vec![Event::Start { boot_id: Uuid::ZERO }];
         loop {
             {
                 let mut app = self.app.lock().unwrap_or_else(PoisonError::into_inner);

@@ -57,7 +57,8 @@ pub fn text(
     set("replica.fetch.backoff.ms", &settings.replica_fetch_backoff_ms);
     set("replica.socket.timeout.ms", &settings.request_timeout_ms);
     set("replica.high.watermark.checkpoint.interval.ms", &settings.checkpoint_interval_ms);
-    set("auto.create.topics.enable", &false);
+    let auto_create = plan.workload.churn.as_ref().is_some_and(|churn| churn.auto_create);
+    set("auto.create.topics.enable", &auto_create);
     // Kafka's default, which is not `serve`'s: the plan's topics say which of them flush.
     set("log.flush.interval.messages", &i64::MAX);
     text

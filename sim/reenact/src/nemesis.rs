@@ -453,7 +453,7 @@ impl Nemesis {
                 self.schedule(now + us(*for_us), Action::End(strike, Ending::EndLoss(share)));
                 Some(Struck::Watched(Gauge::Lost, before))
             }
-            FaultKind::Delay(Delay { extra_us, node, for_us }) => {
+            FaultKind::Delay(Delay { extra_us, node, for_us, clients_too: _ }) => {
                 let around = match node {
                     Some(target) => Some(whom.is(target)?),
                     None => None,
@@ -479,7 +479,8 @@ impl Nemesis {
             FaultKind::PowerLoss(_)
             | FaultKind::PowerLossAll(_)
             | FaultKind::FailSync(_)
-            | FaultKind::SlowDisk(_) => unreachable!("the cast leaves out what is not playable"),
+            | FaultKind::SlowDisk(_)
+            | FaultKind::Damage(_) => unreachable!("the cast leaves out what is not playable"),
         }
     }
 

@@ -355,7 +355,7 @@ impl<'a> Run<'a> {
             }
             Recorded::Fact(ClientFact::Acked { .. }) => self.played.acked_in_storm += storm,
             Recorded::Fact(ClientFact::Failed { .. }) => self.played.failed_in_storm += storm,
-            Recorded::Fact(_) => {}
+            Recorded::Fact(_) | Recorded::Asked { .. } | Recorded::Seek { .. } => {}
         }
     }
 
@@ -512,7 +512,10 @@ impl<'a> Run<'a> {
                 {
                     acked.insert(partition.clone());
                 }
-                Recorded::Send { .. } | Recorded::Fact(_) => {}
+                Recorded::Send { .. }
+                | Recorded::Fact(_)
+                | Recorded::Asked { .. }
+                | Recorded::Seek { .. } => {}
             }
         }
         acked

@@ -63,18 +63,25 @@ fn both_sides_agree_through_a_crash_a_pause_and_a_restart() {
 fn both_sides_agree_through_a_one_way_partition_and_a_killed_proposer() {
     let mut plan = calm(6_000);
     let follower = Target::FollowerOf(PartitionRef { topic: 0, partition: 0 });
-    let proposed = AfterNote { name: "isr_proposed".into(), from_us: 0, count: 1, delay_us: 0 };
+    let proposed = AfterNote {
+        name: "isr_proposed".into(),
+        node: None,
+        partition: None,
+        from_us: 0,
+        count: 1,
+        delay_us: 0,
+    };
     plan.faults = vec![
-        at_ms(300, Partition {
-            shape: Shape::Isolate(follower),
-            one_way: true,
-            clients_too: true,
-            for_us: 3_500_000,
-        }),
-        Fault::new(
-            When::AfterNote(proposed),
-            Crash { node: Target::Noted, down_us: 700_000 },
+        at_ms(
+            300,
+            Partition {
+                shape: Shape::Isolate(follower),
+                one_way: true,
+                clients_too: true,
+                for_us: 3_500_000,
+            },
         ),
+        Fault::new(When::AfterNote(proposed), Crash { node: Target::Noted, down_us: 700_000 }),
     ];
     plan.node.replica_lag_time_max_ms = 1_000;
     plan.node.replica_fetch_wait_ms = 100;
@@ -93,7 +100,7 @@ fn an_answer_before_replication_is_seen_by_clients_and_by_the_model() {
     let mut plan = calm(5_000);
     plan.flaws = vec!["ack-at-leader-append".into()];
     plan.faults = vec![
-        at_ms(200, Delay { extra_us: 300_000, node: None, for_us: 4_000_000 }),
+        at_ms(200, Delay { extra_us: 300_000, node: None, for_us: 4_000_000, clients_too: false }),
         at_ms(1_500, Crash { node: leader(), down_us: 20_000_000 }),
     ];
     let report = play(&plan);

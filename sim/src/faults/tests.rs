@@ -1,8 +1,9 @@
 //! Each kind of fault fires, and says truly whether it took effect.
 
 use crate::plan::{
-    AfterNote, Crash, CrashLoop, Delay, FailSync, Fault, FaultCounts, FaultKind, Loss, Partition,
-    PartitionRef, Pause, PowerLoss, PowerLossAll, Restart, Shape, SlowDisk, Target, When,
+    AfterNote, Crash, CrashLoop, Damage, Delay, FailSync, Fault, FaultCounts, FaultKind, Loss,
+    Partition, PartitionRef, Pause, PowerLoss, PowerLossAll, Restart, Shape, SlowDisk, Target,
+    When,
 };
 use crate::profile::Profile;
 
@@ -46,10 +47,11 @@ fn each(for_us: u64) -> Vec<FaultKind> {
         CrashLoop { node: leader(), times: 2, down_us, up_us: for_us }.into(),
         partition(for_us).into(),
         Loss { permille: 500, for_us }.into(),
-        Delay { extra_us: 5_000, node: None, for_us }.into(),
+        Delay { extra_us: 5_000, node: None, for_us, clients_too: false }.into(),
         Pause { node: leader(), for_us }.into(),
         FailSync { node: leader(), down_us }.into(),
         SlowDisk { node: leader(), factor: 10, for_us }.into(),
+        Damage { permille: 900, node: None, for_us }.into(),
     ]
 }
 
@@ -68,7 +70,8 @@ fn each_kind_takes_effect_and_says_so() {
 fn what_is_too_short_to_do_anything_does_not_count() {
     assert_eq!(came_of(partition(1)), FIRED);
     assert_eq!(came_of(Loss { permille: 1, for_us: 1 }), FIRED);
-    assert_eq!(came_of(Delay { extra_us: 5_000, node: None, for_us: 1 }), FIRED);
+    let short = Delay { extra_us: 5_000, node: None, for_us: 1, clients_too: false };
+    assert_eq!(came_of(short), FIRED);
     assert_eq!(came_of(Pause { node: leader(), for_us: 1 }), FIRED);
     assert_eq!(came_of(SlowDisk { node: leader(), factor: 10, for_us: 1 }), FIRED);
 }
@@ -78,7 +81,14 @@ fn what_finds_nobody_does_not_fire() {
     // A partition that no plan of this size has a leader for: its index is beyond the last.
     let nobody = Target::LeaderOf(PartitionRef { topic: 0, partition: 999 });
     assert_eq!(came_of(Crash { node: nobody, down_us: 1_000 }), PLANNED);
-    let never = AfterNote { name: "log_refused".into(), from_us: 0, count: 1, delay_us: 0 };
+    let never = AfterNote {
+        name: "log_refused".into(),
+        node: None,
+        partition: None,
+        from_us: 0,
+        count: 1,
+        delay_us: 0,
+    };
     let crash = Crash { node: leader(), down_us: 1_000 };
     assert_eq!(counts(When::AfterNote(never), crash), PLANNED);
 }

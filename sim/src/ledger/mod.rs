@@ -410,9 +410,7 @@ impl Ledger {
             promises.registration().is_some_and(|registration| registration.isr.contains(&node))
         };
         // A deleted topic's replicas go with all that was promised.
-        let deleted =
-            partition != TopicPartition::METADATA && self.image.partition(partition).is_none();
-        if !member || deleted {
+        if !member || promises.deleted {
             return;
         }
         if let Some(batch) = cut.into_iter().find(|id| promises.is_promised(id)) {

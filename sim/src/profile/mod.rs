@@ -9,8 +9,8 @@ mod storms;
 use crate::marks::Mark;
 use crate::plan::{
     ChurnPlan, ClusterPlan, ConsumerPlan, Crash, DiskPlan, Fault, FaultKind, NetworkPlan, NodePlan,
-    PLAN_VERSION, PhasePlan, Plan, PowerLoss, ProcessPlan, ProducerPlan, QueryPlan, TopicPlan, When,
-    WorkloadPlan,
+    PLAN_VERSION, PhasePlan, Plan, PowerLoss, ProcessPlan, ProducerPlan, QueryPlan, TopicPlan,
+    When, WorkloadPlan,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -102,7 +102,9 @@ fn more_clients(plan: &mut Plan) {
     let mut draw = Draw::apart(plan.seed, "wandering consumers");
     for consumer in &mut plan.workload.consumers {
         if draw.chance(30) {
-            consumer.min_bytes = draw.scale(2, 4_000) as u32;
+            // One that asks for more than a partition may bring waits in each fetch, and falls behind.
+            let most = u64::from(consumer.max_partition_bytes / 2).clamp(2, 4_000);
+            consumer.min_bytes = draw.scale(2, most) as u32;
         }
         if draw.chance(25) {
             consumer.seek_every_ms = draw.range(300, 3_000);

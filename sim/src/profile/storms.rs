@@ -52,7 +52,7 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) -> Vec<Aim> {
         (22, pauses),
         (15, failing_syncs),
         (12, slow_disks),
-        (8, crash_loop),
+        (10, crash_loop),
     ];
     // A storm of everything at once is only an outage: at most three kinds.
     let mut kinds: Vec<Kind> = Vec::new();
@@ -91,21 +91,22 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) -> Vec<Aim> {
         // It has the storm to itself.
         late_expansion(plan, draw);
         aims = vec![Aim::of(Mark::IsrExpand, &plan.faults)];
+    } else {
+        later(plan);
     }
-    later(plan);
     aims
 }
 
 /// What came later draws from streams of its own.
 fn later(plan: &mut Plan) {
     let kinds: [(&str, u64, Kind); 7] = [
-        ("stalled controller", 6, stalled_controller),
-        ("slow clients", 8, slow_clients),
-        ("joining follower", 6, joining_follower),
-        ("straggling requests", 8, straggling_requests),
-        ("old incarnation", 8, old_incarnation),
-        ("deferred cut", 6, deferred_cut),
-        ("damaged messages", 10, damaged_messages),
+        ("stalled controller", 4, stalled_controller),
+        ("slow clients", 4, slow_clients),
+        ("joining follower", 3, joining_follower),
+        ("straggling requests", 4, straggling_requests),
+        ("old incarnation", 4, old_incarnation),
+        ("deferred cut", 3, deferred_cut),
+        ("damaged messages", 8, damaged_messages),
     ];
     for (name, percent, kind) in kinds {
         let mut own = Draw::apart(plan.seed, name);

@@ -3,7 +3,9 @@
 use wavetank_core::broker::Broker;
 use wavetank_core::config::NodeConfig;
 use wavetank_core::error_code::ErrorCode;
-use wavetank_core::msg::{FetchPartition, FetchRequest, FetchTopic, MetadataRequest, Request, Response};
+use wavetank_core::msg::{
+    FetchPartition, FetchRequest, FetchTopic, MetadataRequest, Request, Response,
+};
 use wavetank_core::types::{LeaderEpoch, NodeId, Offset, TopicRef, Uuid};
 use wavetank_sim::world::{Exit, HostConfig, World, WorldConfig};
 

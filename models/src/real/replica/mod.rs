@@ -245,7 +245,8 @@ impl RealReplica {
             Offset::ZERO,
             disk,
         );
-        Hosted { partitions: vec![Some(partition)], by_name: [(KEY, ID)].into() }
+        let by_name = [(KEY, ID)].into();
+        Hosted { partitions: vec![Some(partition)], by_name, is_current: true }
     }
 
     /// (Re)starts a broker on what its disk holds.

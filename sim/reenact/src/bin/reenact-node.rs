@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use wavetank_core::flaw::{Flaw, FlawSet};
 use wavetank_server::{ServeOptions, serve_without};
 
-const USAGE: &str = "usage: reenact-node [--flaw NAME]... --data DIR --config FILE [--format] [--notes FILE]";
+const USAGE: &str =
+    "usage: reenact-node [--flaw NAME]... --data DIR --config FILE [--format] [--notes FILE]";
 
 fn main() -> ExitCode {
     let (rules, options) = match parse(std::env::args().skip(1)) {
