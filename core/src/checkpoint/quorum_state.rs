@@ -67,6 +67,11 @@ pub fn parse_quorum_state(bytes: &[u8]) -> Result<QuorumState, FormatError> {
     let voted = node(number(&value, "votedId")?, "votedId")?;
     match number(&value, "data_version")? {
         0 => {
+            // Nothing is read from these two, but a file without them is not what was written.
+            if value.field("clusterId").and_then(Value::text).is_none() {
+                return Err(error("expected a text under clusterId"));
+            }
+            number(&value, "appliedOffset")?;
             let voters = voters(&value)?;
             Ok(QuorumState { leader, epoch, voted, voted_directory: None, voters: Some(voters) })
         }
