@@ -532,10 +532,14 @@ fn addresses(key: &str, value: &Value) -> Result<BTreeMap<NodeId, Endpoint>, Str
     Ok(addresses)
 }
 
+/// As many as storms have: what is larger was never tried.
+const MAX_VOTERS: usize = 5;
+
 fn voters(key: &str, value: &Value) -> Result<BTreeMap<NodeId, Endpoint>, String> {
     let voters = addresses(key, value)?;
-    if ![1, 3].contains(&voters.len()) {
-        return Err(format!("{key} names {} nodes; expected one or three", voters.len()));
+    if !(1..=MAX_VOTERS).contains(&voters.len()) {
+        let named = voters.len();
+        return Err(format!("{key} names {named} nodes; expected 1 to {MAX_VOTERS}"));
     }
     Ok(voters)
 }

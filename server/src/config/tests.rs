@@ -70,8 +70,9 @@ fn each_mistake_is_named_with_its_line() {
         ("process.roles = [\"broker\"]", "lacks \"controller\""),
         ("process.roles = []", "empty"),
         (
-            "controller.quorum.voters = [\"1@a:1\", \"2@b:2\"]",
-            "names 2 nodes; expected one or three",
+            "controller.quorum.voters = [\"1@a:1\", \"2@b:2\", \"3@c:3\", \"4@d:4\", \"5@e:5\", \
+             \"6@f:6\"]",
+            "names 6 nodes; expected 1 to 5",
         ),
         ("controller.quorum.voters = [\"localhost:1\"]", "expected \"ID@HOST:PORT\""),
         ("controller.quorum.voters = [\"2@a:1\", \"2@a:1\", \"3@a:1\"]", "names node 2 twice"),
