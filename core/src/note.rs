@@ -121,11 +121,12 @@ pub enum Note {
         /// Is it on disk, or about to be written?
         durable: bool,
     },
-    /// A replica leaves this node: its directory gets another name.
+    /// A replica leaves this node: its directory is to get another name, when no checkpoint names it
+    /// any more.
     Departed {
         /// Which; a topic that is not known has the id zero.
         partition: TopicPartition,
-        /// The directory's new name.
+        /// The directory's new name, unless the process ends before.
         directory: String,
         /// The metadata do not say that it was deleted, so that it is kept for people to judge; else
         /// it is removed.

@@ -28,7 +28,7 @@
 //! `nobody-waits-for-the-dead`: where the leader counts a follower that has died, a cluster in which
 //! nothing is lost any more comes to a state where it does not: the session of the dead ends, what the
 //! leader wants is sent, executed and answered, and metadata arrive. It is checked in each state by
-//! going that way ([`Alteration::leads_out`]).
+//! going that way (`Alteration::leads_out`).
 //!
 //! # The variants
 //!

@@ -457,7 +457,7 @@ impl Broker {
                     let partition = opening.partition;
                     let nobody = TopicPartition { topic: Uuid::ZERO, partition };
                     if let Some(name) = self.boot.give_up(id) {
-                        self.depart(id, nobody, name, Fate::Removed);
+                        self.depart(id, nobody, name, Fate::Removed, env);
                     }
                     self.on_log_recovered(env);
                 }

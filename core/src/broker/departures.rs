@@ -70,9 +70,10 @@ enum Stage {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Departure {
-    partition: TopicPartition,
     /// The directory's name until it is renamed.
     name: String,
+    /// Its new name.
+    directory: String,
     fate: Fate,
     stage: Stage,
 }
@@ -140,8 +141,12 @@ impl Broker {
         partition: TopicPartition,
         name: String,
         fate: Fate,
+        env: &mut dyn Env,
     ) {
-        let departure = Departure { partition, name, fate, stage: Stage::Named };
+        let directory = departed_name(&name, fate, draw_uuid(env).0);
+        let stray = fate == Fate::Stray;
+        env.note(Note::Departed { partition, directory: directory.clone(), stray });
+        let departure = Departure { name, directory, fate, stage: Stage::Named };
         self.boot.departures.leaving.insert(id, departure);
         self.boot.departures.look = true;
     }
@@ -168,11 +173,8 @@ impl Broker {
                 waits = true;
                 continue;
             }
-            let directory = departed_name(&departure.name, departure.fate, draw_uuid(env).0);
-            env.rename_dir(DirId::of_partition(*id), &directory);
+            env.rename_dir(DirId::of_partition(*id), &departure.directory);
             departure.stage = Stage::Renaming;
-            let (partition, stray) = (departure.partition, departure.fate == Fate::Stray);
-            env.note(Note::Departed { partition, directory, stray });
         }
         if waits && self.checkpoints_idle() {
             self.write_checkpoints(env);

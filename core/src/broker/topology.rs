@@ -97,7 +97,7 @@ impl Broker {
         }
         self.lifecycle.published();
         self.hosted.is_current = true;
-        self.set_strays_aside();
+        self.set_strays_aside(env);
         if matches!(self.status, Status::Refused(_)) {
             return;
         }
@@ -111,7 +111,7 @@ impl Broker {
 
     fn follow(&mut self, touched: &Touched, env: &mut dyn Env) {
         if touched.topics_removed {
-            self.remove_unknown();
+            self.remove_unknown(env);
         }
         for key in &touched.partitions {
             self.follow_partition(*key, Fate::Removed, env);
@@ -140,7 +140,7 @@ impl Broker {
                 partition.set_config(config, env);
                 partition.apply(registration, &self.image, env, &mut self.facts);
             } else {
-                self.remove_partition(id, elsewhere);
+                self.remove_partition(id, elsewhere, env);
             }
         } else if mine && !self.boot.is_opening(key) {
             let topic = self.image.topics.get(&key.topic).map(|topic| topic.name.clone());
@@ -157,23 +157,23 @@ impl Broker {
     }
 
     /// Replicas of topics that the metadata have lost since they were first read: deleted ones.
-    fn remove_unknown(&mut self) {
+    fn remove_unknown(&mut self, env: &mut dyn Env) {
         for (id, _) in self.unknown() {
-            self.remove_partition(id, Fate::Removed);
+            self.remove_partition(id, Fate::Removed, env);
         }
         let creating: Vec<_> = self.boot.creating().collect();
         for (id, key) in creating {
             if self.image.partition(key).is_none()
                 && let Some(name) = self.boot.give_up(id)
             {
-                self.depart(id, key, name, Fate::Removed);
+                self.depart(id, key, name, Fate::Removed, env);
             }
         }
     }
 
     /// The metadata are read for the first time: what they do not know, or know as another node's, is
     /// no reason to remove anything.
-    fn set_strays_aside(&mut self) {
+    fn set_strays_aside(&mut self, env: &mut dyn Env) {
         for (id, key) in self.unknown() {
             let fate = self.boot.departures.fate_at_start(key.topic);
             if fate == Fate::Stray
@@ -181,7 +181,7 @@ impl Broker {
             {
                 return self.refuse(refused);
             }
-            self.remove_partition(id, fate);
+            self.remove_partition(id, fate, env);
         }
         self.boot.departures.metadata_read();
     }
@@ -214,14 +214,14 @@ impl Broker {
             .collect()
     }
 
-    fn remove_partition(&mut self, id: PartitionId, fate: Fate) {
+    fn remove_partition(&mut self, id: PartitionId, fate: Fate, env: &mut dyn Env) {
         if let Some(mut partition) = self.hosted.partitions[id.0 as usize].take() {
             let key = partition.topic_partition();
             self.hosted.by_name.remove(&key);
             partition.abandon(&mut self.facts);
             self.fetchers.on_role_changed(id, false);
             self.facts.push(crate::replica::Fact::RoleChanged(id));
-            self.depart(id, key, partition.dir_name(), fate);
+            self.depart(id, key, partition.dir_name(), fate, env);
         }
     }
 

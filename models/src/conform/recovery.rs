@@ -15,6 +15,7 @@
 //! | a process starts | `ProcessCrash` or `PowerLoss`, by what the disk has kept |
 //! | `Recovered`, `LogRefused` | `Recover` |
 //! | `ShutDown`, clean | no step: the mark may be written that the next `Recover` believes |
+//! | `Departed` | no step: the log takes none from here on, and no mark vouches for it |
 //!
 //! Notes tell what a process knows. What its disk holds they do not: that is the tank's to tell
 //! ([`OnDisk`]), which follows the disk's own stream of changes, and asks no broker.
@@ -96,6 +97,8 @@ enum Phase {
     Down,
     Runs,
     Refused,
+    /// Its directory is to get another name.
+    Departed,
 }
 
 /// One log. Everything lies in offsets: all below is meant.
@@ -357,6 +360,12 @@ impl Log {
             Step::Refused { end } => self.refused(node, end),
             // What recovery cuts is no batch of the log; `Recovered` tells where it ends.
             Step::CutsTorn => Ok(()),
+            Step::Departs => {
+                self.phase = Phase::Departed;
+                // The next checkpoint has no line of it.
+                self.writing.push(0);
+                Ok(())
+            }
             // A checkpoint is of all logs, also of those that are being opened.
             Step::Checkpoint { point, durable } => self.checkpoint(node, point.0, durable),
             Step::Appended { .. }
@@ -399,6 +408,7 @@ enum Step {
     StartsAnew { at: Offset },
     Acknowledges { upto: Offset },
     Commits { upto: Offset },
+    Departs,
 }
 
 fn step_of(note: &Note) -> Option<(TopicPartition, Step)> {
@@ -434,10 +444,10 @@ fn step_of(note: &Note) -> Option<(TopicPartition, Step)> {
         Note::ProduceAcked { partition, acks, end: upto, .. } if acks != 0 => {
             (partition, Step::Acknowledges { upto })
         }
+        Note::Departed { partition, .. } => (partition, Step::Departs),
         // An answer with acks=0 promises nothing, nor does what is of roles, votes and nodes.
         Note::ProduceAcked { .. }
         | Note::Rolled { .. }
-        | Note::Departed { .. }
         | Note::BecameLeader { .. }
         | Note::BecameFollower { .. }
         | Note::IsrProposed { .. }
@@ -481,7 +491,13 @@ impl Process {
                 "an operation of its disk has failed, and the log is offline",
             );
         }
-        self.logs.entry(partition).or_default().take(node, step)
+        match step {
+            // A directory that nobody knows may leave, too.
+            Step::Departs => {
+                self.logs.get_mut(&partition).map_or(Ok(()), |log| log.take(node, step))
+            }
+            _ => self.logs.entry(partition).or_default().take(node, step),
+        }
     }
 
     /// Nothing may be marked as clean but what is synced. Nobody trusts the mark for the metadata log.
@@ -590,7 +606,8 @@ impl Conforms for Conformance {
             | Step::Cut { .. }
             | Step::StartsAnew { .. }
             | Step::Acknowledges { .. }
-            | Step::Commits { .. } => return None,
+            | Step::Commits { .. }
+            | Step::Departs => return None,
         };
         Some(Asks { partition, from, to, recovers })
     }
@@ -645,6 +662,7 @@ impl fmt::Display for Log {
         match self.phase {
             Phase::Down => write!(f, "is not open")?,
             Phase::Runs => write!(f, "runs")?,
+            Phase::Departed => write!(f, "is leaving")?,
             Phase::Refused => write!(f, "is refused")?,
         }
         write!(
@@ -1013,6 +1031,28 @@ mod tests {
         let mut bench = Bench::with(6);
         bench.ends(10).unwrap();
         assert!(why(bench.appends(10, 11)).contains("is not open"));
+    }
+
+    #[test]
+    fn what_has_departed_takes_no_step_and_is_not_vouched_for() {
+        let departs = || Note::Departed { partition: P, directory: "-delete".into(), stray: false };
+        let mut bench = Bench::checkpointed(6, 4);
+        assert!(why(bench.stops()).contains("only what lies below 6"));
+        let mut bench = Bench::checkpointed(6, 4);
+        bench.note(departs()).unwrap();
+        assert!(why(bench.appends(10, 11)).contains("not open"));
+        let mut bench = Bench::checkpointed(6, 4);
+        bench.note(departs()).unwrap();
+        bench.stops().unwrap();
+        // The process ended before the rename, and after the checkpoints without it.
+        bench.ends(8).unwrap();
+        bench.disk.recovery_point = 0;
+        bench.recovers(8).unwrap();
+        // Without a departure such a checkpoint is wrong.
+        let mut bench = Bench::checkpointed(6, 4);
+        bench.ends(8).unwrap();
+        bench.disk.recovery_point = 0;
+        assert!(why(bench.recovers(8)).contains("where 4 was written last"));
     }
 
     #[test]
