@@ -68,7 +68,7 @@ const COUNTEREXAMPLES: [(&str, Flaw, usize); 20] = [
     ("R1", Flaw::TruncateToHighWatermark, 10),
     ("R1", Flaw::UnknownEpochAnsweredWithNext, 10),
     ("R1", Flaw::AckAtLeaderAppend, 2),
-    ("R1", Flaw::HighWatermarkByCommittedIsr, 10),
+    ("R1", Flaw::HighWatermarkByCommittedIsr, 11),
     ("R3", Flaw::VoteBeforeDurable, 11),
     ("R3C", Flaw::LeaderResumesEpoch, 9),
 ];

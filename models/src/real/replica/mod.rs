@@ -10,8 +10,12 @@
 //! - *The controller*, as in M1: registrations are a list, one entry a leader epoch, and only the
 //!   newest changes. A replica hears of any, late, perhaps not of all; never of an older one than it
 //!   knows, and after a power loss of none that is older than that (a broker acts on nothing before
-//!   its own new registration). Of the checks of AlterPartition it does those of KIP-841 and KIP-903.
-//!   Proposals that it would refuse as stale change nothing and are not sent.
+//!   its own new registration). Of the checks of AlterPartition it does those of epochs, of KIP-841
+//!   and KIP-903.
+//! - *A proposal is sent, executed and answered in steps of their own*, and its sender may give up in
+//!   between and send it again: the copy may be executed all the same, last of all, or never. Copies
+//!   of a registration that is not the newest are refused for that, which changes nothing; they are
+//!   not kept, and whoever waits for an answer to one hears of that registration.
 //! - *A fetch is one step*: request, reads, answer, append. Answers that come late are dropped by the
 //!   follower's epoch and position; that they are is not explored here.
 //! - *Time stands still*: who was not caught up in an epoch lags, nobody begins to. That a
@@ -21,6 +25,7 @@
 //!   at once where no power is ever lost. It strikes only if the ISR has another member, as in M1. Of
 //!   checkpoints nothing is left then: the log is read anew, and the high watermark begins at zero.
 
+mod controller;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -39,7 +44,7 @@ use wavetank_core::error_code::ErrorCode;
 use wavetank_core::event::{ConnectionId, DiskDone, ReadTag, ReplyTo};
 use wavetank_core::flaw::Flaw;
 use wavetank_core::log::RecoveryHint;
-use wavetank_core::metadata::{BrokerRegistration, MetadataImage, PartitionRegistration};
+use wavetank_core::metadata::MetadataImage;
 use wavetank_core::msg::{
     AlterPartitionResult, FetchPartitionResponse, FetchRequest, FetchTopic, Response,
 };
@@ -59,7 +64,7 @@ pub const ENTRY: Entry = Entry {
     name: "real-replica",
     title: "the core's own replicas of a partition, logs and disks: three of them",
     variants: &VARIANTS,
-    states: [154_268, 2_029_881, 0],
+    states: [179_156, 2_289_569, 0],
     check: |variant, bounds| {
         let model = RealReplica::new(variant, bounds);
         let right = super::control(variant, bounds, || model.clone().right());
@@ -85,8 +90,6 @@ const NOW: Monotonic = Monotonic(60_000_000_000);
 const ID: PartitionId = PartitionId(0);
 const KEY: TopicPartition = TopicPartition { topic: Uuid(7), partition: 0 };
 const TOPIC: &str = "t";
-/// Each AlterPartition request's number: a leader has at most one on its way.
-const REQUEST: u64 = 1;
 
 /// The model: how nodes are built, and budgets.
 #[derive(Clone, Debug)]
@@ -99,6 +102,8 @@ pub struct RealReplica {
     /// Times that the controller fences a follower, elections apart.
     drops: u8,
     power_losses: u8,
+    /// Times that a leader gives up waiting for the answer to a proposal.
+    timeouts: u8,
 }
 
 /// One record, as it lies on a disk: who wrote it, and what only it holds.
@@ -129,9 +134,23 @@ struct Registered {
     alive: [u8; REPLICAS],
 }
 
+/// An AlterPartition request on its way to the controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Request {
+    leader: u8,
+    /// Its number. A leader waits for at most one, and those that it gave up on had others.
+    number: u64,
+    epoch: u8,
+    partition_epoch: u8,
+    isr: u8,
+    /// With which broker epochs ([`BrokerEpoch::NONE`] as it is).
+    broker_epochs: [BrokerEpoch; REPLICAS],
+}
+
 /// The controller's answer to a proposal, on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Answer {
+    number: u64,
     error: ErrorCode,
     epoch: u8,
     isr: u8,
@@ -144,12 +163,15 @@ pub struct State {
     nodes: [Shared<Node>; REPLICAS],
     /// By leader epoch, from 1 on.
     registered: Vec<Registered>,
+    /// In order.
+    requests: Vec<Request>,
     answers: [Option<Answer>; REPLICAS],
     /// How often each broker started.
     incarnations: [u8; REPLICAS],
     records: u8,
     drops: u8,
     power_losses: u8,
+    timeouts: u8,
     /// What was acknowledged, or lay below a leader's high watermark.
     promised: Vec<Kept>,
     unsound: bool,
@@ -175,8 +197,17 @@ pub enum Action {
     Append(u8),
     /// A follower fetches.
     Fetch(u8),
-    /// A leader's proposal reaches the controller.
+    /// A leader sends what it proposes.
     Propose(u8),
+    /// The controller executes a request, of those on their way the one in this place.
+    Execute {
+        /// Whose it is.
+        leader: u8,
+        /// Its place.
+        request: u8,
+    },
+    /// A leader waits no longer for an answer, which it will not hear.
+    GiveUp(u8),
     /// The controller's answer reaches the leader.
     Answered(u8),
     /// All that a replica has is durable.
@@ -229,7 +260,8 @@ impl RealReplica {
             (Some(Flaw::UnknownEpochAnsweredWithNext), _) => (4, 2, 0, 0),
             (Some(_), _) => (1, 1, 1, 0),
         };
-        RealReplica { flaw, epochs, records, drops, power_losses }
+        let timeouts = u8::from(flaw.is_none() && bounds == Bounds::Large);
+        RealReplica { flaw, epochs, records, drops, power_losses, timeouts }
     }
 
     fn open(&self, at: u8, disk: &mut Effects) -> Hosted {
@@ -276,34 +308,6 @@ impl Node {
             .iter()
             .map(|batch| Kept { epoch: batch.leader_epoch, serial: batch.base_timestamp() });
         self.kept = kept.collect();
-    }
-}
-
-impl Registered {
-    fn registration(&self, epoch: u8) -> PartitionRegistration {
-        PartitionRegistration {
-            replicas: (0..REPLICAS as u8).map(id).collect(),
-            isr: members(self.isr).map(id).collect(),
-            leader: Some(id(self.leader)),
-            leader_epoch: LeaderEpoch(epoch.into()),
-            partition_epoch: PartitionEpoch(self.partition_epoch.into()),
-            ..PartitionRegistration::default()
-        }
-    }
-
-    fn image(&self) -> MetadataImage {
-        let broker = |at: usize| BrokerRegistration {
-            epoch: BrokerEpoch(self.alive[at].into()),
-            incarnation: Uuid::ZERO,
-            endpoints: Vec::new(),
-            features: Vec::new(),
-            rack: None,
-            fenced: self.alive[at] == 0,
-            in_controlled_shutdown: false,
-            log_dirs: Vec::new(),
-        };
-        let brokers = (0..REPLICAS).map(|at| (id(at as u8), broker(at))).collect();
-        MetadataImage { brokers, ..MetadataImage::default() }
     }
 }
 
@@ -495,26 +499,46 @@ impl State {
         response.topics.remove(0).partitions.remove(0)
     }
 
-    /// A proposal reaches the controller, which decides by what it knows now (KIP-497, 841, 903).
     fn propose(&mut self, at: u8) {
         let own = BrokerEpoch(self.incarnations[usize::from(at)].into());
+        let number = self.free_number(at);
         let node = self.nodes[usize::from(at)].change();
-        let data = node.partition().send_proposal(REQUEST, own).expect("there is one to send");
-        let epoch = self.epoch();
-        let newest = self.newest();
-        let eligible = data.new_isr.iter().all(|(node, broker_epoch)| {
-            let alive = newest.alive[(node.0 - 1) as usize];
-            // A member that has not fetched in this epoch is not known to the leader (KIP-903).
-            let known = [BrokerEpoch(alive.into()), BrokerEpoch::NONE];
-            alive != 0 && known.contains(broker_epoch)
-        });
-        let error = if eligible { ErrorCode::None } else { ErrorCode::IneligibleReplica };
-        if eligible {
-            newest.isr = set_of(data.new_isr.iter().map(|(node, _)| node));
-            newest.partition_epoch += 1;
+        let data = node.partition().send_proposal(number, own).expect("there is one to send");
+        let mut broker_epochs = [BrokerEpoch::NONE; REPLICAS];
+        for (node, epoch) in &data.new_isr {
+            broker_epochs[(node.0 - 1) as usize] = *epoch;
         }
-        let (isr, partition_epoch) = (newest.isr, newest.partition_epoch);
-        self.answers[usize::from(at)] = Some(Answer { error, epoch, isr, partition_epoch });
+        self.requests.push(Request {
+            leader: at,
+            number,
+            epoch: data.leader_epoch.0 as u8,
+            partition_epoch: data.partition_epoch.0 as u8,
+            isr: set_of(data.new_isr.iter().map(|(node, _)| node)),
+            broker_epochs,
+        });
+        self.requests.sort_unstable();
+    }
+
+    /// A number that no request of this leader has of which anything is on its way.
+    fn free_number(&self, at: u8) -> u64 {
+        let requests = self.requests.iter().filter(|request| request.leader == at);
+        let answer = self.answers[usize::from(at)].map(|answer| answer.number);
+        let used: Vec<u64> = requests.map(|request| request.number).chain(answer).collect();
+        (1..).find(|number| !used.contains(number)).expect("numbers do not end")
+    }
+
+    fn waits_for(&self, at: u8, number: u64) -> bool {
+        self.partition(at).leader_state().is_some_and(|leader| leader.isr.is_sent_in(number))
+    }
+
+    /// The leader has no answer, and will have none.
+    fn give_up(&mut self, at: u8, number: u64) {
+        self.timeouts += 1;
+        self.answers[usize::from(at)] = None;
+        self.step(at, |hosted, env, facts| {
+            let partition = hosted.get_mut(ID).expect("it is hosted for ever");
+            partition.on_alter_partition(number, None, env, facts);
+        });
     }
 
     fn answered(&mut self, at: u8) {
@@ -530,38 +554,8 @@ impl State {
         };
         self.step(at, |hosted, env, facts| {
             let partition = hosted.get_mut(ID).expect("it is hosted for ever");
-            partition.on_alter_partition(REQUEST, Some(&result), env, facts);
+            partition.on_alter_partition(answer.number, Some(&result), env, facts);
         });
-    }
-
-    fn elect(&mut self, leader: u8, fence: bool) {
-        let mut next = *self.now();
-        if fence {
-            next.isr &= !bit(next.leader);
-            next.alive[usize::from(next.leader)] = 0;
-        }
-        next.leader = leader;
-        next.partition_epoch += 1;
-        self.registered.push(next);
-    }
-
-    fn fence(&mut self, at: u8) {
-        let newest = self.newest();
-        if newest.isr & bit(at) != 0 {
-            newest.isr &= !bit(at);
-            newest.partition_epoch += 1;
-        }
-        newest.alive[usize::from(at)] = 0;
-    }
-
-    /// Registrations that no replica is in or has yet to hear of make no difference.
-    fn forget(&mut self) {
-        let replicas = 0..REPLICAS as u8;
-        let heard = replicas.map(|at| self.epoch_of(at).max(self.nodes[usize::from(at)].since));
-        let oldest = usize::from(heard.min().unwrap_or(0)).min(self.registered.len());
-        for old in &mut self.registered[..oldest.saturating_sub(1)] {
-            *old = Registered::default();
-        }
     }
 
     fn seal(&mut self) {
@@ -609,7 +603,14 @@ impl RealReplica {
             }
         }
         if state.drops < self.drops {
-            actions.extend(members(others).map(Action::Drop));
+            // Outside of the ISR it matters to whom a request would make a member.
+            let named = state.requests.iter().fold(others, |set, request| set | request.isr);
+            let droppable = members(named & !bit(now.leader));
+            let alive = droppable.filter(|at| now.alive[usize::from(*at)] != 0);
+            actions.extend(alive.map(Action::Drop));
+        }
+        for (place, request) in (0..).zip(&state.requests) {
+            actions.push(Action::Execute { leader: request.leader, request: place });
         }
         for at in 0..REPLICAS as u8 {
             if now.alive[usize::from(at)] == 0 {
@@ -643,8 +644,10 @@ impl RealReplica {
         if !(known && seen) {
             actions.push(Action::Hear(at, state.epoch()));
         }
-        if known && leader.isr.proposal().is_some_and(|proposal| proposal.sent.is_none()) {
-            actions.push(Action::Propose(at));
+        match leader.isr.proposal().map(|proposal| proposal.sent) {
+            Some(None) if known => actions.push(Action::Propose(at)),
+            Some(Some(_)) if state.timeouts < self.timeouts => actions.push(Action::GiveUp(at)),
+            Some(_) | None => {}
         }
     }
 }
@@ -663,11 +666,13 @@ impl Model for RealReplica {
         let mut state = State {
             nodes: std::array::from_fn(node),
             registered: vec![first],
+            requests: Vec::new(),
             answers: [None; REPLICAS],
             incarnations: [1; REPLICAS],
             records: 0,
             drops: 0,
             power_losses: 0,
+            timeouts: 0,
             promised: Vec::new(),
             unsound: false,
         };
@@ -715,6 +720,12 @@ impl Model for RealReplica {
             Action::Append(at) => state.append(at),
             Action::Fetch(at) => state.fetch(at),
             Action::Propose(at) => state.propose(at),
+            Action::Execute { request, .. } => state.execute(request),
+            Action::GiveUp(at) => {
+                let leader = state.partition(at).leader_state().expect("it leads");
+                let sent = leader.isr.proposal().and_then(|proposal| proposal.sent);
+                state.give_up(at, sent.expect("it waits for an answer"));
+            }
             Action::Answered(at) => state.answered(at),
             Action::Durable(at) => state.durable(at),
             Action::PowerLoss(at) => {

@@ -20,7 +20,12 @@ impl fmt::Display for Action {
             }
             Action::Append(at) => write!(f, "{}, leading, appends a record (acks=all)", at + 1),
             Action::Fetch(at) => write!(f, "{} fetches from its leader", at + 1),
-            Action::Propose(at) => write!(f, "{}'s proposal reaches the controller", at + 1),
+            Action::Propose(at) => write!(f, "{} sends its proposal", at + 1),
+            Action::Execute { leader, request } => {
+                let leader = leader + 1;
+                write!(f, "the controller executes request {request}, {leader}'s proposal")
+            }
+            Action::GiveUp(at) => write!(f, "{} waits for an answer no longer", at + 1),
             Action::Answered(at) => write!(f, "the controller's answer reaches {}", at + 1),
             Action::Durable(at) => write!(f, "{}'s disk has made durable all it was given", at + 1),
             Action::PowerLoss(at) => write!(f, "{} loses power and starts again", at + 1),
@@ -42,6 +47,10 @@ impl fmt::Display for State {
             let (epoch, kept) = (self.epoch_of(at), show(&node.kept));
             let high_watermark = self.partition(at).high_watermark();
             write!(f, "; {} {role} {epoch} [{kept}] hw {high_watermark}", at + 1)?;
+        }
+        for request in &self.requests {
+            let isr: Vec<String> = members(request.isr).map(|at| id(at).to_string()).collect();
+            write!(f, "; {} asks for ISR {{{}}}", request.leader + 1, isr.join(","))?;
         }
         write!(f, "; promised [{}]", show(&self.promised))
     }
