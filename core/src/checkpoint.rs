@@ -71,7 +71,7 @@ enum Stage {
 
 impl AtomicFile {
     /// The file of this role in this directory. Does nothing yet. A temporary that an earlier
-    /// incarnation left is replaced by the first write.
+    /// incarnation left is removed by the first write.
     pub fn new(dir: DirId, small: SmallFile) -> AtomicFile {
         AtomicFile {
             dir,
@@ -124,6 +124,11 @@ impl AtomicFile {
             len: content.len() as u64,
             stage: Stage::Syncing,
         });
+        // After a power loss in the middle of the rename it may be a second name of the file itself
+        // (ext2: ALICE, OSDI 2014, table 1), which must not be cut.
+        if self.attempt == 1 {
+            disk.unlink(temporary);
+        }
         disk.create(temporary, self.attempt);
         if !content.is_empty() {
             disk.append(temporary, self.attempt, 0, alloc::vec![content]);

@@ -261,7 +261,9 @@ pub enum DiskOp {
         /// Its name, one path component or empty.
         name: String,
     },
-    /// Creates an empty file, replacing one of that name.
+    /// Makes an empty file of this name: a new one, or the one that is there is cut in place, as
+    /// `open(2)` does with `O_CREAT | O_TRUNC`. So after a power loss before the file's next `Sync` what it
+    /// held may be back, and if it has a second name, that one is empty, too.
     Create {
         /// The file.
         file: FileId,
@@ -286,7 +288,8 @@ pub enum DiskOp {
         /// The machine's current generation of it.
         generation: u32,
     },
-    /// Cuts the file to `to` bytes; later completions of the earlier generation are stale.
+    /// Cuts the file to `to` bytes; later completions of the earlier generation are stale. Durable after
+    /// `Sync`: a power loss before may bring back what was cut, under what was appended since.
     Truncate {
         /// The file.
         file: FileId,
@@ -295,7 +298,8 @@ pub enum DiskOp {
         /// New length in bytes; never more than the present one.
         to: u64,
     },
-    /// Renames within the directory, replacing the target atomically. Durable after `SyncDir`.
+    /// Renames within the directory, replacing the target atomically. Durable after `SyncDir`; a power
+    /// loss before may leave the file under either name or under both, never under neither.
     Rename {
         /// The directory.
         dir: DirId,
@@ -309,7 +313,8 @@ pub enum DiskOp {
         /// The file.
         file: FileId,
     },
-    /// Makes the directory's entries as of now durable; completes as `DirSynced` with the same
+    /// Makes the directory's entries as of now durable (a power loss before leaves any subset of what was
+    /// done to them since the last time); completes as `DirSynced` with the same
     /// `by` and `serial`. One file-system sync may serve several, but each gets its completion.
     SyncDir {
         /// The directory.

@@ -80,6 +80,8 @@ marks! {
     ProduceFailed = "produce_failed";
     /// A power loss took bytes that had been written.
     UnsyncedLost = "unsynced_lost";
+    /// A fault came to the operation of a disk that it aimed at.
+    DiskOpStruck = "disk_op_struck";
     /// The ledger admitted a loss of acknowledged records.
     LossAdmitted = "loss_admitted";
 }

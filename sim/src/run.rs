@@ -156,6 +156,8 @@ pub(crate) struct Tank {
     own_workloads: Vec<Box<dyn Workload>>,
     options: Options,
     storm: bool,
+    /// A broker was fenced in the last step, and the plan wants that noticed.
+    fenced: bool,
     ended: bool,
     starts: BTreeMap<NodeId, u32>,
     findings: Vec<Finding>,
@@ -196,6 +198,7 @@ impl Tank {
             own_workloads,
             options,
             storm: false,
+            fenced: false,
             ended: false,
             starts: BTreeMap::new(),
             findings: Vec::new(),
@@ -325,7 +328,13 @@ impl Tank {
             *self.starts.entry(step.node).or_default() += 1;
             self.tell(Seen::Started(step.node));
         }
-        let noted = self.observe(step.node);
+        let mut noted = self.observe(step.node);
+        if self.world.conclude() {
+            noted |= self.observe(NodeId::NONE);
+        }
+        if std::mem::take(&mut self.fenced) {
+            self.tell_fenced();
+        }
         if let Some(exit) = &step.exit
             && !self.nemesis.exited(step.node, exit, &mut self.world)
         {
@@ -371,6 +380,7 @@ impl Tank {
                     | Note::RecoveryPoint { .. }
             );
             self.marks.note(*node, note);
+            self.fenced |= matches!(note, Note::BrokerFenced { .. }) && self.creates_at_fencing();
             let disk = self.world.disk(*node);
             self.ledger.note(*node, note, disk, &mut self.findings);
             self.judge_findings();
@@ -383,8 +393,27 @@ impl Tank {
         for (_, node, note) in &notes {
             self.nemesis.note(*node, note, &mut self.world, &self.ledger);
         }
+        if self.world.watches_disks() {
+            self.nemesis.submitted(&mut self.world, &self.ledger);
+        }
         self.tell_struck();
         something
+    }
+
+    fn creates_at_fencing(&self) -> bool {
+        self.storm && self.plan.workload.churn.as_ref().is_some_and(|churn| churn.at_fencing)
+    }
+
+    /// The workloads hear that a broker was fenced, in a step of their own.
+    fn tell_fenced(&mut self) {
+        for node in self.clients.clone() {
+            self.world.act(node, |machine, env| {
+                if let Node::App(app) = machine {
+                    app.fenced(env);
+                }
+            });
+            self.observe(node);
+        }
     }
 
     fn observe_client(&mut self, node: NodeId) -> bool {
@@ -501,6 +530,9 @@ impl Tank {
         self.outcome.events = self.world.steps();
         if self.world.pushed_back() > 0 {
             self.marks.hit(Mark::SocketFull);
+        }
+        if self.nemesis.aimed() > 0 {
+            self.marks.hit(Mark::DiskOpStruck);
         }
         let counts = self.nemesis.counts(&self.world);
         self.outcome.faults = counts.iter().map(|(kind, n)| ((*kind).to_owned(), *n)).collect();

@@ -239,6 +239,8 @@ fn replaces_step_by_step_and_coalesces() {
     assert_eq!(
         disk.take_disk(),
         vec![
+            // It may be a second name of the file.
+            DiskOp::Unlink { file: TEMPORARY },
             DiskOp::Create { file: TEMPORARY, generation: 1 },
             DiskOp::Append {
                 file: TEMPORARY,

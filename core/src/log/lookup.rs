@@ -78,6 +78,9 @@ impl PartitionLog {
         bytes: Bytes,
     ) -> FinishedLookup {
         let Some(segment) = self.planned_in(plan) else { return FinishedLookup::Stale };
+        if let Some(again) = self.unless_index_holds(segment, plan, &bytes) {
+            return FinishedLookup::More(again);
+        }
         let end = limit.min(self.written_end);
         let wanted = match query {
             TimestampQuery::AtOrAfter(timestamp) => timestamp,
@@ -131,16 +134,14 @@ impl PartitionLog {
         let mut segments = self.segments[first..].iter().take_while(|segment| segment.base < end);
         let segment = segments.find(|segment| segment.index.max_timestamp >= timestamp)?;
         let before = segment.index.before_time(timestamp);
-        let position = before.map_or(0, |entry| entry.position);
-        Some(self.plan(segment, position, CHUNK)).filter(|plan| plan.len > 0)
+        Some(self.plan_by_index(segment, before, CHUNK)).filter(|plan| plan.len > 0)
     }
 
     fn plan_max(&self, end: Offset) -> Option<DiskRead> {
         let (base, timestamp, _) = self.max_below(end)?;
         let segment = self.segment(base)?;
         let before = segment.index.before_time(timestamp);
-        let position = before.map_or(0, |entry| entry.position);
-        Some(self.plan(segment, position, CHUNK)).filter(|plan| plan.len > 0)
+        Some(self.plan_by_index(segment, before, CHUNK)).filter(|plan| plan.len > 0)
     }
 
     /// The largest timestamp below `end`: its segment, itself, and the last offset of its batch.

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::PartitionLog;
-use super::segment::Segment;
+use super::segment::{IndexEntry, Segment};
 use crate::batch::{Batch, BatchHeader};
 use crate::codec::DecodeError;
 use crate::env::{Disk, FileId, FileKind};
@@ -17,6 +17,8 @@ use crate::types::Offset;
 
 /// Bytes read at least where the batches' sizes are not known.
 const MIN_CHUNK: u32 = 4096;
+/// Bytes read at a time where an index turned out to be wrong.
+const REWALK_CHUNK: u32 = 64 << 10;
 
 /// A read of one segment's file, to be submitted with [`DiskRead::submit`] and finished with
 /// [`PartitionLog::finish_read`] or [`PartitionLog::finish_lookup`].
@@ -30,6 +32,8 @@ pub struct DiskRead {
     pub len: u32,
     /// The file's generation when it was planned.
     pub generation: u32,
+    /// `at` is what an index entry says, and the batch there has not been seen yet.
+    pub(super) by_index: bool,
 }
 
 impl DiskRead {
@@ -90,10 +94,9 @@ impl PartitionLog {
         Ok(self.read_tail(from, end, max_bytes).unwrap_or_else(|| {
             let at = self.segments.partition_point(|segment| segment.base <= from) - 1;
             let segment = &self.segments[at];
-            let position = segment.index.before(from).map_or(0, |entry| entry.position);
             // Where the batch begins is not known; it is likely within an index interval.
             let len = max_bytes.max(MIN_CHUNK).saturating_add(self.config.index_interval_bytes);
-            ReadPlan::Disk(self.plan(segment, position, len))
+            ReadPlan::Disk(self.plan_by_index(segment, segment.index.before(from), len))
         }))
     }
 
@@ -139,7 +142,35 @@ impl PartitionLog {
             at,
             len: u32::try_from(left).unwrap_or(u32::MAX).min(len),
             generation: segment.generation,
+            by_index: false,
         }
+    }
+
+    /// The same from where an index entry points to, or from the segment's start.
+    pub(super) fn plan_by_index(
+        &self,
+        segment: &Segment,
+        entry: Option<&IndexEntry>,
+        len: u32,
+    ) -> DiskRead {
+        match entry {
+            Some(entry) => DiskRead { by_index: true, ..self.plan(segment, entry.position, len) },
+            None => self.plan(segment, 0, len),
+        }
+    }
+
+    /// An index is a hint: of one that was found on disk recovery looks at the last entry only. If
+    /// the batch at the place is not the one that its entry is of, the segment is read from its start.
+    pub(super) fn unless_index_holds(
+        &self,
+        segment: &Segment,
+        plan: &DiskRead,
+        bytes: &Bytes,
+    ) -> Option<DiskRead> {
+        let holds = !plan.by_index
+            || BatchHeader::parse(bytes)
+                .is_ok_and(|header| segment.index.has(header.last_offset, plan.at));
+        (!holds).then(|| self.plan(segment, 0, REWALK_CHUNK.max(plan.len)))
     }
 
     /// The segment that a read was planned in, if it has not been cut or dropped since.
@@ -159,6 +190,9 @@ impl PartitionLog {
         bytes: Bytes,
     ) -> FinishedRead {
         let Some(segment) = self.planned_in(plan) else { return FinishedRead::Stale };
+        if let Some(again) = self.unless_index_holds(segment, plan, &bytes) {
+            return FinishedRead::More(again);
+        }
         let end = limit.min(self.written_end);
         let mut walk = Walk::new(segment.base, *plan, bytes);
         let (mut batches, mut total) = (Vec::new(), 0usize);

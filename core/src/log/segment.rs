@@ -269,6 +269,14 @@ impl Index {
         after.checked_sub(1).map(|at| &self.entries[at])
     }
 
+    /// Is there an entry of this place, of the batch that ends with this offset?
+    pub(super) fn has(&self, last_offset: Offset, position: u64) -> bool {
+        let at = self.entries.partition_point(|entry| entry.position < position);
+        self.entries
+            .get(at)
+            .is_some_and(|entry| (entry.last_offset, entry.position) == (last_offset, position))
+    }
+
     /// The last entry up to which all timestamps are smaller.
     pub(super) fn before_time(&self, timestamp: i64) -> Option<&IndexEntry> {
         let after = self.entries.partition_point(|entry| entry.max_timestamp < timestamp);

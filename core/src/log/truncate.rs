@@ -25,6 +25,8 @@ pub(super) struct Truncation {
     reason: TruncationReason,
     segment: Offset,
     position: u64,
+    /// `position` is what an index entry says, and the batch there has not been seen yet.
+    by_index: bool,
     want: u32,
     /// The largest timestamp so far, and the last offset of the first batch with it.
     max: (i64, Offset),
@@ -79,6 +81,7 @@ impl PartitionLog {
             reason,
             segment: segment.base,
             position: before.map_or(0, |entry| entry.position),
+            by_index: before.is_some(),
             want: 0,
             max: before.map_or((-1, segment.base), |entry| (entry.max_timestamp, entry.max_offset)),
         };
@@ -139,6 +142,14 @@ impl PartitionLog {
             return LogEvent::None;
         }
         let mut truncation = truncation.clone();
+        if truncation.by_index && !self.is_by_index(&truncation, bytes) {
+            // The index is wrong: from the segment's start, then.
+            (truncation.position, truncation.max) = (0, (-1, truncation.segment));
+            truncation.by_index = false;
+            self.read_on(truncation, CHUNK, storage);
+            return LogEvent::None;
+        }
+        truncation.by_index = false;
         let mut rest = bytes.clone();
         loop {
             match BatchHeader::parse(&rest) {
@@ -176,6 +187,15 @@ impl PartitionLog {
                 }
             }
         }
+    }
+
+    /// Is the batch that was read the one of the index entry?
+    fn is_by_index(&self, truncation: &Truncation, bytes: &Bytes) -> bool {
+        let segment = self.segment(truncation.segment);
+        let header = BatchHeader::parse(bytes);
+        segment.zip(header.ok()).is_some_and(|(segment, header)| {
+            segment.index.has(header.last_offset, truncation.position)
+        })
     }
 
     fn read_more(

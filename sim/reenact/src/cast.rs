@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use wavetank_sim::plan::{Fault, FaultKind, Plan};
+use wavetank_sim::plan::{Fault, FaultKind, Plan, When};
 
 /// A plan without what a machine cannot play.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,9 @@ impl Cast {
 fn filter(faults: &[Fault], left_out: &mut BTreeMap<&'static str, u64>) -> Vec<Fault> {
     let mut kept = Vec::new();
     for fault in faults {
-        if is_playable(&fault.what) {
+        // No node tells of what it asks of its disk.
+        let aims_at_disk = matches!(fault.when, When::AtDiskOp(_));
+        if is_playable(&fault.what) && !aims_at_disk {
             let then = filter(&fault.then, left_out);
             kept.push(Fault { then, ..fault.clone() });
         } else {
@@ -70,7 +72,8 @@ pub fn is_playable(what: &FaultKind) -> bool {
         | FaultKind::PowerLossAll(_)
         | FaultKind::FailSync(_)
         | FaultKind::SlowDisk(_)
-        | FaultKind::Damage(_) => false,
+        | FaultKind::Damage(_)
+        | FaultKind::DamageIndex(_) => false,
     }
 }
 
@@ -96,7 +99,7 @@ fn unset(plan: &Plan) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wavetank_sim::plan::{Crash, PowerLoss, SlowDisk, Target, When};
+    use wavetank_sim::plan::{AtDiskOp, Crash, DiskVerb, PowerLoss, SlowDisk, Target};
     use wavetank_sim::profile::Profile;
 
     #[test]
@@ -106,7 +109,17 @@ mod tests {
         let crash = || Fault::new(When::AtUs(1), Crash { node: node(), down_us: 1 });
         let power = PowerLoss { node: node(), down_us: 1 };
         let slow = SlowDisk { node: node(), factor: 2, for_us: 1 };
+        let op = AtDiskOp {
+            op: DiskVerb::Rename,
+            file: None,
+            from_us: 0,
+            count: 1,
+            delay_us: 0,
+            node: None,
+        };
+        let aimed = Crash { node: Target::Noted, down_us: 1 };
         plan.faults = vec![
+            Fault::new(When::AtDiskOp(op), aimed),
             Fault::new(When::AtUs(5), power).then(crash()),
             crash().then(crash()).then(Fault::new(When::AtUs(9), slow)),
         ];
@@ -114,7 +127,7 @@ mod tests {
         let cast = Cast::of(&plan);
         assert_eq!(cast.plan.faults, [crash().then(crash())]);
         assert_eq!(cast.faults(), 2);
-        let expected = BTreeMap::from([("power_loss", 1), ("crash", 1), ("slow_disk", 1)]);
+        let expected = BTreeMap::from([("power_loss", 1), ("crash", 2), ("slow_disk", 1)]);
         assert_eq!(cast.left_out, expected);
         assert!(cast.plan.marks.is_empty());
     }

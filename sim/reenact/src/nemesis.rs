@@ -180,6 +180,7 @@ impl Nemesis {
                 let (from, left) = (now + us(trigger.from_us), trigger.count);
                 self.armed.push(Armed { fault, from, left });
             }
+            When::AtDiskOp(_) => unreachable!("the cast leaves out what no node tells of"),
         }
     }
 
@@ -433,18 +434,7 @@ impl Nemesis {
             FaultKind::Partition(Partition { shape, one_way, clients_too, for_us }) => {
                 let clients: &[NodeId] = if *clients_too { &self.clients } else { &[] };
                 let links = whom.cut(shape, *one_way, clients);
-                if links.is_empty() {
-                    return None;
-                }
-                let gauge = Gauge::Held(links.clone());
-                let before = gauge.read(machine.proxy);
-                machine.proxy.change(|weather| {
-                    for link in &links {
-                        *weather.blocked.entry(*link).or_default() += 1;
-                    }
-                });
-                self.schedule(now + us(*for_us), Action::End(strike, Ending::Unblock(links)));
-                Some(Struck::Watched(gauge, before))
+                self.hold_back(links, now + us(*for_us), machine.proxy)
             }
             FaultKind::Loss(Loss { permille, for_us }) => {
                 let share = u64::from(*permille) * 1000;
@@ -458,16 +448,7 @@ impl Nemesis {
                     Some(target) => Some(whom.is(target)?),
                     None => None,
                 };
-                let links = self.around(around);
-                let gauge = Gauge::Delayed(links.clone());
-                let before = gauge.read(machine.proxy);
-                machine.proxy.change(|weather| {
-                    for link in &links {
-                        weather.extra_us.entry(*link).or_default().push(*extra_us);
-                    }
-                });
-                self.schedule(now + us(*for_us), Action::End(strike, Ending::EndDelay(links)));
-                Some(Struck::Watched(gauge, before))
+                Some(self.slow_down(around, *extra_us, now + us(*for_us), machine.proxy))
             }
             FaultKind::Pause(Pause { node, for_us }) => {
                 let node = running(node)?;
@@ -480,8 +461,47 @@ impl Nemesis {
             | FaultKind::PowerLossAll(_)
             | FaultKind::FailSync(_)
             | FaultKind::SlowDisk(_)
-            | FaultKind::Damage(_) => unreachable!("the cast leaves out what is not playable"),
+            | FaultKind::Damage(_)
+            | FaultKind::DamageIndex(_) => {
+                unreachable!("the cast leaves out what is not playable")
+            }
         }
+    }
+
+    /// These links are blocked until then.
+    fn hold_back(&mut self, links: Vec<Link>, until: Instant, proxy: &Proxy) -> Option<Struck> {
+        if links.is_empty() {
+            return None;
+        }
+        let gauge = Gauge::Held(links.clone());
+        let before = gauge.read(proxy);
+        proxy.change(|weather| {
+            for link in &links {
+                *weather.blocked.entry(*link).or_default() += 1;
+            }
+        });
+        self.schedule(until, Action::End(self.strikes, Ending::Unblock(links)));
+        Some(Struck::Watched(gauge, before))
+    }
+
+    /// What goes from and to a node, or anywhere, takes longer until then.
+    fn slow_down(
+        &mut self,
+        around: Option<NodeId>,
+        extra_us: u64,
+        until: Instant,
+        proxy: &Proxy,
+    ) -> Struck {
+        let links = self.around(around);
+        let gauge = Gauge::Delayed(links.clone());
+        let before = gauge.read(proxy);
+        proxy.change(|weather| {
+            for link in &links {
+                weather.extra_us.entry(*link).or_default().push(extra_us);
+            }
+        });
+        self.schedule(until, Action::End(self.strikes, Ending::EndDelay(links)));
+        Struck::Watched(gauge, before)
     }
 
     /// The links from and to a node, or all.

@@ -24,13 +24,15 @@ const NAMES: [&str; 4] = ["", "a-0", "topic-with-a-longer-name-12", "c-7"];
 /// What a directory is renamed to begins so.
 const AWAY: &str = "away-";
 
-const KINDS: [FileKind; 6] = [
+const KINDS: [FileKind; 8] = [
     FileKind::Log(Offset(0)),
     FileKind::OffsetIndex(Offset(0)),
     FileKind::LeaderEpochs,
     FileKind::Temporary(SmallFile::LeaderEpochs),
     FileKind::Log(Offset(17)),
     FileKind::PartitionMetadata,
+    FileKind::BootId,
+    FileKind::Temporary(SmallFile::BootId),
 ];
 
 /// A file as the operations submitted so far leave it.

@@ -122,7 +122,6 @@ impl SimDisk {
                 let dir = &mut self.dirs[slot as usize];
                 let mut unlinked: Vec<FileKind> = dir.entries.keys().copied().collect();
                 unlinked.retain(|kind| dice.ratio(place.with(4).with_value(kind), 1, 2));
-                dir.removed.get_or_insert(dir.pending.len());
                 for kind in &unlinked {
                     dir.entries.remove(kind);
                     dir.pending.push(NameOp::Unlink(*kind));
@@ -143,8 +142,9 @@ impl SimDisk {
     }
 
     /// The power goes: [`SimDisk::process_crash`], then everything that was not durable is lost,
-    /// except what is drawn. Names go in the order in which they were changed; of a file's unsynced
-    /// bytes a prefix survives, or any subset of sectors where the disk tears.
+    /// except what is drawn. Of the changes of names any subset survives; of a file's unsynced bytes
+    /// a prefix, or any subset of sectors where the disk tears; a cut that no sync has covered may be
+    /// undone under what was written since.
     pub fn power_loss(&mut self, dice: &Dice, out: &mut Outcome) {
         self.process_crash(dice, out);
         let places = |disk: &SimDisk, slot: usize| {
@@ -206,26 +206,30 @@ impl SimDisk {
         }
         dir.exists = true;
         dir.durable_exists = true;
-        let after = dir.names_after_power_loss(place, dice);
-        let mut changes = Vec::new();
-        for kind in before.keys().filter(|kind| !after.contains_key(*kind)) {
-            changes.push((*kind, Change::Vanished));
-        }
-        for (kind, id) in &after {
-            let inode = dir.inodes.get_mut(id).expect("names lead to inodes that exist");
+        dir.entries = dir.names_after_power_loss(place, dice);
+        dir.durable.clone_from(&dir.entries);
+        dir.forget_nameless();
+        // A file may have two names now.
+        let mut torn_off: BTreeMap<u32, (u64, Option<Vec<(u64, u64)>>)> = BTreeMap::new();
+        for (id, inode) in &mut dir.inodes {
             let len = inode.content.len();
             let zeroed = inode.power_loss(place.with(2).with(u64::from(*id)), torn, dice);
+            torn_off.insert(*id, (len, zeroed));
+        }
+        let mut changes = Vec::new();
+        for kind in before.keys().filter(|kind| !dir.entries.contains_key(*kind)) {
+            changes.push((*kind, Change::Vanished));
+        }
+        for (kind, id) in &dir.entries {
+            let after = dir.inodes[id].content.len();
             let change = if before.get(kind) == Some(id) {
-                let Some(zeroed) = zeroed else { continue };
-                Change::Lost { before: len, after: inode.content.len(), zeroed }
+                let (before, Some(zeroed)) = torn_off[id].clone() else { continue };
+                Change::Lost { before, after, zeroed }
             } else {
-                Change::Reappeared { len: inode.content.len() }
+                Change::Reappeared { len: after }
             };
             changes.push((*kind, change));
         }
-        dir.inodes.retain(|id, _| after.values().any(|used| used == id));
-        dir.durable = after.clone();
-        dir.entries = after;
         self.counts.lost += changes.len() as u64;
         for (kind, change) in changes {
             self.changed(slot as u32, kind, || change, out);
@@ -308,6 +312,32 @@ impl SimDisk {
         if let Some(slot) = self.by_name.get(dir) {
             self.changed(*slot, kind, || Change::Corrupted { from: at, to: at + 1 }, out);
         }
+        true
+    }
+
+    /// Gives a file another content at rest, on the media and in the page cache, or takes it away, its
+    /// name, too. Returns whether there is such a file. Only while no process uses it.
+    pub fn replace_at_rest(
+        &mut self,
+        dir: &str,
+        kind: FileKind,
+        content: Option<Bytes>,
+        out: &mut Outcome,
+    ) -> bool {
+        let Some(inode) = self.inode_mut(dir, kind) else { return false };
+        let len = inode.content.len();
+        let mut new = Extents::default();
+        new.push(content.clone().unwrap_or_default());
+        let to = len.max(new.len());
+        *inode = Inode { content: new.clone(), clean: new.len(), durable: new, ..Inode::default() };
+        let slot = self.by_name[dir];
+        if content.is_none() {
+            let dir = &mut self.dirs[slot as usize];
+            dir.entries.remove(&kind);
+            dir.durable.remove(&kind);
+            dir.pending.retain(|op| !op.is_about(kind));
+        }
+        self.changed(slot, kind, || Change::Corrupted { from: 0, to }, out);
         true
     }
 
@@ -437,7 +467,8 @@ impl SimDisk {
         let on_media = |id: &u32| {
             let inode = &dir.inodes[id];
             let len = inode.content.len();
-            inode.dropped.is_empty() && inode.clean == len && inode.durable.len() == len
+            let dirty = !inode.dropped.is_empty() || inode.uncut.is_some();
+            !dirty && inode.clean == len && inode.durable.len() == len
         };
         dir.durable_exists
             && dir.entries.iter().filter(is_log).eq(dir.durable.iter().filter(is_log))
@@ -460,44 +491,22 @@ impl SimDisk {
     }
 }
 
-impl Dir {
-    /// The durable names and a drawn prefix of their unsynced changes, of a removal any part.
-    fn names_after_power_loss(&mut self, place: Place, dice: &Dice) -> BTreeMap<FileKind, u32> {
-        let mut pending = std::mem::take(&mut self.pending);
-        let unlinks = pending.split_off(self.removed.take().unwrap_or(pending.len()));
-        let kept = dice.decide(place.with(1), pending.len() as u64 + 1) as usize;
-        let mut names = std::mem::take(&mut self.durable);
-        for op in &pending[..kept] {
-            op.apply(&mut names); // inodes without a name go when all is known
-        }
-        // What a removal unlinked comes back in any part.
-        for (at, op) in unlinks.iter().enumerate() {
-            if dice.ratio(place.with(8).with(at as u64), 1, 2) {
-                op.apply(&mut names);
-            }
-        }
-        names
-    }
-}
-
 impl Inode {
     /// Becomes what the media holds. Returns the ranges that read as zeros though other bytes were
     /// written; `None` if nothing changed.
     fn power_loss(&mut self, place: Place, torn: bool, dice: &Dice) -> Option<Vec<(u64, u64)>> {
         let before = self.content.clone();
         let mut zeroed = std::mem::take(&mut self.dropped);
-        let truncation_lost = self.durable.len() > self.clean && dice.ratio(place.with(0), 1, 2);
+        let uncut = self.uncut.take().filter(|_| dice.ratio(place.with(0), 1, 2));
+        let undone = uncut.is_some();
         let mut now = std::mem::take(&mut self.durable);
-        if !truncation_lost {
+        if let Some(uncut) = uncut {
+            // Part of what had not been synced before the cut may have been on the media by then.
+            grow(&mut now, &uncut, place.with(9), torn, dice, &mut zeroed);
+            now = overwritten(&now, &before, self.clean, place.with(10), dice);
+        } else {
             now.truncate(self.clean);
-            match torn {
-                true => tear(&mut now, &before, place, dice, &mut zeroed),
-                false => {
-                    let unsynced = before.len() - self.clean;
-                    let kept = dice.decide(place.with(1), unsynced + 1);
-                    now.extend_from(&before, self.clean, self.clean + kept);
-                }
-            }
+            grow(&mut now, &before, place, torn, dice, &mut zeroed);
         }
         // The length of a file whose last sync failed may not have reached the media either.
         if let Some((from, to)) = zeroed.last().copied()
@@ -510,10 +519,52 @@ impl Inode {
         self.fail_next_sync = false;
         self.clean = now.len();
         self.durable = now.clone();
-        let unchanged = zeroed.is_empty() && now.len() == before.len() && !truncation_lost;
+        let unchanged = zeroed.is_empty() && now.len() == before.len() && !undone;
         self.content = now;
         (!unchanged).then_some(zeroed)
     }
+}
+
+/// Appends to `now`, which is durable, what is kept of the rest of `before`.
+fn grow(
+    now: &mut Extents,
+    before: &Extents,
+    place: Place,
+    torn: bool,
+    dice: &Dice,
+    zeroed: &mut Vec<(u64, u64)>,
+) {
+    if torn {
+        return tear(now, before, place, dice, zeroed);
+    }
+    let from = now.len();
+    let kept = dice.decide(place.with(1), before.len().saturating_sub(from) + 1);
+    now.extend_from(before, from, from + kept);
+}
+
+/// The file as it was before a cut that was lost, with some of the sectors that were written after
+/// the cut. Blocks are written back in place, the inode apart from them and in no order (ALICE, OSDI
+/// 2014, table 1): old bytes follow new ones. What a file does not fill of its last page the kernel
+/// writes as zeros.
+fn overwritten(old: &Extents, new: &Extents, from: u64, place: Place, dice: &Dice) -> Extents {
+    let density = [0, 1, 4, 7, 8][dice.decide(place, 5) as usize];
+    let mut out = Extents::default();
+    out.extend_from(old, 0, from);
+    while out.len() < new.len().next_multiple_of(SECTOR).min(old.len()) {
+        let at = out.len();
+        let sector = at / SECTOR;
+        let to = ((sector + 1) * SECTOR).min(old.len());
+        if dice.ratio(place.with(sector), density, 8) {
+            out.extend_from(new, at, to);
+            let filled = out.len();
+            out.push_zeros(to - filled);
+        } else {
+            out.extend_from(old, at, to);
+        }
+    }
+    let rest = out.len();
+    out.extend_from(old, rest, old.len());
+    out
 }
 
 /// Appends to `now` (which ends where the durable part does) any subset of the sectors of `before`'s
@@ -526,7 +577,7 @@ fn tear(
     zeroed: &mut Vec<(u64, u64)>,
 ) {
     let clean = now.len();
-    let unsynced = before.len() - clean;
+    let unsynced = before.len().saturating_sub(clean);
     if unsynced == 0 {
         return;
     }

@@ -93,7 +93,7 @@ pub struct DiskChange {
 /// See [`DiskChange`]. Ranges are in bytes, half-open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The file was created (empty), replacing any of that name.
+    /// The file was created, or one of that name emptied.
     Created,
     /// Bytes reached the page cache.
     Appended {
@@ -151,7 +151,7 @@ pub enum Change {
         /// Its length.
         len: u64,
     },
-    /// Bits were flipped at rest.
+    /// Bytes changed at rest, or the file was taken away.
     Corrupted {
         /// From.
         from: u64,
@@ -215,6 +215,8 @@ struct Inode {
     durable: Extents,
     /// Up to here `durable` and `content` agree, and the kernel holds nothing dirty.
     clean: u64,
+    /// What was seen before the first cut that no sync has covered: a power loss may undo it.
+    uncut: Option<Extents>,
     /// Ranges that a failed sync marked clean without writing them.
     dropped: Vec<(u64, u64)>,
     sync: Option<SyncRun>,
@@ -233,7 +235,8 @@ struct Inode {
 #[derive(Clone, Debug)]
 enum NameOp {
     Create(FileKind, u32),
-    Rename(FileKind, FileKind),
+    /// From, to, and what is called so.
+    Rename(FileKind, FileKind, u32),
     Unlink(FileKind),
 }
 
@@ -246,8 +249,6 @@ struct Dir {
     durable_exists: bool,
     /// Its name before, which the next sync of the root takes away for good.
     durable_name: Option<String>,
-    /// It was removed: from here on, `pending` unlinks what was in it, in no order.
-    removed: Option<usize>,
     entries: BTreeMap<FileKind, u32>,
     durable: BTreeMap<FileKind, u32>,
     /// Changes of `entries` that no directory sync has covered.
@@ -335,7 +336,6 @@ impl SimDisk {
             exists: false,
             durable_exists: false,
             durable_name: None,
-            removed: None,
             entries: BTreeMap::new(),
             durable: BTreeMap::new(),
             pending: Vec::new(),
@@ -579,12 +579,7 @@ impl SimDisk {
         match op {
             DiskOp::OpenDir { dir, .. } => self.apply_open(slot, dir, out),
             DiskOp::Create { file, .. } => {
-                let dir = &mut self.dirs[slot as usize];
-                let id = dir.next_inode;
-                dir.next_inode += 1;
-                dir.inodes.insert(id, Inode::default());
-                dir.entries.insert(file.kind, id);
-                dir.pending.push(NameOp::Create(file.kind, id));
+                self.dirs[slot as usize].create(file.kind);
                 self.changed(slot, file.kind, || Change::Created, out);
             }
             DiskOp::Append { file, generation, at, bytes } => {
@@ -610,7 +605,7 @@ impl SimDisk {
                     return;
                 };
                 entries.entries.insert(to, id);
-                entries.pending.push(NameOp::Rename(from, to));
+                entries.pending.push(NameOp::Rename(from, to, id));
                 self.changed(slot, from, || Change::Renamed { to }, out);
             }
             DiskOp::Unlink { file } => {
@@ -697,16 +692,11 @@ impl SimDisk {
             self.root_synced();
         }
         let dir = &mut self.dirs[slot as usize];
-        for op in dir.pending.drain(..) {
-            if let Some(nameless) = op.apply(&mut dir.durable) {
-                dir.inodes.remove(&nameless);
-            }
+        if !dir.pending.is_empty() {
+            dir.pending.clear();
+            dir.durable.clone_from(&dir.entries);
+            dir.forget_nameless();
         }
-        assert_eq!(
-            dir.durable.len(),
-            dir.entries.len(),
-            "pending changes lead to the names of now"
-        );
     }
 }
 
@@ -715,8 +705,10 @@ fn fail(file: FileId, op: DiskOpKind, error: DiskError, out: &mut Outcome) {
 }
 
 impl Inode {
-    /// Everything below `upto` is on the media (but not what a failed sync dropped).
+    /// Everything below `upto` is on the media (but not what a failed sync dropped), and so is each
+    /// cut.
     fn synced(&mut self, upto: u64) {
+        self.uncut = None;
         self.durable.truncate(self.clean);
         if self.clean < upto {
             self.durable.extend_from(&self.content, self.clean, upto);
@@ -727,6 +719,7 @@ impl Inode {
     /// The dirty bytes below `upto` are marked clean without having been written.
     fn sync_failed(&mut self, upto: u64) {
         if self.clean < upto {
+            self.uncut = None;
             self.dropped.push((self.clean, upto));
             self.durable.truncate(self.clean);
             self.durable.push_zeros(upto - self.clean);
@@ -735,6 +728,9 @@ impl Inode {
     }
 
     fn truncate(&mut self, to: u64) {
+        if to < self.content.len() && self.uncut.is_none() {
+            self.uncut = Some(self.content.clone());
+        }
         self.content.truncate(to);
         self.clean = self.clean.min(to);
         for ranges in [&mut self.dropped, &mut self.bad] {

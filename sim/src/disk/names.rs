@@ -1,7 +1,8 @@
-//! The names on a disk: directories that come, get another name and go, and files in them.
+//! The names on a disk: directories that come, get another name and go, and files in them; and which
+//! names of files a power loss leaves.
 //!
-//! What a name leads to (content, syncs) is elsewhere, and what a power loss makes of names that are
-//! not durable is in `faults`.
+//! What a name leads to (content, syncs) is elsewhere, and what a power loss makes of that, and of
+//! directories whose name is not durable, is in `faults`.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use wavetank_core::event::{DiskDone, DiskError, DiskOpKind};
 use wavetank_core::types::DirId;
 
 use super::{Change, Dir, Inode, NameOp, Outcome, SimDisk, fail};
+use crate::decide::{Dice, Place};
 
 impl SimDisk {
     /// Makes the directory if it is missing. Returns whether it was.
@@ -63,12 +65,40 @@ impl SimDisk {
 }
 
 impl NameOp {
-    /// Makes the change. Returns the inode that has lost its name by it.
-    pub(super) fn apply(&self, names: &mut BTreeMap<FileKind, u32>) -> Option<u32> {
+    /// What of the change a power loss keeps. A rename enters the new name before it takes the old
+    /// one away (Linux's `ext2_rename`): both names may be left, never neither.
+    fn apply_drawn(&self, names: &mut BTreeMap<FileKind, u32>, keep: impl Fn(u64) -> bool) {
+        if !keep(0) {
+            return;
+        }
         match self {
-            NameOp::Create(kind, id) => names.insert(*kind, *id),
-            NameOp::Rename(from, to) => names.remove(from).and_then(|id| names.insert(*to, id)),
-            NameOp::Unlink(kind) => names.remove(kind),
+            NameOp::Create(kind, id) => {
+                names.insert(*kind, *id);
+            }
+            NameOp::Rename(from, to, id) => {
+                if from != to && keep(1) {
+                    names.remove(from);
+                }
+                names.insert(*to, *id);
+            }
+            NameOp::Unlink(kind) => {
+                names.remove(kind);
+            }
+        }
+    }
+
+    /// Does it give or take this name?
+    pub(super) fn is_about(&self, name: FileKind) -> bool {
+        match self {
+            NameOp::Create(kind, _) | NameOp::Unlink(kind) => *kind == name,
+            NameOp::Rename(from, to, _) => *from == name || *to == name,
+        }
+    }
+
+    /// The name that it is about.
+    fn kind(&self) -> FileKind {
+        match self {
+            NameOp::Create(kind, _) | NameOp::Rename(_, kind, _) | NameOp::Unlink(kind) => *kind,
         }
     }
 }
@@ -79,9 +109,53 @@ impl Dir {
         self.inodes.get_mut(id)
     }
 
+    /// An empty file. One that is there is cut in place, as `open(2)` with `O_TRUNC` does: no name
+    /// changes.
+    pub(super) fn create(&mut self, kind: FileKind) {
+        if let Some(inode) = self.inode(kind) {
+            inode.truncate(0);
+            inode.broken = None;
+            return;
+        }
+        let id = self.next_inode;
+        self.next_inode += 1;
+        self.inodes.insert(id, Inode::default());
+        self.entries.insert(kind, id);
+        self.pending.push(NameOp::Create(kind, id));
+    }
+
+    /// What no name leads to any more, durably, is gone.
+    pub(super) fn forget_nameless(&mut self) {
+        let Dir { inodes, entries, .. } = self;
+        inodes.retain(|id, _| entries.values().any(|used| used == id));
+    }
+
+    /// The names that a power loss leaves: those that were durable, and of what was done to them since
+    /// any part, each change drawn by itself.
+    ///
+    /// POSIX orders nothing here but by `fsync` of the directory. ext3, ext4 and XFS keep such changes in
+    /// their order, ext2 and btrfs do not, and on ext2 a rename is two changes (ALICE, OSDI 2014,
+    /// table 1; what btrfs and F2FS did to renames: CrashMonkey, OSDI 2018).
+    pub(super) fn names_after_power_loss(
+        &mut self,
+        place: Place,
+        dice: &Dice,
+    ) -> BTreeMap<FileKind, u32> {
+        let mut names = std::mem::take(&mut self.durable);
+        // In eighths: a loss may take nearly all, nearly nothing, or some here and there.
+        let density = [0, 2, 4, 4, 6, 8][dice.decide(place.with(1), 6) as usize];
+        let mut changes: BTreeMap<FileKind, u64> = BTreeMap::new();
+        for op in self.pending.drain(..) {
+            let nth = changes.entry(op.kind()).or_default();
+            *nth += 1;
+            let place = place.with(8).with_value(&op.kind()).with(*nth);
+            op.apply_drawn(&mut names, |half| dice.ratio(place.with(half), density, 8));
+        }
+        names
+    }
+
     /// Its files go one by one, and none of it is durable before the root is synced.
     pub(super) fn remove(&mut self) {
-        self.removed.get_or_insert(self.pending.len());
         self.pending.extend(self.entries.keys().map(|kind| NameOp::Unlink(*kind)));
         self.entries.clear();
         self.exists = false;
@@ -94,7 +168,6 @@ impl Dir {
         self.exists = false;
         self.durable_exists = false;
         self.durable_name = None;
-        self.removed = None;
         self.entries.clear();
         self.durable.clear();
         self.pending.clear();

@@ -54,7 +54,7 @@ struct Armed {
     fault: Fault,
     /// Not before this, ns.
     from: u64,
-    /// How many more notes it waits for; 0 where the time is already scheduled.
+    /// How many more notes, or operations of a disk, it waits for.
     left: u32,
 }
 
@@ -107,6 +107,7 @@ pub(crate) struct Nemesis {
     counts: BTreeMap<&'static str, FaultCounts>,
     struck: Vec<(&'static str, Vec<NodeId>)>,
     strikes: u64,
+    aimed: u64,
     base_loss: u64,
     stopped: bool,
 }
@@ -134,6 +135,7 @@ impl Nemesis {
             counts: planned(&plan.faults),
             struck: Vec::new(),
             strikes: 0,
+            aimed: 0,
             base_loss: plan.network.loss_per_million,
             stopped: false,
         }
@@ -180,6 +182,11 @@ impl Nemesis {
                 let (from, left) = (now + trigger.from_us * US, trigger.count);
                 self.armed.push(Armed { fault, from, left });
             }
+            When::AtDiskOp(trigger) => {
+                let (from, left) = (now + trigger.from_us * US, trigger.count);
+                self.armed.push(Armed { fault, from, left });
+                world.watch_disks(true);
+            }
         }
     }
 
@@ -209,7 +216,6 @@ impl Nemesis {
             return;
         }
         let now = world.now();
-        let mut due = Vec::new();
         let topics = &self.topics;
         let about = partition_of(note).and_then(|partition| ledger.name(partition));
         let is_meant = |trigger: &AfterNote| {
@@ -220,23 +226,50 @@ impl Nemesis {
                 && trigger.node.is_none_or(|meant| meant == node.0)
                 && partition.is_none_or(|meant| about == Some(meant.as_str()))
         };
-        self.armed.retain_mut(|armed| {
-            let When::AfterNote(trigger) = &armed.fault.when else { return false };
-            if now < armed.from || !is_meant(trigger) {
-                return true;
-            }
-            armed.left -= 1;
-            if armed.left > 0 {
-                return true;
-            }
-            due.push((armed.fault.clone(), trigger.delay_us * US));
-            false
+        let due = come_true(&mut self.armed, now, |when| match when {
+            When::AfterNote(trigger) => is_meant(trigger).then_some(trigger.delay_us),
+            When::AtUs(_) | When::AtDiskOp(_) => None,
         });
+        self.strike_soon(due, node, world, ledger);
+    }
+
+    /// What nodes have submitted to their disks in the step that is just over may be what faults wait
+    /// for.
+    pub(crate) fn submitted(&mut self, world: &mut World<Node>, ledger: &Ledger) {
+        for (node, op) in world.drain_submissions() {
+            if self.stopped {
+                continue;
+            }
+            let due = come_true(&mut self.armed, world.now(), |when| match when {
+                When::AtDiskOp(trigger) => trigger.is(node.0, &op).then_some(trigger.delay_us),
+                When::AtUs(_) | When::AfterNote(_) => None,
+            });
+            self.aimed += due.len() as u64;
+            self.strike_soon(due, node, world, ledger);
+        }
+        let waits = |armed: &Armed| matches!(armed.fault.when, When::AtDiskOp(_));
+        if self.stopped || !self.armed.iter().any(waits) {
+            world.watch_disks(false);
+        }
+    }
+
+    /// How many faults have come to the operation of a disk that they aimed at.
+    pub(crate) fn aimed(&self) -> u64 {
+        self.aimed
+    }
+
+    fn strike_soon(
+        &mut self,
+        due: Vec<(Fault, u64)>,
+        node: NodeId,
+        world: &mut World<Node>,
+        ledger: &Ledger,
+    ) {
         for (fault, delay) in due {
             if delay == 0 {
                 self.strike(fault, Some(node), world, ledger);
             } else {
-                self.schedule(now + delay, Action::Strike(fault, Some(node)), world);
+                self.schedule(world.now() + delay, Action::Strike(fault, Some(node)), world);
             }
         }
     }
@@ -456,6 +489,27 @@ impl Nemesis {
             }
         }
     }
+}
+
+/// Takes out those whose moment has come, each with its delay in ns. `is_meant` says whether what has
+/// just happened is what they wait for, and their delay in us.
+fn come_true(
+    armed: &mut Vec<Armed>,
+    now: u64,
+    is_meant: impl Fn(&When) -> Option<u64>,
+) -> Vec<(Fault, u64)> {
+    let mut due = Vec::new();
+    armed.retain_mut(|armed| {
+        let Some(delay) = is_meant(&armed.fault.when).filter(|_| now >= armed.from) else {
+            return true;
+        };
+        armed.left -= 1;
+        if armed.left == 0 {
+            due.push((armed.fault.clone(), delay * US));
+        }
+        armed.left > 0
+    });
+    due
 }
 
 /// How many faults of each kind there are to come.

@@ -1,9 +1,9 @@
 //! Each kind of fault fires, and says truly whether it took effect.
 
 use crate::plan::{
-    AfterNote, Crash, CrashLoop, Damage, Delay, FailSync, Fault, FaultCounts, FaultKind, Loss,
-    Partition, PartitionRef, Pause, PowerLoss, PowerLossAll, Restart, Shape, SlowDisk, Target,
-    When,
+    AfterNote, AtDiskOp, Crash, CrashLoop, Damage, DamageIndex, Delay, DiskVerb, FailSync, Fault,
+    FaultCounts, FaultKind, FileRole, Loss, Partition, PartitionRef, Pause, PowerLoss,
+    PowerLossAll, Restart, Shape, SlowDisk, Target, When,
 };
 use crate::profile::Profile;
 
@@ -13,6 +13,8 @@ fn counts(when: When, what: impl Into<FaultKind>) -> FaultCounts {
     let name = what.name();
     let mut plan = Profile::Calm.draw(5);
     plan.phases.storm_ms = 4_000;
+    // Indexes have entries.
+    plan.topics.iter_mut().for_each(|topic| topic.index_interval_bytes = 100);
     plan.faults = vec![Fault::new(when, what)];
     let outcome = crate::run::run(&plan);
     assert_eq!(outcome.violations, [], "{name}");
@@ -52,6 +54,7 @@ fn each(for_us: u64) -> Vec<FaultKind> {
         FailSync { node: leader(), down_us }.into(),
         SlowDisk { node: leader(), factor: 10, for_us }.into(),
         Damage { permille: 900, node: None, for_us }.into(),
+        DamageIndex { node: leader(), down_us, permille: 1000 }.into(),
     ]
 }
 
@@ -91,6 +94,49 @@ fn what_finds_nobody_does_not_fire() {
     };
     let crash = Crash { node: leader(), down_us: 1_000 };
     assert_eq!(counts(When::AfterNote(never), crash), PLANNED);
+}
+
+fn at_disk_op(op: DiskVerb, file: FileRole) -> AtDiskOp {
+    AtDiskOp { op, file: Some(file), from_us: 0, count: 1, delay_us: 0, node: None }
+}
+
+#[test]
+fn a_fault_strikes_when_a_disk_is_asked_for_something() {
+    let crash = Crash { node: Target::Noted, down_us: 50_000 };
+    for op in [
+        at_disk_op(DiskVerb::Append, FileRole::Log),
+        at_disk_op(DiskVerb::Rename, FileRole::HighWatermarks),
+    ] {
+        assert_eq!(counts(When::AtDiskOp(op), crash.clone()), BIT);
+    }
+    let never = at_disk_op(DiskVerb::Truncate, FileRole::QuorumState);
+    assert_eq!(counts(When::AtDiskOp(never), crash), PLANNED);
+}
+
+#[test]
+fn a_power_loss_comes_before_a_stop_is_marked_clean() {
+    let (mut clean, mut unclean) = (0, 0);
+    for seed in 0..20 {
+        let mut plan = Profile::Calm.draw(seed);
+        plan.phases.storm_ms = 4_000;
+        let node = Target::Node(plan.cluster.brokers[0]);
+        let (patience_us, down_us) = (20_000_000, 50_000);
+        let stop = FaultKind::Restart(Restart { node, patience_us, down_us });
+        let dark = FaultKind::PowerLoss(PowerLoss { node: Target::Noted, down_us });
+        let mark = at_disk_op(DiskVerb::Rename, FileRole::CleanShutdown);
+        let then = Fault::new(When::AtDiskOp(mark), dark);
+        plan.faults = vec![Fault::new(When::AtUs(1_000_000), stop).then(then)];
+        let outcome = crate::run::run(&plan);
+        assert_eq!(outcome.violations, [], "seed {seed}");
+        assert_eq!(outcome.faults["power_loss"], BIT, "seed {seed}");
+        assert!(outcome.marks.contains_key("disk_op_struck"), "seed {seed}");
+        // The mark is renamed into place, or it is not; its node has not told that it shut down.
+        match outcome.marks.contains_key("clean_shutdown") {
+            true => clean += 1,
+            false => unclean += 1,
+        }
+    }
+    assert!(unclean > 15, "{clean} {unclean}");
 }
 
 #[test]

@@ -323,6 +323,12 @@ impl Ledger {
                     dir
                 }
             };
+            // What says where batches lie is none of them.
+            if matches!(change.what, Change::Corrupted { .. })
+                && !matches!(change.file, FileKind::Log(_))
+            {
+                continue;
+            }
             if let Change::Lost { .. }
             | Change::Vanished
             | Change::Reappeared { .. }

@@ -303,7 +303,7 @@ impl ReplicaLog {
         self.held.clear();
         self.segments.clear();
         let mut whole = true;
-        let mut next = None;
+        let (mut next, mut epoch) = (None, i32::MIN);
         for (kind, _) in disk.files(dir) {
             let FileKind::Log(Offset(file)) = kind else { continue };
             let Some(content) = disk.visible(dir, kind) else { continue };
@@ -311,11 +311,12 @@ impl ReplicaLog {
             let mut segment = Segment { synced: bytes.len() as u64, ..Segment::default() };
             let mut at = 0;
             while whole && let Some((id, size)) = sound_batch(&bytes[at..]) {
-                if next.is_some_and(|next| next != id.base) {
+                // After a cut that was lost, old batches may follow new ones.
+                if next.is_some_and(|next| next != id.base) || id.epoch < epoch {
                     whole = false;
                     break;
                 }
-                next = Some(id.end());
+                (next, epoch) = (Some(id.end()), id.epoch);
                 let (from, to) = (at as u64, (at + size) as u64);
                 self.held.push(Held { id, file, from, to });
                 at += size;

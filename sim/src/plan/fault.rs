@@ -3,6 +3,7 @@
 
 use super::FaultKind;
 use serde::{Deserialize, Serialize};
+use wavetank_core::env::{DiskOp, FileKind};
 
 /// One entry of the fault schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +52,131 @@ pub enum When {
     AtUs(u64),
     /// Soon after a protocol transition; deterministic, and the way to reach rare windows.
     AfterNote(AfterNote),
+    /// When a node has submitted something to its disk, before any of it need have been done.
+    AtDiskOp(AtDiskOp),
+}
+
+/// A trigger on a submission to a disk. The fault strikes when the step that submits is over, and before
+/// anything else happens: also where the process ends by itself with that step, before its end has
+/// done what was queued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AtDiskOp {
+    /// What is submitted.
+    pub op: DiskVerb,
+    /// Only what is about such a file, or the temporary that becomes one; a rename is about the file
+    /// that it makes, a directory's sync about the file that asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileRole>,
+    /// Armed so long after the storm began (or after the fault that it follows).
+    #[serde(default)]
+    pub from_us: u64,
+    /// The n-th such submission since it was armed, from 1.
+    pub count: u32,
+    /// Strikes so long after it; 0: before the next event.
+    #[serde(default)]
+    pub delay_us: u64,
+    /// Only this node's count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<i32>,
+}
+
+macro_rules! names_of {
+    ($(#[$doc:meta])* $name:ident: $of:ty, $value:ident => $key:expr;
+     $($(#[$each:meta])* $variant:ident = $pattern:pat,)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name {
+            $($(#[$each])* $variant,)*
+        }
+
+        impl $name {
+            /// What this is.
+            pub fn of($value: &$of) -> $name {
+                match $key {
+                    $($pattern => $name::$variant,)*
+                }
+            }
+        }
+    };
+}
+
+names_of! {
+    /// What a submission to a disk asks for ([`wavetank_core::env::DiskOp`]).
+    DiskVerb: DiskOp, op => op;
+    /// A directory is opened.
+    OpenDir = DiskOp::OpenDir { .. },
+    /// A file is created.
+    Create = DiskOp::Create { .. },
+    /// Bytes are appended.
+    Append = DiskOp::Append { .. },
+    /// A file is synced.
+    Sync = DiskOp::Sync { .. },
+    /// A file is cut.
+    Truncate = DiskOp::Truncate { .. },
+    /// A file gets another name.
+    Rename = DiskOp::Rename { .. },
+    /// A file is removed.
+    Unlink = DiskOp::Unlink { .. },
+    /// A directory's entries are synced.
+    SyncDir = DiskOp::SyncDir { .. },
+    /// A directory is removed.
+    RemoveDir = DiskOp::RemoveDir { .. },
+    /// A file is read.
+    Read = DiskOp::Read { .. },
+    /// A directory gets another name.
+    RenameDir = DiskOp::RenameDir { .. },
+}
+
+names_of! {
+    /// What a file is for ([`FileKind`]), whichever segment it belongs to.
+    FileRole: FileKind, kind => match kind {
+        FileKind::Temporary(small) => small.kind(),
+        other => *other,
+    };
+    /// Record batches.
+    Log = FileKind::Log(_),
+    /// An offset index.
+    OffsetIndex = FileKind::OffsetIndex(_),
+    /// A time index.
+    TimeIndex = FileKind::TimeIndex(_),
+    /// The leader epochs of a partition.
+    LeaderEpochs = FileKind::LeaderEpochs,
+    /// Which topic a partition's directory is of.
+    PartitionMetadata = FileKind::PartitionMetadata | FileKind::Temporary(_),
+    /// The vote.
+    QuorumState = FileKind::QuorumState,
+    /// Which cluster and node the directory is of.
+    MetaProperties = FileKind::MetaProperties,
+    /// Recovery points.
+    RecoveryPoints = FileKind::RecoveryPoints,
+    /// High watermarks.
+    HighWatermarks = FileKind::HighWatermarks,
+    /// The mark of a clean stop.
+    CleanShutdown = FileKind::CleanShutdown,
+    /// On which boot of the machine the logs were last recovered.
+    BootId = FileKind::BootId,
+}
+
+impl AtDiskOp {
+    /// Is this submission of `node` meant?
+    pub fn is(&self, node: i32, op: &DiskOp) -> bool {
+        let about = match op {
+            DiskOp::Create { file, .. }
+            | DiskOp::Append { file, .. }
+            | DiskOp::Sync { file, .. }
+            | DiskOp::Truncate { file, .. }
+            | DiskOp::Unlink { file }
+            | DiskOp::Read { file, .. } => Some(file.kind),
+            DiskOp::Rename { to, .. } => Some(*to),
+            DiskOp::SyncDir { by, .. } => Some(*by),
+            DiskOp::OpenDir { .. } | DiskOp::RemoveDir { .. } | DiskOp::RenameDir { .. } => None,
+        };
+        self.op == DiskVerb::of(op)
+            && self.node.is_none_or(|meant| meant == node)
+            && self.file.is_none_or(|meant| about.map(|kind| FileRole::of(&kind)) == Some(meant))
+    }
 }
 
 /// A trigger on a note of the core ([`wavetank_core::note::Note::name`]).
@@ -103,9 +229,10 @@ pub enum Target {
     ActiveController,
     /// A voter that is not the active controller.
     OtherController,
-    /// The node that emitted the triggering note; a drawn broker if there was none.
+    /// The node that emitted the triggering note, or submitted the triggering operation to its disk; a
+    /// drawn broker if there was none.
     Noted,
-    /// Any broker but the one that emitted the triggering note.
+    /// Any broker but that one.
     Other,
     /// A node with bytes that no sync covers; a drawn one if there is none.
     Unsynced,

@@ -12,10 +12,10 @@ mod validate;
 
 pub use crate::faults::FaultCounts;
 pub use crate::faults::kinds::{
-    Crash, CrashLoop, Damage, Delay, FailSync, FaultKind, Groups, Loss, Partition, Pause,
-    PowerLoss, PowerLossAll, Restart, Shape, SlowDisk,
+    Crash, CrashLoop, Damage, DamageIndex, Delay, FailSync, FaultKind, Groups, Loss, Partition,
+    Pause, PowerLoss, PowerLossAll, Restart, Shape, SlowDisk,
 };
-pub use fault::{AfterNote, Fault, PartitionRef, Target, When};
+pub use fault::{AfterNote, AtDiskOp, DiskVerb, Fault, FileRole, PartitionRef, Target, When};
 pub use validate::PlanError;
 pub(crate) use validate::{LONGEST_US, lasts, range, refuse};
 
@@ -227,6 +227,9 @@ pub struct ChurnPlan {
     /// `auto.create.topics.enable`.
     #[serde(default)]
     pub auto_create: bool,
+    /// Whatever is not there is created at each moment when a broker is fenced, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_fencing: bool,
 }
 
 /// One producer.

@@ -2,7 +2,8 @@
 //! may be.
 
 use super::{
-    AfterNote, Fault, PLAN_VERSION, PartitionRef, Plan, ProducerPlan, Target, TopicPlan, When,
+    AfterNote, AtDiskOp, Fault, PLAN_VERSION, PartitionRef, Plan, ProducerPlan, Target, TopicPlan,
+    When,
 };
 use crate::marks::Mark;
 use std::fmt;
@@ -324,6 +325,14 @@ impl Plan {
                 range("when.after_note.count", *count, 1, u32::MAX)?;
                 range("when.after_note.delay_us", *delay_us, 0, LONGEST_US)?;
             }
+            When::AtDiskOp(AtDiskOp { op: _, file: _, from_us, count, delay_us, node }) => {
+                if let Some(node) = node {
+                    self.validate_target(&Target::Node(*node))?;
+                }
+                range("when.at_disk_op.from_us", *from_us, 0, storm_us)?;
+                range("when.at_disk_op.count", *count, 1, u32::MAX)?;
+                range("when.at_disk_op.delay_us", *delay_us, 0, LONGEST_US)?;
+            }
         }
         for (index, next) in fault.then.iter().enumerate() {
             self.validate_fault(next)
@@ -471,6 +480,11 @@ mod tests {
             "what": {"pause": {"node": {"node": 1}, "for_us": 5}}
         }));
         assert!(message.contains("\"full_moon\", which no note has"), "{message}");
+        let message = with(serde_json::json!({
+            "when": {"at_disk_op": {"op": "rename", "file": "clean_shutdown", "count": 0}},
+            "what": {"crash": {"node": "noted", "down_us": 5}}
+        }));
+        assert!(message.contains("when.at_disk_op.count is 0"), "{message}");
         let message = with(serde_json::json!({
             "when": at, "what": {"pause": {"node": {"node": 1}, "for_us": 0}}
         }));

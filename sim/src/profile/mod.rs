@@ -4,6 +4,7 @@
 //! Integers only, ChaCha8 with a fixed seeding, so that a seed means the same plan on every platform.
 //! What the faults are made of lives in `storms`; what a plan can say at all in [`crate::plan`].
 
+mod at_rest;
 mod storms;
 
 use crate::marks::Mark;
@@ -116,6 +117,7 @@ fn more_clients(plan: &mut Plan) {
             names: draw.range(1, 2) as u32,
             interval_ms: draw.range(200, 1_500),
             auto_create: draw.chance(40),
+            at_fencing: Draw::apart(plan.seed, "creation at fencing").chance(60),
         });
     }
 }

@@ -2,6 +2,7 @@
 //! has shown to be dangerous. Each seed draws which of them it has.
 
 use super::Draw;
+use super::at_rest::{aimed_at_disk, damaged_indexes};
 use crate::marks::Mark;
 use crate::plan::{
     AfterNote, Crash, CrashLoop, Damage, Delay, FailSync, Fault, FaultKind, Loss, Partition,
@@ -99,7 +100,7 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) -> Vec<Aim> {
 
 /// What came later draws from streams of its own.
 fn later(plan: &mut Plan) {
-    let kinds: [(&str, u64, Kind); 7] = [
+    let kinds: [(&str, u64, Kind); 9] = [
         ("stalled controller", 4, stalled_controller),
         ("slow clients", 4, slow_clients),
         ("joining follower", 3, joining_follower),
@@ -107,6 +108,8 @@ fn later(plan: &mut Plan) {
         ("old incarnation", 4, old_incarnation),
         ("deferred cut", 3, deferred_cut),
         ("damaged messages", 8, damaged_messages),
+        ("aimed at the disk", 12, aimed_at_disk),
+        ("damaged indexes", 8, damaged_indexes),
     ];
     for (name, percent, kind) in kinds {
         let mut own = Draw::apart(plan.seed, name);
@@ -131,15 +134,15 @@ fn storm_us(plan: &Plan) -> u64 {
 }
 
 /// A moment that leaves the storm some time to go on.
-fn moment(plan: &Plan, draw: &mut Draw) -> u64 {
+pub(super) fn moment(plan: &Plan, draw: &mut Draw) -> u64 {
     draw.below(storm_us(plan) * 8 / 10)
 }
 
-fn at(us: u64, what: FaultKind) -> Fault {
+pub(super) fn at(us: u64, what: FaultKind) -> Fault {
     Fault::new(When::AtUs(us), what)
 }
 
-fn after(name: &str, from_us: u64, count: u32, delay_us: u64, what: FaultKind) -> Fault {
+pub(super) fn after(name: &str, from_us: u64, count: u32, delay_us: u64, what: FaultKind) -> Fault {
     let name = name.to_owned();
     let after = AfterNote { name, from_us, count, delay_us, node: None, partition: None };
     Fault::new(When::AfterNote(after), what)
@@ -151,7 +154,7 @@ fn a_partition(plan: &Plan, draw: &mut Draw) -> PartitionRef {
     PartitionRef { topic, partition }
 }
 
-fn a_node(plan: &Plan, draw: &mut Draw) -> Target {
+pub(super) fn a_node(plan: &Plan, draw: &mut Draw) -> Target {
     let partition = a_partition(plan, draw);
     match draw.below(10) {
         0..=3 => Target::LeaderOf(partition),
@@ -163,7 +166,7 @@ fn a_node(plan: &Plan, draw: &mut Draw) -> Target {
 }
 
 /// Until a restart: often too short for the session to end, often long enough.
-fn down(plan: &Plan, draw: &mut Draw) -> u64 {
+pub(super) fn down(plan: &Plan, draw: &mut Draw) -> u64 {
     let session = plan.node.session_timeout_ms * 1000;
     match draw.below(3) {
         0 => draw.scale(1_000, 100_000),

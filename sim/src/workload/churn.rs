@@ -59,29 +59,32 @@ impl Churn {
         format!("{}{index}", if self.auto { AUTO } else { CHURN })
     }
 
+    fn create(&mut self, index: usize, draw: u64, at: &mut Desk<'_>) {
+        if self.auto {
+            self.write(index, at);
+            self.states[index] = State::There;
+            return;
+        }
+        let factor = 1 + at.choose(draw + 1, self.brokers.min(3) as u64) as i16;
+        let topic = CreatableTopic {
+            name: self.name(index),
+            num_partitions: 1 + at.choose(draw + 2, 2) as i32,
+            replication_factor: factor,
+            assignments: Vec::new(),
+            configs: Vec::new(),
+        };
+        let id = at.client.create_topic(topic, at.env.0);
+        self.asked.insert(id, index);
+        self.states[index] = State::Asked;
+    }
+
     fn turn(&mut self, index: usize, at: &mut Desk<'_>) {
         self.turns += 1;
         let draw = self.turns << 24;
         let delete = at.choose(draw, 3) == 0;
         match self.states[index] {
             State::Asked => {}
-            State::Absent if self.auto => {
-                self.write(index, at);
-                self.states[index] = State::There;
-            }
-            State::Absent => {
-                let factor = 1 + at.choose(draw + 1, self.brokers.min(3) as u64) as i16;
-                let topic = CreatableTopic {
-                    name: self.name(index),
-                    num_partitions: 1 + at.choose(draw + 2, 2) as i32,
-                    replication_factor: factor,
-                    assignments: Vec::new(),
-                    configs: Vec::new(),
-                };
-                let id = at.client.create_topic(topic, at.env.0);
-                self.asked.insert(id, index);
-                self.states[index] = State::Asked;
-            }
+            State::Absent => self.create(index, draw, at),
             State::There if delete => {
                 let topic = TopicRef::name(self.name(index));
                 let id = at.client.delete_topic(topic, at.env.0);
@@ -151,6 +154,15 @@ impl Workload for Churn {
         if !self.stopped {
             self.turn(number as usize, at);
             self.schedule(number as usize, at);
+        }
+    }
+
+    fn fenced(&mut self, at: &mut Desk<'_>) {
+        for index in 0..self.states.len() {
+            if !self.stopped && self.states[index] == State::Absent {
+                self.turns += 1;
+                self.create(index, self.turns << 24, at);
+            }
         }
     }
 

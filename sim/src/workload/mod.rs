@@ -59,6 +59,9 @@ pub trait Workload: fmt::Debug + Send + Sync {
     /// The run enters another stage.
     fn stage(&mut self, _stage: Stage, _at: &mut Desk<'_>) {}
 
+    /// A broker was fenced, and the plan wants that noticed.
+    fn fenced(&mut self, _at: &mut Desk<'_>) {}
+
     /// Is there nothing that it still waits for? Asked while winding down; a run that ends with a
     /// workload that is not done has made no progress.
     fn done(&self, client: &Client) -> bool;
@@ -251,6 +254,11 @@ impl App {
     /// Tells the workload of another stage.
     pub fn stage(&mut self, stage: Stage, env: &mut dyn Env) {
         self.at_desk(env, |workload, desk| workload.stage(stage, desk));
+    }
+
+    /// Tells the workload that a broker was fenced.
+    pub(crate) fn fenced(&mut self, env: &mut dyn Env) {
+        self.at_desk(env, |workload, desk| workload.fenced(desk));
     }
 
     /// One event.

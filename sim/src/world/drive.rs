@@ -1,6 +1,7 @@
 //! What a driver does to the world, and what it may ask.
 
-use wavetank_core::env::{Channel, FileKind};
+use bytes::Bytes;
+use wavetank_core::env::{Channel, DiskOp, FileKind};
 use wavetank_core::event::{DiskDone, DiskOpKind, Event};
 use wavetank_core::msg::{ApiKey, Request};
 use wavetank_core::note::Note;
@@ -99,6 +100,13 @@ impl<M: Machine> World<M> {
         self.disk_mut(node).observe(on);
     }
 
+    /// Keeps what machines submit to their disks for [`World::drain_submissions`] (off by default). A
+    /// process that ends by itself in a step that submitted something then ends at
+    /// [`World::conclude`], or when the world goes on: until then it can still be killed.
+    pub fn watch_disks(&mut self, on: bool) {
+        self.inner.watches_disks = on;
+    }
+
     /// Formats each event and effect from now on, or no longer; see [`World::drain_trace`].
     pub fn trace(&mut self, on: bool) {
         self.inner.trace = on.then(Vec::new);
@@ -163,6 +171,9 @@ impl<M: Machine> World<M> {
 
     fn end(&mut self, node: NodeId, end: End) -> Option<M> {
         let h = self.inner.host(node);
+        if self.inner.leaving == Some(h) {
+            self.inner.leaving = None;
+        }
         let machine = self.machines[h as usize].take();
         if machine.is_some() || end == End::PowerLoss {
             self.inner.trace_line(h, format_args!("* {end:?}"));
@@ -348,6 +359,22 @@ impl<M: Machine> World<M> {
         flipped
     }
 
+    /// Gives a file another content at rest, or takes it away. Returns whether there is such a file.
+    pub fn replace_at_rest(
+        &mut self,
+        node: NodeId,
+        dir: &str,
+        kind: FileKind,
+        content: Option<Bytes>,
+    ) -> bool {
+        let h = self.inner.host(node);
+        let mut out = std::mem::take(&mut self.inner.scratch);
+        let disk = &mut self.inner.hosts[h as usize].disk;
+        let replaced = disk.replace_at_rest(dir, kind, content, &mut out);
+        self.inner.disk_outcome(h, out);
+        replaced
+    }
+
     /// Virtual time, ns.
     pub fn now(&self) -> u64 {
         self.inner.now
@@ -429,6 +456,16 @@ impl<M: Machine> World<M> {
     /// The changes of observed disks since the last call.
     pub fn drain_disk_changes(&mut self) -> std::vec::Drain<'_, DiskChange> {
         self.inner.changes.drain(..)
+    }
+
+    /// Is what machines submit to their disks kept?
+    pub fn watches_disks(&self) -> bool {
+        self.inner.watches_disks
+    }
+
+    /// What was submitted to disks since the last call: by whom, what.
+    pub fn drain_submissions(&mut self) -> Vec<(NodeId, DiskOp)> {
+        std::mem::take(&mut self.inner.submissions)
     }
 
     /// The lines of the trace since the last call.

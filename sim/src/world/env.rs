@@ -87,6 +87,10 @@ impl Network for StepEnv<'_> {
 impl Disk for StepEnv<'_> {
     fn submit(&mut self, op: DiskOp) {
         self.effect(digest_of(&op), format_args!("{op:?}"));
+        if self.inner.watches_disks {
+            let node = self.inner.hosts[self.host as usize].node;
+            self.inner.submissions.push((node, op.clone()));
+        }
         let mut out = std::mem::take(&mut self.inner.scratch);
         let disk = &mut self.inner.hosts[self.host as usize].disk;
         disk.submit(self.at, op, &self.inner.dice, &mut out);

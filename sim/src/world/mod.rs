@@ -11,6 +11,8 @@
 
 mod drive;
 mod env;
+#[cfg(test)]
+mod exit_tests;
 mod network;
 mod queue;
 #[cfg(test)]
@@ -25,7 +27,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use wavetank_core::broker::{Broker, Status};
-use wavetank_core::env::{Channel, Env};
+use wavetank_core::env::{Channel, DiskOp, Env};
 use wavetank_core::event::{Event, ReplyTo, TimerKey};
 use wavetank_core::msg::{ApiKey, Request, Response};
 use wavetank_core::note::Note;
@@ -235,6 +237,11 @@ struct Inner {
     notes: Vec<(u64, NodeId, Note)>,
     keep_notes: bool,
     changes: Vec<DiskChange>,
+    /// What machines submitted to their disks, while the driver watches.
+    submissions: Vec<(NodeId, DiskOp)>,
+    watches_disks: bool,
+    /// A process that ends by itself, and has not yet.
+    leaving: Option<u32>,
     trace: Option<Vec<String>>,
     scratch: Outcome,
     steps: u64,
@@ -324,6 +331,9 @@ impl<M: Machine> World<M> {
                 notes: Vec::new(),
                 keep_notes: true,
                 changes: Vec::new(),
+                submissions: Vec::new(),
+                watches_disks: false,
+                leaving: None,
                 trace: None,
                 scratch: Outcome::default(),
                 steps: 0,
@@ -350,6 +360,7 @@ impl<M: Machine> World<M> {
     }
 
     fn advance(&mut self, until: u64) -> Option<Step> {
+        self.conclude();
         loop {
             if self.peek_time()? >= until {
                 return None;
@@ -406,10 +417,29 @@ impl<M: Machine> World<M> {
             inner.wake_when_free(h);
         }
         if exit.is_some() {
-            inner.end_process(h, drive::End::Exit);
-            self.machines[h as usize] = None;
+            // What it submitted last may be what a fault of the driver waits for.
+            match inner.submissions.is_empty() {
+                true => self.exit(h),
+                false => inner.leaving = Some(h),
+            }
         }
         Some(Step { at: now, node, kind, effects, exit })
+    }
+
+    /// Ends the process that the last step has left to its end ([`World::watch_disks`]), unless it was
+    /// killed since. Whether there was one.
+    pub fn conclude(&mut self) -> bool {
+        let leaving = self.inner.leaving.take();
+        if let Some(h) = leaving {
+            self.exit(h);
+        }
+        leaving.is_some()
+    }
+
+    /// A process ends by itself.
+    fn exit(&mut self, h: u32) {
+        self.inner.end_process(h, drive::End::Exit);
+        self.machines[h as usize] = None;
     }
 
     /// Runs `act` on a machine as a step of its own, at once: for drivers that poke a client.

@@ -87,6 +87,9 @@ kinds! {
     slow_disk::SlowDisk = "slow_disk", bites: "an operation of the disk took longer";
     /// Records change on their way between nodes, past TCP's checksum.
     damage::Damage = "damage", bites: "it flipped a bit of a batch under way";
+    /// The process is killed, and indexes of its logs are damaged at rest before it starts again; also
+    /// where it has stopped by itself.
+    damage_index::DamageIndex = "damage_index", bites: "an index became another, or was lost";
 }
 
 /// What each kind says of itself.

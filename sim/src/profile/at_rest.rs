@@ -1,0 +1,89 @@
+//! Storms about what a disk keeps: faults that aim at single operations of it, and damage to what is
+//! there when a process starts.
+//!
+//! Everything else that storms are made of is in `storms`.
+
+use super::Draw;
+use super::storms::{a_node, after, at, down, moment};
+use crate::plan::{
+    AtDiskOp, Crash, DamageIndex, DiskVerb, Fault, FaultKind, FileRole, Plan, PowerLoss, Restart,
+    Target, When,
+};
+
+/// What a node asks its disk for, and at most how many of them are let pass: about as many as a storm
+/// has.
+const DISK_OPS: [(DiskVerb, Option<FileRole>, u64); 18] = [
+    (DiskVerb::Rename, Some(FileRole::CleanShutdown), 1),
+    (DiskVerb::SyncDir, Some(FileRole::CleanShutdown), 1),
+    (DiskVerb::Unlink, Some(FileRole::CleanShutdown), 1),
+    (DiskVerb::Rename, Some(FileRole::QuorumState), 5),
+    (DiskVerb::Rename, Some(FileRole::LeaderEpochs), 8),
+    (DiskVerb::Rename, Some(FileRole::RecoveryPoints), 10),
+    (DiskVerb::Rename, Some(FileRole::HighWatermarks), 10),
+    (DiskVerb::SyncDir, Some(FileRole::Log), 5),
+    (DiskVerb::SyncDir, None, 30),
+    (DiskVerb::Unlink, None, 6),
+    (DiskVerb::Truncate, Some(FileRole::Log), 3),
+    (DiskVerb::Create, Some(FileRole::Log), 5),
+    (DiskVerb::Create, Some(FileRole::OffsetIndex), 5),
+    (DiskVerb::OpenDir, None, 6),
+    (DiskVerb::RenameDir, None, 2),
+    (DiskVerb::RemoveDir, None, 2),
+    (DiskVerb::Sync, Some(FileRole::Log), 200),
+    (DiskVerb::Append, Some(FileRole::Log), 200),
+];
+
+/// A process ends, or its power does, at the n-th operation of a kind that it asks its disk for.
+pub(super) fn aimed_at_disk(plan: &mut Plan, draw: &mut Draw) {
+    for _ in 0..draw.range(1, 2) {
+        let (op, file, most) = draw.pick(&DISK_OPS);
+        let node = Target::Noted;
+        let down_us = down(plan, draw);
+        let what = match draw.chance(50) {
+            true => FaultKind::Crash(Crash { node, down_us }),
+            false => FaultKind::PowerLoss(PowerLoss { node, down_us }),
+        };
+        let from_us = moment(plan, draw) / 2;
+        let count = draw.range(1, most) as u32;
+        let delay_us = if draw.chance(80) { 0 } else { draw.scale(20, 5_000) };
+        let node = draw.chance(40).then(|| draw.pick(&plan.cluster.nodes()));
+        let aimed = AtDiskOp { op, file, from_us, count, delay_us, node };
+        if file == Some(FileRole::CleanShutdown) {
+            // Somebody must stop, or start after that.
+            let aimed = AtDiskOp { from_us: 0, node: None, ..aimed };
+            let stop = FaultKind::Restart(Restart {
+                node: a_node(plan, draw),
+                patience_us: draw.scale(500_000, 20_000_000),
+                down_us: down(plan, draw),
+            });
+            plan.faults.push(at(from_us, stop).then(Fault::new(When::AtDiskOp(aimed), what)));
+        } else {
+            plan.faults.push(Fault::new(When::AtDiskOp(aimed), what));
+        }
+    }
+}
+
+/// Indexes change at rest, after a clean stop (then they are believed) or a crash. Most reads go to
+/// the disk, and by them.
+pub(super) fn damaged_indexes(plan: &mut Plan, draw: &mut Draw) {
+    if draw.chance(70) {
+        plan.node.tail_cache_bytes = 0;
+    }
+    for topic in &mut plan.topics {
+        topic.index_interval_bytes = topic.index_interval_bytes.min(draw.scale(50, 1_000) as u32);
+    }
+    for _ in 0..draw.range(1, 2) {
+        let node = a_node(plan, draw);
+        let (down_us, permille) = (down(plan, draw), draw.pick(&[1000, 1000, 300, 100]));
+        let damage = |node| FaultKind::DamageIndex(DamageIndex { node, down_us, permille });
+        let when = moment(plan, draw);
+        let fault = if draw.chance(70) {
+            let patience_us = draw.scale(500_000, 20_000_000);
+            let stop = FaultKind::Restart(Restart { node, patience_us, down_us });
+            at(when, stop).then(after("shut_down", 0, 1, 0, damage(Target::Noted)))
+        } else {
+            at(when, damage(node))
+        };
+        plan.faults.push(fault);
+    }
+}
