@@ -9,6 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::event::{ListenerId, Origin};
 use crate::flaw::FlawSet;
 use crate::types::{Endpoint, NodeId};
 
@@ -26,8 +27,13 @@ pub struct NodeConfig {
     /// May an empty log directory be formatted? A voter that lost its data must not come back as if it
     /// had never had any; so for a node of a cluster this is true at its first start alone.
     pub format: bool,
-    /// `advertised.listeners` (one).
-    pub endpoint: Endpoint,
+    /// `advertised.listeners`, for clients and brokers: names and where they are reached. At least one.
+    pub listeners: Vec<(String, Endpoint)>,
+    /// `inter.broker.listener.name`: where brokers reach each other.
+    pub inter_broker_listener: String,
+    /// There is no listener for controllers alone: each voter is reached by brokers where it is by
+    /// controllers, by its address in `controller.quorum.voters`.
+    pub listener_is_shared: bool,
     /// `rack`.
     pub rack: Option<String>,
     /// Quorum timing.
@@ -150,7 +156,13 @@ impl NodeConfig {
             voters,
             cluster_id: String::from("wavetank-cluster-00000"),
             format: true,
-            endpoint: Endpoint { host: String::from("localhost"), port: 9092 },
+            listeners: [(
+                String::from("PLAINTEXT"),
+                Endpoint { host: String::from("localhost"), port: 9092 },
+            )]
+            .into(),
+            inter_broker_listener: String::from("PLAINTEXT"),
+            listener_is_shared: true,
             rack: None,
             quorum: QuorumConfig::default(),
             heartbeat_interval: Duration::from_secs(2),
@@ -170,6 +182,14 @@ impl NodeConfig {
             tail_cache_bytes: 1 << 20,
             fetch_max_bytes: 55 << 20,
             flaws: FlawSet::NONE,
+        }
+    }
+
+    /// The name of the listener that a request comes from. Controllers are asked by brokers.
+    pub fn listener_name(&self, origin: Origin) -> &str {
+        match origin.listener {
+            ListenerId::Broker(index) => &self.listeners[usize::from(index)].0,
+            ListenerId::Controller => &self.inter_broker_listener,
         }
     }
 

@@ -134,6 +134,8 @@ codes! {
     ClusterAuthorizationFailed = 31, "CLUSTER_AUTHORIZATION_FAILED";
     /// The log directory failed.
     KafkaStorageError = 56, "KAFKA_STORAGE_ERROR";
+    /// The leader has no listener of the name that the client came in on.
+    ListenerNotFound = 72, "LISTENER_NOT_FOUND";
     /// Topic deletion is switched off.
     TopicDeletionDisabled = 73, "TOPIC_DELETION_DISABLED";
     /// Fetch session unknown.
@@ -186,6 +188,8 @@ codes! {
     NewLeaderElected = 108, "NEW_LEADER_ELECTED";
     /// The fetch's replica moved; ask elsewhere.
     OffsetMovedToTieredStorage = 109, "OFFSET_MOVED_TO_TIERED_STORAGE";
+    /// The connection led to another node or cluster than it was meant for (KIP-1102, KIP-1242).
+    RebootstrapRequired = 129, "REBOOTSTRAP_REQUIRED";
     /// An operation was not tried.
     OperationNotAttempted = 55, "OPERATION_NOT_ATTEMPTED";
 }
@@ -201,17 +205,14 @@ pub enum Certainty {
     Unknown,
 }
 
-impl ErrorCode {
-    /// True for [`ErrorCode::None`].
-    pub fn is_ok(self) -> bool {
-        self == ErrorCode::None
-    }
+/// The table behind [`ErrorCode::produce_certainty`].
+mod certainty {
+    use super::Certainty;
+    use super::ErrorCode::{self, *};
 
-    /// What a Produce answer with this code says about the records. Every code that can follow
-    /// the append is [`Certainty::Unknown`]; codes without a name are, too.
-    pub fn produce_certainty(self) -> Certainty {
-        use ErrorCode::*;
-        match self {
+    /// `NOT_LEADER_OR_FOLLOWER` is also what a parked produce gets when leadership moves.
+    pub(super) fn of_produce(error: ErrorCode) -> Certainty {
+        match error {
             None => Certainty::Done,
             CorruptMessage
             | UnknownTopicOrPartition
@@ -234,7 +235,6 @@ impl ErrorCode {
             | InvalidTxnState
             | ClusterAuthorizationFailed
             | PolicyViolation => Certainty::Failed,
-            // NOT_LEADER_OR_FOLLOWER is also what a parked produce gets when leadership moves.
             NotLeaderOrFollower
             | UnknownServerError
             | RequestTimedOut
@@ -272,12 +272,27 @@ impl ErrorCode {
             | SnapshotNotFound
             | InconsistentClusterId
             | FetchSessionTopicIdError
+            | ListenerNotFound
+            | RebootstrapRequired
             | IneligibleReplica
             | NewLeaderElected
             | OffsetMovedToTieredStorage
             | OperationNotAttempted
             | Other(_) => Certainty::Unknown,
         }
+    }
+}
+
+impl ErrorCode {
+    /// True for [`ErrorCode::None`].
+    pub fn is_ok(self) -> bool {
+        self == ErrorCode::None
+    }
+
+    /// What a Produce answer with this code says about the records. Every code that can follow
+    /// the append is [`Certainty::Unknown`]; codes without a name are, too.
+    pub fn produce_certainty(self) -> Certainty {
+        certainty::of_produce(self)
     }
 
     /// Whether a client should refresh metadata and try again.
@@ -288,6 +303,7 @@ impl ErrorCode {
             CorruptMessage
                 | UnknownTopicOrPartition
                 | LeaderNotAvailable
+                | ListenerNotFound
                 | NotLeaderOrFollower
                 | RequestTimedOut
                 | ReplicaNotAvailable

@@ -36,6 +36,8 @@ pub enum Event {
     Request {
         /// Where the answer goes.
         from: ReplyTo,
+        /// Where it comes from.
+        origin: Origin,
         /// The API version it was sent with.
         version: i16,
         /// The request.
@@ -68,6 +70,29 @@ pub struct ReplyTo {
     pub connection: ConnectionId,
     /// The request's correlation id.
     pub correlation: i32,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// The listener that its connection came in on.
+    pub listener: ListenerId,
+}
+
+/// A listener of this node. What may be asked on which is [`crate::listener`]'s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ListenerId {
+    /// By its place in [`NodeConfig::listeners`](crate::config::NodeConfig::listeners).
+    Broker(u16),
+    /// One of `controller.listener.names`, where only nodes ask.
+    Controller,
+}
+
+impl Default for ListenerId {
+    /// The first.
+    fn default() -> ListenerId {
+        ListenerId::Broker(0)
+    }
 }
 
 /// Why a request has no answer. Either way the peer may or may not have acted on it.

@@ -29,6 +29,7 @@ pub mod env;
 pub mod error_code;
 pub mod event;
 pub mod flaw;
+pub mod listener;
 pub mod log;
 pub mod metadata;
 pub mod msg;

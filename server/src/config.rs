@@ -4,6 +4,8 @@
 //! that Kafka has and this server does not act on is refused rather than ignored. What the values
 //! mean lives in [`NodeConfig`].
 
+mod listeners;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +18,9 @@ use crate::error::ServeError;
 use crate::identity::check_cluster_id;
 use crate::net::NetLimits;
 
+pub use listeners::Listener;
+use listeners::ListenerKeys;
+
 /// The node that `serve` runs when it is given no file.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:9092";
 
@@ -25,13 +30,13 @@ const ALONE_HEARTBEAT: Duration = Duration::from_millis(100);
 /// Everything that a node is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// What the core is constructed with. Its endpoint's port is 0 where the bound one is to be
+    /// What the core is constructed with. A listener's port is 0 where the bound one is to be
     /// advertised.
     pub node: NodeConfig,
-    /// Was `advertised.listeners` given?
-    pub advertised: bool,
     /// Where to listen.
-    pub listen: Endpoint,
+    pub listeners: Vec<Listener>,
+    /// What was said of that.
+    listener_keys: ListenerKeys,
     /// Where the data lie, if that was said.
     pub log_dir: Option<PathBuf>,
     /// `cluster.id`, if it was said.
@@ -51,8 +56,8 @@ impl Default for ServerConfig {
         node.topic_defaults.flush_each_batch = true;
         ServerConfig {
             node,
-            advertised: false,
-            listen: parse_address(DEFAULT_LISTEN).expect("the default is an address"),
+            listeners: Vec::new(),
+            listener_keys: ListenerKeys::default(),
             log_dir: None,
             cluster_id: None,
             voters: BTreeMap::new(),
@@ -115,6 +120,9 @@ impl ServerConfig {
     }
 
     fn set(&mut self, key: &str, value: &Value, given: &mut Given) -> Result<(), String> {
+        if let Some(set) = self.listener_keys.set(key, value) {
+            return set;
+        }
         let node = &mut self.node;
         match key {
             "node.id" => {
@@ -133,11 +141,6 @@ impl ServerConfig {
                 check_cluster_id(&id).map_err(|problem| format!("{key}: {problem}"))?;
                 node.cluster_id.clone_from(&id);
                 self.cluster_id = Some(id);
-            }
-            "listeners" => self.listen = listener(key, value)?,
-            "advertised.listeners" => {
-                node.endpoint = listener(key, value)?;
-                self.advertised = true;
             }
             "log.dirs" | "log.dir" => self.log_dir = Some(log_dir(key, value)?),
             "broker.rack" => node.rack = Some(word(key, value)?),
@@ -290,23 +293,22 @@ impl ServerConfig {
                 format!("default.replication.factor is {wanted}, but this is a single node"),
             ));
         }
-        self.advertise()
-    }
-
-    /// Settles what clients are told, after any change of the address.
-    pub(crate) fn advertise(&mut self) -> Result<(), (Option<&'static str>, String)> {
-        let wildcard = ["0.0.0.0", "::", ""].contains(&self.listen.host.as_str());
-        if wildcard && !self.advertised {
+        self.listeners = self.listener_keys.settle(&mut self.node)?;
+        if !self.node.listener_is_shared && !self.overrides.is_empty() {
             return Err((
-                Some("listeners"),
-                "listeners names every interface, so clients cannot be told where to connect; give \
-                 advertised.listeners = \"PLAINTEXT://HOST:PORT\" with a name that they can reach"
+                Some("peer.address.overrides"),
+                "peer.address.overrides has one address a node, but with controller.listener.names \
+                 each has two; leave one of the keys out"
                     .into(),
             ));
         }
-        if !self.advertised {
-            self.node.endpoint = self.listen.clone();
-        }
+        Ok(())
+    }
+
+    /// The command line says where to listen.
+    pub(crate) fn listen(&mut self, bind: Endpoint) -> Result<(), String> {
+        self.listener_keys.listen(bind)?;
+        self.listeners = self.listener_keys.settle(&mut self.node).map_err(|(_, why)| why)?;
         Ok(())
     }
 }
@@ -336,6 +338,9 @@ const KEYS: &[&str] = &[
     "cluster.id",
     "listeners",
     "advertised.listeners",
+    "listener.security.protocol.map",
+    "controller.listener.names",
+    "inter.broker.listener.name",
     "log.dirs",
     "broker.rack",
     "controller.quorum.election.timeout.ms",
@@ -542,26 +547,6 @@ fn voters(key: &str, value: &Value) -> Result<BTreeMap<NodeId, Endpoint>, String
         return Err(format!("{key} names {named} nodes; expected 1 to {MAX_VOTERS}"));
     }
     Ok(voters)
-}
-
-fn listener(key: &str, value: &Value) -> Result<Endpoint, String> {
-    let items = list(value);
-    let [item] = items.as_slice() else {
-        return Err(format!(
-            "{key} names {} listeners; expected exactly one, which clients, brokers and controllers \
-             share",
-            items.len()
-        ));
-    };
-    let address = match item.split_once("://") {
-        Some(("PLAINTEXT", address)) => address,
-        Some((other, _)) => {
-            return Err(format!("{key} has protocol {other:?}; only PLAINTEXT is supported"));
-        }
-        None => item,
-    };
-    parse_address(address)
-        .ok_or_else(|| format!("{key} is {item:?}; expected \"PLAINTEXT://HOST:PORT\""))
 }
 
 fn log_dir(key: &str, value: &Value) -> Result<PathBuf, String> {

@@ -7,6 +7,7 @@
 mod backlog;
 mod config;
 mod disk;
+mod doors;
 mod env;
 mod error;
 mod identity;
@@ -27,7 +28,10 @@ pub use env::{NoteHook, TokioEnv};
 pub use error::ServeError;
 pub use limits::raise_file_descriptors;
 pub use logging::init_logging;
-pub use net::{NetCommand, NetHandle, NetLimits, NetThread, start as start_network};
+pub use net::{
+    Door, Identity, NetCommand, NetHandle, NetLimits, NetThread, start as start_network,
+    start_on as start_network_on,
+};
 pub use note_log::{NotedAt, monotonic_ns};
 pub use reactor::{Machine, Reactor};
 pub use serve::{DEFAULT_DATA, ServeOptions, Server, on_stop_signal, serve, serve_without};

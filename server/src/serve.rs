@@ -5,7 +5,7 @@
 //! [`Server`] is the same without a terminal, for whoever embeds a node.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -19,6 +19,7 @@ use wavetank_core::types::{Endpoint, NodeId};
 
 use crate::config::{ServerConfig, parse_address};
 use crate::disk::{DataDir, DiskPool};
+use crate::doors;
 use crate::env::TokioEnv;
 use crate::error::ServeError;
 use crate::identity::{self, check_cluster_id};
@@ -62,13 +63,13 @@ impl ServeOptions {
             None => ServerConfig::parse_default(),
         };
         if let Some(listen) = &self.listen {
-            config.listen = parse_address(listen).ok_or_else(|| {
+            let listen = parse_address(listen).ok_or_else(|| {
                 ServeError::Config(format!(
                     "--listen is {listen:?}; expected HOST:PORT, as in 127.0.0.1:9092 (port 0 \
                      takes any free one)"
                 ))
             })?;
-            config.advertise().map_err(|(_, problem)| ServeError::Config(problem))?;
+            config.listen(listen).map_err(ServeError::Config)?;
         }
         if let Some(id) = &self.cluster_id {
             check_cluster_id(id)
@@ -137,33 +138,21 @@ impl Server {
         getrandom::u64().map_err(|error| ServeError::Start(io::Error::other(error)))?;
         let data = DataDir::open(&path)?;
         identity::settle(&mut config, options.format, &path)?;
-        let listen = &config.listen;
-        let listener = TcpListener::bind((listen.host.as_str(), listen.port)).map_err(|error| {
-            ServeError::Listen { address: format!("{}:{}", listen.host, listen.port), error }
-        })?;
-        let local = listener.local_addr().map_err(ServeError::Start)?;
-        if config.node.endpoint.port == 0 {
-            config.node.endpoint.port = local.port();
-        }
-        let advertised = config.node.endpoint.clone();
-        let mut peers = config.voters.clone();
-        peers.entry(config.node.node).or_insert_with(|| advertised.clone());
-        peers.extend(config.overrides.clone());
+        let doors = doors::open(&mut config)?;
+        let local = doors[0].0.local_addr().map_err(ServeError::Start)?;
+        let advertised = config.node.listeners.first().map(|(_, endpoint)| endpoint.clone());
+        let advertised = advertised
+            .unwrap_or_else(|| Endpoint { host: local.ip().to_string(), port: local.port() });
+        let identity = doors::identity(&config, &doors).map_err(ServeError::Start)?;
         let notes = options.notes.as_ref();
         let notes = notes.map(|path| NoteLog::open(path, config.node.node)).transpose()?;
 
         let (inbox, events) = channel();
         let (teller, news) = channel();
         let disk = DiskPool::start(&data, inbox.clone()).map_err(ServeError::Start)?;
-        let (handle, network) = net::start(
-            listener,
-            config.node.node,
-            peers,
-            config.limits,
-            inbox.clone(),
-            disk.backlog(),
-        )
-        .map_err(ServeError::Start)?;
+        let (handle, network) =
+            net::start_on(doors, identity, config.limits, inbox.clone(), disk.backlog())
+                .map_err(ServeError::Start)?;
         let hook = note_hook(config.node.is_broker, &teller, notes);
         let env = TokioEnv::new(disk, Some(handle), hook).pin_peers(config.overrides.into_keys());
         let reactor = Reactor::new(events, env);

@@ -6,6 +6,9 @@
 
 mod common;
 mod identity;
+#[path = "../../sim/tests/liar/mod.rs"]
+mod liar;
+mod listeners;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -53,6 +56,7 @@ fn a_client_of_the_raw_protocol() {
         &Request::ApiVersions(ApiVersionsRequest {
             client_software_name: "test".into(),
             client_software_version: "1.0".into(),
+            ..Default::default()
         }),
     ) else {
         panic!("another answer");

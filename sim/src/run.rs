@@ -638,7 +638,7 @@ pub fn node_config(plan: &Plan, id: i32) -> NodeConfig {
     let ms = Duration::from_millis;
     let mut config = NodeConfig::new(NodeId(id), voters);
     config.is_broker = plan.cluster.brokers.contains(&id);
-    config.endpoint = Endpoint { host: format!("node{id}"), port: 9092 };
+    config.listeners[0].1 = Endpoint { host: format!("node{id}"), port: 9092 };
     config.quorum = QuorumConfig {
         election_timeout: ms(node.election_timeout_ms),
         fetch_timeout: ms(node.quorum_fetch_timeout_ms),

@@ -2,14 +2,14 @@
 
 use wavetank_core::msg::ApiKey;
 
-/// What ApiVersions answers: (API, lowest, highest version), by key. One listener serves clients
-/// and nodes alike.
+/// What ApiVersions answers: (API, lowest, highest version), by key. Not every listener serves all of
+/// them.
 pub const SUPPORTED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::Produce, 3, 13),
     (ApiKey::Fetch, 4, 18),
     (ApiKey::ListOffsets, 1, 11),
     (ApiKey::Metadata, 0, 13),
-    (ApiKey::ApiVersions, 0, 4),
+    (ApiKey::ApiVersions, 0, 5),
     (ApiKey::CreateTopics, 2, 7),
     (ApiKey::DeleteTopics, 1, 6),
     (ApiKey::OffsetForLeaderEpoch, 2, 4),

@@ -55,6 +55,7 @@ fn main() {
     };
     let theirs_to = |api: wavetank_core::msg::ApiKey, max: i16| match api {
         wavetank_core::msg::ApiKey::ListOffsets => 10,
+        wavetank_core::msg::ApiKey::ApiVersions => 4,
         _ => max,
     };
     for message in common::requests() {

@@ -5,6 +5,7 @@
 //! quorum's. Rules about followers live in [`crate::replica`].
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
@@ -21,7 +22,8 @@ use crate::msg::{
 use crate::note::Note;
 use crate::replica::{Fact, Partition};
 use crate::types::{
-    BrokerEpoch, EpochEndOffset, LeaderEpoch, Monotonic, NodeId, Offset, PartitionId, TopicRef,
+    BrokerEpoch, EpochEndOffset, LeaderEpoch, METADATA_TOPIC, METADATA_TOPIC_ID, Monotonic, NodeId,
+    Offset, PartitionId, TopicRef,
 };
 
 use super::{Hosted, full_ref};
@@ -48,6 +50,8 @@ struct Entry {
 /// A fetch that is not answered yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Parked {
+    /// Where the client came in, which is how it is told of other brokers.
+    listener: String,
     replica: Option<NodeId>,
     replica_epoch: BrokerEpoch,
     min_bytes: usize,
@@ -80,6 +84,7 @@ impl Fetches {
     pub fn on_request(
         &mut self,
         from: ReplyTo,
+        listener: &str,
         request: FetchRequest,
         limit: u32,
         hosted: &mut Hosted,
@@ -91,7 +96,7 @@ impl Fetches {
             let response = FetchResponse { error, ..FetchResponse::default() };
             return env.respond(from, Response::Fetch(response));
         }
-        let mut parked = unpack(request, limit, hosted, image);
+        let mut parked = unpack(listener, request, limit, hosted, image);
         if let Some(follower) = parked.replica {
             claim(&mut parked, follower, hosted, env, facts);
         }
@@ -252,6 +257,13 @@ impl Fetches {
     }
 }
 
+/// Is this a fetch of the metadata log, which is the quorum's?
+pub fn is_of_metadata(request: &FetchRequest) -> bool {
+    let is_metadata =
+        |topic: &TopicRef| topic.id == METADATA_TOPIC_ID || topic.name == METADATA_TOPIC;
+    matches!(request.topics.as_slice(), [only] if is_metadata(&only.topic))
+}
+
 /// Sessions are offered (id 0, epoch 0 asks for one) and always declined by answering without one,
 /// as a broker does whose session cache is full (KIP-227); continuing one is therefore an error.
 fn session_error(request: &FetchRequest) -> Option<ErrorCode> {
@@ -264,7 +276,13 @@ fn session_error(request: &FetchRequest) -> Option<ErrorCode> {
     }
 }
 
-fn unpack(request: FetchRequest, limit: u32, hosted: &Hosted, image: &MetadataImage) -> Parked {
+fn unpack(
+    listener: &str,
+    request: FetchRequest,
+    limit: u32,
+    hosted: &Hosted,
+    image: &MetadataImage,
+) -> Parked {
     let mut topics = Vec::with_capacity(request.topics.len());
     let mut entries = Vec::new();
     for topic in request.topics {
@@ -281,6 +299,7 @@ fn unpack(request: FetchRequest, limit: u32, hosted: &Hosted, image: &MetadataIm
     let wait_nanos = u64::try_from(request.max_wait_ms).unwrap_or(0) * 1_000_000;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     Parked {
+        listener: listener.into(),
         replica: request.replica.known(),
         replica_epoch: request.replica_epoch,
         min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
@@ -567,7 +586,7 @@ fn answer(parked: Parked, image: &MetadataImage) -> FetchResponse {
         leaders.extend(answer.current_leader.map(|current| current.leader));
         topics[entry.topic].partitions.push(answer);
     }
-    let node_endpoints =
-        leaders.into_iter().filter_map(|node| super::metadata::endpoint(node, image)).collect();
+    let endpoint = |node| super::metadata::endpoint(node, &parked.listener, image);
+    let node_endpoints = leaders.into_iter().filter_map(endpoint).collect();
     FetchResponse { topics, node_endpoints, ..FetchResponse::default() }
 }

@@ -18,16 +18,18 @@ use crate::types::{NodeId, TopicId, TopicRef, Uuid};
 /// Topics that one request may have created.
 const MOST_CREATED: usize = 1000;
 
-/// Where a live broker listens.
-pub fn endpoint(node: NodeId, image: &MetadataImage) -> Option<NodeEndpoint> {
+/// Where a live broker is reached on the listener of that name.
+pub fn endpoint(node: NodeId, listener: &str, image: &MetadataImage) -> Option<NodeEndpoint> {
     let broker = image.brokers.get(&node).filter(|broker| !broker.fenced)?;
-    let endpoint = broker.endpoint()?.clone();
+    let endpoint = broker.endpoint(listener)?.clone();
     Some(NodeEndpoint { node, endpoint, rack: broker.rack.clone() })
 }
 
-/// Answers, and names the topics that should be created.
+/// Answers a client on this listener, and names the topics that should be created. It is told of
+/// brokers that have the listener, too, and where they are reached on that.
 pub fn answer(
     request: &MetadataRequest,
+    listener: &str,
     config: &NodeConfig,
     image: &MetadataImage,
 ) -> (MetadataResponse, Vec<String>) {
@@ -35,19 +37,19 @@ pub fn answer(
     let topics = match &request.topics {
         None => {
             let all = image.topic_ids.iter();
-            all.map(|(name, id)| known(name, *id, image)).collect()
+            all.map(|(name, id)| known(name, *id, listener, image)).collect()
         }
         Some(topics) => {
             let create = request.allow_auto_topic_creation && config.auto_create_topics;
             // Named twice, a topic is told once: the answer is never larger than the request and the
             // cluster together.
             let mut told = BTreeSet::new();
-            let one = |topic| one(topic, create, image, &mut told, &mut wanted);
+            let one = |topic| one(topic, create, listener, image, &mut told, &mut wanted);
             topics.iter().filter_map(one).collect()
         }
     };
     let brokers: Vec<NodeEndpoint> =
-        image.brokers.keys().filter_map(|node| endpoint(*node, image)).collect();
+        image.brokers.keys().filter_map(|node| endpoint(*node, listener, image)).collect();
     // In a quorum of its own the controller is not for clients: any live broker forwards.
     let controller = brokers
         .iter()
@@ -93,6 +95,7 @@ pub fn not_current(request: &MetadataRequest, config: &NodeConfig) -> Option<Met
 fn one<'a>(
     topic: &'a TopicRef,
     create: bool,
+    listener: &str,
     image: &MetadataImage,
     told: &mut BTreeSet<TopicId>,
     wanted: &mut BTreeSet<&'a str>,
@@ -103,12 +106,14 @@ fn one<'a>(
     };
     if topic.id != Uuid::ZERO {
         return match image.topics.get(&topic.id) {
-            Some(found) => told.insert(topic.id).then(|| known(&found.name, topic.id, image)),
+            Some(found) => {
+                told.insert(topic.id).then(|| known(&found.name, topic.id, listener, image))
+            }
             None => failed(ErrorCode::UnknownTopicId, None),
         };
     }
     if let Some(id) = image.topic_ids.get(&topic.name) {
-        return told.insert(*id).then(|| known(&topic.name, *id, image));
+        return told.insert(*id).then(|| known(&topic.name, *id, listener, image));
     }
     let name = Some(topic.name.clone());
     if crate::controller::validate_topic_name(&topic.name).is_err() {
@@ -121,13 +126,17 @@ fn one<'a>(
     failed(ErrorCode::UnknownTopicOrPartition, name)
 }
 
-fn known(name: &str, id: TopicId, image: &MetadataImage) -> MetadataTopic {
+fn known(name: &str, id: TopicId, listener: &str, image: &MetadataImage) -> MetadataTopic {
     let is_offline = |node: &NodeId| image.brokers.get(node).is_none_or(|broker| broker.fenced);
+    let has_listener =
+        |node| image.brokers.get(&node).is_some_and(|broker| broker.endpoint(listener).is_some());
     let partitions = image.topics.get(&id).into_iter().flat_map(|topic| &topic.partitions);
     let partitions = partitions.map(|(index, registration)| MetadataPartition {
         error: match registration.leader {
-            Some(leader) if !is_offline(&leader) => ErrorCode::None,
-            Some(_) | None => ErrorCode::LeaderNotAvailable,
+            Some(leader) if is_offline(&leader) => ErrorCode::LeaderNotAvailable,
+            Some(leader) if has_listener(leader) => ErrorCode::None,
+            Some(_) => ErrorCode::ListenerNotFound,
+            None => ErrorCode::LeaderNotAvailable,
         },
         partition: *index,
         leader: registration.leader.unwrap_or(NodeId::NONE),

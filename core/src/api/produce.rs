@@ -35,6 +35,8 @@ struct Waiting {
 /// A produce that was appended and waits for its acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Parked {
+    /// Where the client came in, which is how it is told of other brokers.
+    listener: String,
     acks: i16,
     deadline: Monotonic,
     response: ProduceResponse,
@@ -54,6 +56,7 @@ impl Produces {
     pub fn on_request(
         &mut self,
         from: ReplyTo,
+        listener: &str,
         version: i16,
         request: ProduceRequest,
         hosted: &mut Hosted,
@@ -102,13 +105,14 @@ impl Produces {
             }
         }
         if waiting.is_empty() {
-            add_endpoints(&mut response, image);
+            add_endpoints(&mut response, listener, image);
             return env.respond(from, Response::Produce(response));
         }
         let timeout = u64::try_from(request.timeout_ms).unwrap_or(0);
         let deadline = env.now().after(Duration::from_millis(timeout));
         self.deadlines.insert((deadline, from));
-        self.parked.insert(from, Parked { acks, deadline, response, waiting });
+        let listener = listener.into();
+        self.parked.insert(from, Parked { listener, acks, deadline, response, waiting });
         self.arm(env);
     }
 
@@ -164,7 +168,7 @@ impl Produces {
     fn finish(&mut self, from: ReplyTo, image: &MetadataImage, env: &mut dyn Env) {
         if let Some(mut parked) = self.parked.remove(&from) {
             self.deadlines.remove(&(parked.deadline, from));
-            add_endpoints(&mut parked.response, image);
+            add_endpoints(&mut parked.response, &parked.listener, image);
             env.respond(from, Response::Produce(parked.response));
             self.arm(env);
         }
@@ -273,15 +277,15 @@ fn failed(
     answer
 }
 
-fn add_endpoints(response: &mut ProduceResponse, image: &MetadataImage) {
+fn add_endpoints(response: &mut ProduceResponse, listener: &str, image: &MetadataImage) {
     let leaders: BTreeSet<_> = response
         .topics
         .iter()
         .flat_map(|topic| &topic.partitions)
         .filter_map(|partition| partition.current_leader.map(|current| current.leader))
         .collect();
-    response.node_endpoints =
-        leaders.into_iter().filter_map(|node| super::metadata::endpoint(node, image)).collect();
+    let endpoint = |node| super::metadata::endpoint(node, listener, image);
+    response.node_endpoints = leaders.into_iter().filter_map(endpoint).collect();
 }
 
 /// acks=0 has no response; after an error the connection is closed, which is all that a client can

@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use crate::config::NodeConfig;
 use crate::error_code::ErrorCode;
 use crate::metadata::{
     METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_MIN, MetadataImage,
@@ -14,16 +15,22 @@ use crate::metadata::{
 use crate::msg::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::types::Offset;
 
-/// Answers at once.
+/// Answers at once. A connection that was meant for another node or cluster is told so (KIP-1242): an
+/// address may have changed hands, or lead through a proxy.
 pub fn answer(
     version: i16,
     request: &ApiVersionsRequest,
+    config: &NodeConfig,
     image: &MetadataImage,
 ) -> ApiVersionsResponse {
     let named = is_name(&request.client_software_name) && is_name(&request.client_software_version);
-    let error = match version >= 3 && !named {
-        true => ErrorCode::InvalidRequest,
-        false => ErrorCode::None,
+    let meant_for = |cluster: &String| *cluster == config.cluster_id && request.node == config.node;
+    let error = if version >= 3 && !named {
+        ErrorCode::InvalidRequest
+    } else if version >= 5 && !request.cluster_id.as_ref().is_none_or(meant_for) {
+        ErrorCode::RebootstrapRequired
+    } else {
+        ErrorCode::None
     };
     let finalized: Vec<(String, i16, i16)> =
         image.features.iter().map(|(name, level)| (name.clone(), *level, *level)).collect();
@@ -51,7 +58,28 @@ fn is_name(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_name;
+    use super::*;
+    use crate::types::NodeId;
+
+    #[test]
+    fn who_asks_for_another_is_told_so() {
+        let config = NodeConfig::new(NodeId(2), vec![NodeId(2)]);
+        let asks = |version, cluster: Option<&str>, node| {
+            let request = ApiVersionsRequest {
+                client_software_name: "a".into(),
+                client_software_version: "1".into(),
+                cluster_id: cluster.map(String::from),
+                node: NodeId(node),
+            };
+            answer(version, &request, &config, &MetadataImage::new()).error
+        };
+        let ours = Some(config.cluster_id.as_str());
+        assert_eq!(asks(5, ours, 2), ErrorCode::None);
+        assert_eq!(asks(5, ours, 3), ErrorCode::RebootstrapRequired);
+        assert_eq!(asks(5, Some("another"), 2), ErrorCode::RebootstrapRequired);
+        assert_eq!(asks(5, None, -1), ErrorCode::None, "it does not know yet");
+        assert_eq!(asks(4, Some("another"), 3), ErrorCode::None, "not in this version");
+    }
 
     #[test]
     fn software_names_follow_kip_511() {

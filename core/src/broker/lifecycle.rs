@@ -127,13 +127,12 @@ impl Broker {
             return;
         }
         self.lifecycle.registration = Registration::Asked(self.quorum.leader());
-        let listener = (String::from("PLAINTEXT"), self.config.endpoint.clone());
         let feature = String::from(METADATA_VERSION);
         self.control.register(BrokerRegistrationRequest {
             broker: self.config.node,
             cluster_id: self.config.cluster_id.clone(),
             incarnation: self.lifecycle.incarnation,
-            listeners: vec![listener],
+            listeners: self.config.listeners.clone(),
             features: vec![(feature, METADATA_VERSION_MIN, METADATA_VERSION_LEVEL)],
             rack: self.config.rack.clone(),
             log_dirs: vec![self.boot.directory_id()],

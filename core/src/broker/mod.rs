@@ -16,7 +16,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::api::fetch::Fetches;
+use crate::api::fetch::{Fetches, is_of_metadata};
 use crate::api::list_offsets::Lookups;
 use crate::api::produce::Produces;
 use crate::api::{Hosted, epochs, metadata, topics, versions};
@@ -24,7 +24,9 @@ use crate::config::NodeConfig;
 use crate::controller::Controller;
 use crate::env::{Channel, Env};
 use crate::error_code::ErrorCode;
-use crate::event::{DiskDone, DiskError, DiskOpKind, Event, ReadTag, ReplyTo, RpcError, TimerKey};
+use crate::event::{
+    DiskDone, DiskError, DiskOpKind, Event, Origin, ReadTag, ReplyTo, RpcError, TimerKey,
+};
 use crate::flaw::Flaw;
 use crate::metadata::MetadataImage;
 use crate::msg::{FetchRequest, FetchResponse, Request, Response};
@@ -32,7 +34,7 @@ use crate::note::Note;
 use crate::quorum::{Quorum, QuorumFact};
 use crate::replica::fetcher::Fetchers;
 use crate::replica::{Fact, Partition};
-use crate::types::{DirId, METADATA_TOPIC, METADATA_TOPIC_ID, Monotonic, NodeId, TopicRef};
+use crate::types::{DirId, METADATA_TOPIC, Monotonic, NodeId};
 
 use boot::Boot;
 use control::Control;
@@ -158,8 +160,8 @@ impl Broker {
             Event::Shutdown => self.shut_down(env),
             Event::Timer { key, deadline } => self.on_timer(key, deadline, env),
             Event::Disk(done) => self.on_disk(done, env),
-            Event::Request { from, version, request } => {
-                self.on_request(from, version, request, env);
+            Event::Request { from, origin, version, request } => {
+                self.on_request(from, origin, version, request, env);
             }
             Event::ConnectionClosed { connection } => {
                 self.fetches.on_closed(connection);
@@ -337,20 +339,29 @@ impl Broker {
         }
     }
 
-    fn on_request(&mut self, from: ReplyTo, version: i16, request: Request, env: &mut dyn Env) {
+    fn on_request(
+        &mut self,
+        from: ReplyTo,
+        origin: Origin,
+        version: i16,
+        request: Request,
+        env: &mut dyn Env,
+    ) {
         match request {
             Request::ApiVersions(request) => {
-                let response = versions::answer(version, &request, &self.image);
+                let response = versions::answer(version, &request, &self.config, &self.image);
                 env.respond(from, Response::ApiVersions(response));
             }
-            Request::Metadata(request) => self.on_metadata_request(from, &request, env),
+            Request::Metadata(request) => self.on_metadata_request(from, origin, &request, env),
             Request::Produce(_) if self.refuses_appends() => env.disconnect(from),
             Request::Produce(request) => {
+                let listener = self.config.listener_name(origin);
                 let (hosted, image) = (&mut self.hosted, &self.image);
                 let facts = &mut self.facts;
-                self.produces.on_request(from, version, request, hosted, image, env, facts);
+                let produces = &mut self.produces;
+                produces.on_request(from, listener, version, request, hosted, image, env, facts);
             }
-            Request::Fetch(request) if is_metadata_fetch(&request) => {
+            Request::Fetch(request) if is_of_metadata(&request) => {
                 let request = Request::Fetch(request);
                 self.quorum.on_request(from, request, env, &mut self.quorum_facts);
             }
@@ -360,10 +371,11 @@ impl Broker {
                 env.respond(from, Response::Fetch(response));
             }
             Request::Fetch(request) => {
+                let listener = self.config.listener_name(origin);
                 let limit = self.config.fetch_max_bytes;
                 let (hosted, image) = (&mut self.hosted, &self.image);
-                let facts = &mut self.facts;
-                self.fetches.on_request(from, request, limit, hosted, image, env, facts);
+                let (fetches, facts) = (&mut self.fetches, &mut self.facts);
+                fetches.on_request(from, listener, request, limit, hosted, image, env, facts);
             }
             Request::ListOffsets(request) => {
                 let (hosted, image) = (&self.hosted, &self.image);
@@ -397,6 +409,7 @@ impl Broker {
     fn on_metadata_request(
         &mut self,
         from: ReplyTo,
+        origin: Origin,
         request: &crate::msg::MetadataRequest,
         env: &mut dyn Env,
     ) {
@@ -407,7 +420,8 @@ impl Broker {
             }
             return;
         }
-        let (response, wanted) = metadata::answer(request, &self.config, &self.image);
+        let listener = self.config.listener_name(origin);
+        let (response, wanted) = metadata::answer(request, listener, &self.config, &self.image);
         for topic in wanted {
             self.control.auto_create(&topic, &self.config, env);
         }
@@ -481,10 +495,4 @@ impl Broker {
             }
         }
     }
-}
-
-fn is_metadata_fetch(request: &FetchRequest) -> bool {
-    let is_metadata =
-        |topic: &TopicRef| topic.id == METADATA_TOPIC_ID || topic.name == METADATA_TOPIC;
-    matches!(request.topics.as_slice(), [only] if is_metadata(&only.topic))
 }

@@ -229,10 +229,12 @@ impl Broker {
     /// says where they are: a registration may be of long ago, and whoever finds the quorum nowhere
     /// else would never hear of a newer one.
     fn learn_peers(&mut self, env: &mut dyn Env) {
-        let configured =
-            |node: &NodeId| *node == self.config.node || self.config.voters.contains(node);
+        let config = &self.config;
+        let configured = |node: &NodeId| {
+            *node == config.node || config.listener_is_shared && config.voters.contains(node)
+        };
         for (node, broker) in self.image.brokers.iter().filter(|(node, _)| !configured(node)) {
-            if let Some(endpoint) = broker.endpoint() {
+            if let Some(endpoint) = broker.endpoint(&config.inter_broker_listener) {
                 env.learn_peer(*node, endpoint);
             }
         }

@@ -42,9 +42,9 @@ impl BrokerRegistration {
         !self.fenced && !self.in_controlled_shutdown
     }
 
-    /// Where clients and brokers reach it: its first listener.
-    pub fn endpoint(&self) -> Option<&Endpoint> {
-        self.endpoints.first().map(|(_, endpoint)| endpoint)
+    /// Where it is reached on the listener of that name, if it has one.
+    pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|(name, _)| name == listener).map(|(_, endpoint)| endpoint)
     }
 }
 

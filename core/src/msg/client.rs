@@ -7,13 +7,28 @@ use crate::error_code::ErrorCode;
 use crate::msg::NodeEndpoint;
 use crate::types::{LeaderEpoch, NodeId, TopicId, TopicRef};
 
-/// ApiVersions (key 18, versions 0 to 4).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+/// ApiVersions (key 18, versions 0 to 5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ApiVersionsRequest {
     /// v3+: `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?`, else `INVALID_REQUEST`.
     pub client_software_name: String,
     /// v3+: the same pattern.
     pub client_software_version: String,
+    /// v5+: the cluster that the connection is meant for, if the client knows it (KIP-1242).
+    pub cluster_id: Option<String>,
+    /// v5+: the node that the connection is meant for, with the cluster.
+    pub node: NodeId,
+}
+
+impl Default for ApiVersionsRequest {
+    fn default() -> ApiVersionsRequest {
+        ApiVersionsRequest {
+            client_software_name: String::new(),
+            client_software_version: String::new(),
+            cluster_id: None,
+            node: NodeId::NONE,
+        }
+    }
 }
 
 /// Answer to ApiVersions.

@@ -1,6 +1,8 @@
 //! Files that are right, and each mistake with the line and the words that it must be told in.
 
 use super::*;
+use wavetank_core::event::ListenerId;
+use wavetank_core::listener::Serves;
 
 const THREE: &str = r#"
 node.id = 2
@@ -24,7 +26,7 @@ fn three_nodes() {
     assert!(config.node.is_broker && config.node.is_controller());
     assert_eq!(config.node.voters, [NodeId(1), NodeId(2), NodeId(3)]);
     assert_eq!(config.voters[&NodeId(3)], Endpoint { host: "localhost".into(), port: 9392 });
-    assert_eq!(config.node.endpoint, Endpoint { host: "localhost".into(), port: 9292 });
+    assert_eq!(config.node.listeners[0].1, Endpoint { host: "localhost".into(), port: 9292 });
     assert_eq!(config.log_dir.as_deref(), Some(Path::new("/var/lib/wavetank/2")));
     assert_eq!(config.node.topic_defaults.min_insync_replicas, 2);
     assert_eq!(config.node.topic_defaults.segment_bytes, 1 << 20);
@@ -78,7 +80,20 @@ fn each_mistake_is_named_with_its_line() {
         ("controller.quorum.voters = [\"2@a:1\", \"2@a:1\", \"3@a:1\"]", "names node 2 twice"),
         ("controller.quorum.voters = [\"9@a:1\"]", "not in controller.quorum.voters"),
         ("listeners = \"SSL://localhost:9\"", "only PLAINTEXT"),
-        ("listeners = [\"a:1\", \"b:2\"]", "expected exactly one"),
+        ("listeners = [\"a:1\", \"b:2\"]", "two listeners called PLAINTEXT"),
+        ("listeners = \"PLAINTEXT://a:1,X://b:2\"", "X, for which listener.security.protocol.map"),
+        ("listeners = \"PLAINTEXT://a:1,x y://b:2\"", "the name \"x y\""),
+        ("listeners = \"PLAINTEXT://a:1,SSL://b:1\"", "on port 1"),
+        ("listener.security.protocol.map = \"A:PLAIN\"", "\"PLAIN\"; expected one of"),
+        ("listener.security.protocol.map = \"A\"", "expected \"NAME:PROTOCOL\""),
+        ("listener.security.protocol.map = \"A:SSL,a:SSL\"", "names A twice"),
+        ("listener.security.protocol.map = \"A:SSL\"", "PLAINTEXT, for which"),
+        ("listener.security.protocol.map = \"PLAINTEXT:SSL\"", "only PLAINTEXT is supported"),
+        ("controller.listener.names = \"CONTROLLER\"", "no such listener"),
+        ("controller.listener.names = \"PLAINTEXT\"", "a broker needs a listener"),
+        ("inter.broker.listener.name = \"INTERNAL\"", "there are PLAINTEXT"),
+        ("advertised.listeners = \"OTHER://a:1\"", "not in listeners; there are PLAINTEXT"),
+        ("advertised.listeners = \"0.0.0.0:1\"", "no address that anybody can connect to"),
         ("listeners = \"localhost\"", "expected \"PLAINTEXT://HOST:PORT\""),
         ("listeners = \"localhost:99999\"", "expected \"PLAINTEXT://HOST:PORT\""),
         ("listeners = \"0.0.0.0:9092\"", "advertised.listeners"),
@@ -130,4 +145,77 @@ fn addresses() {
     for bad in ["", "a", "a:", "a:b", "a:65536", "::1:9", "[::1:9", "a b:1", "a/b:1"] {
         assert_eq!(parse_address(bad), None, "{bad}");
     }
+}
+
+/// Four listeners as a production cluster has them.
+const NAMED: &str = r#"
+node.id = 2
+controller.quorum.voters = ["1@a:9193", "2@b:9193", "3@c:9193"]
+listeners = "EXTERNAL://0.0.0.0:9092,internal://10.0.0.2:9094,REPL://10.0.0.2:9095,CTL://10.0.0.2:9193"
+advertised.listeners = "REPL://b:9095,EXTERNAL://kafka.example.org:19092,INTERNAL://b:9094"
+listener.security.protocol.map = "CTL:PLAINTEXT,EXTERNAL:PLAINTEXT,INTERNAL:PLAINTEXT,REPL:PLAINTEXT,SSL:SSL"
+controller.listener.names = "CTL"
+inter.broker.listener.name = "REPL"
+"#;
+
+#[test]
+fn each_listener_has_its_guests() {
+    let config = ServerConfig::parse(NAMED).expect("it is right");
+    let listeners: Vec<_> =
+        config.listeners.iter().map(|l| (l.name.as_str(), l.id, l.serves)).collect();
+    let broker = ListenerId::Broker;
+    assert_eq!(
+        listeners,
+        [
+            ("EXTERNAL", broker(0), Serves::Clients),
+            ("INTERNAL", broker(1), Serves::Clients),
+            ("REPL", broker(2), Serves::Brokers),
+            ("CTL", ListenerId::Controller, Serves::Controllers),
+        ]
+    );
+    let advertised: Vec<_> =
+        config.node.listeners.iter().map(|(name, at)| (name.as_str(), at.port)).collect();
+    assert_eq!(advertised, [("EXTERNAL", 19092), ("INTERNAL", 9094), ("REPL", 9095)]);
+    assert_eq!(config.node.inter_broker_listener, "REPL");
+    assert!(!config.node.listener_is_shared);
+    let alone = ServerConfig::parse("").expect("nothing is wrong with it");
+    assert_eq!(alone.listeners[0].serves, Serves::All);
+    assert!(alone.node.listener_is_shared);
+}
+
+#[test]
+fn mistakes_among_named_listeners() {
+    let brokers = "controller.quorum.voters = [\"1@a:9193\"]\n";
+    let cases = [
+        ("controller.listener.names = \"CTL\"\n", "", "does not say which"),
+        ("inter.broker.listener.name = \"REPL\"\n", "", "PLAINTEXT unless it is given"),
+        (
+            "inter.broker.listener.name = \"REPL\"\n",
+            "inter.broker.listener.name = \"CTL\"\n",
+            "is no listener for clients and brokers",
+        ),
+        ("REPL://b:9095,", "", "lacks REPL"),
+        ("REPL://b:9095,", "CTL://b:9193,REPL://b:9095,", "controllers are found by"),
+        ("REPL:PLAINTEXT", "REPL:SASL_SSL", "only PLAINTEXT"),
+        ("[\"1@a:9193\", \"2@b:9193\", \"3@c:9193\"]\n", "[\"1@a:9193\"]\n", "Take CTL out"),
+        (
+            "node.id = 2",
+            "node.id = 2\nprocess.roles = \"controller\"",
+            "may have no listener beside",
+        ),
+        ("node.id = 2", "node.id = 2\npeer.address.overrides = \"1@a:1\"", "each has two"),
+    ];
+    for (old, new, expected) in cases {
+        assert!(NAMED.contains(old), "{old}");
+        let text = NAMED.replace(old, new);
+        let (_, problem) = ServerConfig::parse(&text).expect_err(expected);
+        assert!(problem.contains(expected), "{new}: {problem}");
+    }
+    // A broker only names how controllers are called.
+    let broker = format!(
+        "node.id = 2\n{brokers}listeners = \"PLAINTEXT://b:9092\"\ncontroller.listener.names = \"CTL\"\n"
+    );
+    let config = ServerConfig::parse(&broker).expect("it is right");
+    assert_eq!(config.listeners[0].serves, Serves::Brokers);
+    assert!(!config.node.is_controller());
 }

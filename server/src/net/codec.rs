@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 use wavetank_core::error_code::ErrorCode;
+use wavetank_core::listener::Serves;
 use wavetank_core::msg::{ApiKey, ApiVersionsRequest, Request, Response};
+use wavetank_core::types::NodeId;
 use wavetank_wire::{Bounds, RequestFrame, SUPPORTED, WireError};
 
 use super::outbound::Versions;
@@ -39,19 +41,30 @@ pub(super) fn decode_request(frame: Bytes, bounds: Bounds) -> Result<Incoming, W
     }
 }
 
-/// What ApiVersions says: (key, least, greatest). Produce is advertised from 0, as Kafka 4 does,
+/// Which API a frame is about, if it is one that we know.
+pub(super) fn api(frame: &[u8]) -> Option<ApiKey> {
+    let (key, _) = frame.split_first_chunk::<2>()?;
+    ApiKey::from_key(i16::from_be_bytes(*key))
+}
+
+/// What ApiVersions says on a listener: (key, least, greatest). Produce is advertised from 0, as Kafka 4 does,
 /// because librdkafka takes the lack of v0 for a lack of compression (KAFKA-18659).
-fn advertised() -> Vec<(i16, i16, i16)> {
+fn advertised(serves: Serves) -> Vec<(i16, i16, i16)> {
     let least = |api, min| if api == ApiKey::Produce { 0 } else { min };
-    SUPPORTED.iter().map(|(api, min, max)| (api.key(), least(*api, *min), *max)).collect()
+    let served = SUPPORTED.iter().filter(|(api, _, _)| serves.api(*api));
+    served.map(|(api, min, max)| (api.key(), least(*api, *min), *max)).collect()
 }
 
 /// An answer is a frame. The core leaves the list of APIs to whoever knows the versions.
-pub(super) fn encode_response(context: &Context, mut response: Response) -> Vec<Bytes> {
+pub(super) fn encode_response(
+    context: &Context,
+    serves: Serves,
+    mut response: Response,
+) -> Vec<Bytes> {
     if let Response::ApiVersions(answer) = &mut response
         && answer.apis.is_empty()
     {
-        answer.apis = advertised();
+        answer.apis = advertised(serves);
     }
     wavetank_wire::encode_response(context.version, context.correlation, &response)
 }
@@ -61,11 +74,17 @@ pub(super) fn newest_api_versions() -> i16 {
     wavetank_wire::highest(ApiKey::ApiVersions)
 }
 
-/// Asks a peer what it speaks, and tells what we are (KIP-511).
-pub(super) fn api_versions_request(version: i16, client_id: &str) -> Vec<Bytes> {
+/// Asks a peer what it speaks, and tells what we are (KIP-511) and whom we look for (KIP-1242).
+pub(super) fn api_versions_request(
+    version: i16,
+    client_id: &str,
+    (cluster_id, node): (Option<&String>, NodeId),
+) -> Vec<Bytes> {
     let request = Request::ApiVersions(ApiVersionsRequest {
         client_software_name: "wavetank".into(),
         client_software_version: env!("CARGO_PKG_VERSION").into(),
+        cluster_id: cluster_id.cloned(),
+        node: if cluster_id.is_some() { node } else { NodeId::NONE },
     });
     wavetank_wire::encode_request(version, -1, client_id, &request)
 }
@@ -75,6 +94,8 @@ pub(super) enum Agreement {
     Versions(Versions),
     /// The peer does not speak our version of ApiVersions, but this one.
     TryAgain(i16),
+    /// It is another node, or of another cluster, than was looked for.
+    Another,
 }
 
 /// Reads a peer's answer to [`api_versions_request`].
@@ -99,6 +120,7 @@ pub(super) fn agree(frame: Bytes, asked: i16) -> Result<Agreement, String> {
                 Err("the peer refuses the version of ApiVersions that it names".into())
             }
         }
+        ErrorCode::RebootstrapRequired => Ok(Agreement::Another),
         other => Err(format!("the peer answered {}", other.name())),
     }
 }
@@ -157,7 +179,7 @@ mod tests {
     fn the_newest_common_version() {
         let context = Context { correlation: 1, version: 4 };
         let answer = ApiVersionsResponse::default();
-        let answer = encode_response(&context, Response::ApiVersions(answer));
+        let answer = encode_response(&context, Serves::All, Response::ApiVersions(answer));
         let Ok(Agreement::Versions(mut versions)) = agree(frame(answer), 4) else {
             panic!("we answer ourselves");
         };

@@ -16,14 +16,14 @@ use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::Instant;
-use wavetank_core::event::{ConnectionId, Event, ReplyTo};
-use wavetank_core::msg::{Request, Response};
+use wavetank_core::event::{ConnectionId, Event, Origin, ReplyTo};
+use wavetank_core::msg::{ApiKey, Request, Response};
 use wavetank_wire::{Bounds, WireError};
 
-use super::Shared;
 use super::codec::{self, Context, Incoming};
 use super::frame::{self, FrameError, OutQueue, read_frame};
 use super::lane::{self, GLANCE, Turn};
+use super::{Door, Shared};
 
 /// How much of later requests is read while one is being answered, in bytes.
 const READ_AHEAD: usize = 64 << 10;
@@ -66,6 +66,8 @@ enum Closed {
     Frame(FrameError),
     /// The client sent what is no request that we know.
     Decode(WireError),
+    /// The client sent what is not served on the listener that it came in on.
+    NotServed(ApiKey),
 }
 
 /// Tells the core and the dispatcher when the task ends, however it does.
@@ -86,6 +88,7 @@ impl Drop for Goodbye {
 pub(super) async fn run(
     shared: Arc<Shared>,
     connection: ConnectionId,
+    door: Door,
     stream: TcpStream,
     from: SocketAddr,
     replies: UnboundedReceiver<(i32, Reply)>,
@@ -97,10 +100,12 @@ pub(super) async fn run(
     tracing::debug!(%from, connection = connection.0, "connected");
     let buffer = BytesMut::new();
     let (drain, turn) = (None, None);
-    let mut inbound = Inbound { shared, connection, stream, replies, buffer, drain, turn };
+    let mut inbound = Inbound { shared, connection, door, stream, replies, buffer, drain, turn };
     let Err(closed) = inbound.serve().await;
     let complain = match &closed {
-        Closed::Stalled | Closed::Frame(_) | Closed::Decode(_) => inbound.shared.complain(from),
+        Closed::Stalled | Closed::Frame(_) | Closed::Decode(_) | Closed::NotServed(_) => {
+            inbound.shared.complain(from)
+        }
         Closed::ByPeer | Closed::ByUs | Closed::Idle | Closed::Io(_) => false,
     };
     match closed {
@@ -109,12 +114,19 @@ pub(super) async fn run(
         }
         Closed::Io(error) => tracing::debug!(%from, connection = connection.0, %error, "broke"),
         Closed::Idle => tracing::debug!(%from, "closed a connection: idle for too long"),
-        Closed::Stalled | Closed::Frame(_) | Closed::Decode(_) if !complain => {
+        Closed::Stalled | Closed::Frame(_) | Closed::Decode(_) | Closed::NotServed(_)
+            if !complain =>
+        {
             tracing::debug!(%from, ?closed, "closed a connection");
         }
         Closed::Stalled => {
             tracing::warn!(%from, "closed a connection: the client does not take its answer");
         }
+        Closed::NotServed(api) => tracing::warn!(
+            %from,
+            ?api,
+            "closed a connection: only nodes send this, and on another listener"
+        ),
         Closed::Frame(error) => tracing::warn!(%from, %error, "closed a connection: not a frame"),
         Closed::Decode(error) => {
             tracing::warn!(%from, %error, "closed a connection: not a request that we can answer");
@@ -125,6 +137,7 @@ pub(super) async fn run(
 struct Inbound {
     shared: Arc<Shared>,
     connection: ConnectionId,
+    door: Door,
     stream: TcpStream,
     replies: UnboundedReceiver<(i32, Reply)>,
     buffer: BytesMut,
@@ -158,6 +171,10 @@ impl Inbound {
                 // Between requests the only thing to come from the core is its end.
                 _ = self.replies.recv() => return Err(Closed::ByUs),
             };
+            // Before anything of it is looked at.
+            if let Some(api) = codec::api(&frame.bytes).filter(|api| !self.door.serves.api(*api)) {
+                return Err(Closed::NotServed(api));
+            }
             let (context, mut request) = match self.decode(&frame.bytes).await? {
                 Incoming::Request { context, request } => (context, request),
                 Incoming::AnswerAtOnce(parts) => {
@@ -165,6 +182,9 @@ impl Inbound {
                     continue;
                 }
             };
+            if !self.door.serves.request(&request) {
+                return Err(Closed::NotServed(request.api()));
+            }
             let inspected = shared.lane.inspect(&mut request, context.version).await;
             inspected.ok_or(Closed::ByUs)?;
             if shared.budget.is_full() {
@@ -177,7 +197,8 @@ impl Inbound {
                 self.room(frame.bytes.len()).await?;
             }
             let from = ReplyTo { connection: self.connection, correlation: context.correlation };
-            self.shared.deliver(Event::Request { from, version: context.version, request });
+            let (origin, version) = (Origin { listener: self.door.id }, context.version);
+            self.shared.deliver(Event::Request { from, origin, version, request });
             let reply = self.reply(context.correlation).await?;
             drop(promised);
             self.turn = None;
@@ -221,11 +242,12 @@ impl Inbound {
     }
 
     async fn encode(&self, context: Context, response: Response) -> Result<Vec<Bytes>, Closed> {
+        let serves = self.door.serves;
         if !lane::is_large(&response) {
-            return Ok(codec::encode_response(&context, response));
+            return Ok(codec::encode_response(&context, serves, response));
         }
         let turn = self.shared.lane.turn().await;
-        let encode = move || codec::encode_response(&context, response);
+        let encode = move || codec::encode_response(&context, serves, response);
         self.shared.lane.run(&turn, encode).await.ok_or(Closed::ByUs)
     }
 

@@ -17,6 +17,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,7 +27,8 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 use wavetank_core::env::Channel;
-use wavetank_core::event::{ConnectionId, Event, ReplyTo};
+use wavetank_core::event::{ConnectionId, Event, ListenerId, ReplyTo};
+use wavetank_core::listener::Serves;
 use wavetank_core::msg::{Request, Response};
 use wavetank_core::types::{Endpoint, NodeId};
 
@@ -150,10 +152,34 @@ impl NetThread {
     }
 }
 
-/// Starts the thread on a bound listener.
+/// Where a connection came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// How the core knows the listener.
+    pub id: ListenerId,
+    /// What may be asked there.
+    pub serves: Serves,
+}
+
+/// Who this node is and whom it knows.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// Its id.
+    pub node: NodeId,
+    /// Its cluster. Peers are asked whether they are of it, and who they think they are; `None` if
+    /// nobody is asked.
+    pub cluster: Option<String>,
+    /// Where controllers are reached.
+    pub controllers: BTreeMap<NodeId, Endpoint>,
+    /// Where brokers are, as far as that is known already.
+    pub brokers: BTreeMap<NodeId, Endpoint>,
+}
+
+/// Starts the thread on one bound listener that serves everybody, to talk to peers that are not asked
+/// who they are.
 ///
 /// # Errors
-/// If the operating system gives no thread or event queue.
+/// See [`start_on`].
 pub fn start(
     listener: TcpListener,
     node: NodeId,
@@ -162,18 +188,39 @@ pub fn start(
     inbox: Sender<Event>,
     backlog: Arc<Backlog>,
 ) -> io::Result<(NetHandle, NetThread)> {
-    listener.set_nonblocking(true)?;
-    let local = listener.local_addr()?;
+    let door = Door { id: ListenerId::default(), serves: Serves::All };
+    let identity = Identity { node, cluster: None, controllers: peers.clone(), brokers: peers };
+    start_on(vec![(listener, door)], identity, limits, inbox, backlog)
+}
+
+/// Starts the thread on bound listeners, at least one.
+///
+/// # Errors
+/// If the operating system gives no thread or event queue.
+pub fn start_on(
+    listeners: Vec<(TcpListener, Door)>,
+    identity: Identity,
+    limits: NetLimits,
+    inbox: Sender<Event>,
+    backlog: Arc<Backlog>,
+) -> io::Result<(NetHandle, NetThread)> {
     let runtime = runtime()?;
-    let listener = {
+    let local = listeners[0].0.local_addr()?;
+    let mut doors = Vec::new();
+    for (listener, door) in listeners {
+        listener.set_nonblocking(true)?;
         let _context = runtime.enter();
-        tokio::net::TcpListener::from_std(listener)?
-    };
+        doors.push((tokio::net::TcpListener::from_std(listener)?, door));
+    }
+    // Whoever comes in where only nodes do is let in first.
+    doors.sort_by_key(|(_, door)| door.serves != Serves::Controllers);
     let (commands, receiver) = unbounded_channel();
     let thread = std::thread::Builder::new().name("network".into()).spawn(move || {
         let _guard = AbortOnPanic("network");
-        let shared = Arc::new(Shared::new(inbox, backlog, node, limits));
-        runtime.block_on(Dispatcher::new(shared, peers).run(listener, receiver));
+        let Identity { node, cluster, controllers, brokers } = identity;
+        let shared = Arc::new(Shared::new(inbox, backlog, node, cluster, limits));
+        let dispatcher = Dispatcher::new(shared, Peers { controllers, brokers });
+        runtime.block_on(dispatcher.run(doors, receiver));
         // Nobody waits for the answer of a name server any more.
         runtime.shutdown_background();
     })?;
@@ -204,6 +251,7 @@ struct Shared {
     /// What produce requests wait for.
     backlog: Arc<Backlog>,
     node: NodeId,
+    cluster: Option<String>,
     limits: NetLimits,
     /// Units of memory for the part of requests beyond the free allowance.
     large: Arc<Semaphore>,
@@ -216,12 +264,19 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(inbox: Sender<Event>, backlog: Arc<Backlog>, node: NodeId, limits: NetLimits) -> Shared {
+    fn new(
+        inbox: Sender<Event>,
+        backlog: Arc<Backlog>,
+        node: NodeId,
+        cluster: Option<String>,
+        limits: NetLimits,
+    ) -> Shared {
         let large = limits.request_memory.max(limits.max_frame) / frame::UNIT;
         let large = Arc::new(Semaphore::new(large));
         let budget = Arc::new(Budget::new(limits.response_memory));
         let complaints = Mutex::new(Throttle::new());
-        Shared { inbox, backlog, node, limits, large, budget, lane: Lane::new(), complaints }
+        let lane = Lane::new();
+        Shared { inbox, backlog, node, cluster, limits, large, budget, lane, complaints }
     }
 
     fn deliver(&self, event: Event) {
@@ -247,12 +302,20 @@ impl Shared {
 /// Where connections come from.
 trait Listen {
     /// The next one.
-    fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>>;
+    fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr, Door)>>;
 }
 
-impl Listen for tokio::net::TcpListener {
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        tokio::net::TcpListener::accept(self).await
+impl Listen for Vec<(tokio::net::TcpListener, Door)> {
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Door)> {
+        std::future::poll_fn(|context| {
+            for (listener, door) in self {
+                if let Poll::Ready(accepted) = listener.poll_accept(context) {
+                    return Poll::Ready(accepted.map(|(stream, from)| (stream, from, *door)));
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }
 
@@ -260,16 +323,38 @@ impl Listen for tokio::net::TcpListener {
 async fn accept(
     listener: &impl Listen,
     resume: Option<Instant>,
-) -> io::Result<(TcpStream, SocketAddr)> {
+) -> io::Result<(TcpStream, SocketAddr, Door)> {
     if let Some(resume) = resume {
         tokio::time::sleep_until(resume).await;
     }
     listener.accept().await
 }
 
+/// Where the other nodes are reached.
+#[derive(Debug, Default)]
+struct Peers {
+    controllers: BTreeMap<NodeId, Endpoint>,
+    brokers: BTreeMap<NodeId, Endpoint>,
+}
+
+impl Peers {
+    fn endpoint(&self, peer: NodeId, channel: Channel) -> Option<&Endpoint> {
+        match channel {
+            Channel::Quorum | Channel::QuorumFetch | Channel::Controller | Channel::Heartbeat => {
+                self.controllers.get(&peer)
+            }
+            Channel::ReplicaFetch
+            | Channel::ReplicaEpochs
+            | Channel::Produce
+            | Channel::Fetch
+            | Channel::Admin => self.brokers.get(&peer),
+        }
+    }
+}
+
 struct Dispatcher {
     shared: Arc<Shared>,
-    peers: BTreeMap<NodeId, Endpoint>,
+    peers: Peers,
     inbound: BTreeMap<ConnectionId, UnboundedSender<(i32, Reply)>>,
     outbound: BTreeMap<(NodeId, Channel), UnboundedSender<Outgoing>>,
     next_connection: u64,
@@ -277,7 +362,7 @@ struct Dispatcher {
 }
 
 impl Dispatcher {
-    fn new(shared: Arc<Shared>, peers: BTreeMap<NodeId, Endpoint>) -> Dispatcher {
+    fn new(shared: Arc<Shared>, peers: Peers) -> Dispatcher {
         Dispatcher {
             shared,
             peers,
@@ -305,9 +390,9 @@ impl Dispatcher {
                     None => break,
                 },
                 accepted = accept(&listener, resume) => match accepted {
-                    Ok((stream, from)) => {
+                    Ok((stream, from, door)) => {
                         resume = None;
-                        self.accept(stream, from, &gone_sender);
+                        self.accept(stream, from, door, &gone_sender);
                     }
                     Err(error) => {
                         // Out of descriptors, most likely: leave room for others to end.
@@ -344,7 +429,7 @@ impl Dispatcher {
             NetCommand::NoResponse { to } => self.reply(to, Reply::Nothing),
             NetCommand::Disconnect { to } => self.reply(to, Reply::Disconnect),
             NetCommand::LearnPeer { peer, endpoint } => {
-                self.peers.insert(peer, endpoint);
+                self.peers.brokers.insert(peer, endpoint);
             }
             NetCommand::Request { peer, channel, timeout, request } => {
                 let shared = &self.shared;
@@ -354,7 +439,7 @@ impl Dispatcher {
                     spawn("network (to a peer)", task);
                     sender
                 });
-                let endpoint = self.peers.get(&peer).cloned();
+                let endpoint = self.peers.endpoint(peer, channel).cloned();
                 let deadline = Instant::now() + timeout;
                 // The task ends only with the runtime.
                 let _ = sender.send(Outgoing { endpoint, deadline, request });
@@ -373,6 +458,7 @@ impl Dispatcher {
         &mut self,
         stream: TcpStream,
         from: SocketAddr,
+        door: Door,
         gone: &UnboundedSender<ConnectionId>,
     ) {
         if self.inbound.len() >= self.shared.limits.max_connections {
@@ -393,7 +479,7 @@ impl Dispatcher {
         let (sender, receiver) = unbounded_channel();
         self.inbound.insert(connection, sender);
         let shared = Arc::clone(&self.shared);
-        let task = inbound::run(shared, connection, stream, from, receiver, gone.clone());
+        let task = inbound::run(shared, connection, door, stream, from, receiver, gone.clone());
         spawn("network (of a connection)", task);
     }
 }
@@ -409,7 +495,7 @@ mod tests {
     struct Exhausted;
 
     impl Listen for Exhausted {
-        async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Door)> {
             Err(io::Error::from_raw_os_error(24))
         }
     }
@@ -419,11 +505,11 @@ mod tests {
         let (inbox, events) = channel();
         let limits = NetLimits::default();
         let backlog = Arc::new(Backlog::new(1 << 20));
-        let shared = Arc::new(Shared::new(inbox, backlog, NodeId(1), limits));
+        let shared = Arc::new(Shared::new(inbox, backlog, NodeId(1), None, limits));
         let (commands, receiver) = unbounded_channel();
         let thread = std::thread::spawn(move || {
             let runtime = runtime().expect("a runtime");
-            runtime.block_on(Dispatcher::new(shared, BTreeMap::new()).run(Exhausted, receiver));
+            runtime.block_on(Dispatcher::new(shared, Peers::default()).run(Exhausted, receiver));
         });
         // Each is answered at once, since nobody knows where the peer listens. Twenty rests of the
         // acceptor would be two seconds.

@@ -1,5 +1,7 @@
 //! One connection to a peer on one channel: opened when there is something to send, versions
-//! agreed at its start (ApiVersions), answers matched in order.
+//! agreed at its start (ApiVersions), answers matched in order. The same question asks whether this is
+//! the node and the cluster that were looked for (KIP-1242), so that nothing is said to another, and
+//! nothing that it says is believed: addresses change hands.
 //!
 //! Each request has exactly one outcome, and the outcomes of a channel come in the order of
 //! sending. A timeout or a broken frame breaks the connection, as in Kafka's clients; whether the
@@ -27,6 +29,9 @@ use super::frame::{self, FrameError, OutQueue, read_frame};
 /// at once does not spin.
 const RECONNECT_BACKOFF: Duration = Duration::from_millis(50);
 
+/// How [`connect`] tells that somebody else listens where the peer should.
+const MISROUTED: io::ErrorKind = io::ErrorKind::AddrNotAvailable;
+
 /// A request on its way.
 #[derive(Debug)]
 pub(super) struct Outgoing {
@@ -48,6 +53,7 @@ pub(super) async fn run(
 ) {
     let client_id = format!("wavetank-{}-{channel:?}", shared.node);
     let mut last_attempt: Option<Instant> = None;
+    let mut misrouted = 0_u64;
     while let Some(first) = requests.recv().await {
         let outcome = |outcome| shared.deliver(Event::Rpc { peer, channel, outcome });
         if let Some(last) = last_attempt {
@@ -55,11 +61,17 @@ pub(super) async fn run(
         }
         last_attempt = Some(Instant::now());
         let limit = shared.limits.max_frame;
-        let connecting = connect(first.endpoint.as_ref(), &client_id, limit);
+        let wanted = (shared.cluster.as_ref(), peer);
+        let connecting = connect(first.endpoint.as_ref(), &client_id, wanted, limit);
         let (stream, versions) = match tokio::time::timeout_at(first.deadline, connecting).await {
             Ok(Ok(connected)) => connected,
             Ok(Err(error)) => {
                 tracing::debug!(peer = peer.0, ?channel, %error, "cannot connect");
+                misrouted += u64::from(error.kind() == MISROUTED);
+                if error.kind() == MISROUTED && misrouted.is_power_of_two() {
+                    let endpoint = &first.endpoint;
+                    tracing::warn!(peer = peer.0, ?endpoint, %error, misrouted, "wrong address");
+                }
                 outcome(Err(RpcError::Disconnected));
                 continue;
             }
@@ -85,6 +97,7 @@ pub(super) async fn run(
 async fn connect(
     endpoint: Option<&Endpoint>,
     client_id: &str,
+    wanted: (Option<&String>, NodeId),
     limit: usize,
 ) -> io::Result<(TcpStream, Versions)> {
     let endpoint = endpoint.ok_or_else(|| io::Error::other("the peer's address is not known"))?;
@@ -94,7 +107,7 @@ async fn connect(
     let mut version = codec::newest_api_versions();
     loop {
         let mut out = OutQueue::default();
-        out.push(codec::api_versions_request(version, client_id));
+        out.push(codec::api_versions_request(version, client_id, wanted));
         while !out.is_empty() {
             out.write_some(&mut stream).await?;
         }
@@ -104,7 +117,13 @@ async fn connect(
             .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
         match codec::agree(frame.bytes, version).map_err(io::Error::other)? {
             codec::Agreement::Versions(versions) => return Ok((stream, versions)),
+            // One that does not speak version 5 cannot say who it is: it is believed, as its kind
+            // was before, or nodes could not be upgraded one by one.
             codec::Agreement::TryAgain(lower) => version = lower,
+            codec::Agreement::Another => {
+                let what = "another node, or one of another cluster, listens there";
+                return Err(io::Error::new(MISROUTED, what));
+            }
         }
     }
 }

@@ -353,6 +353,27 @@ pub struct Client {
 }
 
 impl Client {
+    /// A bare connection, on which nothing was asked yet.
+    pub fn connect(address: &str) -> Client {
+        let stream = TcpStream::connect(address).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Client { stream, correlation: 0 }
+    }
+
+    /// Asks (and so creates) until a topic's partition 0 has a leader.
+    pub fn until_topic(&mut self, topic: &str) {
+        let start = Instant::now();
+        loop {
+            let metadata = self.metadata(topic);
+            let partition = metadata.topics.first().and_then(|topic| topic.partitions.first());
+            if partition.is_some_and(|p| p.error == ErrorCode::None && p.leader.0 >= 0) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "no leader: {metadata:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     pub fn send(&mut self, version: i16, request: &Request) {
         self.try_send(version, request).expect("the connection holds");
     }

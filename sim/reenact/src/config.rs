@@ -88,7 +88,7 @@ mod tests {
                 given.quorum.fetch_wait_max = read.node.quorum.fetch_wait_max;
                 given.tail_cache_bytes = read.node.tail_cache_bytes;
                 given.format = read.node.format;
-                given.endpoint = read.node.endpoint.clone();
+                given.listeners = read.node.listeners.clone();
                 given.cluster_id.clone_from(&read.node.cluster_id);
                 assert_eq!(read.node, given, "seed {seed}, node {id}: {text}");
                 assert_eq!(read.overrides.len(), peers_of(&plan), "seed {seed}, node {id}");

@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use wavetank_core::broker::{Broker, Status};
 use wavetank_core::env::{Channel, DiskOp, Env};
-use wavetank_core::event::{Event, ReplyTo, TimerKey};
+use wavetank_core::event::{Event, Origin, ReplyTo, TimerKey};
 use wavetank_core::msg::{ApiKey, Request, Response};
 use wavetank_core::note::Note;
 use wavetank_core::types::{Monotonic, NodeId, Uuid};
@@ -160,7 +160,8 @@ impl Delivery {
     fn event(self) -> Event {
         match self {
             Delivery::Request { from, version, request } => {
-                Event::Request { from, version, request: *request }
+                // A node of the tank has one listener.
+                Event::Request { from, origin: Origin::default(), version, request: *request }
             }
             Delivery::Response { peer, channel, response } => {
                 Event::Rpc { peer, channel, outcome: Ok(*response) }

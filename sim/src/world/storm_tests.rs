@@ -41,6 +41,7 @@ impl Accountant {
         let request = Request::ApiVersions(ApiVersionsRequest {
             client_software_name: format!("{} {number}", self.name),
             client_software_version: number.to_string(),
+            ..Default::default()
         });
         env.request(peer, channel, Duration::from_nanos(timeout), request);
     }

@@ -36,7 +36,7 @@ impl Machine for Puppet {
 fn ask(name: &str) -> Request {
     Request::ApiVersions(ApiVersionsRequest {
         client_software_name: name.into(),
-        client_software_version: String::new(),
+        ..Default::default()
     })
 }
 

@@ -19,6 +19,10 @@ pub(super) fn api_versions_request(io: &mut Io, m: &mut ApiVersionsRequest) -> V
         io.string(&mut m.client_software_name)?;
         io.string(&mut m.client_software_version)?;
     }
+    if io.version() >= 5 {
+        io.nullable_string(&mut m.cluster_id)?;
+        io.node(&mut m.node)?;
+    }
     io.end()
 }
 

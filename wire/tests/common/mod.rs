@@ -234,6 +234,8 @@ fn full_requests() -> Vec<Request> {
         Request::ApiVersions(ApiVersionsRequest {
             client_software_name: "wavetank".into(),
             client_software_version: "0.1".into(),
+            cluster_id: Some("cluster".into()),
+            node: NodeId(3),
         }),
         Request::CreateTopics(create.clone()),
         Request::DeleteTopics(DeleteTopicsRequest { topics: vec![topic("t")], timeout_ms: 5 }),

@@ -25,7 +25,7 @@ struct Node {
 fn ping() -> Request {
     Request::ApiVersions(ApiVersionsRequest {
         client_software_name: "p".repeat(64),
-        client_software_version: String::new(),
+        ..Default::default()
     })
 }
 

@@ -485,7 +485,7 @@ impl State {
         let from = reply(0);
         let before = self.nodes[usize::from(leader)].clone();
         let response = self.step(leader, |hosted, env, facts| {
-            fetches.on_request(from, request, u32::MAX, hosted, &nothing, env, facts);
+            fetches.on_request(from, "", request, u32::MAX, hosted, &nothing, env, facts);
             while let Some(read) = take_read(env) {
                 let DiskDone::Read { bytes, .. } = before.disk.clone().read(read) else {
                     panic!("a read reads")

@@ -1,0 +1,125 @@
+//! What may be asked on which listener: the `listeners` of Kafka's message definitions
+//! (`ApiMessageType.ListenerType`), and who may speak as a replica.
+//!
+//! Until there is authentication, where a request came in is all that tells nodes from others: what
+//! only nodes send is refused where clients come in, before anything looks at it. Who listens where
+//! is the driver's business, and so is refusing.
+
+use crate::api::fetch::is_of_metadata;
+use crate::msg::{ApiKey, Request};
+
+/// Whom a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Serves {
+    /// Clients, brokers and controllers: the only listener of a node.
+    All,
+    /// Clients.
+    Clients,
+    /// Clients, and brokers that replicate: `inter.broker.listener.name`.
+    Brokers,
+    /// Controllers, and brokers that ask a controller: `controller.listener.names`.
+    Controllers,
+}
+
+impl Serves {
+    /// Is this API served, whatever the request says? ApiVersions lists those that are.
+    pub fn api(self, api: ApiKey) -> bool {
+        let (on_brokers, on_controllers) = match api {
+            ApiKey::Produce
+            | ApiKey::ListOffsets
+            | ApiKey::Metadata
+            | ApiKey::OffsetForLeaderEpoch => (true, false),
+            ApiKey::Fetch | ApiKey::ApiVersions | ApiKey::CreateTopics | ApiKey::DeleteTopics => {
+                (true, true)
+            }
+            ApiKey::Vote
+            | ApiKey::BeginQuorumEpoch
+            | ApiKey::EndQuorumEpoch
+            | ApiKey::AlterPartition
+            | ApiKey::Envelope
+            | ApiKey::BrokerRegistration
+            | ApiKey::BrokerHeartbeat => (false, true),
+        };
+        match self {
+            Serves::All => true,
+            Serves::Clients | Serves::Brokers => on_brokers,
+            Serves::Controllers => on_controllers,
+        }
+    }
+
+    /// Is this request served? The metadata log is read from controllers and partitions from brokers;
+    /// where clients come in nobody is a replica. (Kafka asks for the permission of `ClusterAction`
+    /// there, and answers that the topic is not authorized.)
+    pub fn request(self, request: &Request) -> bool {
+        if !self.api(request.api()) {
+            return false;
+        }
+        let (of_metadata, replica) = match request {
+            Request::Fetch(fetch) => (is_of_metadata(fetch), fetch.replica),
+            Request::ListOffsets(lookup) => (false, lookup.replica),
+            Request::OffsetForLeaderEpoch(epochs) => (false, epochs.replica),
+            Request::Produce(_)
+            | Request::Metadata(_)
+            | Request::ApiVersions(_)
+            | Request::CreateTopics(_)
+            | Request::DeleteTopics(_)
+            | Request::Vote(_)
+            | Request::BeginQuorumEpoch(_)
+            | Request::EndQuorumEpoch(_)
+            | Request::AlterPartition(_)
+            | Request::Envelope(_)
+            | Request::BrokerRegistration(_)
+            | Request::BrokerHeartbeat(_) => return true,
+        };
+        match self {
+            Serves::All => true,
+            Serves::Clients => !of_metadata && replica.known().is_none(),
+            Serves::Brokers => !of_metadata,
+            Serves::Controllers => of_metadata,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::msg::{FetchRequest, FetchTopic, ListOffsetsRequest};
+    use crate::types::{METADATA_TOPIC, METADATA_TOPIC_ID, NodeId, TopicRef};
+    use alloc::vec;
+
+    const EACH: [Serves; 4] = [Serves::All, Serves::Clients, Serves::Brokers, Serves::Controllers];
+
+    fn served(request: &Request) -> [bool; 4] {
+        EACH.map(|serves| serves.request(request))
+    }
+
+    #[test]
+    fn each_api_has_a_listener() {
+        for api in ApiKey::ALL {
+            assert!(Serves::All.api(*api), "{api:?}");
+            assert!(Serves::Brokers.api(*api) || Serves::Controllers.api(*api), "{api:?}");
+            assert_eq!(Serves::Clients.api(*api), Serves::Brokers.api(*api), "{api:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_a_replica_where_clients_come_in() {
+        let fetch = |topic: TopicRef, replica| {
+            let topics = vec![FetchTopic { topic, partitions: vec![] }];
+            Request::Fetch(FetchRequest { replica: NodeId(replica), topics, ..Default::default() })
+        };
+        let data = || TopicRef::name("t");
+        let metadata = || TopicRef { name: METADATA_TOPIC.into(), id: METADATA_TOPIC_ID };
+        assert_eq!(served(&fetch(data(), -1)), [true, true, true, false]);
+        assert_eq!(served(&fetch(data(), 2)), [true, false, true, false]);
+        assert_eq!(served(&fetch(metadata(), 2)), [true, false, false, true]);
+        assert_eq!(served(&fetch(metadata(), -1)), [true, false, false, true]);
+        let lookup = ListOffsetsRequest {
+            replica: NodeId(2),
+            isolation_level: 0,
+            topics: vec![],
+            timeout_ms: 0,
+        };
+        assert_eq!(served(&Request::ListOffsets(lookup)), [true, false, true, false]);
+    }
+}
