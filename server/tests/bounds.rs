@@ -1,9 +1,12 @@
 //! What one request, one connection and all of them together may take: requests that are much work,
 //! answers that nobody reads, and a good client beside them.
 //!
-//! `cargo test --release -p wavetank-server --test bounds -- --nocapture` prints the figures.
+//! `cargo test --release -p wavetank-server --test bounds -- --nocapture` prints the figures; with
+//! `WAVETANK_HOSTILE_FRAMES=500000` it goes on for long.
 
 mod common;
+#[path = "../../sim/tests/liar/mod.rs"]
+mod liar;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::{Client, Node};
+use common::{Client, Launched, Node};
+use liar::{Dice, Hostile, Known};
 use wavetank_core::batch::{BatchBuilder, Compression};
 use wavetank_core::error_code::ErrorCode;
 use wavetank_core::event::Event;
@@ -38,8 +42,32 @@ fn produce(client: &mut Client, topic: &str, acks: i16, records: Bytes) -> Error
 
 /// Sixty megabytes of zeros in one record: some sixty kilobytes of gzip.
 fn large_record() -> Bytes {
+    zeros(60 << 20)
+}
+
+fn zeros(bytes: usize) -> Bytes {
     let mut builder = BatchBuilder::new();
-    builder.compression(Compression::Gzip).push(now(), None, Some(&vec![0; 60 << 20]), &[]);
+    builder.compression(Compression::Gzip).push(now(), None, Some(&vec![0; bytes]), &[]);
+    builder.build(Offset(0), LeaderEpoch::NONE).to_bytes()
+}
+
+/// Looks partition 0 of a topic up by this timestamp.
+fn lookup(topic: &str, timestamp: i64) -> Request {
+    let partition =
+        ListOffsetsPartition { partition: 0, current_leader_epoch: LeaderEpoch::NONE, timestamp };
+    Request::ListOffsets(ListOffsetsRequest {
+        replica: NodeId::NONE,
+        isolation_level: 0,
+        topics: vec![ListOffsetsTopic { name: topic.into(), partitions: vec![partition] }],
+        timeout_ms: 1000,
+    })
+}
+
+/// A megabyte that does not compress.
+fn megabyte() -> Bytes {
+    let noise: Vec<u8> = (0..1_000_000_u64).map(|i| ((i * i) >> 7) as u8).collect();
+    let mut builder = BatchBuilder::new();
+    builder.push(now(), None, Some(&noise), &[]);
     builder.build(Offset(0), LeaderEpoch::NONE).to_bytes()
 }
 
@@ -119,6 +147,32 @@ fn a_request_that_is_too_much_work_is_refused() {
     assert_eq!(produce(&mut client, "bombed", 1, common::batch("fine")), ErrorCode::None);
 }
 
+/// A partition that is named many times is work once.
+#[test]
+fn a_partition_named_many_times() {
+    let node = Node::start(&[]);
+    let mut client = node.client();
+    client.until_leader("t");
+    let mut many = common::produce(&TopicRef::name("t"), -1, "once");
+    let part = many.topics[0].partitions[0].clone();
+    many.topics[0].partitions = vec![part; 20_000];
+    let start = Instant::now();
+    client.send(7, &Request::Produce(many));
+    let Response::Produce(answer) = client.receive(ApiKey::Produce, 7) else { panic!("produce") };
+    let errors: Vec<ErrorCode> = answer.topics[0].partitions.iter().map(|p| p.error).collect();
+    assert_eq!(errors[0], ErrorCode::None);
+    assert_eq!(errors[1..], vec![ErrorCode::InvalidRequest; 19_999], "and nobody is left in doubt");
+
+    let mut many = common::fetch(&TopicRef::name("t"), 0);
+    let part = many.topics[0].partitions[0].clone();
+    many.topics[0].partitions = vec![part; 50_000];
+    let Response::Fetch(answer) = client.ask(11, &Request::Fetch(many)) else { panic!("fetch") };
+    assert_eq!(answer.topics[0].partitions.len(), 1, "as in Kafka");
+    assert_eq!(common::values(&answer.topics[0].partitions[0]), ["once"]);
+
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
 /// A client with whom all is well: how long each of its requests took, shortest first.
 fn latencies(node: &Node, time: Duration) -> Vec<Duration> {
     let mut client = node.client();
@@ -152,10 +206,7 @@ fn a_good_client_among_bad_ones() {
     let mut client = node.client();
     client.until_leader("good");
     client.until_leader("large");
-    let noise: Vec<u8> = (0..1_000_000_u64).map(|i| ((i * i) >> 7) as u8).collect();
-    let mut builder = BatchBuilder::new();
-    builder.push(now(), None, Some(&noise), &[]);
-    let megabyte = builder.build(Offset(0), LeaderEpoch::NONE).to_bytes();
+    let megabyte = megabyte();
     for _ in 0..50 {
         assert_eq!(produce(&mut client, "large", 1, megabyte.clone()), ErrorCode::None);
     }
@@ -239,4 +290,246 @@ fn a_client_that_takes_nothing_is_closed() {
     let Ok(Event::ConnectionClosed { connection }) = events.recv() else { panic!("it is closed") };
     assert_eq!(connection, from.connection);
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+/// Hostile frames in all; `WAVETANK_HOSTILE_FRAMES` says how many.
+fn frames() -> usize {
+    std::env::var("WAVETANK_HOSTILE_FRAMES").map_or(6_000, |text| text.parse().expect("a number"))
+}
+
+/// A frame of an API that is known, with values that nobody sends, and every third time with bytes
+/// of nobody's.
+fn hostile_frame(dice: &mut Dice, known: &Known) -> Vec<u8> {
+    loop {
+        let request = Hostile { dice, known }.request();
+        // What is enclosed is of any version, which nothing encodes; clients' listeners refuse it all.
+        if let Request::Envelope(_) = request {
+            continue;
+        }
+        let version = wavetank_wire::highest(request.api());
+        let mut frame = wavetank_wire::encode_request(version, 1, "liar", &request).concat();
+        if dice.one_in(3) {
+            for _ in 0..=dice.below(4) {
+                let at = 4 + dice.below(frame.len() - 4);
+                frame[at] = dice.next() as u8;
+            }
+        }
+        return frame;
+    }
+}
+
+/// Sends its share of hostile frames, some on each connection, and takes what comes, or not.
+fn pester(addresses: &[String], known: &Known, seed: u64, count: usize) {
+    let mut dice = Dice(seed);
+    let mut sent = 0;
+    while sent < count {
+        let address = &addresses[dice.below(addresses.len())];
+        let Ok(mut stream) = TcpStream::connect(address) else {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        };
+        let _ = stream.set_write_timeout(Some(Duration::from_millis(200)));
+        let _ = stream.set_read_timeout(Some(Duration::from_millis(2)));
+        for _ in 0..=dice.below(12) {
+            let frame = hostile_frame(&mut dice, known);
+            // Closed after an earlier one: the next goes on another connection.
+            if stream.write_all(&frame).is_err() {
+                break;
+            }
+            sent += 1;
+            if dice.one_in(3) && matches!(stream.read(&mut [0; 4096]), Ok(0)) {
+                break;
+            }
+        }
+    }
+}
+
+/// Asks for megabytes and reads nothing, looks up what is large, and sends bombs, until it is over.
+fn burden(address: &str, over: &AtomicBool) {
+    let bomb = large_record();
+    // As much as a batch may hold, which each look-up has to decompress.
+    let mut client = Client::connect(address);
+    assert_eq!(produce(&mut client, "t", 1, zeros(15 << 20)), ErrorCode::None);
+    for _ in 0..20 {
+        assert_eq!(produce(&mut client, "t", 1, megabyte()), ErrorCode::None);
+    }
+    while !over.load(Ordering::Relaxed) {
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            let mut client = Client::connect(address);
+            let mut request = common::fetch(&TopicRef::name("t"), 0);
+            request.max_bytes = 50 << 20;
+            request.topics[0].partitions[0].max_bytes = 50 << 20;
+            client.send(11, &Request::Fetch(request));
+            silent.push(client);
+        }
+        for _ in 0..10 {
+            let mut client = Client::connect(address);
+            client.send(5, &lookup("t", 1));
+            silent.push(client);
+        }
+        for _ in 0..20 {
+            let mut request = common::produce(&TopicRef::name("t"), 1, "");
+            request.topics[0].partitions[0].records = Some(bomb.clone());
+            let _ = Client::connect(address).try_ask(7, &Request::Produce(request));
+        }
+    }
+}
+
+/// Writes and reads all the while: what was acknowledged, and how long each request took.
+fn witness(address: &str, acks: i16, over: &AtomicBool) -> (Vec<String>, Vec<Duration>) {
+    let mut client = Client::connect(address);
+    let (mut acknowledged, mut taken) = (Vec::new(), Vec::new());
+    while !over.load(Ordering::Relaxed) {
+        let value = format!("{}", acknowledged.len());
+        let asked = Instant::now();
+        let error = produce(&mut client, "kept", acks, common::batch(&value));
+        taken.push(asked.elapsed());
+        assert_eq!(error, ErrorCode::None);
+        acknowledged.push(value);
+        let asked = Instant::now();
+        let request = common::fetch(&TopicRef::name("kept"), acknowledged.len() as i64 - 1);
+        client.ask(11, &Request::Fetch(request));
+        taken.push(asked.elapsed());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    taken.sort();
+    (acknowledged, taken)
+}
+
+/// All that the topic holds.
+fn kept(address: &str) -> Vec<String> {
+    let mut client = Client::connect(address);
+    let mut all = Vec::new();
+    loop {
+        let request = common::fetch(&TopicRef::name("kept"), all.len() as i64);
+        let Response::Fetch(fetched) = client.ask(11, &Request::Fetch(request)) else {
+            panic!("another answer")
+        };
+        let some = common::values(&fetched.topics[0].partitions[0]);
+        if some.is_empty() {
+            return all;
+        }
+        all.extend(some);
+    }
+}
+
+/// Where a topic's partition 0 is led.
+fn leader_of(client: &mut Client, topic: &str) -> String {
+    let metadata = client.metadata(topic);
+    let leads = metadata.topics[0].partitions[0].leader;
+    let leader = metadata.brokers.iter().find(|broker| broker.node == leads).expect("it lives");
+    format!("127.0.0.1:{}", leader.endpoint.port)
+}
+
+/// Clients' listeners of nodes, where nobody is believed to be a peer.
+fn under_fire(mut nodes: Vec<Node>, acks: i16) {
+    let addresses: Vec<String> = nodes.iter().map(Node::address).collect();
+    let mut client = Client::connect(&addresses[0]);
+    for topic in ["t", "kept"] {
+        client.until_topic(topic);
+    }
+    let leader = leader_of(&mut client, "kept");
+    let large = leader_of(&mut client, "t");
+    Client::connect(&large).until_leader("t");
+    Client::connect(&leader).until_leader("kept");
+    let request =
+        MetadataRequest { topics: Some(vec![TopicRef::name("t")]), ..MetadataRequest::default() };
+    let Response::Metadata(metadata) = client.ask(12, &Request::Metadata(request)) else {
+        panic!("another answer")
+    };
+    let known = Known {
+        topic: metadata.topics[0].id,
+        broker_epochs: (0..20).map(BrokerEpoch).collect(),
+        quorum_epoch: LeaderEpoch(1),
+    };
+    let calm = AtomicBool::new(false);
+    let (before, calm) = std::thread::scope(|scope| {
+        let witness = scope.spawn(|| witness(&leader, acks, &calm));
+        std::thread::sleep(Duration::from_secs(2));
+        calm.store(true, Ordering::Relaxed);
+        witness.join().expect("all is well with it")
+    });
+    let (over, start) = (AtomicBool::new(false), Instant::now());
+    let (during, stormy) = std::thread::scope(|scope| {
+        let witness = scope.spawn(|| witness(&leader, acks, &over));
+        scope.spawn(|| burden(&large, &over));
+        let (addresses, known) = (&addresses, &known);
+        let liars: Vec<_> = (1..=3)
+            .map(|seed| scope.spawn(move || pester(addresses, known, seed, frames() / 3)))
+            .collect();
+        for liar in liars {
+            liar.join().expect("it sends");
+        }
+        over.store(true, Ordering::Relaxed);
+        witness.join().expect("all is well with it")
+    });
+    let resident: Vec<usize> = nodes.iter().map(|node| node.resident_bytes() >> 20).collect();
+    println!(
+        "{} hostile frames at {} nodes in {:?}; a good client's p50 and p99 over {} requests: {:?} and \
+         {:?} (without them {:?} and {:?}); {resident:?} MiB resident",
+        frames(),
+        nodes.len(),
+        start.elapsed(),
+        stormy.len(),
+        percentile(&stormy, 50),
+        percentile(&stormy, 99),
+        percentile(&calm, 50),
+        percentile(&calm, 99),
+    );
+    for node in &mut nodes {
+        assert_eq!(node.ended(), None, "a node ended");
+    }
+    assert!(resident.iter().all(|mib| *mib < 400), "{resident:?} MiB");
+    let acknowledged = [before, during].concat();
+    assert!(kept(&leader) == acknowledged, "what was acknowledged is there, once and in order");
+    let allowed = Duration::from_millis(100).max(10 * percentile(&calm, 99));
+    assert!(percentile(&stormy, 99) < allowed, "{:?}", percentile(&stormy, 99));
+}
+
+const UNDER_FIRE: &str = "queued.max.response.bytes = 134217728\nmax.broker.partitions = 300\n\
+                          cluster.id = \"wavetank-cluster-00000\"\n";
+
+#[test]
+fn hostile_frames_at_one_node() {
+    let lines = "listeners = \"PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0\"\n\
+                 controller.listener.names = \"CONTROLLER\"";
+    let work = tempfile::tempdir().expect("a directory");
+    let file = work.path().join("node.toml");
+    std::fs::write(&file, format!("{UNDER_FIRE}{lines}")).expect("written");
+    let data = work.path().join("data").display().to_string();
+    let node = Node::launch(&["--data", &data, "--config", &file.display().to_string()]).ready();
+    under_fire(vec![node], 1);
+}
+
+#[test]
+fn hostile_frames_at_three_nodes() {
+    let held: Vec<std::net::TcpListener> =
+        (0..6).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+    let ports: Vec<u16> =
+        held.iter().map(|held| held.local_addr().expect("bound").port()).collect();
+    drop(held);
+    let work = tempfile::tempdir().expect("a directory");
+    let launched: Vec<Launched> = (0..3)
+        .map(|node| {
+            let text = format!(
+                "{UNDER_FIRE}node.id = {}\n\
+                 controller.quorum.voters = \"1@127.0.0.1:{},2@127.0.0.1:{},3@127.0.0.1:{}\"\n\
+                 listeners = \"PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}\"\n\
+                 controller.listener.names = \"CONTROLLER\"\n\
+                 default.replication.factor = 3\nmin.insync.replicas = 2\nlog.dirs = {:?}\n",
+                node + 1,
+                ports[3],
+                ports[4],
+                ports[5],
+                ports[node],
+                ports[3 + node],
+                work.path().join(format!("data-{node}")).display().to_string(),
+            );
+            let file = work.path().join(format!("{node}.toml"));
+            std::fs::write(&file, text).expect("written");
+            Node::launch(&["--config", &file.display().to_string(), "--format", "yes"])
+        })
+        .collect();
+    under_fire(launched.into_iter().map(Launched::ready).collect(), -1);
 }

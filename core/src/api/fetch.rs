@@ -284,10 +284,19 @@ fn unpack(
     image: &MetadataImage,
 ) -> Parked {
     let mut topics = Vec::with_capacity(request.topics.len());
-    let mut entries = Vec::new();
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut places = BTreeMap::new();
     for topic in request.topics {
         for asked in topic.partitions {
             let found = hosted.find(&topic.topic, asked.partition, image);
+            // Named twice, it is answered once, as the last says; as in Kafka.
+            if let Ok(partition) = found
+                && let Some(place) = places.insert(partition, entries.len())
+            {
+                places.insert(partition, place);
+                entries[place].asked = asked;
+                continue;
+            }
             let state = match found {
                 Ok(_) => State::Waiting,
                 Err(error) => State::Done(FetchPartitionResponse::failed(asked.partition, error)),

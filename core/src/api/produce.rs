@@ -28,7 +28,6 @@ use super::{Hosted, full_ref};
 struct Waiting {
     /// Where its answer is: topic and partition index within the response.
     at: (usize, usize),
-    partition: PartitionId,
     needs: Offset,
 }
 
@@ -40,7 +39,7 @@ struct Parked {
     acks: i16,
     deadline: Monotonic,
     response: ProduceResponse,
-    waiting: Vec<Waiting>,
+    waiting: BTreeMap<PartitionId, Waiting>,
 }
 
 /// All parked produces of a broker.
@@ -66,7 +65,7 @@ impl Produces {
     ) {
         let acks = request.acks;
         let mut response = ProduceResponse::default();
-        let mut waiting = Vec::new();
+        let (mut waiting, mut order) = (BTreeMap::new(), Vec::new());
         for topic in request.topics {
             let mut answers = Vec::with_capacity(topic.partitions.len());
             for part in topic.partitions {
@@ -77,6 +76,7 @@ impl Produces {
                     request.transactional_id.as_ref(),
                     &topic.topic,
                     part,
+                    &waiting,
                     hosted,
                     image,
                     env,
@@ -84,7 +84,8 @@ impl Produces {
                 answers.push(match result {
                     Ok((partition, needs, answer)) => {
                         let at = (response.topics.len(), answers.len());
-                        waiting.push(Waiting { at, partition, needs });
+                        waiting.insert(partition, Waiting { at, needs });
+                        order.push(partition);
                         answer
                     }
                     Err((error, message)) => {
@@ -95,12 +96,12 @@ impl Produces {
             let topic = full_ref(&topic.topic, image);
             response.topics.push(ProduceTopicResponse { topic, partitions: answers });
         }
-        facts.extend(waiting.iter().map(|one| Fact::LogEndAdvanced(one.partition)));
+        facts.extend(order.into_iter().map(Fact::LogEndAdvanced));
         if acks == 0 {
             return end_unacknowledged(from, &response, env);
         }
-        for one in &waiting {
-            if let Some(partition) = hosted.get_mut(one.partition) {
+        for (id, one) in &waiting {
+            if let Some(partition) = hosted.get_mut(*id) {
                 partition.wait_for(acks, one.needs, from);
             }
         }
@@ -138,28 +139,25 @@ impl Produces {
         env: &mut dyn Env,
     ) {
         let Some(parked) = self.parked.get_mut(&from) else { return };
-        let mut still = Vec::new();
-        for one in core::mem::take(&mut parked.waiting) {
-            if one.partition != partition || one.needs > upto {
-                still.push(one);
-                continue;
-            }
-            let topic = &mut parked.response.topics[one.at.0];
-            let answer = &mut topic.partitions[one.at.1];
-            let first = answer.base_offset;
-            if !error.is_ok() {
-                let reference = topic.topic.clone();
-                *answer = failed(answer.partition, error, None, &reference, hosted, image, env);
-            } else if let Some(hosted) = hosted.get(partition) {
-                env.note(Note::ProduceAcked {
-                    partition: hosted.topic_partition(),
-                    acks: parked.acks,
-                    first,
-                    end: one.needs,
-                });
-            }
+        let Some(one) = parked.waiting.get(&partition).copied() else { return };
+        if one.needs > upto {
+            return;
         }
-        parked.waiting = still;
+        parked.waiting.remove(&partition);
+        let topic = &mut parked.response.topics[one.at.0];
+        let answer = &mut topic.partitions[one.at.1];
+        let first = answer.base_offset;
+        if !error.is_ok() {
+            let reference = topic.topic.clone();
+            *answer = failed(answer.partition, error, None, &reference, hosted, image, env);
+        } else if let Some(hosted) = hosted.get(partition) {
+            env.note(Note::ProduceAcked {
+                partition: hosted.topic_partition(),
+                acks: parked.acks,
+                first,
+                end: one.needs,
+            });
+        }
         if parked.waiting.is_empty() {
             self.finish(from, image, env);
         }
@@ -182,12 +180,12 @@ impl Produces {
                 break;
             }
             let waiting = self.parked.get(&from).map(|p| p.waiting.clone()).unwrap_or_default();
-            for one in waiting {
-                if let Some(partition) = hosted.get_mut(one.partition) {
+            for (id, one) in waiting {
+                if let Some(partition) = hosted.get_mut(id) {
                     partition.stop_waiting(one.needs, from);
                 }
                 let error = ErrorCode::RequestTimedOut;
-                self.on_reached(from, one.partition, one.needs, error, hosted, image, env);
+                self.on_reached(from, id, one.needs, error, hosted, image, env);
             }
             assert!(!self.parked.contains_key(&from), "an expired produce is answered");
         }
@@ -214,6 +212,7 @@ fn append(
     transactional_id: Option<&String>,
     topic: &TopicRef,
     part: ProducePartition,
+    before: &BTreeMap<PartitionId, Waiting>,
     hosted: &mut Hosted,
     image: &MetadataImage,
     env: &mut dyn Env,
@@ -230,6 +229,11 @@ fn append(
     }
     let bare = |error| (error, None);
     let id = hosted.find(topic, part.partition, image).map_err(bare)?;
+    // Kafka appends the last and answers once; who sent the others would never know.
+    if before.contains_key(&id) {
+        let message = "the request names this partition twice".into();
+        return Err((ErrorCode::InvalidRequest, Some(message)));
+    }
     let partition = hosted.get_mut(id).ok_or((ErrorCode::UnknownTopicOrPartition, None))?;
     if partition.leader_state().is_none() {
         return Err((ErrorCode::NotLeaderOrFollower, None));
