@@ -20,6 +20,7 @@ use crate::msg::{
     LeaderIdAndEpoch, Records, Response,
 };
 use crate::note::Note;
+use crate::replica::leader::FetchClaim;
 use crate::replica::{Fact, Partition};
 use crate::types::{
     BrokerEpoch, EpochEndOffset, LeaderEpoch, METADATA_TOPIC, METADATA_TOPIC_ID, Monotonic, NodeId,
@@ -347,11 +348,12 @@ fn claim(
             Look::Upto(_) => {
                 let leader_end = partition.log().log_end();
                 let (epoch, offset) = (parked.replica_epoch, entry.asked.fetch_offset);
-                let taken =
-                    partition.on_follower_fetch(follower, epoch, offset, leader_end, env, facts);
-                if !taken {
-                    let error = ErrorCode::NotLeaderOrFollower;
-                    entry.state = State::Done(failed(partition, entry.asked.partition, error));
+                match partition.on_follower_fetch(follower, epoch, offset, leader_end, env, facts) {
+                    FetchClaim::Heard | FetchClaim::Unheard => {}
+                    FetchClaim::Stale => {
+                        let error = ErrorCode::NotLeaderOrFollower;
+                        entry.state = State::Done(failed(partition, entry.asked.partition, error));
+                    }
                 }
             }
         }

@@ -103,7 +103,9 @@ impl Leader {
     fn fetches(&mut self, follower: NodeId, offset: i64) {
         let (end, env) = (self.partition.log().log_end(), &mut self.env);
         let (offset, facts) = (Offset(offset), &mut self.facts);
-        assert!(self.partition.on_follower_fetch(follower, BROKER_EPOCH, offset, end, env, facts));
+        let partition = &mut self.partition;
+        let claim = partition.on_follower_fetch(follower, BROKER_EPOCH, offset, end, env, facts);
+        assert_eq!(claim, FetchClaim::Heard);
     }
 
     /// The members that the request of this number asks for.

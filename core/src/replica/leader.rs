@@ -26,8 +26,22 @@ pub struct FollowerProgress {
     last_fetch: Option<(Offset, Monotonic)>,
     /// The broker epoch in its last fetch; [`BrokerEpoch::NONE`] until then (KIP-903).
     pub broker_epoch: BrokerEpoch,
-    /// The epoch under which the metadata knows it as alive: neither fenced nor shutting down.
-    pub alive_as: Option<BrokerEpoch>,
+    /// The epoch that the metadata have it registered with, as far as they are applied here.
+    pub registered_as: Option<BrokerEpoch>,
+    /// By the metadata it is neither fenced nor shutting down.
+    pub is_alive: bool,
+}
+
+/// What a follower's fetch is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FetchClaim {
+    /// It tells how far the follower has come.
+    Heard,
+    /// It claims a broker epoch that nobody is registered with yet, as far as is known here: it is
+    /// answered, but says nothing of the follower.
+    Unheard,
+    /// It is of an incarnation that is over, or from no follower of ours.
+    Stale,
 }
 
 /// What waits in a leader, by the offset that it waits for.
@@ -120,7 +134,8 @@ impl LeaderState {
                     last_caught_up: if in_isr { now } else { Monotonic(0) },
                     last_fetch: None,
                     broker_epoch: BrokerEpoch::NONE,
-                    alive_as: None,
+                    registered_as: None,
+                    is_alive: false,
                 };
                 (*node, progress)
             })
@@ -144,7 +159,14 @@ impl LeaderState {
 
     /// Takes a follower's fetch for what it says: it holds everything below `offset`.
     /// `leader_end` is our log end from before the fetch was read, so that appends meanwhile do
-    /// not keep it out. Returns false, and changes nothing, for a fetch of an earlier incarnation.
+    /// not keep it out.
+    ///
+    /// Only a fetch under the broker epoch that the metadata know counts; any other changes nothing. An
+    /// earlier one is of an incarnation that is over. A later one is of an incarnation whose
+    /// registration is not applied here yet, or a lie. (Kafka believes and keeps any that is not
+    /// earlier, and so can be made deaf to a follower by one request.) Not to be heard is to a
+    /// follower as if its fetch were still on its way: it has its data, and is heard with its next
+    /// fetch, which comes at the latest when this one has waited long enough for data.
     pub fn on_follower_fetch(
         &mut self,
         follower: NodeId,
@@ -152,10 +174,12 @@ impl LeaderState {
         offset: Offset,
         leader_end: Offset,
         now: Monotonic,
-    ) -> bool {
-        let Some(progress) = self.followers.get_mut(&follower) else { return false };
-        if broker_epoch < progress.broker_epoch {
-            return false;
+    ) -> FetchClaim {
+        let Some(progress) = self.followers.get_mut(&follower) else { return FetchClaim::Stale };
+        match progress.registered_as {
+            Some(registered) if broker_epoch == registered => {}
+            Some(registered) if broker_epoch < registered => return FetchClaim::Stale,
+            Some(_) | None => return FetchClaim::Unheard,
         }
         if offset >= leader_end {
             progress.last_caught_up = now;
@@ -168,11 +192,11 @@ impl LeaderState {
         progress.log_end = Some(offset);
         progress.last_fetch = Some((leader_end, now));
         progress.broker_epoch = broker_epoch;
-        true
+        FetchClaim::Heard
     }
 
     fn is_eligible(progress: &FollowerProgress) -> bool {
-        progress.alive_as.is_some_and(|alive| alive == progress.broker_epoch)
+        progress.is_alive && progress.registered_as == Some(progress.broker_epoch)
     }
 
     /// The ISR to ask for so that `follower` joins, if it may: it is alive under the broker epoch
@@ -294,14 +318,16 @@ mod tests {
         let mut leader =
             LeaderState::new(LeaderEpoch(3), Offset(epoch_start), isr, &[ME, B, C], rules, now);
         for progress in leader.followers.values_mut() {
-            progress.alive_as = Some(BrokerEpoch(5));
+            (progress.registered_as, progress.is_alive) = (Some(BrokerEpoch(5)), true);
         }
         leader
     }
 
     fn fetch(leader: &mut LeaderState, node: NodeId, offset: i64, end: i64, seconds: u64) {
         let now = Monotonic(seconds * SECOND);
-        assert!(leader.on_follower_fetch(node, BrokerEpoch(5), Offset(offset), Offset(end), now));
+        let (offset, end) = (Offset(offset), Offset(end));
+        let claim = leader.on_follower_fetch(node, BrokerEpoch(5), offset, end, now);
+        assert_eq!(claim, FetchClaim::Heard);
     }
 
     #[test]
@@ -364,15 +390,39 @@ mod tests {
         let rules = rules(FlawSet::NONE);
         let mut leader = leader(&[ME, B], 0, &rules);
         fetch(&mut leader, C, 10, 10, 11);
-        leader.followers.get_mut(&C).expect("a replica").alive_as = None;
+        leader.followers.get_mut(&C).expect("a replica").is_alive = false;
         assert!(leader.expansion(C, Offset(5), &rules).is_none(), "fenced (KIP-841)");
-        leader.followers.get_mut(&C).expect("a replica").alive_as = Some(BrokerEpoch(6));
+        let progress = leader.followers.get_mut(&C).expect("a replica");
+        (progress.registered_as, progress.is_alive) = (Some(BrokerEpoch(6)), true);
         assert!(leader.expansion(C, Offset(5), &rules).is_none(), "rebooted since (KIP-903)");
         let now = Monotonic(12 * SECOND);
-        assert!(leader.on_follower_fetch(C, BrokerEpoch(6), Offset(3), Offset(10), now));
+        let claim = leader.on_follower_fetch(C, BrokerEpoch(6), Offset(3), Offset(10), now);
+        assert_eq!(claim, FetchClaim::Heard);
         let stale = leader.on_follower_fetch(C, BrokerEpoch(5), Offset(10), Offset(10), now);
-        assert!(!stale, "a fetch of the incarnation before claims nothing");
+        assert_eq!(stale, FetchClaim::Stale, "a fetch of the incarnation before claims nothing");
         assert_eq!(leader.followers[&C].log_end, Some(Offset(3)));
+    }
+
+    /// One request from anybody kept a follower out of the ISR for as long as its leader led: its own
+    /// epoch was below the one that had been claimed.
+    #[test]
+    fn a_claimed_epoch_that_nobody_has_silences_nobody() {
+        let rules = rules(FlawSet::NONE);
+        let mut leader = leader(&[ME, B], 0, &rules);
+        let now = Monotonic(12 * SECOND);
+        let mut claims = |epoch, offset| {
+            let claim = leader.on_follower_fetch(C, epoch, Offset(offset), Offset(10), now);
+            (claim, leader.followers[&C].log_end)
+        };
+        assert_eq!(claims(BrokerEpoch(i64::MAX), 10), (FetchClaim::Unheard, None));
+        assert_eq!(claims(BrokerEpoch::NONE, 10), (FetchClaim::Stale, None));
+        assert_eq!(claims(BrokerEpoch(5), 4), (FetchClaim::Heard, Some(Offset(4))));
+        assert_eq!(claims(BrokerEpoch(6), 10), (FetchClaim::Unheard, Some(Offset(4))));
+        // Once the registration is known.
+        leader.followers.get_mut(&C).expect("a replica").registered_as = Some(BrokerEpoch(6));
+        let claim = leader.on_follower_fetch(C, BrokerEpoch(6), Offset(10), Offset(10), now);
+        assert_eq!(claim, FetchClaim::Heard);
+        assert!(leader.expansion(C, Offset(5), &rules).is_some());
     }
 
     /// The model of the core's own replicas found it: the proposal went out late (or again), a member
@@ -386,7 +436,9 @@ mod tests {
         let proposal = leader.with_broker_epochs(wanted);
         leader.isr.propose(proposal);
         let now = Monotonic(12 * SECOND);
-        assert!(leader.on_follower_fetch(C, BrokerEpoch(9), Offset(0), Offset(10), now));
+        leader.followers.get_mut(&C).expect("a replica").registered_as = Some(BrokerEpoch(9));
+        let claim = leader.on_follower_fetch(C, BrokerEpoch(9), Offset(0), Offset(10), now);
+        assert_eq!(claim, FetchClaim::Heard);
         let sent = leader.isr.send(1).expect("it was not sent yet");
         assert_eq!(sent[2], (C, BrokerEpoch(5)));
     }

@@ -37,7 +37,7 @@ use crate::types::{
 
 use claims::Claims;
 use isr::IsrState;
-use leader::{LeaderRules, LeaderState};
+use leader::{FetchClaim, LeaderRules, LeaderState};
 
 /// What one component has to tell the others; the router hands it on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -369,12 +369,14 @@ impl Partition {
         }
     }
 
-    /// Takes from the metadata which brokers are alive, for who may join the ISR.
+    /// Takes from the metadata which brokers are alive and under which epochs, for whose fetches count
+    /// and who may join the ISR.
     pub fn refresh_brokers(&mut self, image: &MetadataImage) {
         if let Role::Leader(leader) = &mut self.role {
             for (node, progress) in &mut leader.followers {
-                progress.alive_as =
-                    image.brokers.get(node).filter(|b| b.is_active()).map(|b| b.epoch);
+                let registration = image.brokers.get(node);
+                progress.registered_as = registration.map(|broker| broker.epoch);
+                progress.is_alive = image.is_active(*node);
             }
         }
     }
@@ -508,16 +510,16 @@ impl Partition {
         leader_end: Offset,
         env: &mut dyn Env,
         facts: &mut Vec<Fact>,
-    ) -> bool {
+    ) -> FetchClaim {
         let (rules, high_watermark, now) = (self.rules(), self.high_watermark, env.now());
-        let Some(leader) = self.leader_mut() else { return false };
-        if !leader.on_follower_fetch(follower, broker_epoch, offset, leader_end, now) {
-            return false;
+        let Some(leader) = self.leader_mut() else { return FetchClaim::Stale };
+        let claim = leader.on_follower_fetch(follower, broker_epoch, offset, leader_end, now);
+        if claim == FetchClaim::Heard {
+            let wanted = leader.expansion(follower, high_watermark, &rules);
+            self.propose(wanted, env, facts);
+            self.advance_high_watermark(env, facts);
         }
-        let wanted = leader.expansion(follower, high_watermark, &rules);
-        self.propose(wanted, env, facts);
-        self.advance_high_watermark(env, facts);
-        true
+        claim
     }
 
     /// The timer for followers that fell behind.

@@ -22,7 +22,7 @@ impl Registered {
 
     pub(super) fn image(&self) -> MetadataImage {
         let broker = |at: usize| BrokerRegistration {
-            epoch: BrokerEpoch(self.alive[at].into()),
+            epoch: BrokerEpoch(self.known[at].into()),
             incarnation: Uuid::ZERO,
             endpoints: Vec::new(),
             features: Vec::new(),

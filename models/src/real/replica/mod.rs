@@ -132,6 +132,8 @@ struct Registered {
     partition_epoch: u8,
     /// The broker epoch of each that is not fenced; else 0.
     alive: [u8; REPLICAS],
+    /// The broker epoch of each, fenced or not.
+    known: [u8; REPLICAS],
 }
 
 /// An AlterPartition request on its way to the controller.
@@ -638,8 +640,9 @@ impl RealReplica {
         }
         let known = leader.isr.partition_epoch() == PartitionEpoch(now.partition_epoch.into());
         let seen = leader.followers.iter().all(|(node, progress)| {
-            let alive = now.alive[(node.0 - 1) as usize];
-            progress.alive_as == (alive != 0).then_some(BrokerEpoch(alive.into()))
+            let at = (node.0 - 1) as usize;
+            progress.is_alive == (now.alive[at] != 0)
+                && progress.registered_as == Some(BrokerEpoch(now.known[at].into()))
         });
         if !(known && seen) {
             actions.push(Action::Hear(at, state.epoch()));
@@ -662,7 +665,8 @@ impl Model for RealReplica {
             Shared::new(Node { hosted, disk, kept: Vec::new(), since: 0 })
         };
         let all = (1 << REPLICAS) - 1;
-        let first = Registered { leader: 0, isr: all, partition_epoch: 1, alive: [1; REPLICAS] };
+        let (alive, known) = ([1; REPLICAS], [1; REPLICAS]);
+        let first = Registered { leader: 0, isr: all, partition_epoch: 1, alive, known };
         let mut state = State {
             nodes: std::array::from_fn(node),
             registered: vec![first],
@@ -711,7 +715,10 @@ impl Model for RealReplica {
                 state.fence(at);
             }
             Action::Return(at) => {
-                state.newest().alive[usize::from(at)] = state.incarnations[usize::from(at)];
+                let incarnation = state.incarnations[usize::from(at)];
+                let newest = state.newest();
+                newest.alive[usize::from(at)] = incarnation;
+                newest.known[usize::from(at)] = incarnation;
             }
             Action::Hear(at, epoch) => {
                 state.hear(at, epoch);
