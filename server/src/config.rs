@@ -285,6 +285,11 @@ impl ServerConfig {
                     .into(),
             ));
         }
+        // Kafka parks a fetch of the quorum for 500 ms whatever the timeouts say. Where they are shorter,
+        // each one that finds nothing is given up, and the leader with it, again and again.
+        let quorum = &mut self.node.quorum;
+        let shortest = quorum.request_timeout.min(quorum.fetch_timeout);
+        quorum.fetch_wait_max = quorum.fetch_wait_max.min(shortest / 2);
         let brokers = self.voters.len().max(1);
         let wanted = usize::try_from(self.node.default_replication_factor).unwrap_or(0);
         if self.voters.is_empty() && wanted > brokers {

@@ -20,6 +20,18 @@ broker.heartbeat.interval.ms = 500
 "#;
 
 #[test]
+fn a_fetch_of_the_quorum_is_not_parked_beyond_its_timeouts() {
+    let wait =
+        |text: &str| ServerConfig::parse(text).expect("it is right").node.quorum.fetch_wait_max;
+    let kafkas = Duration::from_millis(500);
+    assert_eq!(wait(""), kafkas);
+    assert_eq!(wait("controller.quorum.request.timeout.ms = 5000"), kafkas);
+    let half = Duration::from_millis(200);
+    assert_eq!(wait("controller.quorum.request.timeout.ms = 400"), half);
+    assert_eq!(wait("controller.quorum.fetch.timeout.ms = 400"), half);
+}
+
+#[test]
 fn three_nodes() {
     let config = ServerConfig::parse(THREE).expect("it is right");
     assert_eq!(config.node.node, NodeId(2));
