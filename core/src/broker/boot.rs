@@ -410,20 +410,21 @@ impl Broker {
         let dir = DirId::of_partition(id);
         let name = dir_name(&topic, partition);
         let waits = self.boot.departures.holds(&name);
-        if !waits {
+        if waits {
+            self.boot.departures.waits(name, id);
+        } else {
             env.open_dir(dir, &name);
         }
         let file = AtomicFile::new(dir, SmallFile::PartitionMetadata);
         self.boot.opening.insert(id, Opening { topic, partition, topic_id, file, waits });
     }
 
-    /// The name of a directory is free: whoever waits for it takes it.
-    pub(super) fn open_waiting(&mut self, name: &str, env: &mut dyn Env) {
-        for (id, opening) in &mut self.boot.opening {
-            if opening.waits && dir_name(&opening.topic, opening.partition) == name {
-                opening.waits = false;
-                env.open_dir(DirId::of_partition(*id), name);
-            }
+    /// The name of a directory is free: the partition that waits for it takes it, unless it was given
+    /// up meanwhile.
+    pub(super) fn open_waiting(&mut self, id: PartitionId, name: &str, env: &mut dyn Env) {
+        if let Some(opening) = self.boot.opening.get_mut(&id) {
+            opening.waits = false;
+            env.open_dir(DirId::of_partition(id), name);
         }
     }
 

@@ -62,10 +62,8 @@ enum Stage {
     Named,
     /// The rename was submitted.
     Renaming,
-    /// It has its new name.
+    /// It has its new name, which a sync of the root makes durable.
     Renamed,
-    /// The root's sync with this serial makes the name durable.
-    Syncing(u32),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -82,8 +80,16 @@ struct Departure {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Departures {
     leaving: BTreeMap<PartitionId, Departure>,
+    /// The names that those have which were not renamed yet.
+    named: BTreeSet<String>,
+    /// Who takes such a name when it is free; may have been given up since.
+    waiting: BTreeMap<String, PartitionId>,
     /// Some may have come a stage further.
     look: bool,
+    /// Those that were renamed since the sync that is under way began.
+    renamed: Vec<PartitionId>,
+    /// Those that the sync under way makes durable.
+    syncing: Vec<PartitionId>,
     /// The last sync of the root that was asked for.
     serial: u32,
     /// Topics that the committed log deletes, until the metadata are first acted upon. They were
@@ -94,9 +100,12 @@ pub(super) struct Departures {
 impl Departures {
     /// Has a directory that is leaving still this name?
     pub(super) fn holds(&self, name: &str) -> bool {
-        self.leaving.values().any(|departure| {
-            matches!(departure.stage, Stage::Named | Stage::Renaming) && departure.name == name
-        })
+        self.named.contains(name)
+    }
+
+    /// This partition takes the name when it is free.
+    pub(super) fn waits(&mut self, name: String, id: PartitionId) {
+        self.waiting.insert(name, id);
     }
 
     /// Is none on its way?
@@ -117,11 +126,6 @@ impl Departures {
     /// The metadata have been acted upon: from here on what they lose was deleted.
     pub(super) fn metadata_read(&mut self) {
         self.deleted.clear();
-    }
-
-    /// Is a sync of the root under way?
-    fn is_syncing(&self) -> bool {
-        self.leaving.values().any(|departure| matches!(departure.stage, Stage::Syncing(_)))
     }
 }
 
@@ -146,9 +150,11 @@ impl Broker {
         let directory = departed_name(&name, fate, draw_uuid(env).0);
         let stray = fate == Fate::Stray;
         env.note(Note::Departed { partition, directory: directory.clone(), stray });
+        let departures = &mut self.boot.departures;
+        departures.named.insert(name.clone());
         let departure = Departure { name, directory, fate, stage: Stage::Named };
-        self.boot.departures.leaving.insert(id, departure);
-        self.boot.departures.look = true;
+        departures.leaving.insert(id, departure);
+        departures.look = true;
     }
 
     /// The checkpoints say something else than before.
@@ -183,43 +189,39 @@ impl Broker {
 
     /// A directory has its new name.
     pub(super) fn on_departed(&mut self, id: PartitionId, env: &mut dyn Env) {
-        let Some(departure) = self.boot.departures.leaving.get_mut(&id) else { return };
+        let departures = &mut self.boot.departures;
+        let Some(departure) = departures.leaving.get_mut(&id) else { return };
         departure.stage = Stage::Renamed;
         let name = core::mem::take(&mut departure.name);
-        self.open_waiting(&name, env);
+        departures.named.remove(&name);
+        departures.renamed.push(id);
+        if let Some(waiting) = departures.waiting.remove(&name) {
+            self.open_waiting(waiting, &name, env);
+        }
         self.sync_departed(env);
     }
 
     /// One sync of the root serves all that were renamed before it.
     fn sync_departed(&mut self, env: &mut dyn Env) {
         let departures = &mut self.boot.departures;
-        if departures.is_syncing() {
+        if !departures.syncing.is_empty() || departures.renamed.is_empty() {
             return;
         }
-        let serial = departures.serial + 1;
-        let renamed =
-            departures.leaving.values_mut().filter(|leaving| leaving.stage == Stage::Renamed);
-        let mut any = false;
-        for departure in renamed {
-            departure.stage = Stage::Syncing(serial);
-            any = true;
-        }
-        if any {
-            departures.serial = serial;
-            env.sync_dir(DirId::ROOT, ROOT_SYNC, serial);
-        }
+        departures.syncing = core::mem::take(&mut departures.renamed);
+        departures.serial += 1;
+        env.sync_dir(DirId::ROOT, ROOT_SYNC, departures.serial);
     }
 
     /// The root was synced: what was renamed before stays so, and may be removed.
     pub(super) fn on_departures_durable(&mut self, serial: u32, env: &mut dyn Env) {
-        let leaving = &mut self.boot.departures.leaving;
-        let durable: Vec<PartitionId> = leaving
-            .iter()
-            .filter(|(_, departure)| departure.stage == Stage::Syncing(serial))
-            .map(|(id, _)| *id)
-            .collect();
+        let departures = &mut self.boot.departures;
+        if serial != departures.serial {
+            return;
+        }
+        let mut durable = core::mem::take(&mut departures.syncing);
+        durable.sort_unstable();
         for id in durable {
-            let gone = leaving.remove(&id);
+            let gone = departures.leaving.remove(&id);
             if gone.is_some_and(|departure| departure.fate == Fate::Removed) {
                 env.remove_dir(DirId::of_partition(id));
             }

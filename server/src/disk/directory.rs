@@ -427,8 +427,9 @@ impl Directory {
         Ok(())
     }
 
-    /// What follows under its new name is another lane's, which opens its files anew. What has to go
-    /// is renamed, so nobody asks any more for what was not synced.
+    /// What follows under its new name is another lane's, which opens its files anew. Syncs submitted
+    /// before have been done. What no sync covers yet is in the page cache and is the file's, not the
+    /// descriptor's: a sync under the new name covers it.
     fn rename_all(&mut self, name: &str) -> Result<(), Trouble> {
         assert!(!self.is_root, "the log directory itself has no other name");
         fs::rename(&self.path, self.common.root.join(name))?;
