@@ -420,27 +420,13 @@ impl Tank {
         let Some(Node::App(app)) = self.world.machine_mut(node) else { return false };
         let records: Vec<Record> = app.drain().collect();
         for record in &records {
+            self.outcome.operations += u64::from(record.what.is_operation());
+            self.outcome.compared += u64::from(record.what.is_compared());
+            let storm = u64::from(self.storm);
             match &record.what {
-                Recorded::Send { .. } => {
-                    self.outcome.operations += 1;
-                    self.outcome.sent_in_storm += u64::from(self.storm);
-                }
-                Recorded::Fact(ClientFact::Acked { .. }) => {
-                    self.outcome.compared += 1;
-                    self.outcome.acked_in_storm += u64::from(self.storm);
-                }
-                Recorded::Fact(ClientFact::Failed { .. }) => {
-                    self.outcome.failed_in_storm += u64::from(self.storm);
-                }
-                Recorded::Fact(
-                    ClientFact::Records { .. }
-                    | ClientFact::EndOffset { offset: Ok(_), .. }
-                    | ClientFact::OffsetAt { .. },
-                ) => {
-                    self.outcome.operations += 1;
-                    self.outcome.compared += 1;
-                }
-                Recorded::Fact(ClientFact::EndOffset { .. }) => self.outcome.operations += 1,
+                Recorded::Send { .. } => self.outcome.sent_in_storm += storm,
+                Recorded::Fact(ClientFact::Acked { .. }) => self.outcome.acked_in_storm += storm,
+                Recorded::Fact(ClientFact::Failed { .. }) => self.outcome.failed_in_storm += storm,
                 Recorded::Fact(_) | Recorded::Asked { .. } | Recorded::Seek { .. } => {}
             }
             self.tell(Seen::Client(record));

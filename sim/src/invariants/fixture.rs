@@ -58,6 +58,10 @@ impl Bench {
         }
     }
 
+    pub(crate) fn plan_mut(&mut self) -> &mut Plan {
+        &mut self.plan
+    }
+
     pub(crate) fn view(&self) -> View<'_> {
         View { plan: &self.plan, ledger: &self.ledger, world: &self.world }
     }

@@ -6,6 +6,7 @@
 //! or only somebody who looks inside.
 
 mod acked_by_min_isr;
+mod acked_is_synced;
 mod acked_stays;
 mod clean_mark;
 mod committed_cut;
@@ -25,6 +26,7 @@ mod time_lookup;
 mod topics_as_asked;
 
 pub use acked_by_min_isr::AckedByMinIsr;
+pub use acked_is_synced::AckedIsSynced;
 pub use acked_stays::AckedStays;
 pub use clean_mark::CleanMark;
 pub use committed_cut::CommittedCut;
@@ -171,10 +173,24 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(CorruptRead),
         Box::<LivingStay>::default(),
         Box::<AckedByMinIsr>::default(),
+        Box::<AckedIsSynced>::default(),
         Box::<EndsSettled>::default(),
         Box::<EndsMonotonic>::default(),
         Box::new(TimeLookup),
         Box::<TopicsAsAsked>::default(),
+    ]
+}
+
+/// Those that need nobody who knows the disks or the metadata log: what nodes note and clients see is
+/// enough, whoever runs them.
+pub fn by_notes_and_history() -> Vec<Box<dyn Invariant>> {
+    vec![
+        Box::<ElectionSafety>::default(),
+        Box::<EpochsMonotonic>::default(),
+        Box::<AckedIsSynced>::default(),
+        Box::new(CorruptRead),
+        Box::<EndsMonotonic>::default(),
+        Box::new(TimeLookup),
     ]
 }
 

@@ -113,6 +113,36 @@ pub enum Recorded {
     Fact(ClientFact),
 }
 
+impl Recorded {
+    /// Does it count as an operation: a record sent, a batch read, a query answered?
+    pub fn is_operation(&self) -> bool {
+        match self {
+            Recorded::Send { .. } => true,
+            Recorded::Fact(fact) => matches!(
+                fact,
+                ClientFact::Records { .. }
+                    | ClientFact::EndOffset { .. }
+                    | ClientFact::OffsetAt { .. }
+            ),
+            Recorded::Asked { .. } | Recorded::Seek { .. } => false,
+        }
+    }
+
+    /// Is it an outcome that is held against what was promised?
+    pub fn is_compared(&self) -> bool {
+        match self {
+            Recorded::Fact(fact) => matches!(
+                fact,
+                ClientFact::Acked { .. }
+                    | ClientFact::Records { .. }
+                    | ClientFact::EndOffset { offset: Ok(_), .. }
+                    | ClientFact::OffsetAt { .. }
+            ),
+            Recorded::Send { .. } | Recorded::Asked { .. } | Recorded::Seek { .. } => false,
+        }
+    }
+}
+
 /// What a workload acts through.
 #[derive(Debug)]
 pub struct Desk<'a> {
