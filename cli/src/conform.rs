@@ -45,6 +45,11 @@ impl FromStr for Models {
 }
 
 impl Models {
+    /// Those that notes and registrations are enough for.
+    pub fn of_notes() -> Models {
+        Models(wavetank_reenact::conform::MODELS.to_vec())
+    }
+
     /// The invariants, for each run; `None` if there are no models.
     pub fn additions(&self) -> Option<Additions> {
         let models = self.0.clone();

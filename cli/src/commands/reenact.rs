@@ -10,6 +10,7 @@ use wavetank_reenact::{Failure as NotPlayed, Options, Report, Side, reenact};
 
 use crate::args::ReenactArgs;
 use crate::commands::replay::Source;
+use crate::conform::Models;
 use crate::output::{Failure, Out, Style, Verdict, grouped};
 
 /// Plays the plan, and says what both sides came to.
@@ -27,8 +28,12 @@ pub fn run(args: &ReenactArgs, out: &mut Out) -> Result<Verdict, Failure> {
         let remedy = "Name a program that can leave rules out with --program (reenact-node).";
         return Err(Failure::new("reenact this plan", why, remedy));
     }
-    let options =
-        Options { keep: args.keep, interrupt: interrupt()?, ..Options::new(program(args)?) };
+    let options = Options {
+        keep: args.keep,
+        interrupt: interrupt()?,
+        additions: Models::of_notes().additions(),
+        ..Options::new(program(args)?)
+    };
     let report = reenact(&plan, &options).map_err(|failure| {
         let remedy = match failure {
             NotPlayed::Interrupted => "",
@@ -40,7 +45,7 @@ pub fn run(args: &ReenactArgs, out: &mut Out) -> Result<Verdict, Failure> {
     })?;
     if args.json {
         out.json(&report)?;
-    } else {
+    } else if report.played() {
         tell(&report, out)?;
     }
     if report.is_violated() || !report.agrees() {
@@ -131,7 +136,7 @@ fn side(name: &str, side: &Side, out: &mut Out) -> Result<(), Failure> {
          (fired of planned, took effect): {}",
         if side.violations.is_empty() { "held" } else { "violated" },
         side.seconds,
-        grouped(side.operations),
+        grouped(side.compared),
         grouped(side.acked_in_storm),
         listed(faults)
     ))

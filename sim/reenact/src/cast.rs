@@ -24,6 +24,7 @@ impl Cast {
         played.faults = filter(&plan.faults, &mut left_out);
         // What a flaw does is the tank's to show; `serve` has none. See `reenact-node`.
         played.process.wall_skew_ms = 0;
+        played.process.clock_drift_ppm = 0;
         // A mark is declared because of a fault. Those of the others may not be reached.
         if !left_out.is_empty() {
             played.marks.clear();
@@ -34,6 +35,16 @@ impl Cast {
     /// How many faults are played, those that follow others included.
     pub fn faults(&self) -> usize {
         self.plan.faults.iter().map(Fault::count).sum()
+    }
+
+    /// Why playing this would show nothing of what the plan is about, if so.
+    pub fn emptiness(&self) -> Option<String> {
+        if self.left_out.is_empty() || self.faults() > 0 {
+            return None;
+        }
+        let kinds: Vec<String> =
+            self.left_out.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        Some(format!("no machine plays any of the plan's faults: {}", kinds.join(", ")))
     }
 }
 
@@ -65,9 +76,8 @@ pub fn is_playable(what: &FaultKind) -> bool {
         | FaultKind::CrashLoop(_)
         | FaultKind::Partition(_)
         | FaultKind::Loss(_)
-        | FaultKind::Pause(_) => true,
-        // The proxy slows nodes down, not clients.
-        FaultKind::Delay(delay) => !delay.clients_too,
+        | FaultKind::Pause(_)
+        | FaultKind::Delay(_) => true,
         FaultKind::PowerLoss(_)
         | FaultKind::PowerLossAll(_)
         | FaultKind::FailSync(_)
@@ -130,6 +140,17 @@ mod tests {
         let expected = BTreeMap::from([("power_loss", 1), ("crash", 2), ("slow_disk", 1)]);
         assert_eq!(cast.left_out, expected);
         assert!(cast.plan.marks.is_empty());
+        assert_eq!(cast.emptiness(), None);
+    }
+
+    #[test]
+    fn a_plan_of_which_nothing_is_left_says_so() {
+        let mut plan = Profile::Calm.draw(1);
+        assert_eq!(Cast::of(&plan).emptiness(), None, "calm was what it wanted");
+        let slow = SlowDisk { node: Target::Node(1), factor: 2, for_us: 1 };
+        plan.faults = vec![Fault::new(When::AtUs(9), slow)];
+        let why = Cast::of(&plan).emptiness().expect("it lost its only fault");
+        assert!(why.ends_with("slow_disk 1"), "{why}");
     }
 
     #[test]

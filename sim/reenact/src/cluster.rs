@@ -30,6 +30,17 @@ pub struct Start {
     pub notes: PathBuf,
 }
 
+/// A process that stood still and goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wake {
+    /// When, in ns of CLOCK_MONOTONIC.
+    pub at: u64,
+    /// Of which node.
+    pub node: NodeId,
+    /// How long it stood still, in ns.
+    pub stood: u64,
+}
+
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -64,8 +75,8 @@ struct Node {
     data: PathBuf,
     log: PathBuf,
     child: Option<Child>,
-    /// Stopped by SIGSTOP.
-    paused: bool,
+    /// Stopped by SIGSTOP, since then (ns of CLOCK_MONOTONIC).
+    paused: Option<u64>,
     starts: u32,
 }
 
@@ -75,6 +86,7 @@ pub struct Cluster {
     root: PathBuf,
     nodes: BTreeMap<NodeId, Node>,
     starts: Vec<Start>,
+    wakes: Vec<Wake>,
 }
 
 impl Cluster {
@@ -88,12 +100,13 @@ impl Cluster {
             root: root.to_path_buf(),
             nodes: BTreeMap::new(),
             starts: Vec::new(),
+            wakes: Vec::new(),
         };
         for &node in nodes {
             let name = |ending: &str| root.join(format!("node-{node}{ending}"));
             let port = Reserved::new().map_err(Failure::to("reserve a port on 127.0.0.1"))?;
             let (config, data, log) = (name(".toml"), name(""), name(".log"));
-            let (child, paused, starts) = (None, false, 0);
+            let (child, paused, starts) = (None, None, 0);
             cluster.nodes.insert(node, Node { port, config, data, log, child, paused, starts });
         }
         Ok(cluster)
@@ -122,6 +135,11 @@ impl Cluster {
     /// All starts so far, in order.
     pub fn starts(&self) -> &[Start] {
         &self.starts
+    }
+
+    /// All that were paused and go on, in order.
+    pub fn wakes(&self) -> &[Wake] {
+        &self.wakes
     }
 
     /// Does it run (or is it paused)?
@@ -171,7 +189,7 @@ impl Cluster {
             .spawn()
             .map_err(Failure::to(attempted()))?;
         known.child = Some(child);
-        known.paused = false;
+        known.paused = None;
         known.starts += 1;
         self.starts.push(Start { at, node, notes });
         Ok(())
@@ -189,7 +207,7 @@ impl Cluster {
         let _ = child.kill();
         let _ = child.wait();
         node.child = None;
-        node.paused = false;
+        node.paused = None;
         true
     }
 
@@ -201,15 +219,20 @@ impl Cluster {
     /// SIGSTOP. False if it does not run.
     pub fn pause(&mut self, node: NodeId) -> bool {
         let paused = self.signal(node, Signal::STOP);
-        self.nodes.get_mut(&node).expect("a node of the plan").paused |= paused;
+        if paused {
+            let node = self.nodes.get_mut(&node).expect("a node of the plan");
+            node.paused.get_or_insert(monotonic_ns());
+        }
         paused
     }
 
     /// SIGCONT, if it is paused.
     pub fn resume(&mut self, node: NodeId) {
-        if self.nodes[&node].paused {
+        let since = self.nodes.get_mut(&node).expect("a node of the plan").paused.take();
+        if let Some(since) = since {
+            let at = monotonic_ns();
+            self.wakes.push(Wake { at, node, stood: at.saturating_sub(since) });
             self.signal(node, Signal::CONT);
-            self.nodes.get_mut(&node).expect("a node of the plan").paused = false;
         }
     }
 
@@ -231,7 +254,7 @@ impl Cluster {
             let status = child.try_wait().map_err(Failure::to(format!("wait for node {id}")))?;
             let Some(status) = status else { continue };
             node.child = None;
-            node.paused = false;
+            node.paused = None;
             let how = format!("{}; its log ends: {}", words(status), tail(&node.log));
             ended.push(Ended { node: *id, well: status.success(), how });
         }

@@ -9,7 +9,8 @@
 //! - [`cluster`]: the processes. [`proxy`]: the network between them. [`clients`]: the tank's clients.
 //! - [`nemesis`]: carries the faults out. [`notes`]: what the nodes say about themselves.
 //! - [`observer`]: asks the nodes over Kafka's protocol how far they are.
-//! - [`phases`]: from the first start to the last read. [`conform`]: the notes against the models.
+//! - [`phases`]: from the first start to the last read. [`judge`]: what was promised, held against
+//!   what clients saw and nodes noted. [`conform`]: the notes against the models.
 //! - [`verdict`]: both sides, and whether they agree.
 //!
 //! A second here is a second, so a plan takes as long as it says. Nothing is deterministic: what a
@@ -20,6 +21,7 @@ pub mod clients;
 pub mod cluster;
 pub mod config;
 pub mod conform;
+pub mod judge;
 pub mod nemesis;
 pub mod notes;
 pub mod observer;
@@ -33,12 +35,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use wavetank_sim::hunt::Additions;
 use wavetank_sim::plan::Plan;
 
 pub use verdict::{Report, Side};
 
 /// How to reenact.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// The program that serves, and its first arguments; `--data`, `--config` and `--notes` follow.
     pub program: Vec<PathBuf>,
@@ -48,12 +51,16 @@ pub struct Options {
     pub keep: bool,
     /// Set from elsewhere to end early; the processes are killed then.
     pub interrupt: Arc<AtomicBool>,
+    /// What the tank's run is held against, too; as a rule the models that [`conform`] holds the
+    /// processes against.
+    pub additions: Option<Additions>,
 }
 
 impl Options {
     /// With this program.
     pub fn new(program: Vec<PathBuf>) -> Options {
-        Options { program, workspace: None, keep: false, interrupt: Arc::default() }
+        let interrupt = Arc::default();
+        Options { program, workspace: None, keep: false, interrupt, additions: None }
     }
 }
 
@@ -91,12 +98,16 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// Runs a plan in the tank and on real processes, both without the faults that a machine cannot play.
+/// A plan of which nothing is left then is not played, and the report says so.
 ///
 /// # Errors
 /// If the machine gives no process, port or directory, or it was interrupted.
 pub fn reenact(plan: &Plan, options: &Options) -> Result<Report, Failure> {
     let cast = cast::Cast::of(plan);
-    let tank = verdict::tank(&cast.plan);
+    if let Some(why) = cast.emptiness() {
+        return Ok(Report::empty(plan, cast, why));
+    }
+    let tank = verdict::tank(&cast.plan, options.additions.as_ref());
     let mut played = phases::play(&cast.plan, options)?;
     let report = Report::new(plan, cast, tank, &played);
     if options.keep || !report.agrees() || report.is_violated() {

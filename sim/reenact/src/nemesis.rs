@@ -12,8 +12,8 @@ use wavetank_core::types::{NodeId, TopicPartition};
 use wavetank_server::NotedAt;
 use wavetank_sim::decide::{Dice, Place, Purpose};
 use wavetank_sim::plan::{
-    Crash, CrashLoop, Delay, Fault, FaultCounts, FaultKind, Loss, Partition, PartitionRef, Pause,
-    Plan, Restart, Shape, Target, When,
+    AfterNote, Crash, CrashLoop, Delay, Fault, FaultCounts, FaultKind, Loss, Partition,
+    PartitionRef, Pause, Plan, Restart, Shape, Target, When,
 };
 
 use crate::Failure;
@@ -201,7 +201,7 @@ impl Nemesis {
         let mut due = Vec::new();
         self.armed.retain_mut(|armed| {
             let When::AfterNote(trigger) = &armed.fault.when else { return false };
-            if trigger.name != name || now < armed.from {
+            if now < armed.from || !is_meant(trigger, noted, machine.roles) {
                 return true;
             }
             armed.left -= 1;
@@ -443,11 +443,12 @@ impl Nemesis {
                 self.schedule(now + us(*for_us), Action::End(strike, Ending::EndLoss(share)));
                 Some(Struck::Watched(Gauge::Lost, before))
             }
-            FaultKind::Delay(Delay { extra_us, node, for_us, clients_too: _ }) => {
+            FaultKind::Delay(Delay { extra_us, node, for_us, clients_too }) => {
                 let around = match node {
                     Some(target) => Some(whom.is(target)?),
                     None => None,
                 };
+                let around = (around, *clients_too);
                 Some(self.slow_down(around, *extra_us, now + us(*for_us), machine.proxy))
             }
             FaultKind::Pause(Pause { node, for_us }) => {
@@ -487,12 +488,12 @@ impl Nemesis {
     /// What goes from and to a node, or anywhere, takes longer until then.
     fn slow_down(
         &mut self,
-        around: Option<NodeId>,
+        (around, clients_too): (Option<NodeId>, bool),
         extra_us: u64,
         until: Instant,
         proxy: &Proxy,
     ) -> Struck {
-        let links = self.around(around);
+        let links = self.around(around, clients_too);
         let gauge = Gauge::Delayed(links.clone());
         let before = gauge.read(proxy);
         proxy.change(|weather| {
@@ -504,10 +505,12 @@ impl Nemesis {
         Struck::Watched(gauge, before)
     }
 
-    /// The links from and to a node, or all.
-    fn around(&self, node: Option<NodeId>) -> Vec<Link> {
+    /// The links from and to a node, or all; with `clients_too` those of clients, too.
+    fn around(&self, node: Option<NodeId>, clients_too: bool) -> Vec<Link> {
+        let clients: &[NodeId] = if clients_too { &self.clients } else { &[] };
+        let hosts: Vec<NodeId> = self.nodes.iter().chain(clients).copied().collect();
         let meant = |link: &Link| node.is_none_or(|node| node == link.0 || node == link.1);
-        let all = self.nodes.iter().flat_map(|from| self.nodes.iter().map(|to| (*from, *to)));
+        let all = hosts.iter().flat_map(|from| hosts.iter().map(|to| (*from, *to)));
         all.filter(|link| link.0 != link.1).filter(meant).collect()
     }
 
@@ -670,6 +673,14 @@ impl Whom<'_> {
     }
 }
 
+/// Is this a note that the trigger waits for?
+fn is_meant(trigger: &AfterNote, noted: &NotedAt, roles: &Roles) -> bool {
+    let about = || wavetank_sim::partition_of(&noted.note);
+    trigger.name == noted.note.name()
+        && trigger.node.is_none_or(|meant| meant == noted.node.0)
+        && trigger.partition.is_none_or(|meant| about().is_some_and(|of| roles.is(meant, of)))
+}
+
 /// Notes about the metadata log count only where their name says that they mean it.
 fn is_of_metadata_log(note: &Note) -> bool {
     wavetank_sim::partition_of(note) == Some(TopicPartition::METADATA)
@@ -678,6 +689,7 @@ fn is_of_metadata_log(note: &Note) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wavetank_core::types::{PartitionEpoch, Uuid};
     use wavetank_sim::profile::Profile;
 
     fn links(shape: &Shape, one_way: bool, clients: &[i32]) -> Vec<(i32, i32)> {
@@ -694,6 +706,41 @@ mod tests {
             .collect();
         links.sort_unstable();
         links
+    }
+
+    #[test]
+    fn a_trigger_means_its_node_and_its_partition() {
+        let plan = Profile::First.draw(1);
+        let mut roles = Roles::new(&plan);
+        let id = TopicPartition { topic: Uuid(9), partition: 0 };
+        let known = crate::observer::Partition { id, replicas: vec![], end: 0 };
+        roles.learn(&plan.topics[0].name, &known);
+        let (isr, partition_epoch) = (vec![], PartitionEpoch(1));
+        let note = Note::IsrCommitted { partition: id, isr, partition_epoch };
+        let noted = NotedAt { at: 1, node: NodeId(2), note };
+        let is = |node: Option<i32>, partition: Option<i32>| {
+            let trigger = AfterNote {
+                name: noted.note.name().into(),
+                from_us: 0,
+                count: 1,
+                delay_us: 0,
+                node,
+                partition: partition.map(|partition| PartitionRef { topic: 0, partition }),
+            };
+            is_meant(&trigger, &noted, &roles)
+        };
+        assert!(is(None, None) && is(Some(2), Some(0)));
+        assert!(!is(Some(1), None) && !is(None, Some(1)));
+    }
+
+    #[test]
+    fn a_delay_is_for_clients_too_where_it_says_so() {
+        let mut nemesis = Nemesis::new(&Profile::First.draw(1));
+        nemesis.set_clients(vec![NodeId(101)]);
+        let slow = |clients_too| nemesis.around(Some(NodeId(1)), clients_too);
+        let client = |link: &Link| *link == (NodeId(101), NodeId(1));
+        assert!(slow(true).iter().any(client) && !slow(false).iter().any(client));
+        assert!(slow(true).iter().all(|link| link.0 == NodeId(1) || link.1 == NodeId(1)));
     }
 
     #[test]

@@ -165,6 +165,12 @@ impl Roles {
         replicas.map_or(&[], Vec::as_slice)
     }
 
+    /// Is this the partition that the plan means?
+    pub fn is(&self, meant: PartitionRef, known: TopicPartition) -> bool {
+        let id = self.topic(meant).and_then(|topic| self.ids.get(topic));
+        id == Some(&known.topic) && meant.partition == known.partition
+    }
+
     /// The name of a plan's topic.
     pub fn topic(&self, partition: PartitionRef) -> Option<&str> {
         self.topics.get(partition.topic as usize).map(String::as_str)

@@ -11,11 +11,12 @@ use wavetank_core::client::{ClientFact, NamedPartition, RecordId};
 use wavetank_core::types::NodeId;
 use wavetank_sim::decide::{Dice, Purpose};
 use wavetank_sim::invariants::{Kind, Violation};
-use wavetank_sim::ledger::Ledger;
 use wavetank_sim::marks::Marks;
 use wavetank_sim::plan::{FaultCounts, Plan, TopicPlan};
 use wavetank_sim::run::FIRST_CLIENT;
-use wavetank_sim::workload::{Consume, CreateTopics, Produce, Record, Recorded, Stage, Workload};
+use wavetank_sim::workload::{
+    Churn, Consume, CreateTopics, Produce, Query, Record, Recorded, Stage, Workload,
+};
 
 use crate::clients::Clients;
 use crate::cluster::Cluster;
@@ -24,7 +25,7 @@ use crate::nemesis::{Machine, Nemesis};
 use crate::notes::{Notes, Roles};
 use crate::observer::{Look, Observer};
 use crate::proxy::{Effects, Proxy};
-use crate::{Failure, Options, config};
+use crate::{Failure, Options, config, judge};
 
 /// Between two looks at everything.
 const TICK: Duration = Duration::from_millis(2);
@@ -40,8 +41,10 @@ pub struct Played {
     pub effects: Effects,
     /// Marks reached, by name.
     pub marks: BTreeMap<String, u64>,
-    /// Client operations: records sent, batches read.
+    /// Client operations: records sent, batches read, queries answered.
     pub operations: u64,
+    /// Outcomes that were held against what was promised.
+    pub compared: u64,
     /// Records acknowledged during the storm.
     pub acked_in_storm: u64,
     /// Records given up during the storm.
@@ -99,6 +102,28 @@ pub fn play(plan: &Plan, options: &Options) -> Result<Played, Failure> {
     }
 }
 
+/// What the plan's clients do, one host each; the same as in the tank, in the same order.
+fn workloads(plan: &Plan) -> Vec<Box<dyn Workload>> {
+    let wanted = &plan.workload;
+    let mut all: Vec<Box<dyn Workload>> = Vec::new();
+    for index in 0..wanted.producers.len() {
+        all.push(Box::new(Produce::new(plan, index)));
+    }
+    for index in 0..wanted.consumers.len() {
+        all.push(Box::new(Consume::new(plan, index)));
+    }
+    for index in 0..wanted.queries.len() {
+        all.push(Box::new(Query::new(plan, index)));
+    }
+    if let Some(churn) = &wanted.churn {
+        all.push(Box::new(Churn::new(plan, false)));
+        if churn.auto_create {
+            all.push(Box::new(Churn::new(plan, true)));
+        }
+    }
+    all
+}
+
 /// A run under way. Fields are dropped in this order: clients before nodes, nodes before the proxy.
 struct Run<'a> {
     plan: &'a Plan,
@@ -127,7 +152,7 @@ impl<'a> Run<'a> {
         }
         let cluster = Cluster::new(&program, root, &nodes)?;
         // The admin, the plan's clients, and the last reader.
-        let clients = 2 + plan.workload.producers.len() + plan.workload.consumers.len();
+        let clients = 2 + workloads(plan).len();
         let hosts = (0..clients as i32).map(|index| NodeId(FIRST_CLIENT + index));
         let hosts: Vec<NodeId> = nodes.iter().copied().chain(hosts).collect();
         let proxy = Proxy::start(&hosts, &cluster.addresses(), plan.seed, &plan.network)?;
@@ -199,11 +224,8 @@ impl<'a> Run<'a> {
     }
 
     fn storm(&mut self) -> Result<(), Failure> {
-        for index in 0..self.plan.workload.producers.len() {
-            self.add_client(Box::new(Produce::new(self.plan, index)))?;
-        }
-        for index in 0..self.plan.workload.consumers.len() {
-            self.add_client(Box::new(Consume::new(self.plan, index)))?;
+        for workload in workloads(self.plan) {
+            self.add_client(workload)?;
         }
         self.nemesis.set_clients(self.clients.nodes().collect());
         self.run_until(self.plan.phases.calm_ms, |_| false)?;
@@ -220,6 +242,8 @@ impl<'a> Run<'a> {
     fn heal_core(&mut self) -> Result<(), Failure> {
         let core = self.core();
         self.heal(&core)?;
+        // What was sent before counts for nothing, though nobody has looked at it yet.
+        self.take_records();
         let start = self.records.len();
         let strong = self.plan.workload.producers.iter().any(|producer| producer.acks == -1);
         let stuck = |run: &Run<'_>| run.stuck_in_core(&core, strong.then_some(start));
@@ -311,11 +335,7 @@ impl<'a> Run<'a> {
             return Err(Failure::Interrupted);
         }
         self.clients.check();
-        let records = self.clients.drain();
-        for record in &records {
-            self.count(record);
-        }
-        self.records.extend(records);
+        self.take_records();
         let new = self.read_notes()?;
         let now = Instant::now();
         let (cluster, proxy, roles) = (&mut self.cluster, &self.proxy, &self.roles);
@@ -334,6 +354,14 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    fn take_records(&mut self) {
+        let records = self.clients.drain();
+        for record in &records {
+            self.count(record);
+        }
+        self.records.extend(records);
+    }
+
     fn read_notes(&mut self) -> Result<Vec<wavetank_server::NotedAt>, Failure> {
         for start in &self.cluster.starts()[self.followed..] {
             self.notes.follow(start.notes.clone());
@@ -349,13 +377,15 @@ impl<'a> Run<'a> {
 
     fn count(&mut self, record: &Record) {
         let storm = u64::from(self.storm);
+        self.played.operations += u64::from(record.what.is_operation());
+        self.played.compared += u64::from(record.what.is_compared());
         match &record.what {
-            Recorded::Send { .. } | Recorded::Fact(ClientFact::Records { .. }) => {
-                self.played.operations += 1;
-            }
             Recorded::Fact(ClientFact::Acked { .. }) => self.played.acked_in_storm += storm,
             Recorded::Fact(ClientFact::Failed { .. }) => self.played.failed_in_storm += storm,
-            Recorded::Fact(_) | Recorded::Asked { .. } | Recorded::Seek { .. } => {}
+            Recorded::Send { .. }
+            | Recorded::Fact(_)
+            | Recorded::Asked { .. }
+            | Recorded::Seek { .. } => {}
         }
     }
 
@@ -377,20 +407,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Judges the whole history as the tank does. No fault that is played here takes what was
-    /// written, so that no loss is admitted: the ledger is empty.
+    /// Judges the whole history as the tank does.
     fn judge(&mut self, complete: bool) {
+        // What brought the last reader to the end was recorded after the last look at the records.
+        self.take_records();
         // Each host's records are in order; a clock that all share orders them all.
         self.records.sort_by_key(|record| record.at);
-        let flushing: BTreeSet<String> = BTreeSet::new();
-        let ledger = Ledger::new(self.roles.voters().to_vec(), flushing);
-        let verdict = wavetank_sim::history::judge(&self.records, self.plan, &ledger, complete);
-        for (name, message) in verdict.violations {
-            self.violation(&name, Kind::Client, message);
+        for (name, kind, message) in judge::history(&self.records, self.plan, complete) {
+            self.violation(&name, kind, message);
         }
     }
 
-    /// Ends the processes and holds what they noted against the models.
+    /// Ends the processes and holds what they noted against invariants and models.
     fn finish(mut self) -> Result<Played, Failure> {
         let nodes: Vec<NodeId> = self.cluster.addresses().into_keys().collect();
         for &node in &nodes {
@@ -398,6 +426,12 @@ impl<'a> Run<'a> {
         }
         self.read_notes()?;
         let starts = self.cluster.starts().to_vec();
+        self.records.sort_by_key(|record| record.at);
+        let wrong = judge::invariants(self.plan, &starts, self.notes.all(), &self.records);
+        let living = judge::living_stay(self.plan, self.cluster.wakes(), self.notes.all());
+        for (name, kind, message) in wrong.into_iter().chain(living) {
+            self.violation(&name, kind, message);
+        }
         let data = |node| self.cluster.data(node).to_path_buf();
         let conformed = conform::hold(self.notes.all(), &starts, self.roles.voters(), data);
         for held in &conformed {

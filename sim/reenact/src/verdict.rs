@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
+use wavetank_sim::hunt::Additions;
 use wavetank_sim::invariants::Violation;
 use wavetank_sim::plan::{FaultCounts, Plan};
-use wavetank_sim::run::{Outcome, run};
+use wavetank_sim::run::{Outcome, run_with};
 
 use crate::cast::Cast;
 use crate::conform::Conformed;
@@ -19,8 +20,10 @@ pub struct Side {
     pub violations: Vec<Violation>,
     /// Faults by kind: planned, fired, took effect.
     pub faults: BTreeMap<String, FaultCounts>,
-    /// Operations compared: records sent, batches read.
+    /// Operations: records sent, batches read, queries answered.
     pub operations: u64,
+    /// Outcomes that were compared with what was promised: acknowledgements, batches, answers.
+    pub compared: u64,
     /// Records acknowledged in the storm.
     pub acked_in_storm: u64,
     /// Records given up in the storm.
@@ -37,7 +40,7 @@ impl Side {
         if !self.violations.is_empty() {
             return None;
         }
-        if self.operations == 0 || self.acked_in_storm == 0 {
+        if self.compared == 0 || self.acked_in_storm == 0 {
             return Some("nothing was acknowledged in the storm");
         }
         (planned && !self.faults.values().any(|counts| counts.bit > 0))
@@ -76,20 +79,30 @@ pub struct Report {
     pub logs: Option<PathBuf>,
 }
 
-/// The tank's own run of a plan.
-pub fn tank(plan: &Plan) -> Side {
+/// The tank's own run of a plan, with these additions.
+pub fn tank(plan: &Plan, additions: Option<&Additions>) -> Side {
     let Outcome {
         violations,
         faults,
         operations,
+        compared,
         acked_in_storm,
         failed_in_storm,
         marks,
         virtual_ns,
         ..
-    } = run(plan);
+    } = run_with(plan, additions.map(|make| make(plan)).unwrap_or_default());
     let seconds = virtual_ns as f64 / 1e9;
-    Side { violations, faults, operations, acked_in_storm, failed_in_storm, marks, seconds }
+    Side {
+        violations,
+        faults,
+        operations,
+        compared,
+        acked_in_storm,
+        failed_in_storm,
+        marks,
+        seconds,
+    }
 }
 
 impl Report {
@@ -99,6 +112,7 @@ impl Report {
             violations: played.violations.clone(),
             faults: played.faults.clone(),
             operations: played.operations,
+            compared: played.compared,
             acked_in_storm: played.acked_in_storm,
             failed_in_storm: played.failed_in_storm,
             marks: played.marks.clone(),
@@ -126,9 +140,33 @@ impl Report {
         }
     }
 
+    /// Of a plan that is not played, and why.
+    pub fn empty(plan: &Plan, cast: Cast, why: String) -> Report {
+        Report {
+            seed: plan.seed,
+            planned: cast.faults(),
+            left_out: cast.left_out,
+            unset: cast.unset,
+            tank: Side::default(),
+            processes: Side::default(),
+            held: 0,
+            lost: 0,
+            delayed: 0,
+            conformed: Vec::new(),
+            agree: true,
+            empty: Some(why),
+            logs: None,
+        }
+    }
+
     /// Do both sides say the same?
     pub fn agrees(&self) -> bool {
         self.agree
+    }
+
+    /// Was the plan played at all?
+    pub fn played(&self) -> bool {
+        self.processes != Side::default()
     }
 
     /// Was a promise broken on either side?
