@@ -83,7 +83,7 @@ pub fn living_stay(plan: &Plan, wakes: &[Wake], notes: &[NotedAt]) -> Option<Wro
         let soon = wake.at..wake.at + session / 2;
         let ended = notes.iter().find_map(|noted| match &noted.note {
             Note::SessionExpired { broker } if noted.node == wake.node => {
-                soon.contains(&noted.at).then_some((*broker, noted.at - wake.at))
+                soon.contains(&noted.at).then(|| (*broker, noted.at - wake.at))
             }
             _ => None,
         });

@@ -448,8 +448,8 @@ impl Nemesis {
                     Some(target) => Some(whom.is(target)?),
                     None => None,
                 };
-                let around = (around, *clients_too);
-                Some(self.slow_down(around, *extra_us, now + us(*for_us), machine.proxy))
+                let links = self.around(around, *clients_too);
+                Some(self.slow_down(links, *extra_us, now + us(*for_us), machine.proxy))
             }
             FaultKind::Pause(Pause { node, for_us }) => {
                 let node = running(node)?;
@@ -485,15 +485,14 @@ impl Nemesis {
         Some(Struck::Watched(gauge, before))
     }
 
-    /// What goes from and to a node, or anywhere, takes longer until then.
+    /// What goes by these links takes longer until then.
     fn slow_down(
         &mut self,
-        (around, clients_too): (Option<NodeId>, bool),
+        links: Vec<Link>,
         extra_us: u64,
         until: Instant,
         proxy: &Proxy,
     ) -> Struck {
-        let links = self.around(around, clients_too);
         let gauge = Gauge::Delayed(links.clone());
         let before = gauge.read(proxy);
         proxy.change(|weather| {

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use wavetank_core::note::Note;
-use wavetank_core::types::{LeaderEpoch, NodeId, PartitionEpoch, TopicId, TopicPartition};
+use wavetank_core::types::{LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicId, TopicPartition};
 use wavetank_server::NotedAt;
 use wavetank_sim::plan::{PartitionRef, Plan};
 
@@ -92,8 +92,8 @@ pub struct Registered {
     epoch: PartitionEpoch,
 }
 
-/// Who leads, follows, controls: by what controllers noted. One that is cut off may note what nobody
-/// commits, which the next one's notes replace.
+/// Who leads, follows, controls: by what controllers noted and the quorum committed. A controller that
+/// is cut off goes on deciding what nobody commits, with ever higher partition epochs.
 #[derive(Debug)]
 pub struct Roles {
     topics: Vec<String>,
@@ -101,6 +101,10 @@ pub struct Roles {
     ids: BTreeMap<String, TopicId>,
     replicas: BTreeMap<TopicPartition, Vec<NodeId>>,
     registered: BTreeMap<TopicPartition, Registered>,
+    /// The quorum's newest leader, and where its log ends.
+    leader: Option<(LeaderEpoch, NodeId, Offset)>,
+    /// What leaders decided, and how far the metadata log has to be committed for that.
+    decided: Vec<(Offset, TopicPartition, Registered)>,
     controller: Option<(LeaderEpoch, NodeId)>,
 }
 
@@ -113,6 +117,8 @@ impl Roles {
             ids: BTreeMap::new(),
             replicas: BTreeMap::new(),
             registered: BTreeMap::new(),
+            leader: None,
+            decided: Vec::new(),
             controller: None,
         }
     }
@@ -129,15 +135,39 @@ impl Roles {
             Note::ControllerActive { epoch } => {
                 self.controller = self.controller.max(Some((*epoch, node)));
             }
-            Note::PartitionChanged { partition, leader, isr, partition_epoch, .. } => {
-                let newer =
-                    self.registered.get(partition).is_none_or(|old| old.epoch <= *partition_epoch);
-                if newer {
-                    let (leader, isr, epoch) = (*leader, isr.clone(), *partition_epoch);
-                    self.registered.insert(*partition, Registered { leader, isr, epoch });
+            Note::QuorumLeader { epoch, start } => {
+                if self.leader.is_none_or(|(newest, ..)| newest < *epoch) {
+                    self.leader = Some((*epoch, node, *start));
+                    // What its log does not have is cut everywhere.
+                    self.decided.retain(|(end, ..)| end <= start);
                 }
             }
+            Note::LeaderAppended { partition: TopicPartition::METADATA, end, .. } => {
+                if let Some((_, leader, log_end)) = &mut self.leader
+                    && *leader == node
+                {
+                    *log_end = *end;
+                }
+            }
+            Note::PartitionChanged { partition, leader, isr, partition_epoch, .. } => {
+                // A note comes after that of the append which it tells of.
+                if let Some((_, by, end)) = self.leader
+                    && by == node
+                {
+                    let (leader, isr, epoch) = (*leader, isr.clone(), *partition_epoch);
+                    self.decided.push((end, *partition, Registered { leader, isr, epoch }));
+                }
+            }
+            Note::QuorumCommitted { to, .. } => self.committed(*to),
             _ => {}
+        }
+    }
+
+    fn committed(&mut self, to: Offset) {
+        for (_, partition, new) in self.decided.extract_if(.., |(end, ..)| *end <= to) {
+            if self.registered.get(&partition).is_none_or(|old| old.epoch <= new.epoch) {
+                self.registered.insert(partition, new);
+            }
         }
     }
 
@@ -215,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_registration_counts() {
+    fn the_newest_committed_registration_counts() {
         let plan = wavetank_sim::profile::Profile::First.draw(1);
         let mut roles = Roles::new(&plan);
         let id = TopicPartition { topic: Uuid(9), partition: 0 };
@@ -228,11 +258,39 @@ mod tests {
             isr: vec![NodeId(leader)],
             partition_epoch: PartitionEpoch(epoch),
         };
+        let elected = |epoch: i32, start: i64| Note::QuorumLeader {
+            epoch: LeaderEpoch(epoch),
+            start: Offset(start),
+        };
+        let appended = |end: i64| Note::LeaderAppended {
+            partition: TopicPartition::METADATA,
+            epoch: LeaderEpoch(1),
+            first: Offset(end - 1),
+            end: Offset(end),
+        };
+        let committed =
+            |to: i64| Note::QuorumCommitted { from: Offset(0), to: Offset(to), leader: false };
+        let leader = |roles: &Roles| roles.registered(&topic, 0).and_then(|known| known.leader);
+        roles.note(NodeId(1), &elected(1, 0));
+        roles.note(NodeId(1), &appended(1));
         roles.note(NodeId(1), &changed(1, 4));
-        roles.note(NodeId(2), &changed(2, 3));
-        assert_eq!(roles.registered(&topic, 0).expect("known").leader, Some(NodeId(1)));
-        roles.note(NodeId(2), &changed(2, 4));
-        assert_eq!(roles.registered(&topic, 0).expect("known").leader, Some(NodeId(2)));
+        assert_eq!(leader(&roles), None, "nobody has committed it");
+        roles.note(NodeId(3), &committed(1));
+        assert_eq!(leader(&roles), Some(NodeId(1)));
+        // It is cut off, and another is elected that has the first of three further decisions.
+        for (end, to) in [(2, 2), (3, 3), (4, 3)] {
+            roles.note(NodeId(1), &appended(end));
+            roles.note(NodeId(1), &changed(to, 3 + end as i32));
+        }
+        roles.note(NodeId(2), &elected(2, 2));
+        roles.note(NodeId(1), &appended(5));
+        roles.note(NodeId(1), &changed(3, 8));
+        roles.note(NodeId(2), &appended(9));
+        roles.note(NodeId(2), &changed(1, 6));
+        roles.note(NodeId(2), &committed(2));
+        assert_eq!(leader(&roles), Some(NodeId(2)));
+        roles.note(NodeId(2), &committed(9));
+        assert_eq!(leader(&roles), Some(NodeId(1)));
         assert_eq!(roles.registered(&topic, 1), None);
         roles.note(NodeId(3), &Note::ControllerActive { epoch: LeaderEpoch(8) });
         roles.note(NodeId(1), &Note::ControllerActive { epoch: LeaderEpoch(7) });
