@@ -252,8 +252,8 @@ mod tests {
     use wavetank_sim::hunt::{FoundViolation, HuntOptions, HuntReport, hunt, run_caught};
     use wavetank_sim::plan::Plan;
 
-    fn conform(seeds: Range<u64>, flaw: Option<&str>) -> HuntReport {
-        let models: Models = "M1,M3,M7".parse().unwrap();
+    fn conform(seeds: Range<u64>, flaw: Option<&str>, models: &str) -> HuntReport {
+        let models: Models = models.parse().unwrap();
         let flaws = flaw.into_iter().map(str::to_owned).collect();
         let additions = models.additions();
         let until_found = flaw.is_some();
@@ -268,7 +268,7 @@ mod tests {
         let mut others = Vec::new();
         let mut from = 0;
         loop {
-            let violations = conform(from..100, Some(flaw)).violations;
+            let violations = conform(from..100, Some(flaw), model).violations;
             let Some(last) = violations.last().map(|violation| violation.seed) else {
                 return Err(others);
             };
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_broker_conforms() {
-        let report = conform(300..330, None);
+        let report = conform(300..330, None, "M1,M3,M7");
         assert_eq!(report.violations, []);
         for mark in ["isr_expand", "truncation", "quorum_election"] {
             assert!(report.marks.contains_key(mark), "{:?}", report.marks);

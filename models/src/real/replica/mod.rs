@@ -64,7 +64,7 @@ pub const ENTRY: Entry = Entry {
     name: "real-replica",
     title: "the core's own replicas of a partition, logs and disks: three of them",
     variants: &VARIANTS,
-    states: [179_156, 2_289_569, 0],
+    states: [179_156, 2_234_507, 0],
     check: |variant, bounds| {
         let model = RealReplica::new(variant, bounds);
         let right = super::control(variant, bounds, || model.clone().right());
