@@ -135,12 +135,12 @@ impl Roles {
             Note::ControllerActive { epoch } => {
                 self.controller = self.controller.max(Some((*epoch, node)));
             }
-            Note::QuorumLeader { epoch, start } => {
-                if self.leader.is_none_or(|(newest, ..)| newest < *epoch) {
-                    self.leader = Some((*epoch, node, *start));
-                    // What its log does not have is cut everywhere.
-                    self.decided.retain(|(end, ..)| end <= start);
-                }
+            Note::QuorumLeader { epoch, start }
+                if self.leader.is_none_or(|(newest, ..)| newest < *epoch) =>
+            {
+                self.leader = Some((*epoch, node, *start));
+                // What its log does not have is cut everywhere.
+                self.decided.retain(|(end, ..)| end <= start);
             }
             Note::LeaderAppended { partition: TopicPartition::METADATA, end, .. } => {
                 if let Some((_, leader, log_end)) = &mut self.leader
