@@ -94,9 +94,11 @@ impl PartitionLog {
     /// its end.
     ///
     /// # Panics
-    /// If the log is not ready.
+    /// If the log is not ready, or `offset` is not beyond its end.
     pub fn truncate_fully_and_start_at(&mut self, offset: Offset, storage: &mut dyn Storage) {
         assert!(self.is_ready(), "{}: truncation of a log that is not ready", self.partition);
+        // A checkpoint that vouches for all that goes would make a crash on the way look like damage.
+        assert!(offset > self.log_end, "{}: {offset} is not beyond the log's end", self.partition);
         self.start_anew(offset, TruncationReason::LeaderStartsAfter, storage);
     }
 
