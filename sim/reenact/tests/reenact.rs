@@ -6,7 +6,7 @@ use wavetank_reenact::cast::Cast;
 use wavetank_reenact::{Options, Report, reenact};
 use wavetank_sim::invariants::Kind;
 use wavetank_sim::plan::{
-    AfterNote, Crash, Delay, Fault, FaultCounts, FaultKind, Partition, PartitionRef, Pause, Plan,
+    AfterNote, Crash, Fault, FaultCounts, FaultKind, Partition, PartitionRef, Pause, Plan,
     PowerLoss, Restart, Shape, Target, When,
 };
 use wavetank_sim::profile::Profile;
@@ -94,7 +94,7 @@ fn both_sides_agree_through_a_one_way_partition_and_a_killed_proposer() {
     assert!(report.held > 0, "{report:#?}");
 }
 
-/// Its followers lag by half a second, and it answers all the same.
+/// Its followers hear nothing any more, it answers all the same, and it dies.
 #[test]
 fn an_answer_before_replication_is_seen_by_clients_and_by_the_model() {
     let mut plan = calm(5_000);
@@ -102,7 +102,16 @@ fn an_answer_before_replication_is_seen_by_clients_and_by_the_model() {
     // Who left the ISR for its lag could not be elected without the record.
     plan.node.replica_lag_time_max_ms = 10_000;
     plan.faults = vec![
-        at_ms(200, Delay { extra_us: 300_000, node: None, for_us: 4_000_000, clients_too: false }),
+        at_ms(
+            1_000,
+            Partition {
+                shape: Shape::Isolate(leader()),
+                one_way: false,
+                clients_too: false,
+                for_us: 1_000_000,
+            },
+        ),
+        // Before anybody's session ends.
         at_ms(1_500, Crash { node: leader(), down_us: 20_000_000 }),
     ];
     let report = play(&plan);
