@@ -350,7 +350,12 @@ impl Directory {
                 tracing::warn!(path = %entry.path().display(), "ignored: the name is not text");
                 continue;
             };
-            let metadata = entry.metadata()?;
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                // Another directory was renamed or removed meanwhile: it is not here any more.
+                Err(gone) if gone.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error.into()),
+            };
             if metadata.is_dir() {
                 if self.is_root {
                     dirs.push(name);
