@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use wavetank_core::env::{DiskOp, FileKind};
 use wavetank_core::event::{DiskDone, DiskOpKind, Event};
 use wavetank_core::types::DirId;
-use wavetank_server::{DataDir, DiskPool, Reactor, TokioEnv};
+use wavetank_server::{DataDir, DiskPool, Reactor, ServeError, TokioEnv};
 use wavetank_sim::conformance::{Act, Contents, Harness, Sequence, Tank, observe};
 
 const CHILD: &str = "WAVETANK_TEST_SEQUENCE";
@@ -40,9 +40,23 @@ fn directory() -> TempDir {
     .expect("a temporary directory")
 }
 
+/// A process that another test starts has this one's descriptors, locks among them, until it runs
+/// its own program: what was let go may be held for a moment longer.
+fn opened(data: &Path) -> DataDir {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match DataDir::open(data) {
+            Err(ServeError::DataDirLocked { .. }) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            tried => return tried.expect("it is ours"),
+        }
+    }
+}
+
 fn reactor(data: &Path) -> Reactor {
     let (inbox, events) = channel();
-    let data = DataDir::open(data).expect("it is ours");
+    let data = opened(data);
     let disk = DiskPool::start(&data, inbox).expect("threads");
     Reactor::new(events, TokioEnv::new(disk, None, Box::new(|_| {})))
 }
