@@ -311,7 +311,7 @@ Examples:
   wavetank zoo hunt                                  hunt each flaw until it is found
   wavetank zoo hunt ack-before-flush --max-seeds 500
   wavetank zoo hunt early-isr-join --ranges 3 --json the median over three ranges of seeds
-  wavetank zoo hunt early-isr-join --by history      until the clients themselves could tell")]
+  wavetank zoo hunt torn-tail-accepted --by history  until the clients themselves could tell")]
 pub struct ZooArgs {
     /// What to do.
     #[command(subcommand)]

@@ -208,7 +208,12 @@ pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
 /// `, did you mean "pause"?`, if a known name is near.
 pub fn meant(name: &str, known: &[&str]) -> String {
     let name = name.to_lowercase().replace('_', "-");
-    let near = |other: &&&str| strsim::jaro_winkler(&name, &other.to_lowercase().replace('_', "-"));
+    let near = |other: &&&str| {
+        let other = other.to_lowercase().replace('_', "-");
+        // Jaro and Winkler see no letters that changed places in a name of three.
+        let slip = strsim::osa_distance(&name, &other) == 1;
+        strsim::jaro_winkler(&name, &other).max(if slip { 0.9 } else { 0.0 })
+    };
     let best = known.iter().max_by(|one, other| near(one).total_cmp(&near(other)));
     match best {
         Some(best) if near(&best) > 0.8 => format!(", did you mean {best:?}?"),

@@ -50,6 +50,7 @@ fn what_cannot_be_done_says_what_why_and_what_to_do() {
     refused(&["hunt", "--seeds", "99999999999999999999"], &["--seeds", "too large"]);
     refused(&["hunt", "--flaw", "early-isr-jion"], &["did you mean \"early-isr-join\"?"]);
     refused(&["model", "check", "ist"], &["did you mean \"isr\"?"]);
+    refused(&["model", "check", "irs"], &["did you mean \"isr\"?"]);
     refused(&["scenario", "show", "kip-110"], &["did you mean \"kip-101\"?"]);
     refused(&["hunt", "--require", "bit=earthquake"], &["--require", "known: all, crash"]);
     refused(&["hunt", "--faults", "earthquake"], &["--faults", "power_loss"]);
