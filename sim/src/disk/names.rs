@@ -126,8 +126,9 @@ impl Dir {
 
     /// What no name leads to any more, durably, is gone.
     pub(super) fn forget_nameless(&mut self) {
-        let Dir { inodes, entries, .. } = self;
-        inodes.retain(|id, _| entries.values().any(|used| used == id));
+        let mut named: Vec<u32> = self.entries.values().copied().collect();
+        named.sort_unstable();
+        self.inodes.retain(|id, _| named.binary_search(id).is_ok());
     }
 
     /// The names that a power loss leaves: those that were durable, and of what was done to them since
