@@ -305,7 +305,9 @@ impl PartitionLog {
         mut segment: Segment,
         storage: &mut dyn Storage,
     ) -> LogEvent {
-        segment.index.loaded();
+        if !segment.index.loaded() {
+            return self.scan_whole(recovery, segment, storage);
+        }
         let last = segment.index.last_entry;
         let scan = Scan {
             position: last.map_or(0, |(_, position)| position),

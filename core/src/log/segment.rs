@@ -144,6 +144,8 @@ pub(super) struct Index {
     pub(super) max_offset: Offset,
     /// The last timestamp in the time index, or -1.
     last_time: i64,
+    /// While it is loaded: the last time entry that lies at or before the last offset entry.
+    before_scan: (i64, Offset),
     pub(super) offsets: IndexFile,
     pub(super) times: IndexFile,
 }
@@ -168,6 +170,7 @@ impl Index {
             max_timestamp: -1,
             max_offset: base,
             last_time: -1,
+            before_scan: (-1, base),
             offsets: file,
             times: file,
         }
@@ -277,10 +280,16 @@ impl Index {
             .is_some_and(|entry| (entry.last_offset, entry.position) == (last_offset, position))
     }
 
-    /// The last entry up to which all timestamps are smaller.
+    /// An entry up to which all timestamps are smaller.
+    ///
+    /// What an entry says itself is not enough: it may be of an offset index that was made with
+    /// another interval than the time index, and then it knows only the largest timestamp up to some
+    /// place before it. But whatever was noted first after it was a new largest, so that everything
+    /// up to it is smaller than that.
     pub(super) fn before_time(&self, timestamp: i64) -> Option<&IndexEntry> {
-        let after = self.entries.partition_point(|entry| entry.max_timestamp < timestamp);
-        after.checked_sub(1).map(|at| &self.entries[at])
+        let smaller = |than: i64| self.entries.partition_point(|entry| entry.max_timestamp < than);
+        let noted = self.entries[smaller(timestamp).checked_sub(1)?].max_timestamp;
+        smaller(noted).checked_sub(1).map(|at| &self.entries[at])
     }
 
     /// Takes in a part of the offset index's file. False if it is not one: entries must grow, lie
@@ -325,7 +334,9 @@ impl Index {
                 return false;
             }
             self.last_time = timestamp;
-            (self.max_timestamp, self.max_offset) = (timestamp, offset);
+            if self.last_entry.is_some_and(|(last, _)| offset <= last) {
+                self.before_scan = (timestamp, offset);
+            }
             // The largest timestamp so far, from the batch that has it on.
             let from = self.entries.partition_point(|entry| entry.last_offset < offset);
             if let Some(entry) = self.entries.get_mut(from) {
@@ -336,8 +347,14 @@ impl Index {
     }
 
     /// After both files were taken in: every entry knows the largest timestamp up to it. (Each time
-    /// entry was noted at the first offset entry that it covers.)
-    pub(super) fn loaded(&mut self) {
+    /// entry was noted at the first offset entry that it covers.) What lies beyond the last of them
+    /// is read and added; the largest timestamp, which the time index of a closed segment tells, is
+    /// not that of what comes before.
+    ///
+    /// False if nothing is known of any timestamp up to the last entry: the time index is not the
+    /// one that goes with these entries.
+    pub(super) fn loaded(&mut self) -> bool {
+        (self.max_timestamp, self.max_offset) = self.before_scan;
         let mut max = (-1, self.base);
         for entry in &mut self.entries {
             if entry.max_timestamp > max.0 {
@@ -345,6 +362,7 @@ impl Index {
             }
             (entry.max_timestamp, entry.max_offset) = max;
         }
+        self.last_entry.is_none() || self.before_scan.0 >= 0
     }
 }
 

@@ -6,7 +6,12 @@ use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Append { bump: bool, count: usize, size: usize, time: i64 },
+    Append {
+        bump: bool,
+        count: usize,
+        size: usize,
+        time: i64,
+    },
     Flush,
     EpochStart,
     Truncate(u64),
@@ -21,6 +26,8 @@ enum Step {
     Crash,
     PowerLoss,
     CleanRestart,
+    /// A topic's configuration is known only after its log was opened, and may change.
+    Interval(u32),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -42,6 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Crash),
         1 => Just(Step::PowerLoss),
         1 => Just(Step::CleanRestart),
+        1 => (0u32..400).prop_map(Step::Interval),
     ]
 }
 
@@ -149,6 +157,11 @@ impl Test {
                 self.node.disk.lose_power(&mut self.dice);
                 self.restart(self.node.log.log_end(), true, false);
             }
+            Step::Interval(index_interval_bytes) => {
+                let index_interval_bytes = *index_interval_bytes;
+                let config = LogConfig { index_interval_bytes, ..self.node.log.config().clone() };
+                self.node.log.set_config(config, &mut self.node.disk);
+            }
         }
         self.check_ends();
     }
@@ -203,6 +216,11 @@ impl Test {
         }
         self.start = self.node.log.log_start();
         self.model = recovered;
+        // What recovery made of the time index is known by what is found with it.
+        let times = self.model.iter().map(Batch::max_timestamp);
+        for time in times.collect::<BTreeSet<_>>() {
+            self.check_lookups(time, (end.0 - self.start.0) as u64);
+        }
         self.epoch = self.epoch.max(self.node.log.last_epoch().0) + 1;
         self.high_watermark = self.high_watermark.min(end);
         assert_eq!(self.node.log.synced_end(), end, "recovery syncs what it accepted");
