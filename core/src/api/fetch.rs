@@ -308,12 +308,14 @@ fn unpack(
     }
     let wait_nanos = u64::try_from(request.max_wait_ms).unwrap_or(0) * 1_000_000;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(limit);
     Parked {
         listener: listener.into(),
         replica: request.replica.known(),
         replica_epoch: request.replica_epoch,
-        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
-        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(limit),
+        // Nobody waits for more than may be answered.
+        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
+        max_bytes,
         deadline: (wait_nanos > 0).then_some(Monotonic(wait_nanos)),
         topics,
         entries,
@@ -460,14 +462,8 @@ fn is_due(parked: &Parked, hosted: &Hosted, env: &mut dyn Env) -> bool {
                     return true;
                 }
                 let max = u32::try_from(entry.asked.max_bytes).unwrap_or(0);
-                bytes += match partition.log().read(entry.asked.fetch_offset, limit, max) {
-                    Ok(ReadPlan::Empty) => 0,
-                    Ok(ReadPlan::Cached(batches)) => {
-                        batches.iter().map(crate::batch::Batch::size_in_bytes).sum()
-                    }
-                    Ok(ReadPlan::Disk(plan)) => plan.len as usize,
-                    Err(_) => return true,
-                };
+                let found = partition.log().available(entry.asked.fetch_offset, limit, max);
+                bytes = found.saturating_add(bytes);
             }
             Look::Upto(_) => {}
         }

@@ -100,6 +100,43 @@ impl PartitionLog {
         }))
     }
 
+    /// Bytes that a fetch finds from the batch that contains `from` on, below `limit` (exclusive), as
+    /// Kafka counts them for `fetch.min.bytes`: a batch that `max_bytes` cuts counts up to there,
+    /// the first one whole, and what goes on in a later segment is enough for everybody
+    /// (`usize::MAX`). Where it lies too far back to be known, rather too many.
+    ///
+    /// [`PartitionLog::read`] gives whole batches of one segment. To wait until these alone are
+    /// enough would be to wait for what can never come.
+    pub fn available(&self, from: Offset, limit: Offset, max_bytes: u32) -> usize {
+        let end = limit.min(self.written_end);
+        if self.segments.is_empty() || from < self.log_start() || from >= end {
+            return 0;
+        }
+        let Some(mut entries) = self.tail.from(from) else {
+            let at = self.segments.partition_point(|segment| segment.base <= from) - 1;
+            let segment = &self.segments[at];
+            if self.segments.get(at + 1).is_some_and(|next| next.base < end) {
+                return usize::MAX;
+            }
+            let position = segment.index.before(from).map_or(0, |entry| entry.position);
+            let left = segment.written.saturating_sub(position);
+            return usize::try_from(left).unwrap_or(usize::MAX);
+        };
+        let Some(first) = entries.next().filter(|first| first.next <= end) else { return 0 };
+        let max_bytes = max_bytes as usize;
+        let mut bytes = first.size;
+        for entry in entries.take_while(|entry| entry.next <= end) {
+            if entry.segment != first.segment {
+                return usize::MAX;
+            }
+            if bytes >= max_bytes {
+                break;
+            }
+            bytes += entry.size;
+        }
+        bytes.min(first.size.max(max_bytes))
+    }
+
     /// From the tail: its batches, or exactly where they lie. `None` if it starts later.
     fn read_tail(&self, from: Offset, end: Offset, max_bytes: u32) -> Option<ReadPlan> {
         let mut entries = self.tail.from(from)?;

@@ -163,18 +163,7 @@ impl Tank {
     }
 
     pub(crate) fn try_fetch(&mut self) -> Result<Vec<Bytes>, ErrorCode> {
-        let part = FetchPartition {
-            partition: 0,
-            current_leader_epoch: LeaderEpoch::NONE,
-            fetch_offset: Offset::ZERO,
-            last_fetched_epoch: LeaderEpoch::NONE,
-            log_start_offset: Offset(-1),
-            max_bytes: 1 << 20,
-            replica_directory_id: Uuid::ZERO,
-            high_watermark: Offset(i64::MAX),
-        };
-        let topic = FetchTopic { topic: TopicRef::name("t"), partitions: vec![part] };
-        let request = FetchRequest { topics: vec![topic], max_wait_ms: 100, ..Default::default() };
+        let request = FetchRequest { max_wait_ms: 100, ..fetch(1 << 20) };
         let leader = self.leader();
         let response = match self.try_ask(leader, Request::Fetch(request)) {
             Some(Response::Fetch(response)) => response,
@@ -204,6 +193,22 @@ pub(crate) fn creation(name: &str) -> Request {
     };
     let topics = vec![topic];
     Request::CreateTopics(CreateTopicsRequest { topics, timeout_ms: 2000, validate_only: false })
+}
+
+/// A fetch from the start that takes at most so many bytes of the partition, and does not wait.
+pub(crate) fn fetch(max_bytes: i32) -> FetchRequest {
+    let part = FetchPartition {
+        partition: 0,
+        current_leader_epoch: LeaderEpoch::NONE,
+        fetch_offset: Offset::ZERO,
+        last_fetched_epoch: LeaderEpoch::NONE,
+        log_start_offset: Offset(-1),
+        max_bytes,
+        replica_directory_id: Uuid::ZERO,
+        high_watermark: Offset(i64::MAX),
+    };
+    let topic = FetchTopic { topic: TopicRef::name("t"), partitions: vec![part] };
+    FetchRequest { topics: vec![topic], ..Default::default() }
 }
 
 pub(crate) fn deletion(name: &str) -> Request {

@@ -267,6 +267,14 @@ impl Test {
         // A read ends with its segment or its cache: whole batches, in order, at least one.
         assert!(found.len() <= expected.len() && found[..] == expected[..found.len()]);
         assert_eq!(found.is_empty(), expected.is_empty());
+        // Who waits for some of these bytes does not wait, wherever the read ends.
+        let there = self.model.iter().filter(|batch| batch.last_offset().0 >= from);
+        let there = there.take_while(|batch| batch.next_offset().0 <= below);
+        let there: Vec<_> = there.map(Batch::size_in_bytes).collect();
+        let least =
+            there.iter().sum::<usize>().min(there.first().map_or(0, |f| *f.max(&(max as usize))));
+        let available = self.node.log.available(Offset(from), Offset(limit), max);
+        assert!(available >= least, "{available} of {least} bytes from {from} to {limit}");
     }
 
     fn check_lookups(&mut self, time: i64, limit: u64) {
