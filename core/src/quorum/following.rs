@@ -236,7 +236,7 @@ impl Quorum {
             Some(ours) => ours.end_offset.min(diverging.end_offset),
             None => end.min(diverging.end_offset),
         };
-        if to < self.high_watermark.unwrap_or(Offset::ZERO) {
+        if to < self.high_watermark.unwrap_or(Offset::ZERO).max(self.vouched) {
             let why = Implausible::CutOfCommitted;
             return self.doubt(peer, sent, why, env, facts);
         }

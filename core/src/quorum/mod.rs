@@ -149,6 +149,8 @@ pub struct Quorum {
     reading: BTreeMap<ReplyTo, ReadingFetch>,
     /// Committed below; `None` until known.
     high_watermark: Option<Offset>,
+    /// Committed below, as a checkpoint said at the start: known before the high watermark is.
+    vouched: Offset,
     /// Told as committed below.
     delivered: Offset,
     /// The log from `delivered` on, decoded.
@@ -198,6 +200,7 @@ impl Quorum {
             fetch_expiry: None,
             reading: BTreeMap::new(),
             high_watermark: None,
+            vouched: Offset::ZERO,
             delivered: Offset::ZERO,
             pending: VecDeque::new(),
             announced: (LeaderEpoch(0), None),
@@ -220,6 +223,7 @@ impl Quorum {
     /// forgotten what it acknowledged. The recovery point follows a commit within a second.
     pub fn start_from(&mut self, recovery_point: Offset, same_boot: bool, env: &mut dyn Env) {
         let clean = false; // the mark of a clean stop does not wait for this log
+        self.vouched = recovery_point;
         self.open(RecoveryHint { clean, same_boot, recovery_point }, env);
     }
 

@@ -202,6 +202,24 @@ fn what_is_committed_is_never_cut() {
     assert_eq!(bench.doubts().len(), 7);
 }
 
+/// Two of three voters that were formatted anew by mistake elect one of themselves: what the third
+/// knows from its checkpoint is committed, though it does not know the high watermark yet.
+#[test]
+fn nor_is_it_after_a_restart() {
+    let mut bench = Bench::follower();
+    bench.feed(2, 1, vec![leader_change(0, 1, 2), data(1, 1, 1)], 2);
+    bench.pump();
+    bench.restart_with_checkpoint();
+    assert_eq!(bench.quorum.high_watermark(), None);
+    bench.fail_fetches();
+    assert_eq!(bench.begin(2, 2), ErrorCode::None);
+    bench.pump();
+    let part = EpochEndOffset { epoch: epoch(0), end_offset: Offset(0) };
+    bench.feed_with(2, 2, |answer| answer.diverging_epoch = Some(part));
+    assert_eq!(bench.doubts(), [Implausible::CutOfCommitted]);
+    assert_eq!(bench.quorum.log_end(), Offset(2));
+}
+
 #[test]
 fn what_no_leader_has_is_not_appended() {
     let garbled = |value: &[u8]| {

@@ -60,8 +60,12 @@ impl Bench {
     }
 
     fn start(&mut self) {
+        self.start_from(Offset::ZERO);
+    }
+
+    fn start_from(&mut self, recovery_point: Offset) {
         self.quorum = Quorum::new(&self.config);
-        self.quorum.start(&mut self.env);
+        self.quorum.start_from(recovery_point, false, &mut self.env);
         self.pump();
         assert!(self.facts.contains(&QuorumFact::Ready), "{:?}", self.facts);
     }
@@ -72,6 +76,15 @@ impl Bench {
         self.env.take();
         self.facts.clear();
         self.start();
+    }
+
+    /// As [`Bench::restart`], with the recovery point that was checkpointed.
+    pub(super) fn restart_with_checkpoint(&mut self) {
+        let point = self.quorum.recovery_point();
+        self.disk.power_loss();
+        self.env.take();
+        self.facts.clear();
+        self.start_from(point);
     }
 
     /// Hands disk operations over to the disk; keeps other effects.
@@ -213,7 +226,7 @@ impl Bench {
     }
 
     /// Whatever fetch is in flight breaks.
-    fn fail_fetches(&mut self) {
+    pub(super) fn fail_fetches(&mut self) {
         self.requests();
         for peer in 1..=3 {
             self.rpc(peer, Channel::QuorumFetch, Err(RpcError::Disconnected));
