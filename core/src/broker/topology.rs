@@ -161,14 +161,19 @@ impl Broker {
         for (id, _) in self.unknown() {
             self.remove_partition(id, Fate::Removed, env);
         }
-        let creating: Vec<_> = self.boot.creating().collect();
-        for (id, key) in creating {
-            if self.image.partition(key).is_none()
-                && let Some(name) = self.boot.give_up(id)
-            {
-                self.depart(id, key, name, Fate::Removed, env);
-            }
+        for (id, key, name) in self.give_up_unknown() {
+            self.depart(id, key, name, Fate::Removed, env);
         }
+    }
+
+    /// Gives up on what was being created and the metadata do not know any more. Returns those that
+    /// have a directory, with its name.
+    fn give_up_unknown(&mut self) -> Vec<(PartitionId, TopicPartition, String)> {
+        let creating: Vec<_> = self.boot.creating().collect();
+        let unknown = creating.into_iter().filter(|(_, key)| self.image.partition(*key).is_none());
+        let unknown: Vec<_> = unknown.collect();
+        let given_up = |(id, key)| Some((id, key, self.boot.give_up(id)?));
+        unknown.into_iter().filter_map(given_up).collect()
     }
 
     /// The metadata are read for the first time: what they do not know, or know as another node's, is
@@ -182,6 +187,12 @@ impl Broker {
                 return self.refuse(refused);
             }
             self.remove_partition(id, fate, env);
+        }
+        // Published before and given up since (its registration was not the last): what was being
+        // created then may be of a topic that was deleted meanwhile, and created again.
+        for (id, key, name) in self.give_up_unknown() {
+            let fate = self.boot.departures.fate_at_start(key.topic);
+            self.depart(id, key, name, fate, env);
         }
         self.boot.departures.metadata_read();
     }
