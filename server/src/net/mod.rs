@@ -11,6 +11,7 @@ mod frame;
 mod inbound;
 mod lane;
 mod outbound;
+mod room;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -39,6 +40,7 @@ use budget::Budget;
 use inbound::Reply;
 use lane::Lane;
 use outbound::Outgoing;
+use room::Room;
 
 /// How long accepting rests after it failed.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -96,7 +98,7 @@ pub struct NetLimits {
     pub max_frame: usize,
     /// `connections.max.idle.ms`: how long a connection may stay without a whole request.
     pub max_idle: Duration,
-    /// `max.connections`.
+    /// `max.connections`. Of several listeners, each has a part of it for itself alone.
     pub max_connections: usize,
     /// `queued.max.request.bytes`: bytes of large requests held at once; small ones (up to 256 KiB)
     /// are bounded by the number of connections.
@@ -219,7 +221,8 @@ pub fn start_on(
         let _guard = AbortOnPanic("network");
         let Identity { node, cluster, controllers, brokers } = identity;
         let shared = Arc::new(Shared::new(inbox, backlog, node, cluster, limits));
-        let dispatcher = Dispatcher::new(shared, Peers { controllers, brokers });
+        let listeners: Vec<_> = doors.iter().map(|(_, door)| door.id).collect();
+        let dispatcher = Dispatcher::new(shared, Peers { controllers, brokers }, &listeners);
         runtime.block_on(dispatcher.run(doors, receiver));
         // Nobody waits for the answer of a name server any more.
         runtime.shutdown_background();
@@ -355,18 +358,21 @@ impl Peers {
 struct Dispatcher {
     shared: Arc<Shared>,
     peers: Peers,
-    inbound: BTreeMap<ConnectionId, UnboundedSender<(i32, Reply)>>,
+    inbound: BTreeMap<ConnectionId, (ListenerId, UnboundedSender<(i32, Reply)>)>,
+    room: Room,
     outbound: BTreeMap<(NodeId, Channel), UnboundedSender<Outgoing>>,
     next_connection: u64,
     refused: u64,
 }
 
 impl Dispatcher {
-    fn new(shared: Arc<Shared>, peers: Peers) -> Dispatcher {
+    fn new(shared: Arc<Shared>, peers: Peers, listeners: &[ListenerId]) -> Dispatcher {
+        let room = Room::new(shared.limits.max_connections, listeners);
         Dispatcher {
             shared,
             peers,
             inbound: BTreeMap::new(),
+            room,
             outbound: BTreeMap::new(),
             next_connection: 1,
             refused: 0,
@@ -405,7 +411,9 @@ impl Dispatcher {
                 },
                 _ = housekeeping.tick() => self.shared.tell_suppressed(),
                 Some(connection) = gone.recv() => {
-                    self.inbound.remove(&connection);
+                    if let Some((listener, _)) = self.inbound.remove(&connection) {
+                        self.room.leave(listener);
+                    }
                 }
             }
         }
@@ -448,7 +456,7 @@ impl Dispatcher {
     }
 
     fn reply(&mut self, to: ReplyTo, reply: Reply) {
-        if let Some(connection) = self.inbound.get(&to.connection) {
+        if let Some((_, connection)) = self.inbound.get(&to.connection) {
             // A connection that is gone needs no answer.
             let _ = connection.send((to.correlation, reply));
         }
@@ -461,7 +469,7 @@ impl Dispatcher {
         door: Door,
         gone: &UnboundedSender<ConnectionId>,
     ) {
-        if self.inbound.len() >= self.shared.limits.max_connections {
+        if !self.room.enter(door.id) {
             self.refused += 1;
             // One line for each power of two: a flood must not flood the log.
             if self.refused.is_power_of_two() {
@@ -469,7 +477,7 @@ impl Dispatcher {
                     %from,
                     refused = self.refused,
                     limit = self.shared.limits.max_connections,
-                    "refused a connection: as many as max.connections allows are open"
+                    "refused a connection: as many as max.connections allows there are open"
                 );
             }
             return;
@@ -477,7 +485,7 @@ impl Dispatcher {
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
         let (sender, receiver) = unbounded_channel();
-        self.inbound.insert(connection, sender);
+        self.inbound.insert(connection, (door.id, sender));
         let shared = Arc::clone(&self.shared);
         let task = inbound::run(shared, connection, door, stream, from, receiver, gone.clone());
         spawn("network (of a connection)", task);
@@ -509,7 +517,8 @@ mod tests {
         let (commands, receiver) = unbounded_channel();
         let thread = std::thread::spawn(move || {
             let runtime = runtime().expect("a runtime");
-            runtime.block_on(Dispatcher::new(shared, Peers::default()).run(Exhausted, receiver));
+            runtime
+                .block_on(Dispatcher::new(shared, Peers::default(), &[]).run(Exhausted, receiver));
         });
         // Each is answered at once, since nobody knows where the peer listens. Twenty rests of the
         // acceptor would be two seconds.
