@@ -6,11 +6,12 @@
 //! but never past a rename, truncation or removal.
 //!
 //! **What is used up is no fault.** An operation that is refused for want of descriptors, memory or
-//! space ([`is_exhaustion`]) has not happened: it stays at the head of the queue, everything behind
-//! it waits as it would for a slow disk, and it is tried again later. A write of which the kernel
+//! space ([`is_exhaustion`]) has not happened: it stays at the head of the queue, what is behind it
+//! waits as it would for a slow disk, and it is tried again later. A write of which the kernel
 //! took a part goes on behind that part: no byte is written twice, and no hole is left. So a full
 //! disk looks to the core like one that takes long: what is appended there is not acknowledged
-//! until there is room. A sync that fails for want of space has lost what it was to write, and is a fault
+//! until there is room. What fitted before is synced meanwhile, and reads pass appends that wait:
+//! they ask for what was written before. A sync that fails for want of space has lost what it was to write, and is a fault
 //! like any other.
 //!
 //! Scheduling lives in the parent module, the cache of descriptors in `files`.
@@ -51,6 +52,28 @@ struct Lent {
     end: u64,
     /// Written to since the last sync.
     dirty: bool,
+    /// Opened just now: `end` is what was found, not what we made.
+    found: bool,
+}
+
+impl Lent {
+    /// The file must end here, as the core counts it. If it does not though we have had it open, that
+    /// is our bug; else it may have been changed while nobody looked.
+    fn must_end_at(&self, at: u64, file: FileId) -> Result<(), Trouble> {
+        if self.end != at && self.found {
+            let end = self.end;
+            let error = format!(
+                "the file ends at {end}, but {at} bytes were written and kept: it was changed by \
+                 something else than this process"
+            );
+            return Err(Trouble::Lost(io::Error::other(error)));
+        }
+        assert_eq!(
+            self.end, at,
+            "an append to {file:?} must start at the end of the file, as the core counts it"
+        );
+        Ok(())
+    }
 }
 
 /// Why an operation was not done.
@@ -96,6 +119,8 @@ pub(super) struct Directory {
     may_wait: bool,
     /// Something is used up: not before this has passed.
     delay: Option<Duration>,
+    /// It is the head of the queue that was refused for that, not a postponed sync.
+    head_waits_for_room: bool,
     /// It was made, and its parent not synced since.
     unsynced_name: bool,
     /// Removed and not opened again.
@@ -126,6 +151,7 @@ impl Directory {
             needs_device: false,
             may_wait: false,
             delay: None,
+            head_waits_for_room: false,
             unsynced_name: false,
             removed: false,
         }
@@ -143,7 +169,7 @@ impl Directory {
 
     /// Must the next piece of work wait for the device?
     pub(super) fn wants_slow(&self) -> bool {
-        if self.needs_device {
+        if self.needs_device || (self.head_waits_for_room && !self.pending.is_empty()) {
             return true;
         }
         match self.queue.front() {
@@ -195,7 +221,10 @@ impl Directory {
                 self.stuck(stuck);
                 return false;
             }
-            self.relieved();
+            // The head of the queue is not helped by that.
+            if !self.head_waits_for_room {
+                self.relieved();
+            }
         }
         true
     }
@@ -204,13 +233,37 @@ impl Directory {
     fn try_one(&mut self, op: DiskOp, done: &mut Vec<DiskDone>) -> bool {
         match self.execute(op, done) {
             Ok(()) => {
+                self.head_waits_for_room = false;
                 self.relieved();
                 true
             }
             Err((op, stuck)) => {
                 self.queue.push_front(op);
+                self.head_waits_for_room = matches!(stuck, Stuck::Exhausted(_));
                 self.stuck(stuck);
+                if self.head_waits_for_room {
+                    self.let_reads_pass(done);
+                }
                 false
+            }
+        }
+    }
+
+    /// Does the reads that stand behind nothing but appends and syncs.
+    fn let_reads_pass(&mut self, done: &mut Vec<DiskDone>) {
+        let mut at = 0;
+        while let Some(op) = self.queue.get(at) {
+            match op {
+                DiskOp::Append { .. } | DiskOp::Sync { .. } => at += 1,
+                DiskOp::Read { .. } => {
+                    let op = self.queue.remove(at).expect("just seen");
+                    if let Err((op, _)) = self.execute(op, done) {
+                        // It waits for the same, or for the other phase.
+                        self.queue.insert(at, op);
+                        return;
+                    }
+                }
+                _ => return,
             }
         }
     }
@@ -247,6 +300,7 @@ impl Directory {
         }
         self.pending.clear();
         self.delay = None;
+        self.head_waits_for_room = false;
     }
 
     fn execute(&mut self, op: DiskOp, done: &mut Vec<DiskDone>) -> Result<(), (DiskOp, Stuck)> {
@@ -465,13 +519,15 @@ impl Directory {
             }
         };
         let end = file.seek(SeekFrom::End(0))?;
-        Ok(Lent { key: files.opened(room), file, end, dirty: false })
+        Ok(Lent { key: files.opened(room), file, end, dirty: false, found: true })
     }
 
     fn take(&mut self, kind: FileKind) -> Result<Lent, Trouble> {
         while let Some(Handle { key, end }) = self.files.get(&kind).copied() {
             match self.common.files.take(key) {
-                Taken::Open(file, dirty) => return Ok(Lent { key, file, end, dirty }),
+                Taken::Open(file, dirty) => {
+                    return Ok(Lent { key, file, end, dirty, found: false });
+                }
                 Taken::Closed => {
                     self.files.remove(&kind);
                 }
@@ -530,10 +586,7 @@ impl Directory {
         }
         let mut upto = at;
         let written = self.with(file.kind, |lent| {
-            assert_eq!(
-                lent.end, at,
-                "an append to {file:?} must start at the end of the file, as the core counts it"
-            );
+            lent.must_end_at(at, file)?;
             lent.dirty = true;
             let written = sys::write_parts(&mut lent.file, &mut parts);
             upto = end - parts.iter().map(|part| part.len() as u64).sum::<u64>();
@@ -563,6 +616,10 @@ impl Directory {
     fn truncate(&mut self, kind: FileKind, to: u64) -> Result<(), Trouble> {
         self.with(kind, |lent| {
             let end = lent.end;
+            if to > end && lent.found {
+                let error = format!("the file ends at {end}, before {to}, where it is to be cut");
+                return Err(Trouble::Lost(io::Error::other(error)));
+            }
             assert!(to <= end, "a truncation must not lengthen {kind:?} from {end} to {to}");
             lent.dirty = true;
             lent.file.set_len(to)?;

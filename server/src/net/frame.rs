@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 /// Granularity of the memory for large frames, in bytes; also what each frame has for free.
 pub(super) const UNIT: usize = 256 << 10;
@@ -18,6 +19,13 @@ const CHUNK: usize = 64 << 10;
 
 /// How long a large frame may wait for others to give their memory back.
 const MEMORY_WAIT: Duration = Duration::from_secs(30);
+
+/// How long a large frame that holds memory may take to come, beside a second for each
+/// [`SLOWEST`] bytes: who dribbles must not keep the memory from the others.
+const TIME_TO_COME: Duration = Duration::from_secs(30);
+
+/// Bytes a second of the slowest client that is waited for: an uplink of 1 Mbit/s.
+const SLOWEST: usize = 128 << 10;
 
 /// Most buffers handed to the kernel at once.
 const MAX_SLICES: usize = 64;
@@ -41,6 +49,13 @@ pub(super) enum FrameError {
     },
     /// The memory for large requests stayed taken.
     NoMemory,
+    /// It holds memory for large requests and does not come.
+    Slow {
+        /// Bytes of it that had come.
+        got: usize,
+        /// As declared.
+        length: usize,
+    },
 }
 
 impl fmt::Display for FrameError {
@@ -57,6 +72,11 @@ impl fmt::Display for FrameError {
             ),
             FrameError::NoMemory => f.write_str(
                 "the memory for large requests (queued.max.request.bytes) stayed taken for 30 s",
+            ),
+            FrameError::Slow { got, length } => write!(
+                f,
+                "only {got} of the {length} bytes of a large frame came within {} s",
+                time_to_come(*length).as_secs()
             ),
         }
     }
@@ -91,6 +111,7 @@ pub(super) async fn read_frame(
         .ok_or(FrameError::Length { declared, limit })?;
     buffer.advance(4);
     let mut memory: Option<OwnedSemaphorePermit> = None;
+    let mut patience = time_to_come(length);
     while buffer.len() < length {
         // Room is made as bytes come, never for what is only declared.
         let room = (length - buffer.len()).min(CHUNK.max(buffer.len()));
@@ -110,11 +131,25 @@ pub(super) async fn read_frame(
                 }
             }
         }
-        if fill(stream, buffer, room).await? == 0 {
+        let read = if memory.is_some() {
+            let since = Instant::now();
+            let read = tokio::time::timeout(patience, fill(stream, buffer, room)).await;
+            patience = patience.saturating_sub(since.elapsed());
+            read.map_err(|_| FrameError::Slow { got: buffer.len(), length })?
+        } else {
+            fill(stream, buffer, room).await
+        };
+        if read? == 0 {
             return Err(FrameError::Half { got: 4 + buffer.len() });
         }
     }
     Ok(Some(Frame { bytes: buffer.split_to(length).freeze(), _memory: memory }))
+}
+
+/// How long a frame of this length may be read while it holds memory. The wait for memory is not
+/// part of it.
+fn time_to_come(length: usize) -> Duration {
+    TIME_TO_COME + Duration::from_secs((length / SLOWEST) as u64)
 }
 
 /// Does the buffer start with a whole frame?
@@ -236,6 +271,35 @@ mod tests {
         });
         assert!(matches!(second, Err(FrameError::NoMemory)));
         drop(first);
+        assert_eq!(large.available_permits(), 2);
+    }
+
+    /// A byte a second is progress, but not fast enough to hold what others wait for.
+    #[test]
+    fn who_dribbles_does_not_keep_the_memory() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        let large = Arc::new(Semaphore::new(2));
+        let length = 2 * UNIT;
+        let (result, took) = runtime.block_on(async {
+            let (mut client, mut server) = tokio::io::duplex(UNIT);
+            tokio::spawn(async move {
+                let mut bytes = (length as i32).to_be_bytes().to_vec();
+                bytes.resize(4 + UNIT, 7);
+                client.write_all(&bytes).await.expect("taken");
+                while client.write_all(b"x").await.is_ok() {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            });
+            let since = Instant::now();
+            let buffer = &mut BytesMut::new();
+            (read_frame(&mut server, buffer, length, Some(&large)).await, since.elapsed())
+        });
+        assert!(matches!(result, Err(FrameError::Slow { .. })), "{result:?}");
+        assert_eq!(took.as_secs(), 30 + 4);
         assert_eq!(large.available_permits(), 2);
     }
 }

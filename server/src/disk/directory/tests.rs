@@ -115,18 +115,56 @@ fn a_write_that_does_not_fit_waits_for_room() {
     std::os::unix::fs::symlink("/dev/full", &name).expect("a link");
     let mut directory = directory(dir.path(), 10);
     let read = DiskOp::Read { tag: ReadTag::Recovery, file: LOG, at: 0, len: 9 };
-    let done = run(&mut directory, vec![append(0, "abc"), append(3, "de"), read]);
-    assert_eq!(done, [], "nothing is told, and nothing overtakes it");
+    let done = run(&mut directory, vec![append(0, "abc"), append(3, "de"), read.clone()]);
+    let nothing = DiskDone::Read { tag: ReadTag::Recovery, file: LOG, at: 0, bytes: Bytes::new() };
+    assert_eq!(done, [nothing], "nothing is told, and only a read overtakes it");
     assert_eq!(directory.delay(), Some(RETRY_FIRST));
     assert_eq!(run(&mut directory, vec![]), [], "it still does not fit");
     assert!(directory.wants_slow() || !directory.is_idle());
     std::fs::remove_file(&name).expect("it was a link");
     std::fs::write(&name, "").expect("a real file");
     directory.forget_all();
-    let done = run(&mut directory, vec![]);
+    let done = run(&mut directory, vec![read]);
     assert_eq!(done[0], DiskDone::Written { file: LOG, generation: 3, upto: 5 });
     assert!(matches!(&done[1], DiskDone::Read { bytes, .. } if bytes == "abcde"), "{done:?}");
     assert_eq!(directory.delay(), None);
+}
+
+/// The acknowledgement of what fitted must not wait for what does not fit.
+#[test]
+fn what_fitted_is_synced_while_another_waits_for_room() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let full = FileId { dir: DIR, kind: FileKind::LeaderEpochs };
+    std::os::unix::fs::symlink("/dev/full", dir.path().join(full.kind.name())).expect("a link");
+    let mut directory = directory(dir.path(), 10);
+    let DiskOp::Append { bytes, .. } = append(0, "x") else { unreachable!("an append") };
+    let sync = DiskOp::Sync { file: LOG, generation: 3 };
+    let ops = vec![
+        DiskOp::Create { file: LOG, generation: 3 },
+        append(0, "abc"),
+        sync.clone(),
+        DiskOp::Append { file: full, generation: 3, at: 0, bytes },
+        append(3, "de"),
+        sync,
+    ];
+    let (file, generation) = (LOG, 3);
+    assert_eq!(run(&mut directory, ops), [DiskDone::Written { file, generation, upto: 3 }]);
+    assert_eq!(run(&mut directory, vec![]), [DiskDone::Synced { file, generation, upto: 3 }]);
+    assert!(directory.delay().is_some(), "the other still waits");
+}
+
+/// Somebody's script emptied a file while no descriptor of it was open.
+#[test]
+fn a_file_that_was_changed_from_outside_is_lost_and_no_bug() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut directory = directory(dir.path(), 10);
+    run(&mut directory, vec![DiskOp::Create { file: LOG, generation: 3 }, append(0, "abc")]);
+    directory.forget_all();
+    std::fs::write(dir.path().join(LOG.kind.name()), "a").expect("emptied");
+    let cut = DiskOp::Truncate { file: LOG, generation: 4, to: 2 };
+    let done = run(&mut directory, vec![append(3, "de"), cut]);
+    let failed = |op| DiskDone::Failed { file: LOG, op, error: DiskError::Refused };
+    assert_eq!(done, [failed(DiskOpKind::Append), failed(DiskOpKind::Truncate)]);
 }
 
 #[test]
