@@ -37,6 +37,9 @@ use crate::types::{BrokerEpoch, LeaderEpoch, Monotonic, NodeId, Offset, TopicPar
 
 use self::shard::{Command, Context, Session, SessionChange, Settings, Shard, TopicDraw};
 
+/// This part of a heartbeat interval is more than a busy node's timers are late.
+const LATE_PART: u32 = 4;
+
 /// What the controller needs of the metadata log.
 pub trait MetadataLog {
     /// The offset that the next record gets.
@@ -224,14 +227,15 @@ impl Controller {
     /// Did this node stand still (SIGSTOP, a suspended machine, a long scheduling delay) when this
     /// deadline passed? Then its silence says nothing about the brokers: their heartbeats wait in
     /// buffers that nobody has read yet, and without this rule all of them are fenced at once.
-    /// Later by a heartbeat interval is late enough: that is how long a broker needs to be heard. A
-    /// session is renewed only once, or a controller that is always slow would never fence the dead.
+    /// Late is what is more than a busy node's timers are, a quarter of a heartbeat interval: who
+    /// stood still for hardly more than a session has every session end, too. A session is renewed
+    /// only once, or a controller that is always slow would never fence the dead.
     ///
     /// Source: the spirit of KAFKA-15019, by which a heartbeat that came while the controller was
     /// busy counts as contact though it was handled late.
     fn stood_still(&self, deadline: Monotonic, now: Monotonic) -> bool {
         !self.settings.flaws.has(Flaw::FenceOnWaking)
-            && now > deadline.after(self.settings.heartbeat_interval)
+            && now > deadline.after(self.settings.heartbeat_interval / LATE_PART)
     }
 
     /// What is parked for this connection need not be answered any more; it still happens.

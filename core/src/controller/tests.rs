@@ -384,7 +384,7 @@ fn only_the_stored_deadline_ends_a_session() {
 fn a_controller_that_stood_still_gives_each_broker_one_more_session() {
     let mut bench = Bench::new();
     bench.start(1, 7);
-    let asleep = bench.config.heartbeat_interval + Duration::from_millis(1);
+    let asleep = bench.config.heartbeat_interval / 4 + Duration::from_millis(1);
     let key = TimerKey::BrokerSession(NodeId(1));
     let wake = |bench: &mut Bench| {
         let deadline = bench.session_deadline(1).expect("a session");

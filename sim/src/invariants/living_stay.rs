@@ -4,10 +4,10 @@
 //! Source: the meaning of `broker.session.timeout.ms` (KIP-631): fencing is for who is silent; the
 //! spirit of KAFKA-15019, by which a heartbeat that came in time and is handled late counts. Reason:
 //! else one stop of the controller (SIGSTOP, a suspended machine) takes every partition its leader
-//! and its ISR. What the promise leaves out: a session that ended less than a heartbeat interval
-//! before the controller went on (its timer is then no later than a busy node's may be), and one
-//! that was already renewed without a heartbeat, since a controller that is always late must fence
-//! the dead.
+//! and its ISR. What the promise leaves out: a session that ended less than a quarter of a
+//! heartbeat interval before the controller went on (its timer is then no later than a busy node's
+//! may be), and one that was already renewed without a heartbeat, since a controller that is always
+//! late must fence the dead.
 
 use std::collections::BTreeMap;
 
@@ -50,7 +50,7 @@ impl Invariant for LivingStay {
         let Note::SessionExpired { broker } = note else { return Ok(()) };
         let ms = 1_000_000;
         let node = &view.plan.node;
-        let session = (node.session_timeout_ms + node.heartbeat_interval_ms) * ms;
+        let session = node.session_timeout_ms * ms + node.heartbeat_interval_ms * ms / 4;
         let wake = view.world.last_wake(controller);
         let renewed = self.renewed.get(&(controller, *broker)).copied();
         if !is_for_the_stop(wake, session, renewed, view.world.now()) {
