@@ -20,8 +20,9 @@ use super::isr::IsrState;
 pub struct FollowerProgress {
     /// Its log end: the offset of its last fetch. `None` until it fetched in this epoch.
     pub log_end: Option<Offset>,
-    /// When it was last known to have everything.
-    pub last_caught_up: Monotonic,
+    /// When it was last known to have everything. `None` if it never was, which no clock reading
+    /// says: a process may be younger than `replica.lag.time.max.ms`.
+    pub last_caught_up: Option<Monotonic>,
     /// The leader's end at its last fetch, and when that was.
     last_fetch: Option<(Offset, Monotonic)>,
     /// The broker epoch in its last fetch; [`BrokerEpoch::NONE`] until then (KIP-903).
@@ -131,7 +132,7 @@ impl LeaderState {
                 let in_isr = isr.members().contains(node);
                 let progress = FollowerProgress {
                     log_end: None,
-                    last_caught_up: if in_isr { now } else { Monotonic(0) },
+                    last_caught_up: in_isr.then_some(now),
                     last_fetch: None,
                     broker_epoch: BrokerEpoch::NONE,
                     registered_as: None,
@@ -182,12 +183,12 @@ impl LeaderState {
             Some(_) | None => return FetchClaim::Unheard,
         }
         if offset >= leader_end {
-            progress.last_caught_up = now;
+            progress.last_caught_up = Some(now);
         } else if let Some((end, at)) = progress.last_fetch
             && offset >= end
         {
             // It has reached what was our end when it last asked: it was caught up then.
-            progress.last_caught_up = progress.last_caught_up.max(at);
+            progress.last_caught_up = progress.last_caught_up.max(Some(at));
         }
         progress.log_end = Some(offset);
         progress.last_fetch = Some((leader_end, now));
@@ -234,7 +235,8 @@ impl LeaderState {
         rules: &LeaderRules,
         now: Monotonic,
     ) -> bool {
-        progress.log_end != Some(leader_end) && progress.last_caught_up.after(rules.lag_max) < now
+        let is_late = |caught_up: Monotonic| caught_up.after(rules.lag_max) < now;
+        progress.log_end != Some(leader_end) && progress.last_caught_up.is_none_or(is_late)
     }
 
     /// The ISR to ask for so that those who fell behind leave, if there are any.
@@ -344,6 +346,27 @@ mod tests {
         fetch(&mut leader, B, 10, 10, 11);
         fetch(&mut leader, C, 10, 10, 11);
         assert_eq!(watermark(&leader), Some(Offset(9)), "our own log counts as far as it counts");
+    }
+
+    /// A process that is younger than the lag has no clock reading for "never": with one, its high
+    /// watermark waited for who is out of the ISR and far behind.
+    #[test]
+    fn who_was_never_caught_up_is_not_waited_for_by_a_young_process() {
+        let rules = rules(FlawSet::NONE);
+        let isr = IsrState::committed(vec![ME, B], PartitionEpoch(7));
+        let now = Monotonic(SECOND);
+        let replicas = [ME, B, C];
+        let mut leader =
+            LeaderState::new(LeaderEpoch(3), Offset(0), isr, &replicas, &rules, Monotonic(0));
+        for progress in leader.followers.values_mut() {
+            (progress.registered_as, progress.is_alive) = (Some(BrokerEpoch(5)), true);
+        }
+        fetch(&mut leader, B, 10, 10, 1);
+        fetch(&mut leader, C, 3, 10, 1);
+        assert_eq!(leader.high_watermark(Offset(10), Offset(10), &rules, now), Some(Offset(10)));
+        // It reached our end of a moment ago: it may join any moment.
+        fetch(&mut leader, C, 10, 11, 1);
+        assert_eq!(leader.high_watermark(Offset(11), Offset(11), &rules, now), Some(Offset(10)));
     }
 
     #[test]
