@@ -105,6 +105,13 @@ pub enum Note {
         /// Where its whole batches end.
         end: Offset,
     },
+    /// A read for a client or a follower met damage: from here on it gets an error.
+    ReadRefused {
+        /// Which.
+        partition: TopicPartition,
+        /// Where it asked to read.
+        offset: Offset,
+    },
     /// A log has heard that more of it is durable.
     LogSynced {
         /// Which.
@@ -426,6 +433,7 @@ impl Note {
             Note::CutReads { .. } => "cut_reads",
             Note::Rolled { .. } => "rolled",
             Note::LogRefused { .. } => "log_refused",
+            Note::ReadRefused { .. } => "read_refused",
             Note::LogSynced { .. } => "log_synced",
             Note::RecoveryPoint { .. } => "recovery_point",
             Note::Departed { .. } => "departed",

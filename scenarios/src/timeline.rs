@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use wavetank_core::client::{ClientFact, NamedPartition};
 use wavetank_core::note::{Note, TruncationReason};
-use wavetank_core::types::{NodeId, TopicPartition};
+use wavetank_core::types::{LeaderEpoch, NodeId, TopicPartition};
 use wavetank_sim::invariants::{Invariant, Kind, Seen, View, Violation};
 use wavetank_sim::ledger::Finding;
 use wavetank_sim::workload::{Record, Recorded};
@@ -102,6 +102,10 @@ fn host(node: NodeId) -> String {
 
 fn who(node: Option<NodeId>) -> String {
     node.map_or("nobody".to_owned(), |node| node.to_string())
+}
+
+fn controller_of(epoch: LeaderEpoch) -> String {
+    format!("as the active controller of epoch {epoch}")
 }
 
 fn torn(bytes: u64) -> &'static str {
@@ -205,9 +209,7 @@ impl Timeline {
                 self.isr.insert(*partition, isr.clone());
                 ("ISR", format!("{} is {}", name(partition), nodes(isr)))
             }
-            Note::QuorumLeader { epoch, .. } => {
-                ("controls", format!("as the active controller of epoch {epoch}"))
-            }
+            Note::QuorumLeader { epoch, .. } => ("controls", controller_of(*epoch)),
             Note::BrokerFenced { broker } => ("fences", format!("broker {broker}")),
             Note::LogDirOffline { op } => ("gives up", format!("its disk failed ({op:?})")),
             Note::Recovered { .. }
@@ -234,6 +236,7 @@ impl Timeline {
             | Note::QuorumStored { .. }
             | Note::QuorumLogSynced { .. }
             | Note::LogRefused { .. }
+            | Note::ReadRefused { .. }
             | Note::AnswerRefused { .. }
             | Note::LogSynced { .. }
             | Note::RecoveryPoint { .. }

@@ -14,20 +14,28 @@ use crate::throttle::Throttle;
 pub(crate) struct Tracer {
     /// Produces that failed, by partition.
     failed: Throttle<TopicPartition>,
+    /// Reads that met damage, by partition.
+    refused: Throttle<TopicPartition>,
 }
 
 impl Tracer {
     pub(crate) fn new() -> Tracer {
-        Tracer { failed: Throttle::new() }
+        Tracer { failed: Throttle::new(), refused: Throttle::new() }
     }
 
     /// Emits one note.
     pub(crate) fn trace(&mut self, note: &Note) {
-        if let Note::ProduceFailed { partition, .. } = note {
-            if let Some(notes) = self.failed.next_window(Instant::now()) {
-                warn!(target: "wavetank::note", notes, "more notes of ProduceFailed were suppressed");
+        let often = match note {
+            Note::ProduceFailed { partition, .. } => Some((&mut self.failed, partition)),
+            Note::ReadRefused { partition, .. } => Some((&mut self.refused, partition)),
+            _ => None,
+        };
+        if let Some((throttle, partition)) = often {
+            if let Some(notes) = throttle.next_window(Instant::now()) {
+                let name = note.name();
+                warn!(target: "wavetank::note", notes, name, "more such notes were suppressed");
             }
-            if !self.failed.allows(*partition) {
+            if !throttle.allows(*partition) {
                 return debug!(target: "wavetank::note", name = note.name(), ?note);
             }
         }
@@ -58,6 +66,7 @@ fn trace(note: &Note) {
         | Note::LogDirOffline { .. }
         | Note::Departed { stray: true, .. }
         | Note::LogRefused { .. }
+        | Note::ReadRefused { .. }
         | Note::AnswerRefused { .. } => {
             warn!(target: "wavetank::note", name = note.name(), ?note);
         }

@@ -5,7 +5,7 @@
 //! green. A mark that no seed of a large hunt reached fails the hunt: then the tank does not get
 //! there at all. Marks are read off the core's notes, and influence nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wavetank_core::note::{Note, TruncationReason};
 use wavetank_core::types::{NodeId, PartitionEpoch, TopicPartition};
 
@@ -62,6 +62,8 @@ marks! {
     QuorumTruncation = "quorum_truncation";
     /// The controller fenced a broker during the storm.
     BrokerFenced = "broker_fenced";
+    /// A topic was created in the storm while a broker was fenced.
+    CreatedWhileFenced = "created_while_fenced";
     /// A broker registered again during the storm.
     BrokerReregistered = "broker_reregistered";
     /// A controller that had stood still gave a broker another session.
@@ -100,6 +102,7 @@ pub struct Marks {
     isr: BTreeMap<TopicPartition, (PartitionEpoch, usize)>,
     /// New leaders of each partition during the storm.
     leaders: BTreeMap<TopicPartition, u32>,
+    fenced: BTreeSet<NodeId>,
     storm: bool,
 }
 
@@ -156,7 +159,8 @@ impl Marks {
             Note::Fenced { .. } => self.hit(Mark::FencedEpoch),
             Note::QuorumLeader { .. } => self.hit_in_storm(Mark::QuorumElection),
             Note::QuorumResigned { check_quorum: true, .. } => self.hit(Mark::CheckQuorum),
-            Note::BrokerFenced { .. } => self.hit_in_storm(Mark::BrokerFenced),
+            Note::BrokerFenced { broker } => self.fenced(*broker),
+            Note::BrokerUnfenced { broker } => self.unfenced(*broker),
             Note::SessionRenewed { .. } => self.hit(Mark::SessionRenewed),
             Note::CutDeferred { .. } => self.hit(Mark::CutDeferred),
             Note::BrokerRegistered { .. } => self.hit_in_storm(Mark::BrokerReregistered),
@@ -184,6 +188,7 @@ impl Marks {
             | Note::QuorumStored { .. }
             | Note::QuorumLogSynced { .. }
             | Note::LogRefused { .. }
+            | Note::ReadRefused { .. }
             | Note::AnswerRefused { .. }
             | Note::LogSynced { .. }
             | Note::RecoveryPoint { .. }
@@ -192,12 +197,20 @@ impl Marks {
             | Note::QuorumResigned { .. }
             | Note::QuorumCommitted { .. }
             | Note::ControllerActive { .. }
-            | Note::BrokerUnfenced { .. }
             | Note::SessionExpired { .. }
             | Note::CutReads { .. }
             | Note::BrokerRunning { .. }
             | Note::ShutDown { .. } => {}
         }
+    }
+
+    fn fenced(&mut self, broker: NodeId) {
+        self.fenced.insert(broker);
+        self.hit_in_storm(Mark::BrokerFenced);
+    }
+
+    fn unfenced(&mut self, broker: NodeId) {
+        self.fenced.remove(&broker);
     }
 
     fn truncated(&mut self, partition: TopicPartition, reason: TruncationReason) {
@@ -243,9 +256,13 @@ impl Marks {
         isr: usize,
         partition_epoch: PartitionEpoch,
     ) {
-        let (epoch, before) = *self.isr.entry(partition).or_insert((partition_epoch, isr));
+        let known = self.isr.get(&partition).copied();
+        if known.is_none() && partition_epoch == PartitionEpoch(0) && !self.fenced.is_empty() {
+            self.hit_in_storm(Mark::CreatedWhileFenced);
+        }
+        let (epoch, before) = known.unwrap_or((partition_epoch, isr));
         // Several controllers may tell of the same change.
-        if partition_epoch <= epoch {
+        if known.is_some() && partition_epoch <= epoch {
             return;
         }
         if isr < before {
@@ -283,6 +300,23 @@ mod tests {
         assert_eq!(marks.counts()[&Mark::IsrShrink], 1);
         marks.note(NodeId(1), &changed(&[1, 2, 3], 2));
         assert_eq!(marks.counts()[&Mark::IsrExpand], 1);
+    }
+
+    #[test]
+    fn a_creation_counts_while_somebody_is_fenced() {
+        let mut marks = Marks::default();
+        marks.set_storm(true);
+        let (node, broker) = (NodeId(1), NodeId(3));
+        marks.note(node, &Note::BrokerFenced { broker });
+        marks.note(node, &changed(&[1, 2], 1));
+        assert!(!marks.reached(Mark::CreatedWhileFenced), "it is not new");
+        let mut marks = Marks { fenced: marks.fenced, storm: true, ..Marks::default() };
+        marks.note(node, &changed(&[1, 2], 0));
+        assert!(marks.reached(Mark::CreatedWhileFenced));
+        let mut marks = Marks { fenced: marks.fenced, storm: true, ..Marks::default() };
+        marks.note(node, &Note::BrokerUnfenced { broker });
+        marks.note(node, &changed(&[1, 2], 0));
+        assert!(!marks.reached(Mark::CreatedWhileFenced), "nobody is fenced any more");
     }
 
     #[test]

@@ -375,6 +375,7 @@ impl Tank {
                     | Note::QuorumStored { .. }
                     | Note::QuorumLogSynced { .. }
                     | Note::LogRefused { .. }
+                    | Note::ReadRefused { .. }
                     | Note::AnswerRefused { .. }
                     | Note::LogSynced { .. }
                     | Note::RecoveryPoint { .. }

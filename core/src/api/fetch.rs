@@ -575,7 +575,10 @@ fn finish_read(
         }
         // The client asks again and meets the log as it is then.
         FinishedRead::Stale => State::Done(success(partition, index, Vec::new())),
-        FinishedRead::Corrupt => State::Done(failed(partition, index, ErrorCode::CorruptMessage)),
+        FinishedRead::Corrupt => {
+            env.note(Note::ReadRefused { partition: partition.topic_partition(), offset });
+            State::Done(failed(partition, index, ErrorCode::CorruptMessage))
+        }
     };
 }
 

@@ -217,7 +217,8 @@ impl PartitionLog {
     }
 
     /// What the bytes of a planned read give; the other arguments as in [`PartitionLog::read`].
-    /// Every CRC is checked.
+    /// Every CRC is checked. What comes before a damaged batch is given; the damage is told to who
+    /// asks for it.
     pub fn finish_read(
         &self,
         from: Offset,
@@ -249,7 +250,8 @@ impl PartitionLog {
                         // Only now is it known that the header did not lie.
                         Some(Ok(batch)) if batch.last_offset() >= end => break,
                         Some(Ok(batch)) => batches.push(batch),
-                        Some(Err(_)) => return FinishedRead::Corrupt,
+                        Some(Err(_)) if batches.is_empty() => return FinishedRead::Corrupt,
+                        Some(Err(_)) => break,
                         None if batches.is_empty() => {
                             return self.more(segment, &walk, header.size);
                         }
@@ -261,7 +263,8 @@ impl PartitionLog {
                     return self.more(segment, &walk, len);
                 }
                 Found::Cut => break,
-                Found::Nonsense => return FinishedRead::Corrupt,
+                Found::Nonsense if batches.is_empty() => return FinishedRead::Corrupt,
+                Found::Nonsense => break,
             }
         }
         FinishedRead::Batches(batches)

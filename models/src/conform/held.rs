@@ -173,6 +173,7 @@ impl Held {
             | Note::Rolled { .. }
             | Note::Departed { .. }
             | Note::LogRefused { .. }
+            | Note::ReadRefused { .. }
             | Note::AnswerRefused { .. }
             | Note::LogSynced { .. }
             | Note::RecoveryPoint { .. }

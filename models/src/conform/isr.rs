@@ -584,6 +584,7 @@ impl Partition {
             | Note::QuorumStored { .. }
             | Note::QuorumLogSynced { .. }
             | Note::LogRefused { .. }
+            | Note::ReadRefused { .. }
             | Note::AnswerRefused { .. }
             | Note::RecoveryPoint { .. }
             | Note::QuorumCandidate { .. }

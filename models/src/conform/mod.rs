@@ -225,6 +225,7 @@ pub(crate) fn of(note: &Note) -> Of {
         | Note::QuorumCommitted { .. } => Of::Quorum,
         // Of one log on one disk.
         Note::LogRefused { .. }
+        | Note::ReadRefused { .. }
         | Note::LogSynced { .. }
         | Note::RecoveryPoint { .. }
         | Note::AnswerRefused { .. } => Of::Neither,

@@ -438,9 +438,7 @@ fn step_of(note: &Note) -> Option<(TopicPartition, Step)> {
         Note::HighWatermark { partition, leader: false, to: upto, .. } => {
             (partition, Step::Commits { upto })
         }
-        Note::QuorumCommitted { to: upto, .. } => {
-            (TopicPartition::METADATA, Step::Commits { upto })
-        }
+        Note::QuorumCommitted { to, .. } => (TopicPartition::METADATA, Step::Commits { upto: to }),
         Note::ProduceAcked { partition, acks, end: upto, .. } if acks != 0 => {
             (partition, Step::Acknowledges { upto })
         }
@@ -468,6 +466,7 @@ fn step_of(note: &Note) -> Option<(TopicPartition, Step)> {
         | Note::QuorumLeader { .. }
         | Note::QuorumFollower { .. }
         | Note::QuorumResigned { .. }
+        | Note::ReadRefused { .. }
         | Note::ControllerActive { .. }
         | Note::BrokerRegistered { .. }
         | Note::BrokerFenced { .. }

@@ -553,14 +553,7 @@ impl Conformance {
     }
 
     fn take(&mut self, id: NodeId, note: &Note) -> Taken {
-        let reads = matches!(
-            note,
-            Note::Recovered { .. }
-                | Note::QuorumRestored { .. }
-                | Note::QuorumLogSynced { .. }
-                | Note::Truncated { reason: TruncationReason::TornTail, .. }
-        );
-        if self.voter(id).unread && !reads {
+        if self.voter(id).unread && !is_of_reading(note) {
             return refuse(
                 format!("voter {id} crashes and restarts"),
                 "it takes part before it has read its epoch and vote",
@@ -595,6 +588,7 @@ impl Conformance {
             | Note::Rolled { .. }
             | Note::Departed { .. }
             | Note::LogRefused { .. }
+            | Note::ReadRefused { .. }
             | Note::AnswerRefused { .. }
             | Note::LogSynced { .. }
             | Note::RecoveryPoint { .. }
@@ -622,6 +616,17 @@ impl Conformance {
             | Note::ShutDown { .. } => Ok(()),
         }
     }
+}
+
+/// What a voter may tell before it has read its epoch and vote.
+fn is_of_reading(note: &Note) -> bool {
+    matches!(
+        note,
+        Note::Recovered { .. }
+            | Note::QuorumRestored { .. }
+            | Note::QuorumLogSynced { .. }
+            | Note::Truncated { reason: TruncationReason::TornTail, .. }
+    )
 }
 
 impl Conforms for Conformance {

@@ -533,6 +533,7 @@ pub fn partition_of(note: &Note) -> Option<TopicPartition> {
         | Note::Rolled { partition, .. }
         | Note::Departed { partition, .. }
         | Note::LogRefused { partition, .. }
+        | Note::ReadRefused { partition, .. }
         | Note::AnswerRefused { partition, .. }
         | Note::LogSynced { partition, .. }
         | Note::RecoveryPoint { partition, .. }

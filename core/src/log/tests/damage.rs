@@ -184,9 +184,13 @@ fn damage_below_the_recovery_point_is_reported_and_kept() {
 #[test]
 fn a_read_that_finds_damage_says_so() {
     let (mut node, model) = subject();
-    node.disk.content(FileKind::Log(Offset(0)))[100] ^= 1;
-    assert_eq!(node.try_read(0, 12, 1), Err(()));
-    node.disk.content(FileKind::Log(Offset(0)))[100] ^= 1;
+    // The length of the second batch, and a byte of its records.
+    for at in [100, 180] {
+        node.disk.content(FileKind::Log(Offset(0)))[at] ^= 1;
+        assert_eq!(node.try_read(0, 12, 9999), Ok(Some(vec![model[0].clone()])), "what is whole");
+        assert_eq!(node.try_read(2, 12, 9999), Err(()), "who asks for it is told");
+        node.disk.content(FileKind::Log(Offset(0)))[at] ^= 1;
+    }
     assert_eq!(node.read_all(), model);
     node.disk.content(FileKind::Log(Offset(0))).truncate(50);
     assert_eq!(node.try_read(0, 12, 1), Err(()), "the file is shorter than was written");
