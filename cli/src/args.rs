@@ -456,8 +456,10 @@ Examples:
   wavetank serve --config a.toml                 each later start
 
 Producers must switch idempotence off, which many have on by default: enable.idempotence=false (Java
-since 3.0, librdkafka, kafka-python since 3, aiokafka), Idempotent = false (Sarama). Consumer groups and
-transactions are not served yet.")]
+since 3.0, kafka-python since 3, aiokafka; librdkafka where it was switched on), Idempotent = false
+(Sarama). Consumer groups and transactions are not served yet: consumers use assign().
+
+The log goes to stderr. WAVETANK_LOG=debug says more (info is the default).")]
 pub struct ServeArgs {
     /// Where the node keeps its files
     #[arg(long, value_name = "DIR")]

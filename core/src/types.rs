@@ -137,7 +137,7 @@ impl DirId {
 }
 
 /// A 128-bit identifier (topic ids, incarnation ids, directory ids), as Kafka's `Uuid`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uuid(pub u128);
 
 impl Uuid {
@@ -152,6 +152,13 @@ pub type TopicId = Uuid;
 pub const METADATA_TOPIC_ID: TopicId = Uuid(1);
 /// The name of the metadata log's topic.
 pub const METADATA_TOPIC: &str = "__cluster_metadata";
+
+impl fmt::Debug for Uuid {
+    /// As it is displayed: what a log line says is what clients and files say.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Uuid({self})")
+    }
+}
 
 impl fmt::Display for Uuid {
     /// Kafka's form: 22 characters of unpadded URL-safe base64.

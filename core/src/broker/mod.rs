@@ -81,8 +81,9 @@ pub struct Broker {
 /// What to do about a partition's log that is damaged or missing.
 const DATA_ADVICE: &str = "restore it from a copy; or, only while another replica of the partition is \
                            in sync, move its directory away and take its lines out of \
-                           recovery-point-offset-checkpoint and replication-offset-checkpoint, and \
-                           it is fetched from there";
+                           recovery-point-offset-checkpoint and replication-offset-checkpoint, each \
+                           with one less in its second line, which counts them; it is fetched from \
+                           there";
 
 /// The same for the metadata log.
 const METADATA_ADVICE: &str = "restore the directory from a copy of this node's. A voter that lost what \

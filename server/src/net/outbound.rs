@@ -54,6 +54,7 @@ pub(super) async fn run(
     let client_id = format!("wavetank-{}-{channel:?}", shared.node);
     let mut last_attempt: Option<Instant> = None;
     let mut misrouted = 0_u64;
+    let mut unreached = 0_u64;
     while let Some(first) = requests.recv().await {
         let outcome = |outcome| shared.deliver(Event::Rpc { peer, channel, outcome });
         if let Some(last) = last_attempt {
@@ -64,9 +65,16 @@ pub(super) async fn run(
         let wanted = (shared.cluster.as_ref(), peer);
         let connecting = connect(first.endpoint.as_ref(), &client_id, wanted, limit);
         let (stream, versions) = match tokio::time::timeout_at(first.deadline, connecting).await {
-            Ok(Ok(connected)) => connected,
+            Ok(Ok(connected)) => {
+                if unreached > 0 {
+                    tracing::info!(peer = peer.0, ?channel, attempts = unreached, "reached again");
+                }
+                unreached = 0;
+                connected
+            }
             Ok(Err(error)) => {
-                tracing::debug!(peer = peer.0, ?channel, %error, "cannot connect");
+                unreached += 1;
+                tell_unreached(peer, channel, &first.endpoint, &error, unreached);
                 misrouted += u64::from(error.kind() == MISROUTED);
                 if error.kind() == MISROUTED && misrouted.is_power_of_two() {
                     let endpoint = &first.endpoint;
@@ -76,6 +84,9 @@ pub(super) async fn run(
                 continue;
             }
             Err(_) => {
+                unreached += 1;
+                let error = io::Error::from(io::ErrorKind::TimedOut);
+                tell_unreached(peer, channel, &first.endpoint, &error, unreached);
                 outcome(Err(RpcError::TimedOut));
                 continue;
             }
@@ -91,6 +102,23 @@ pub(super) async fn run(
         session.send(first);
         let why = session.serve(stream, &mut requests, limit).await;
         tracing::debug!(peer = peer.0, ?channel, %why, "disconnected");
+    }
+}
+
+/// A peer that is down is tried again and again: one line for each power of two.
+fn tell_unreached(
+    peer: NodeId,
+    channel: Channel,
+    endpoint: &Option<Endpoint>,
+    error: &io::Error,
+    attempts: u64,
+) {
+    let address = endpoint.as_ref().map(|known| format!("{}:{}", known.host, known.port));
+    let address = address.unwrap_or_else(|| "an address that is not known".into());
+    if attempts.is_power_of_two() {
+        tracing::warn!(peer = peer.0, ?channel, address, %error, attempts, "cannot connect");
+    } else {
+        tracing::debug!(peer = peer.0, ?channel, address, %error, attempts, "cannot connect");
     }
 }
 
