@@ -109,13 +109,19 @@ impl Reader<'_> {
     }
 
     fn unwrapped(&self, word: &str, inner: &str) -> String {
-        match (word, inner.parse::<u128>()) {
-            ("Uuid", Ok(id)) if Uuid(id) == METADATA_TOPIC_ID => METADATA_TOPIC.to_owned(),
-            ("Uuid", Ok(id)) => match self.topics.get(&Uuid(id)) {
-                Some(name) => name.clone(),
-                None => format!("{:08x}", id >> 96),
+        match word {
+            "Uuid" => match inner.parse::<Uuid>() {
+                Ok(METADATA_TOPIC_ID) => METADATA_TOPIC.to_owned(),
+                Ok(id) => match self.topics.get(&id) {
+                    Some(name) => name.clone(),
+                    None => format!("{:08x}", id.0 >> 96),
+                },
+                Err(_) => self.text(inner),
             },
-            ("Monotonic", Ok(ns)) => Monotonic(ns as u64).to_string(),
+            "Monotonic" => match inner.parse() {
+                Ok(ns) => Monotonic(ns).to_string(),
+                Err(_) => self.text(inner),
+            },
             _ => self.text(inner),
         }
     }
@@ -203,8 +209,8 @@ mod tests {
     fn what_says_nothing_goes_and_topics_have_names() {
         assert_eq!(
             shown(
-                "1.310560s 1 ! LeaderAppended { partition: TopicPartition { topic: Uuid(7), \
-                 partition: 0 }, epoch: LeaderEpoch(2), first: Offset(56), end: Offset(59) }"
+                "1.310560s 1 ! LeaderAppended { partition: TopicPartition { topic: \
+                 Uuid(AAAAAAAAAAAAAAAAAAAABw), partition: 0 }, epoch: LeaderEpoch(2), first: Offset(56), end: Offset(59) }"
             ),
             "  1.310560s   1 ! LeaderAppended { partition: storm0-0, epoch: 2, first: 56, end: 59 }"
         );
