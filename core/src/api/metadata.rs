@@ -2,6 +2,10 @@
 //!
 //! Topics that a client names and that do not exist are handed back to the router, which has them
 //! created where that is allowed.
+//!
+//! Where there is nothing to say, nothing is said, and the connection ends: a client takes an answer at
+//! its word. That a topic does not exist, or that there are none, is final to some; an answer without
+//! brokers has librdkafka (2.12) forget every broker that it knew, and wait for ever.
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -65,31 +69,6 @@ pub fn answer(
         error: ErrorCode::None,
     };
     (response, wanted.into_iter().map(String::from).collect())
-}
-
-/// The answer of a node whose metadata may be of any age. Kafka's broker does not listen before it has
-/// caught up; here peers use the same listener, so a client gets in. It must not hear that a topic does
-/// not exist, which some take as final. An answer without brokers, with `LEADER_NOT_AVAILABLE` for each
-/// topic, makes it ask again, or elsewhere: Java's client and kafka-python take such an answer for a
-/// failed one, librdkafka keeps what it knew of the topics. A list of all topics that says that there
-/// are none would be final, too: `None` is no answer at all, on a connection that ends.
-pub fn not_current(request: &MetadataRequest, config: &NodeConfig) -> Option<MetadataResponse> {
-    let topics = request.topics.as_ref()?;
-    let unknown = |topic: &TopicRef| MetadataTopic {
-        error: ErrorCode::LeaderNotAvailable,
-        name: (!topic.name.is_empty()).then(|| topic.name.clone()),
-        id: topic.id,
-        is_internal: false,
-        partitions: Vec::new(),
-    };
-    Some(MetadataResponse {
-        throttle_time_ms: 0,
-        brokers: Vec::new(),
-        cluster_id: Some(config.cluster_id.clone()),
-        controller: NodeId::NONE,
-        topics: topics.iter().map(unknown).collect(),
-        error: ErrorCode::None,
-    })
 }
 
 fn one<'a>(

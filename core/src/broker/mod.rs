@@ -414,15 +414,17 @@ impl Broker {
         request: &crate::msg::MetadataRequest,
         env: &mut dyn Env,
     ) {
+        // A node whose metadata may be of any age: Kafka's broker does not listen before it has caught
+        // up; here peers use the same listener, so a client gets in.
         if !self.hosted.is_current {
-            match metadata::not_current(request, &self.config) {
-                Some(response) => env.respond(from, Response::Metadata(response)),
-                None => env.disconnect(from),
-            }
-            return;
+            return env.disconnect(from);
         }
         let listener = self.config.listener_name(origin);
         let (response, wanted) = metadata::answer(request, listener, &self.config, &self.image);
+        // Before the first broker is unfenced, this one among them.
+        if response.brokers.is_empty() {
+            return env.disconnect(from);
+        }
         for topic in wanted {
             self.control.auto_create(&topic, &self.config, env);
         }
