@@ -210,7 +210,8 @@ mod tests {
         assert_eq!(
             shown(
                 "1.310560s 1 ! LeaderAppended { partition: TopicPartition { topic: \
-                 Uuid(AAAAAAAAAAAAAAAAAAAABw), partition: 0 }, epoch: LeaderEpoch(2), first: Offset(56), end: Offset(59) }"
+                 Uuid(AAAAAAAAAAAAAAAAAAAABw), partition: 0 }, epoch: LeaderEpoch(2), \
+                 first: Offset(56), end: Offset(59) }"
             ),
             "  1.310560s   1 ! LeaderAppended { partition: storm0-0, epoch: 2, first: 56, end: 59 }"
         );

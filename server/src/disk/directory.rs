@@ -11,8 +11,8 @@
 //! took a part goes on behind that part: no byte is written twice, and no hole is left. So a full
 //! disk looks to the core like one that takes long: what is appended there is not acknowledged
 //! until there is room. What fitted before is synced meanwhile, and reads pass appends that wait:
-//! they ask for what was written before. A sync that fails for want of space has lost what it was to write, and is a fault
-//! like any other.
+//! they ask for what was written before. A sync that fails for want of space has lost what it was to
+//! write, and is a fault like any other.
 //!
 //! Scheduling lives in the parent module, the cache of descriptors in `files`.
 
@@ -252,18 +252,16 @@ impl Directory {
     /// Does the reads that stand behind nothing but appends and syncs.
     fn let_reads_pass(&mut self, done: &mut Vec<DiskDone>) {
         let mut at = 0;
-        while let Some(op) = self.queue.get(at) {
-            match op {
-                DiskOp::Append { .. } | DiskOp::Sync { .. } => at += 1,
-                DiskOp::Read { .. } => {
-                    let op = self.queue.remove(at).expect("just seen");
-                    if let Err((op, _)) = self.execute(op, done) {
-                        // It waits for the same, or for the other phase.
-                        self.queue.insert(at, op);
-                        return;
-                    }
-                }
-                _ => return,
+        while let Some(op) = self.queue.get(at).filter(|op| !is_barrier(op)) {
+            if !matches!(op, DiskOp::Read { .. }) {
+                at += 1;
+                continue;
+            }
+            let op = self.queue.remove(at).expect("just seen");
+            if let Err((op, _)) = self.execute(op, done) {
+                // It waits for the same, or for the other phase.
+                self.queue.insert(at, op);
+                return;
             }
         }
     }

@@ -229,6 +229,15 @@ mod tests {
         (result, buffer)
     }
 
+    /// A runtime whose clock stands still until everybody waits for it.
+    fn paused() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime")
+    }
+
     #[test]
     fn whole_half_and_impossible_frames() {
         let (frame, rest) = read(b"\0\0\0\x03abcdef", 10);
@@ -251,11 +260,7 @@ mod tests {
 
     #[test]
     fn large_frames_wait_for_memory() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime");
+        let runtime = paused();
         let large = Arc::new(Semaphore::new(2));
         let mut bytes = ((2 * UNIT + 5) as i32).to_be_bytes().to_vec();
         bytes.resize(4 + 2 * UNIT + 5, 7);
@@ -277,11 +282,7 @@ mod tests {
     /// A byte a second is progress, but not fast enough to hold what others wait for.
     #[test]
     fn who_dribbles_does_not_keep_the_memory() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime");
+        let runtime = paused();
         let large = Arc::new(Semaphore::new(2));
         let length = 2 * UNIT;
         let (result, took) = runtime.block_on(async {

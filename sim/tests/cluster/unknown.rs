@@ -3,13 +3,11 @@
 use wavetank_core::broker::Broker;
 use wavetank_core::config::NodeConfig;
 use wavetank_core::error_code::ErrorCode;
-use wavetank_core::msg::{
-    FetchPartition, FetchRequest, FetchTopic, MetadataRequest, Request, Response,
-};
-use wavetank_core::types::{LeaderEpoch, NodeId, Offset, TopicRef, Uuid};
+use wavetank_core::msg::{FetchRequest, MetadataRequest, Request, Response};
+use wavetank_core::types::{NodeId, TopicRef, Uuid};
 use wavetank_sim::world::{Exit, HostConfig, World, WorldConfig};
 
-use crate::tank::{Node, SECOND, Tank};
+use crate::tank::{Node, SECOND, Tank, fetch};
 
 /// What a node of old metadata must not say: that what it does not know of does not exist.
 #[test]
@@ -36,19 +34,9 @@ fn a_node_that_may_be_behind_denies_nothing() {
     assert!(ask_metadata(&mut tank, named("t")).is_none(), "it is not said to be none");
     assert!(ask_metadata(&mut tank, None).is_none(), "nor is there a list without it");
     assert!(ask_metadata(&mut tank, Some(vec![])).is_none(), "nor are there no brokers");
-    let part = FetchPartition {
-        partition: 0,
-        current_leader_epoch: LeaderEpoch::NONE,
-        fetch_offset: Offset::ZERO,
-        last_fetched_epoch: LeaderEpoch::NONE,
-        log_start_offset: Offset(-1),
-        max_bytes: 1 << 20,
-        replica_directory_id: Uuid::ZERO,
-        high_watermark: Offset(i64::MAX),
-    };
     for topic in [TopicRef::name("t"), TopicRef::id(Uuid(77))] {
-        let topics = vec![FetchTopic { topic, partitions: vec![part.clone()] }];
-        let request = FetchRequest { topics, max_wait_ms: 100, ..Default::default() };
+        let mut request = FetchRequest { max_wait_ms: 100, ..fetch(1 << 20) };
+        request.topics[0].topic = topic;
         let Some(Response::Fetch(answer)) = tank.try_ask(NodeId(1), Request::Fetch(request)) else {
             panic!("not an answer to Fetch")
         };
