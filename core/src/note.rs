@@ -62,6 +62,8 @@ pub enum Note {
         log_end: Offset,
         /// Bytes after the last valid batch that were cut.
         torn_bytes: u64,
+        /// Segments with records whose indexes were made anew from their batches.
+        reindexed: u32,
         /// The leader epochs in it, each with its first offset.
         epochs: Vec<(LeaderEpoch, Offset)>,
     },

@@ -304,11 +304,6 @@ impl PartitionLog {
         self.epochs.latest().unwrap_or(LeaderEpoch::NONE)
     }
 
-    /// The largest record timestamp in ms since 1970, or -1.
-    pub fn max_timestamp(&self) -> i64 {
-        self.segments.iter().map(|segment| segment.index.max_timestamp).max().unwrap_or(-1)
-    }
-
     /// Its segments, oldest first, for inspection.
     pub fn segments(&self) -> impl Iterator<Item = SegmentView> + '_ {
         self.segments.iter().map(|segment| segment.view(self.dir))

@@ -468,7 +468,10 @@ impl PartitionLog {
         } else {
             self.epochs.assign(header.leader_epoch, header.base_offset);
         }
-        let interval = self.config.index_interval_bytes;
+        // After a clean stop the file has all entries of the interval that it was written with. The topic's
+        // own is not known yet, and an index of any interval is right.
+        let as_it_is = recovery.hint.clean && !scan.whole;
+        let interval = if as_it_is { u32::MAX } else { self.config.index_interval_bytes };
         let new_entries = scan.segment.index.add(&header, scan.position, interval);
         if new_entries.is_some() && !scan.whole {
             // The file lacks entries: what is in memory replaces it.
@@ -680,8 +683,18 @@ impl PartitionLog {
             let reason = TruncationReason::TornTail;
             storage.note(Note::Truncated { partition, from, to: log_end, reason });
         }
+        // A segment without records has an index at once, or is stopped before it has.
+        let has_records = |base: &&Offset| self.segment(**base).is_some_and(|it| it.size > 0);
+        let reindexed = recovery.reindex.iter().filter(has_records).count() as u32;
         let epochs = self.epochs.iter().collect();
-        storage.note(Note::Recovered { partition, log_start, log_end, torn_bytes, epochs });
+        storage.note(Note::Recovered {
+            partition,
+            log_start,
+            log_end,
+            torn_bytes,
+            reindexed,
+            epochs,
+        });
         LogEvent::Recovered
     }
 

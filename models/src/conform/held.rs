@@ -337,7 +337,14 @@ mod tests {
             let (log_start, log_end, epochs) = (Offset(0), Offset(end), Vec::new());
             self.note(
                 node,
-                Note::Recovered { partition: P, log_start, log_end, torn_bytes: 0, epochs },
+                Note::Recovered {
+                    partition: P,
+                    log_start,
+                    log_end,
+                    torn_bytes: 0,
+                    reindexed: 0,
+                    epochs,
+                },
             )
             .unwrap();
         }

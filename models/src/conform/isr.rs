@@ -865,7 +865,14 @@ mod tests {
             self.0.started(NodeId(node));
             let (log_start, log_end) = (Offset(0), Offset(end));
             let epochs = if end > 0 { vec![(LeaderEpoch(0), Offset(0))] } else { Vec::new() };
-            let note = Note::Recovered { partition: P, log_start, log_end, torn_bytes: 0, epochs };
+            let note = Note::Recovered {
+                partition: P,
+                log_start,
+                log_end,
+                torn_bytes: 0,
+                reindexed: 0,
+                epochs,
+            };
             self.note(node, note).unwrap();
         }
     }
@@ -1005,7 +1012,14 @@ mod tests {
             let (log_start, log_end) = (Offset(0), Offset(4));
             let epochs = vec![(LeaderEpoch(0), Offset(0)), (LeaderEpoch(1), Offset(2))];
             let torn_bytes = 0;
-            let note = Note::Recovered { partition: P, log_start, log_end, torn_bytes, epochs };
+            let note = Note::Recovered {
+                partition: P,
+                log_start,
+                log_end,
+                torn_bytes,
+                reindexed: 0,
+                epochs,
+            };
             bench.note(3, note).unwrap();
             let started = bench.follows(3, 1, 2, 4, checkpointed);
             assert_eq!(started.is_ok(), right, "{started:?}");
@@ -1160,7 +1174,14 @@ mod tests {
             bench.0.started(NodeId(1));
             let (log_start, log_end) = (Offset(0), Offset(5));
             let epochs = vec![(LeaderEpoch(0), Offset(0))];
-            let back = Note::Recovered { partition: P, log_start, log_end, torn_bytes: 0, epochs };
+            let back = Note::Recovered {
+                partition: P,
+                log_start,
+                log_end,
+                torn_bytes: 0,
+                reindexed: 0,
+                epochs,
+            };
             let back = bench.note(1, back);
             assert_eq!(back.is_ok(), right, "{back:?}");
         }

@@ -756,7 +756,14 @@ mod tests {
         fn recovers(&mut self, end: i64) -> Result<(), Box<Parted>> {
             let (partition, log_end) = (self.partition, Offset(end));
             let (log_start, torn_bytes, epochs) = (Offset(0), 0, Vec::new());
-            self.note(Note::Recovered { partition, log_start, log_end, torn_bytes, epochs })
+            self.note(Note::Recovered {
+                partition,
+                log_start,
+                log_end,
+                torn_bytes,
+                reindexed: 0,
+                epochs,
+            })
         }
 
         fn stops(&mut self) -> Result<(), Box<Parted>> {

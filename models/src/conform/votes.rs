@@ -852,6 +852,7 @@ mod tests {
             log_start: Offset(0),
             log_end: Offset(end),
             torn_bytes: 0,
+            reindexed: 0,
             epochs: epochs.iter().map(|(of, start)| (epoch(*of), Offset(*start))).collect(),
         }
     }

@@ -9,6 +9,7 @@ mod acked_by_min_isr;
 mod acked_is_synced;
 mod acked_stays;
 mod clean_mark;
+mod clean_start;
 mod committed_cut;
 mod corrupt_read;
 mod election_safety;
@@ -29,6 +30,7 @@ pub use acked_by_min_isr::AckedByMinIsr;
 pub use acked_is_synced::AckedIsSynced;
 pub use acked_stays::AckedStays;
 pub use clean_mark::CleanMark;
+pub use clean_start::CleanStart;
 pub use committed_cut::CommittedCut;
 pub use corrupt_read::CorruptRead;
 pub use election_safety::ElectionSafety;
@@ -169,6 +171,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<IsrByRegistration>::default(),
         Box::new(MetadataLog),
         Box::new(CleanMark),
+        Box::<CleanStart>::default(),
         Box::new(CommittedCut),
         Box::new(CorruptRead),
         Box::<LivingStay>::default(),

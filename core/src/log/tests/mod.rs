@@ -276,6 +276,10 @@ impl Node {
 
     pub(super) fn reopen(self, hint: RecoveryHint) -> Node {
         let config = self.log.config().clone();
+        self.reopen_with(config, hint)
+    }
+
+    pub(super) fn reopen_with(self, config: LogConfig, hint: RecoveryHint) -> Node {
         let Node { mut disk, .. } = self;
         disk.queue.clear();
         disk.done.clear();
