@@ -1,5 +1,6 @@
 //! The end of a partition that a client is told is committed, and is not below what had been
-//! committed under that leader or one before it when the client asked.
+//! committed under that leader or one before it when the client asked. Who looks up a time and is told
+//! of nothing had nothing to find below that, by what clients read.
 //!
 //! Source: KIP-207: a new leader whose high watermark has not reached its epoch's start refuses
 //! (OFFSET_NOT_AVAILABLE), and does not serve an end below what was read and acknowledged before.
@@ -8,13 +9,14 @@
 //! acks=all or has read; within a lineage. A leader that was deposed and does not know of it may
 //! tell an old end: it is held to what leaders up to its own epoch have reached.
 
+use super::time_lookup::all_read;
 use super::{Invariant, Kind, Seen, View};
-use crate::ledger::Lineage;
-use crate::workload::Recorded;
+use crate::ledger::{Lineage, Promises};
+use crate::workload::{Record, Recorded};
 use std::collections::BTreeMap;
-use wavetank_core::client::{ClientFact, QueryId};
+use wavetank_core::client::{ClientFact, NamedPartition, QueryId};
 use wavetank_core::note::Note;
-use wavetank_core::types::{LeaderEpoch, NodeId, Offset, TopicPartition};
+use wavetank_core::types::{LeaderEpoch, NodeId, Offset, TopicPartition, WallTime};
 
 type Reached = BTreeMap<LeaderEpoch, Offset>;
 
@@ -26,6 +28,19 @@ pub struct EndsSettled {
     reached: BTreeMap<TopicPartition, Reached>,
     /// The same, when each query that waits was made.
     asked: BTreeMap<(NodeId, QueryId), Reached>,
+    /// Look-ups that found nothing.
+    vain: Vec<Vain>,
+}
+
+/// A look-up by time that found nothing.
+#[derive(Clone, Debug)]
+struct Vain {
+    client: NodeId,
+    name: NamedPartition,
+    since: WallTime,
+    /// The leader of this epoch had committed so far when it was asked.
+    epoch: LeaderEpoch,
+    least: Offset,
 }
 
 impl EndsSettled {
@@ -43,6 +58,34 @@ fn least(reached: &Reached, epoch: LeaderEpoch, lineages: &[Lineage]) -> Offset 
         void.map_or(*to, |void| void.min(*to))
     };
     reached.range(..=epoch).map(floor).max().unwrap_or(Offset::ZERO)
+}
+
+fn lineages(promises: Option<&Promises>) -> &[Lineage] {
+    promises.map_or(&[][..], |promises| promises.lineages())
+}
+
+fn furthest(promises: Option<&Promises>) -> Offset {
+    promises.map_or(Offset::ZERO, |promises| promises.furthest())
+}
+
+/// May a leader of that epoch say that the log ends there, to who asked when so much was `reached`?
+fn told_of_end(
+    promises: Option<&Promises>,
+    reached: &Reached,
+    offset: Offset,
+    epoch: LeaderEpoch,
+) -> Result<(), String> {
+    let (furthest, least) = (furthest(promises), least(reached, epoch, lineages(promises)));
+    if offset > furthest {
+        return Err(format!("ends at {offset}, and nothing beyond {furthest} was ever committed"));
+    }
+    if offset < least {
+        return Err(format!(
+            "ends at {offset} by the leader of epoch {epoch}, and {least} had been committed when it \
+             asked"
+        ));
+    }
+    Ok(())
 }
 
 impl Invariant for EndsSettled {
@@ -78,8 +121,7 @@ impl Invariant for EndsSettled {
         match &record.what {
             Recorded::Asked { query, partition } => {
                 let reached = known(partition.to_string()).and_then(|of| self.reached.get(&of));
-                let reached = reached.cloned().unwrap_or_default();
-                self.asked.insert((record.client, *query), reached);
+                self.asked.insert((record.client, *query), reached.cloned().unwrap_or_default());
                 Ok(())
             }
             Recorded::Fact(ClientFact::EndOffset { query, partition, offset, leader_epoch }) => {
@@ -88,50 +130,74 @@ impl Invariant for EndsSettled {
                     return Ok(());
                 };
                 let promises = view.ledger.promises(of);
-                let furthest = promises.map_or(Offset::ZERO, |promises| promises.furthest());
-                if *offset > furthest {
-                    return Err(format!(
-                        "client {} was told that {partition} ends at {offset}, and nothing beyond \
-                         {furthest} was ever committed",
-                        record.client
-                    ));
-                }
-                let lineages = promises.map_or(&[][..], |promises| promises.lineages());
-                let least = least(&asked, *leader_epoch, lineages);
-                if *offset < least {
-                    return Err(format!(
-                        "client {} was told by the leader of epoch {leader_epoch} that {partition} \
-                         ends at {offset}, and {least} had been committed when it asked",
-                        record.client
-                    ));
-                }
-                Ok(())
+                let told = told_of_end(promises, &asked, *offset, *leader_epoch);
+                told.map_err(|why| {
+                    format!("client {} was told that {partition} {why}", record.client)
+                })
             }
-            Recorded::Fact(ClientFact::OffsetAt { query, partition, found, .. }) => {
-                self.asked.remove(&(record.client, *query));
-                let Ok(Some((offset, _))) = found else { return Ok(()) };
+            Recorded::Fact(ClientFact::OffsetAt {
+                query,
+                partition,
+                found,
+                asked: since,
+                leader_epoch,
+            }) => {
+                let asked = self.asked.remove(&(record.client, *query)).unwrap_or_default();
                 let promises = known(partition.to_string()).and_then(|of| view.ledger.promises(of));
-                let furthest = promises.map_or(Offset::ZERO, |promises| promises.furthest());
-                if *offset >= furthest {
-                    return Err(format!(
+                match found {
+                    Ok(Some((offset, _))) if *offset >= furthest(promises) => Err(format!(
                         "client {} was told of a record of {partition} at {offset}, and nothing \
-                         beyond {furthest} was ever committed",
-                        record.client
-                    ));
+                         beyond {} was ever committed",
+                        record.client,
+                        furthest(promises)
+                    )),
+                    Ok(None) => {
+                        self.vain.push(Vain {
+                            client: record.client,
+                            name: partition.clone(),
+                            since: *since,
+                            epoch: *leader_epoch,
+                            least: least(&asked, *leader_epoch, lineages(promises)),
+                        });
+                        Ok(())
+                    }
+                    Ok(Some(_)) | Err(_) => Ok(()),
                 }
-                Ok(())
             }
             Recorded::Send { .. } | Recorded::Seek { .. } | Recorded::Fact(_) => Ok(()),
         }
+    }
+
+    /// A partition of which a loss was admitted is left out: two records may have had one offset.
+    fn at_end(&mut self, history: &[Record], view: &View<'_>) -> Result<(), String> {
+        let one_lineage = |name: &NamedPartition| {
+            let known = view.ledger.partition_named(&name.to_string());
+            let promises = known.and_then(|known| view.ledger.promises(known));
+            promises.is_none_or(|promises| promises.lineages().is_empty())
+        };
+        let mut all = all_read(history);
+        all.retain(|name, _| one_lineage(name));
+        for vain in &self.vain {
+            let Some(read) = all.get(&vain.name) else { continue };
+            let below = read.range(..vain.least.0).find(|(_, (_, time))| *time >= vain.since);
+            if let Some((offset, (_, time))) = below {
+                let Vain { client, name, since, epoch, least } = vain;
+                return Err(format!(
+                    "client {client} asked for the first record of {name} since {} and the leader of \
+                     epoch {epoch} told of none, but {offset} is of {}, and {least} had been committed",
+                    since.0, time.0
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::fixture::Bench;
+    use super::super::time_lookup::tests::read;
     use super::*;
-    use crate::workload::Record;
-    use wavetank_core::client::NamedPartition;
     use wavetank_core::types::METADATA_TOPIC;
 
     fn ends(epoch: i32, offset: i64) -> Recorded {
@@ -170,6 +236,36 @@ mod tests {
         assert!(see(asks()).is_ok());
         assert!(see(ends(4, 3)).unwrap_err().contains("4 had been committed"));
         assert!(see(ends(4, 3)).is_ok(), "nobody knows when it was asked");
+    }
+
+    #[test]
+    fn a_time_at_which_a_committed_record_was_there_is_found() {
+        let bench = Bench::new();
+        let partition = NamedPartition::new(METADATA_TOPIC, 0);
+        let records = read(&partition, &[(0, 50), (1, 70), (2, 60)]);
+        let judge = |committed: i64, since: i64| {
+            let mut invariant = EndsSettled::default();
+            invariant.reach(TopicPartition::METADATA, LeaderEpoch(3), Offset(committed));
+            let query = QueryId(1);
+            let answer = ClientFact::OffsetAt {
+                query,
+                partition: partition.clone(),
+                asked: WallTime(since),
+                found: Ok(None),
+                leader_epoch: LeaderEpoch(3),
+            };
+            let asked = Recorded::Asked { query, partition: partition.clone() };
+            for what in [asked, Recorded::Fact(answer)] {
+                let record = Record { at: 0, client: NodeId(103), what };
+                invariant
+                    .see(Seen::Client(&record), &bench.view())
+                    .expect("not told before the end");
+            }
+            invariant.at_end(std::slice::from_ref(&records), &bench.view())
+        };
+        assert_eq!(judge(3, 71), Ok(()));
+        assert_eq!(judge(1, 60), Ok(()), "not committed when it was asked");
+        assert!(judge(2, 60).unwrap_err().contains("but 1 is of 70, and 2 had been committed"));
     }
 
     #[test]

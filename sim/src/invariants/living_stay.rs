@@ -1,10 +1,11 @@
 //! A controller that was stopped does not fence who lives: when it goes on, it ends no session of a
-//! broker whose heartbeat, sent meanwhile, waits unread in its sockets.
+//! broker whose heartbeat, sent meanwhile, waits unread in its sockets. One that was not stopped
+//! renews nobody's session without a heartbeat.
 //!
 //! Source: the meaning of `broker.session.timeout.ms` (KIP-631): fencing is for who is silent; the
 //! spirit of KAFKA-15019, by which a heartbeat that came in time and is handled late counts. Reason:
 //! else one stop of the controller (SIGSTOP, a suspended machine) takes every partition its leader
-//! and its ISR. What the promise leaves out: a session that ended less than a quarter of a
+//! and its ISR; and who is dead must be fenced when its session is over, not one session later. What the promise leaves out: a session that ended less than a quarter of a
 //! heartbeat interval before the controller went on (its timer is then no later than a busy node's
 //! may be), and one that was already renewed without a heartbeat, since a controller that is always
 //! late must fence the dead.
@@ -26,6 +27,11 @@ fn is_for_the_stop(wake: &Wake, session: u64, renewed: Option<u64>, now: u64) ->
         && renewed.is_none_or(|renewed| renewed < before)
 }
 
+/// Has the controller just gone on after a stop, of at least `late` ns, so that a timer may be as late?
+fn stood_still(wake: &Wake, late: u64, session: u64, now: u64) -> bool {
+    wake.stopped_for > late && now < wake.at + session / 2
+}
+
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct LivingStay {
@@ -44,14 +50,21 @@ impl Invariant for LivingStay {
 
     fn see(&mut self, seen: Seen<'_>, view: &View<'_>) -> Result<(), String> {
         let Seen::Note(controller, note) = seen else { return Ok(()) };
-        if let Note::SessionRenewed { broker } = note {
-            self.renewed.insert((controller, *broker), view.world.now());
-        }
-        let Note::SessionExpired { broker } = note else { return Ok(()) };
         let ms = 1_000_000;
         let node = &view.plan.node;
-        let session = node.session_timeout_ms * ms + node.heartbeat_interval_ms * ms / 4;
+        let late = node.heartbeat_interval_ms * ms / 4;
+        let session = node.session_timeout_ms * ms + late;
         let wake = view.world.last_wake(controller);
+        if let Note::SessionRenewed { broker } = note {
+            self.renewed.insert((controller, *broker), view.world.now());
+            if !stood_still(wake, late, session, view.world.now()) {
+                return Err(format!(
+                    "controller {controller} renewed the session of silent node {broker}, and had not \
+                     stood still"
+                ));
+            }
+        }
+        let Note::SessionExpired { broker } = note else { return Ok(()) };
         let renewed = self.renewed.get(&(controller, *broker)).copied();
         if !is_for_the_stop(wake, session, renewed, view.world.now()) {
             return Ok(());
@@ -89,5 +102,15 @@ mod tests {
         assert!(!judged(&wake, Some(50_000), 50_010), "renewed after it");
         assert!(!judged(&wake, None, 51_000), "not heard since it woke");
         assert!(!judged(&Wake { stopped_for: 999, ..wake }, None, 50_000), "a short stop");
+    }
+
+    #[test]
+    fn a_session_is_renewed_only_right_after_a_stop() {
+        let wake = Wake { at: 50_000, stopped_for: 101, waiting: Vec::new() };
+        assert!(stood_still(&wake, 100, 1_000, 50_000));
+        assert!(!stood_still(&wake, 100, 1_000, 50_500), "long ago");
+        assert!(!stood_still(&wake, 101, 1_000, 50_000), "too short to make a timer late");
+        let never = Wake { at: 0, stopped_for: 0, waiting: Vec::new() };
+        assert!(!stood_still(&never, 100, 1_000, 1));
     }
 }

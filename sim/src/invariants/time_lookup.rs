@@ -15,9 +15,11 @@ use wavetank_core::types::{LeaderEpoch, WallTime};
 #[derive(Clone, Debug)]
 pub struct TimeLookup;
 
-type Read = BTreeMap<i64, (LeaderEpoch, WallTime)>;
+/// What was read at each offset of a partition.
+pub(super) type Read = BTreeMap<i64, (LeaderEpoch, WallTime)>;
 
-fn all_read(history: &[Record]) -> BTreeMap<NamedPartition, Read> {
+/// What clients read, whoever read it.
+pub(super) fn all_read(history: &[Record]) -> BTreeMap<NamedPartition, Read> {
     let mut all: BTreeMap<NamedPartition, Read> = BTreeMap::new();
     for record in history {
         if let Recorded::Fact(ClientFact::Records { partition, records, .. }) = &record.what {
@@ -75,7 +77,7 @@ impl Invariant for TimeLookup {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::fixture::Bench;
     use super::*;
     use wavetank_core::client::{ConsumedRecord, QueryId};
@@ -85,11 +87,9 @@ mod tests {
         Record { at: 0, client: NodeId(101), what: Recorded::Fact(fact) }
     }
 
-    #[test]
-    fn a_record_that_is_too_old_or_not_the_first_is_caught() {
-        let bench = Bench::new();
-        let partition = NamedPartition::new("events", 0);
-        let record = |offset: i64, time: i64| ConsumedRecord {
+    /// Records of these offsets and times are read.
+    pub fn read(partition: &NamedPartition, records: &[(i64, i64)]) -> Record {
+        let record = |&(offset, time): &(i64, i64)| ConsumedRecord {
             offset: Offset(offset),
             leader_epoch: LeaderEpoch(1),
             timestamp: WallTime(time),
@@ -97,11 +97,18 @@ mod tests {
             value: None,
             headers: Vec::new(),
         };
-        let read = fact(ClientFact::Records {
+        fact(ClientFact::Records {
             partition: partition.clone(),
-            records: vec![record(0, 50), record(1, 70), record(2, 60)],
+            records: records.iter().map(record).collect(),
             high_watermark: Offset(3),
-        });
+        })
+    }
+
+    #[test]
+    fn a_record_that_is_too_old_or_not_the_first_is_caught() {
+        let bench = Bench::new();
+        let partition = NamedPartition::new("events", 0);
+        let read = read(&partition, &[(0, 50), (1, 70), (2, 60)]);
         let judge = |asked: i64, offset: i64, time: i64| {
             let answer = fact(ClientFact::OffsetAt {
                 query: QueryId(0),
