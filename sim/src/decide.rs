@@ -49,6 +49,8 @@ pub enum Purpose {
     SocketBuffer = 18,
     /// Whether a message's bytes change on the way, and which.
     Damage = 19,
+    /// Whether an answer is a lie, and which.
+    Lie = 20,
 }
 
 const P0: u64 = 0xa076_1d64_78bd_642f;

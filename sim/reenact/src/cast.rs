@@ -83,7 +83,8 @@ pub fn is_playable(what: &FaultKind) -> bool {
         | FaultKind::FailSync(_)
         | FaultKind::SlowDisk(_)
         | FaultKind::Damage(_)
-        | FaultKind::DamageIndex(_) => false,
+        | FaultKind::DamageIndex(_)
+        | FaultKind::Lie(_) => false,
     }
 }
 

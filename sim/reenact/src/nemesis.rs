@@ -463,7 +463,8 @@ impl Nemesis {
             | FaultKind::FailSync(_)
             | FaultKind::SlowDisk(_)
             | FaultKind::Damage(_)
-            | FaultKind::DamageIndex(_) => {
+            | FaultKind::DamageIndex(_)
+            | FaultKind::Lie(_) => {
                 unreachable!("the cast leaves out what is not playable")
             }
         }

@@ -390,6 +390,7 @@ impl Nemesis {
                 }
                 world.set_spike(from, to, 0);
                 world.set_damage(from, to, 0);
+                world.set_lies(from, to, 0);
                 let outside = |node: NodeId| nodes.contains(&node) && !core.contains(&node);
                 if outside(from) != outside(to) {
                     world.block(from, to);

@@ -2,7 +2,7 @@
 
 use crate::plan::{
     AfterNote, AtDiskOp, Crash, CrashLoop, Damage, DamageIndex, Delay, DiskVerb, FailSync, Fault,
-    FaultCounts, FaultKind, FileRole, Loss, Partition, PartitionRef, Pause, PowerLoss,
+    FaultCounts, FaultKind, FileRole, Lie, Loss, Partition, PartitionRef, Pause, PowerLoss,
     PowerLossAll, Restart, Shape, SlowDisk, Target, When,
 };
 use crate::profile::Profile;
@@ -55,6 +55,7 @@ fn each(for_us: u64) -> Vec<FaultKind> {
         SlowDisk { node: leader(), factor: 10, for_us }.into(),
         Damage { permille: 900, node: None, for_us }.into(),
         DamageIndex { node: leader(), down_us, permille: 1000 }.into(),
+        Lie { permille: 900, node: None, for_us }.into(),
     ]
 }
 

@@ -12,8 +12,8 @@ mod validate;
 
 pub use crate::faults::FaultCounts;
 pub use crate::faults::kinds::{
-    Crash, CrashLoop, Damage, DamageIndex, Delay, FailSync, FaultKind, Groups, Loss, Partition,
-    Pause, PowerLoss, PowerLossAll, Restart, Shape, SlowDisk,
+    Crash, CrashLoop, Damage, DamageIndex, Delay, FailSync, FaultKind, Groups, Lie, Loss,
+    Partition, Pause, PowerLoss, PowerLossAll, Restart, Shape, SlowDisk,
 };
 pub use fault::{AfterNote, AtDiskOp, DiskVerb, Fault, FileRole, PartitionRef, Target, When};
 pub use validate::PlanError;

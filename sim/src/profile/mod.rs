@@ -67,6 +67,10 @@ impl Profile {
         }
         if self == Profile::Default {
             more_clients(&mut plan);
+            let mut draw = Draw::apart(seed, "lying peers");
+            if draw.chance(8) {
+                storms::lying_peers(&mut plan, &mut draw);
+            }
             let mut draw = Draw::apart(seed, "monotonic clocks");
             if draw.chance(30) {
                 plan.process.clock_drift_ppm = draw.scale(10, 20_000);

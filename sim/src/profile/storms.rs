@@ -5,7 +5,7 @@ use super::Draw;
 use super::at_rest::{aimed_at_disk, damaged_indexes};
 use crate::marks::Mark;
 use crate::plan::{
-    AfterNote, Crash, CrashLoop, Damage, Delay, FailSync, Fault, FaultKind, Loss, Partition,
+    AfterNote, Crash, CrashLoop, Damage, Delay, FailSync, Fault, FaultKind, Lie, Loss, Partition,
     PartitionRef, Pause, Plan, PowerLoss, PowerLossAll, Restart, Shape, SlowDisk, Target, When,
 };
 
@@ -727,5 +727,15 @@ fn damaged_messages(plan: &mut Plan, draw: &mut Draw) {
         let for_us = draw.scale(200_000, 4_000_000);
         let what = FaultKind::Damage(Damage { permille, node, for_us });
         plan.faults.push(at(moment(plan, draw), what));
+    }
+}
+
+/// Some node answers its peers what no correct one does, for a while; what they take is theirs to say.
+pub(super) fn lying_peers(plan: &mut Plan, draw: &mut Draw) {
+    for _ in 0..draw.range(1, 2) {
+        let node = if draw.chance(70) { Some(a_node(plan, draw)) } else { None };
+        let permille = draw.scale(5, 500) as u32;
+        let for_us = draw.scale(200_000, 4_000_000);
+        plan.faults.push(at(moment(plan, draw), FaultKind::Lie(Lie { permille, node, for_us })));
     }
 }

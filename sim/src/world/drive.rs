@@ -310,6 +310,12 @@ impl<M: Machine> World<M> {
         self.inner.links[from as usize][to as usize].damage_per_million = per_million;
     }
 
+    /// Lets so many in a million answers say what no correct node does in one direction from now on.
+    pub fn set_lies(&mut self, from: NodeId, to: NodeId, per_million: u64) {
+        let (from, to) = (self.inner.host(from), self.inner.host(to));
+        self.inner.links[from as usize][to as usize].lies_per_million = per_million;
+    }
+
     /// Resets the connections between two nodes (of one channel, or all), whoever opened them; of
     /// what is under way a drawn prefix still arrives. Returns how many there were.
     pub fn reset(&mut self, a: NodeId, b: NodeId, channel: Option<Channel>) -> usize {

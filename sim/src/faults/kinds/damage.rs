@@ -6,7 +6,6 @@ use crate::plan::{Plan, PlanError, Target, lasts, range};
 use crate::run::Node;
 use crate::world::World;
 use serde::{Deserialize, Serialize};
-use wavetank_core::types::NodeId;
 
 /// See [`FaultKind::Damage`](super::FaultKind::Damage).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,16 +31,7 @@ impl Kind for Damage {
     }
 
     fn strike(&self, strike: &mut Strike<'_>) -> Struck {
-        let from = match &self.node {
-            Some(target) => match strike.node(target) {
-                Some(node) => vec![node],
-                None => return Struck::Nobody,
-            },
-            None => strike.nemesis.nodes().collect(),
-        };
-        let nodes: Vec<NodeId> = strike.nemesis.nodes().collect();
-        let pairs = from.iter().flat_map(|from| nodes.iter().map(move |to| (*from, *to)));
-        let links: Vec<(NodeId, NodeId)> = pairs.filter(|(from, to)| from != to).collect();
+        let Some(links) = strike.links_from(self.node.as_ref()) else { return Struck::Nobody };
         for (from, to) in &links {
             strike.world.set_damage(*from, *to, u64::from(self.permille) * 1000);
         }

@@ -90,6 +90,9 @@ kinds! {
     /// The process is killed, and indexes of its logs are damaged at rest before it starts again; also
     /// where it has stopped by itself.
     damage_index::DamageIndex = "damage_index", bites: "an index became another, or was lost";
+    /// A node answers its peers what no correct one does: epochs that no election reaches, cuts where
+    /// nothing parts, batches out of place.
+    lie::Lie = "lie", bites: "an answer said what no correct peer says";
 }
 
 /// What each kind says of itself.
@@ -130,6 +133,17 @@ pub(crate) struct Strike<'a> {
 impl Strike<'_> {
     pub(super) fn node(&self, target: &Target) -> Option<NodeId> {
         self.cast.resolve(target, self.world, self.ledger)
+    }
+
+    /// The links from that node to all others, or those between all; `None` if there is no such node.
+    fn links_from(&self, node: Option<&Target>) -> Option<Vec<Link>> {
+        let nodes: Vec<NodeId> = self.nemesis.nodes().collect();
+        let from = match node {
+            Some(target) => vec![self.node(target)?],
+            None => nodes.clone(),
+        };
+        let pairs = from.iter().flat_map(|from| nodes.iter().map(move |to| (*from, *to)));
+        Some(pairs.filter(|(from, to)| from != to).collect())
     }
 
     /// The node that a target means, if a process runs there.
@@ -185,6 +199,8 @@ pub(crate) enum Gauge {
     Delayed(Vec<Link>),
     /// Answers of which a bit was flipped.
     Damaged(Vec<Link>),
+    /// Answers that said what no correct peer says.
+    Lies(Vec<Link>),
     /// Events that came while the node was paused.
     Waited(NodeId),
     /// Syncs that failed.
@@ -208,6 +224,7 @@ impl Gauge {
             Gauge::Held(links) => links.iter().map(|link| count(link).held).sum(),
             Gauge::Delayed(links) => links.iter().map(|link| count(link).delayed).sum(),
             Gauge::Damaged(links) => links.iter().map(|link| count(link).damaged).sum(),
+            Gauge::Lies(links) => links.iter().map(|link| count(link).lies).sum(),
             Gauge::Lost => {
                 let nodes: Vec<NodeId> = world.nodes().collect();
                 let links = nodes.iter().flat_map(|from| nodes.iter().map(move |to| (*from, *to)));

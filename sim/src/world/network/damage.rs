@@ -10,23 +10,28 @@ use crate::digest::digest_of;
 use crate::world::Inner;
 
 impl Inner {
-    /// An answer leaves for its client, whole or not; with the digest of what leaves.
-    pub(super) fn damage(&mut self, c: u32, response: Response, digest: u64) -> (Response, u64) {
+    /// An answer leaves for its client as it is, with a bit flipped, or as a lie; with the digest of
+    /// what leaves.
+    pub(super) fn alter(&mut self, c: u32, response: Response, digest: u64) -> (Response, u64) {
         let conn = self.conns[c as usize].as_ref().expect("answered on what exists");
         let link = &mut self.links[conn.server as usize][conn.client as usize];
         let pipe = &conn.pipes[super::DOWN];
-        let place = pipe.key.with(Purpose::Damage as u64).with(pipe.sent);
-        if link.damage_per_million == 0
-            || !self.dice.ratio(place, link.damage_per_million, 1_000_000)
-        {
-            return (response, digest);
-        }
+        let place = |purpose: Purpose| pipe.key.with(purpose as u64).with(pipe.sent);
+        let strikes = |place: Place, per_million: u64| {
+            per_million > 0 && self.dice.ratio(place, per_million, 1_000_000)
+        };
+        let (damage, lie) = (place(Purpose::Damage), place(Purpose::Lie));
         let mut response = response;
-        if flip(&mut response, place, &self.dice) {
+        let mut altered = false;
+        if strikes(damage, link.damage_per_million) && flip(&mut response, damage, &self.dice) {
             link.counts.damaged += 1;
-            let digest = digest_of(&response);
-            return (response, digest);
+            altered = true;
         }
+        if strikes(lie, link.lies_per_million) && super::lie::lie(&mut response, lie, &self.dice) {
+            link.counts.lies += 1;
+            altered = true;
+        }
+        let digest = if altered { digest_of(&response) } else { digest };
         (response, digest)
     }
 }

@@ -8,6 +8,7 @@
 
 mod cuts;
 mod damage;
+mod lie;
 mod stopped;
 
 pub(super) use cuts::Departure;
@@ -82,6 +83,8 @@ pub(super) struct Link {
     pub(super) blocked_since: u64,
     /// Of answers with records in them, so many in a million lose a bit.
     pub(super) damage_per_million: u64,
+    /// Of answers that can be made a lie, so many in a million are.
+    pub(super) lies_per_million: u64,
     pub(super) counts: LinkCounts,
 }
 
@@ -96,12 +99,22 @@ pub struct LinkCounts {
     pub delayed: u64,
     /// Answers of which a bit was flipped.
     pub damaged: u64,
+    /// Answers that said what no correct peer says.
+    pub lies: u64,
 }
 
 impl Link {
     pub(super) fn new(config: LinkConfig) -> Link {
         let counts = LinkCounts::default();
-        Link { config, spike: 0, blocked: false, blocked_since: 0, damage_per_million: 0, counts }
+        Link {
+            config,
+            spike: 0,
+            blocked: false,
+            blocked_since: 0,
+            damage_per_million: 0,
+            lies_per_million: 0,
+            counts,
+        }
     }
 
     /// How long the next frame takes.
@@ -327,7 +340,7 @@ impl Inner {
                     panic!("a {:?} response does not survive its encoding: {e}", serving.api)
                 }),
         };
-        let (response, digest) = self.damage(c, response, digest);
+        let (response, digest) = self.alter(c, response, digest);
         let response = Box::new(response);
         let frame = Frame::Response { correlation: serving.correlation, digest, response };
         self.send(c, false, frame, at, Some(host));
