@@ -24,6 +24,9 @@ struct Reading {
     partition: PartitionId,
     query: TimestampQuery,
     limit: Offset,
+    /// What is answered if there is nothing below `limit`: as long as it was not settled how much was
+    /// committed, that says nothing of what there is (KIP-207).
+    nothing: ErrorCode,
     plan: DiskRead,
 }
 
@@ -41,7 +44,8 @@ pub struct Lookups {
 
 enum Found {
     Answer(ListOffsetsPartitionResponse),
-    Reading { partition: PartitionId, query: TimestampQuery, limit: Offset, plan: DiskRead },
+    /// Its place in the answer is not known here.
+    Reading(Reading),
 }
 
 fn failed(partition: i32, error: ErrorCode) -> ListOffsetsPartitionResponse {
@@ -75,14 +79,15 @@ impl Lookups {
                 let found = look(version, replica, &reference, asked, hosted, image, env);
                 partitions.push(match found {
                     Found::Answer(answer) => answer,
-                    Found::Reading { partition, query, limit, plan } => {
+                    Found::Reading(one) => {
                         // Two reads of a partition for one request could not be told apart.
-                        let twice = reading.iter().any(|r: &Reading| r.partition == partition);
+                        let twice = reading.iter().any(|r: &Reading| r.partition == one.partition);
                         if twice {
                             failed(asked.partition, ErrorCode::InvalidRequest)
                         } else {
-                            env.read(ReadTag::Lookup(from), plan.file, plan.at, plan.len);
-                            reading.push(Reading { at: (t, p), partition, query, limit, plan });
+                            let DiskRead { file, at, len, .. } = one.plan;
+                            env.read(ReadTag::Lookup(from), file, at, len);
+                            reading.push(Reading { at: (t, p), ..one });
                             failed(asked.partition, ErrorCode::None)
                         }
                     }
@@ -118,7 +123,7 @@ impl Lookups {
             .map(|p| p.log().finish_lookup(one.query, one.limit, &one.plan, bytes));
         match finished {
             Some(FinishedLookup::Found(found)) => {
-                *answer = at(answer.partition, found);
+                *answer = at(answer.partition, found, one.nothing);
             }
             Some(FinishedLookup::More(plan)) => {
                 env.read(ReadTag::Lookup(from), plan.file, plan.at, plan.len);
@@ -145,9 +150,9 @@ impl Lookups {
     }
 }
 
-fn at(index: i32, found: Option<TimestampHit>) -> ListOffsetsPartitionResponse {
+fn at(index: i32, found: Option<TimestampHit>, nothing: ErrorCode) -> ListOffsetsPartitionResponse {
     match found {
-        None => failed(index, ErrorCode::None),
+        None => failed(index, nothing),
         Some(found) => ListOffsetsPartitionResponse {
             timestamp: found.timestamp,
             offset: found.offset,
@@ -210,9 +215,11 @@ fn look(
         timestamp if timestamp >= 0 => TimestampQuery::AtOrAfter(timestamp),
         _ => return refuse(ErrorCode::InvalidRequest),
     };
+    let nothing = if settled { ErrorCode::None } else { unsettled };
     match log.lookup_timestamp(query, limit) {
-        LookupPlan::Found(found) if found.is_none() && !settled => refuse(unsettled),
-        LookupPlan::Found(found) => Found::Answer(at(index, found)),
-        LookupPlan::Disk(plan) => Found::Reading { partition: id, query, limit, plan },
+        LookupPlan::Found(found) => Found::Answer(at(index, found, nothing)),
+        LookupPlan::Disk(plan) => {
+            Found::Reading(Reading { at: (0, 0), partition: id, query, limit, nothing, plan })
+        }
     }
 }

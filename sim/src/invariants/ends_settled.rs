@@ -27,9 +27,17 @@ pub struct EndsSettled {
     /// How far the high watermark of each epoch's leader came.
     reached: BTreeMap<TopicPartition, Reached>,
     /// The same, when each query that waits was made.
-    asked: BTreeMap<(NodeId, QueryId), Reached>,
+    asked: BTreeMap<(NodeId, QueryId), Asked>,
     /// Look-ups that found nothing.
     vain: Vec<Vain>,
+}
+
+/// What was known when a query was made.
+#[derive(Clone, Debug, Default)]
+struct Asked {
+    reached: Reached,
+    /// Of those who may answer, the oldest leader's.
+    oldest: Option<LeaderEpoch>,
 }
 
 /// A look-up by time that found nothing.
@@ -38,8 +46,7 @@ struct Vain {
     client: NodeId,
     name: NamedPartition,
     since: WallTime,
-    /// The leader of this epoch had committed so far when it was asked.
-    epoch: LeaderEpoch,
+    /// Every leader that may have answered had committed so far when it was asked.
     least: Offset,
 }
 
@@ -47,6 +54,22 @@ impl EndsSettled {
     fn reach(&mut self, partition: TopicPartition, epoch: LeaderEpoch, to: Offset) {
         let reached = self.reached.entry(partition).or_default().entry(epoch).or_insert(to);
         *reached = (*reached).max(to);
+    }
+
+    /// The smallest epoch that some process has led, whether it knows that it does no more or not.
+    fn oldest(&self, partition: TopicPartition) -> Option<LeaderEpoch> {
+        let of = |((_, led), epoch): (&(NodeId, TopicPartition), &LeaderEpoch)| {
+            (*led == partition).then_some(*epoch)
+        };
+        self.leading.iter().filter_map(of).min()
+    }
+
+    /// Of an answer without a record nobody knows which leader gave it: no epoch comes with it.
+    fn looked_up_in_vain(&self, asked: &Asked, of: TopicPartition, view: &View<'_>) -> Offset {
+        let oldest = asked.oldest.min(self.oldest(of));
+        oldest.map_or(Offset::ZERO, |epoch| {
+            least(&asked.reached, epoch, lineages(view.ledger.promises(of)))
+        })
     }
 }
 
@@ -120,8 +143,10 @@ impl Invariant for EndsSettled {
         let known = |name: String| view.ledger.partition_named(&name);
         match &record.what {
             Recorded::Asked { query, partition } => {
-                let reached = known(partition.to_string()).and_then(|of| self.reached.get(&of));
-                self.asked.insert((record.client, *query), reached.cloned().unwrap_or_default());
+                let of = known(partition.to_string());
+                let reached = of.and_then(|of| self.reached.get(&of)).cloned().unwrap_or_default();
+                let asked = Asked { reached, oldest: of.and_then(|of| self.oldest(of)) };
+                self.asked.insert((record.client, *query), asked);
                 Ok(())
             }
             Recorded::Fact(ClientFact::EndOffset { query, partition, offset, leader_epoch }) => {
@@ -130,38 +155,32 @@ impl Invariant for EndsSettled {
                     return Ok(());
                 };
                 let promises = view.ledger.promises(of);
-                let told = told_of_end(promises, &asked, *offset, *leader_epoch);
+                let told = told_of_end(promises, &asked.reached, *offset, *leader_epoch);
                 told.map_err(|why| {
                     format!("client {} was told that {partition} {why}", record.client)
                 })
             }
             Recorded::Fact(ClientFact::OffsetAt {
-                query,
-                partition,
-                found,
-                asked: since,
-                leader_epoch,
+                query, partition, found, asked: since, ..
             }) => {
                 let asked = self.asked.remove(&(record.client, *query)).unwrap_or_default();
-                let promises = known(partition.to_string()).and_then(|of| view.ledger.promises(of));
+                let (Ok(found), Some(of)) = (found, known(partition.to_string())) else {
+                    return Ok(());
+                };
+                let furthest = furthest(view.ledger.promises(of));
                 match found {
-                    Ok(Some((offset, _))) if *offset >= furthest(promises) => Err(format!(
+                    Some((offset, _)) if *offset >= furthest => Err(format!(
                         "client {} was told of a record of {partition} at {offset}, and nothing \
-                         beyond {} was ever committed",
-                        record.client,
-                        furthest(promises)
+                         beyond {furthest} was ever committed",
+                        record.client
                     )),
-                    Ok(None) => {
-                        self.vain.push(Vain {
-                            client: record.client,
-                            name: partition.clone(),
-                            since: *since,
-                            epoch: *leader_epoch,
-                            least: least(&asked, *leader_epoch, lineages(promises)),
-                        });
+                    Some(_) => Ok(()),
+                    None => {
+                        let least = self.looked_up_in_vain(&asked, of, view);
+                        let (client, name, since) = (record.client, partition.clone(), *since);
+                        self.vain.push(Vain { client, name, since, least });
                         Ok(())
                     }
-                    Ok(Some(_)) | Err(_) => Ok(()),
                 }
             }
             Recorded::Send { .. } | Recorded::Seek { .. } | Recorded::Fact(_) => Ok(()),
@@ -181,10 +200,10 @@ impl Invariant for EndsSettled {
             let Some(read) = all.get(&vain.name) else { continue };
             let below = read.range(..vain.least.0).find(|(_, (_, time))| *time >= vain.since);
             if let Some((offset, (_, time))) = below {
-                let Vain { client, name, since, epoch, least } = vain;
+                let Vain { client, name, since, least } = vain;
                 return Err(format!(
-                    "client {client} asked for the first record of {name} since {} and the leader of \
-                     epoch {epoch} told of none, but {offset} is of {}, and {least} had been committed",
+                    "client {client} asked for the first record of {name} since {} and was told that \
+                     there is none, but {offset} is of {}, and {least} had been committed",
                     since.0, time.0
                 ));
             }
@@ -243,16 +262,17 @@ mod tests {
         let bench = Bench::new();
         let partition = NamedPartition::new(METADATA_TOPIC, 0);
         let records = read(&partition, &[(0, 50), (1, 70), (2, 60)]);
-        let judge = |committed: i64, since: i64| {
+        let judge_led = |led: i32, committed: i64, since: i64| {
             let mut invariant = EndsSettled::default();
             invariant.reach(TopicPartition::METADATA, LeaderEpoch(3), Offset(committed));
+            invariant.leading.insert((NodeId(1), TopicPartition::METADATA), LeaderEpoch(led));
             let query = QueryId(1);
             let answer = ClientFact::OffsetAt {
                 query,
                 partition: partition.clone(),
                 asked: WallTime(since),
                 found: Ok(None),
-                leader_epoch: LeaderEpoch(3),
+                leader_epoch: LeaderEpoch::NONE,
             };
             let asked = Recorded::Asked { query, partition: partition.clone() };
             for what in [asked, Recorded::Fact(answer)] {
@@ -263,7 +283,9 @@ mod tests {
             }
             invariant.at_end(std::slice::from_ref(&records), &bench.view())
         };
+        let judge = |committed, since| judge_led(3, committed, since);
         assert_eq!(judge(3, 71), Ok(()));
+        assert_eq!(judge_led(2, 2, 60), Ok(()), "a leader from before it may have answered");
         assert_eq!(judge(1, 60), Ok(()), "not committed when it was asked");
         assert!(judge(2, 60).unwrap_err().contains("but 1 is of 70, and 2 had been committed"));
     }
