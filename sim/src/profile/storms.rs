@@ -730,7 +730,8 @@ fn damaged_messages(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
-/// Some node answers its peers what no correct one does, for a while; what they take is theirs to say.
+/// For a while a node, or every node, sends its peers answers that no correct node sends; they must refuse
+/// them.
 pub(super) fn lying_peers(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 2) {
         let node = if draw.chance(70) { Some(a_node(plan, draw)) } else { None };

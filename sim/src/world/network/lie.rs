@@ -13,7 +13,7 @@ use crate::decide::{Dice, Place};
 /// No elections come that far.
 const USED_UP: LeaderEpoch = LeaderEpoch(i32::MAX - 1);
 
-/// Makes a lie of an answer. False if there is none to make of it.
+/// Turns an answer into a lie. False if an answer of this kind cannot be one.
 pub(super) fn lie(response: &mut Response, place: Place, dice: &Dice) -> bool {
     match response {
         Response::Fetch(fetch) => {
