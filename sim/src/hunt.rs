@@ -491,7 +491,8 @@ mod tests {
                 | Seen::Note(..)
                 | Seen::Finding(_)
                 | Seen::Client(_)
-                | Seen::Fault(..) => Ok(()),
+                | Seen::Fault(..)
+                | Seen::OddAnswer(..) => Ok(()),
             }
         }
     }

@@ -177,6 +177,7 @@ impl Tank {
             world.observe_disk(node, true);
         }
         crate::encoded::install(&mut world, plan.network.encoded);
+        world.inspect_answers(invariants::check_answer);
         world.trace(options.trace);
         let flushing: BTreeSet<String> = plan
             .topics
@@ -386,6 +387,10 @@ impl Tank {
             self.ledger.note(*node, note, disk, &mut self.findings);
             self.judge_findings();
             self.tell(Seen::Note(*node, note));
+        }
+        let odd: Vec<_> = self.world.drain_odd_answers().collect();
+        for (node, why) in &odd {
+            self.tell(Seen::OddAnswer(*node, why));
         }
         if node.0 >= FIRST_CLIENT {
             something |= self.observe_client(node);

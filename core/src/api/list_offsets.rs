@@ -125,9 +125,9 @@ impl Lookups {
             Some(FinishedLookup::Found(found)) => {
                 *answer = at(answer.partition, found, one.nothing);
             }
-            Some(FinishedLookup::More(plan)) => {
+            Some(FinishedLookup::More(query, plan)) => {
                 env.read(ReadTag::Lookup(from), plan.file, plan.at, plan.len);
-                parked.reading.push(Reading { plan, ..one });
+                parked.reading.push(Reading { query, plan, ..one });
             }
             // The leader moved or cut its log meanwhile: the client asks again.
             None | Some(FinishedLookup::Stale) => {
@@ -211,14 +211,16 @@ fn look(
         LATEST_TIERED_TIMESTAMP | EARLIEST_PENDING_UPLOAD_TIMESTAMP => {
             return fixed(Offset(-1), LeaderEpoch::NONE);
         }
-        MAX_TIMESTAMP => TimestampQuery::Max,
+        // The largest of what was committed is not known then, either.
+        MAX_TIMESTAMP if !settled => return refuse(unsettled),
+        MAX_TIMESTAMP => TimestampQuery::LARGEST,
         timestamp if timestamp >= 0 => TimestampQuery::AtOrAfter(timestamp),
         _ => return refuse(ErrorCode::InvalidRequest),
     };
     let nothing = if settled { ErrorCode::None } else { unsettled };
     match log.lookup_timestamp(query, limit) {
         LookupPlan::Found(found) => Found::Answer(at(index, found, nothing)),
-        LookupPlan::Disk(plan) => {
+        LookupPlan::Disk(query, plan) => {
             Found::Reading(Reading { at: (0, 0), partition: id, query, limit, nothing, plan })
         }
     }

@@ -197,7 +197,9 @@ impl Broker {
             env,
         );
         let may_fetch = self.lifecycle.is_registered() && !self.refuses_appends();
-        if core::mem::take(&mut self.fetch_wanted) && may_fetch {
+        // What is wanted while it may not be stays wanted: a broker that registers again, with the
+        // epoch that it has, comes through here without anything else that asks for fetches.
+        if may_fetch && core::mem::take(&mut self.fetch_wanted) {
             let epoch = self.lifecycle.broker_epoch();
             self.fetchers.run(&self.hosted.partitions, epoch, &self.config, env);
         }

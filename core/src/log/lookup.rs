@@ -19,8 +19,14 @@ const CHUNK: u32 = 64 << 10;
 pub enum TimestampQuery {
     /// The first record with this timestamp (ms since 1970) or a later one.
     AtOrAfter(i64),
-    /// The first record with the largest timestamp (KIP-734).
-    Max,
+    /// The first record with the largest timestamp (KIP-734), of which one this large was seen. It is
+    /// asked for as [`TimestampQuery::LARGEST`].
+    Largest(i64),
+}
+
+impl TimestampQuery {
+    /// The largest timestamp, of which nothing was seen yet.
+    pub const LARGEST: TimestampQuery = TimestampQuery::Largest(-1);
 }
 
 /// A record that was found.
@@ -39,8 +45,8 @@ pub struct TimestampHit {
 pub enum LookupPlan {
     /// This record, or none.
     Found(Option<TimestampHit>),
-    /// The disk has to be read.
-    Disk(DiskRead),
+    /// The disk has to be read, and then this looked for in it.
+    Disk(TimestampQuery, DiskRead),
 }
 
 /// What a disk read gave.
@@ -48,8 +54,8 @@ pub enum LookupPlan {
 pub enum FinishedLookup {
     /// This record, or none.
     Found(Option<TimestampHit>),
-    /// Read this next.
-    More(DiskRead),
+    /// Read this next, and look for this.
+    More(TimestampQuery, DiskRead),
     /// The file was cut or dropped since: plan again.
     Stale,
     /// What was read is not what was written.
@@ -60,16 +66,16 @@ impl PartitionLog {
     /// Plans to find a record in the batches that end at or below `limit` (exclusive).
     pub fn lookup_timestamp(&self, query: TimestampQuery, limit: Offset) -> LookupPlan {
         let end = limit.min(self.written_end);
-        let plan = match query {
-            TimestampQuery::AtOrAfter(timestamp) => {
-                self.plan_from(timestamp, self.log_start(), end)
-            }
-            TimestampQuery::Max => self.plan_max(end),
-        };
-        plan.map_or(LookupPlan::Found(None), LookupPlan::Disk)
+        match query {
+            TimestampQuery::AtOrAfter(timestamp) => self.plan_first(timestamp, end),
+            TimestampQuery::Largest(_) => match self.plan_unknown(end) {
+                Some(read) => LookupPlan::Disk(query, read),
+                None => self.plan_largest(-1, end),
+            },
+        }
     }
 
-    /// What the bytes of a planned read give; `query` and `limit` as they were.
+    /// What the bytes of a planned read give; `query` as the plan has it, `limit` as it was.
     pub fn finish_lookup(
         &self,
         query: TimestampQuery,
@@ -79,19 +85,24 @@ impl PartitionLog {
     ) -> FinishedLookup {
         let Some(segment) = self.planned_in(plan) else { return FinishedLookup::Stale };
         if let Some(again) = self.unless_index_holds(segment, plan, &bytes) {
-            return FinishedLookup::More(again);
+            return FinishedLookup::More(query, again);
         }
         let end = limit.min(self.written_end);
-        let wanted = match query {
-            TimestampQuery::AtOrAfter(timestamp) => timestamp,
-            // The candidate may have changed since; then the search begins again.
-            TimestampQuery::Max => match self.max_below(end) {
-                None => return FinishedLookup::Found(None),
-                Some((base, _, _)) if base != segment.base => return FinishedLookup::Stale,
-                Some((_, timestamp, _)) => timestamp,
-            },
-        };
-        let mut walk = Walk::new(segment.base, *plan, bytes);
+        let walk = Walk::new(segment.base, *plan, bytes);
+        match query {
+            TimestampQuery::AtOrAfter(timestamp) => self.find_first(timestamp, end, segment, walk),
+            TimestampQuery::Largest(seen) => self.find_largest(seen, end, segment, walk),
+        }
+    }
+
+    fn find_first(
+        &self,
+        wanted: i64,
+        end: Offset,
+        segment: &Segment,
+        mut walk: Walk,
+    ) -> FinishedLookup {
+        let query = TimestampQuery::AtOrAfter(wanted);
         loop {
             match walk.next() {
                 Found::Header(header) if header.last_offset >= end => {
@@ -99,7 +110,7 @@ impl PartitionLog {
                 }
                 Found::Header(header) if header.max_timestamp < wanted => walk.skip(&header),
                 Found::Header(header) => match walk.batch(&header) {
-                    None => return self.more_lookup(segment, &walk, header.size),
+                    None => return self.more_lookup(query, segment, &walk, header.size),
                     Some(batch) => match batch.and_then(|batch| first_from(&batch, wanted)) {
                         Ok(Some(hit)) => return FinishedLookup::Found(Some(hit)),
                         // The header promised more than its records hold.
@@ -111,20 +122,63 @@ impl PartitionLog {
                     let next = self.segments.partition_point(|other| other.base <= segment.base);
                     let next = self.segments.get(next).map_or(end, |next| next.base);
                     return match self.plan_from(wanted, next, end) {
-                        Some(more) => FinishedLookup::More(more),
+                        Some(more) => FinishedLookup::More(query, more),
                         None => FinishedLookup::Found(None),
                     };
                 }
-                Found::Cut => return self.more_lookup(segment, &walk, CHUNK as usize),
+                Found::Cut => return self.more_lookup(query, segment, &walk, CHUNK as usize),
                 Found::Nonsense => return FinishedLookup::Corrupt,
             }
         }
     }
 
-    fn more_lookup(&self, segment: &Segment, walk: &Walk, len: usize) -> FinishedLookup {
+    /// Reads the headers up to `end`, and then looks for the first record with what was the largest.
+    fn find_largest(
+        &self,
+        mut seen: i64,
+        end: Offset,
+        segment: &Segment,
+        mut walk: Walk,
+    ) -> FinishedLookup {
+        loop {
+            match walk.next() {
+                Found::Header(header) if header.last_offset < end => {
+                    seen = seen.max(header.max_timestamp);
+                    walk.skip(&header);
+                }
+                Found::Cut if walk.position() + HEADER_LEN as u64 <= segment.written => {
+                    let query = TimestampQuery::Largest(seen);
+                    return self.more_lookup(query, segment, &walk, CHUNK as usize);
+                }
+                Found::Header(_) | Found::Cut => {
+                    return match self.plan_largest(seen, end) {
+                        LookupPlan::Found(found) => FinishedLookup::Found(found),
+                        LookupPlan::Disk(query, read) => FinishedLookup::More(query, read),
+                    };
+                }
+                Found::Nonsense => return FinishedLookup::Corrupt,
+            }
+        }
+    }
+
+    fn more_lookup(
+        &self,
+        query: TimestampQuery,
+        segment: &Segment,
+        walk: &Walk,
+        len: usize,
+    ) -> FinishedLookup {
         match self.read_on_from(segment, walk, len.max(CHUNK as usize)) {
-            Some(more) => FinishedLookup::More(more),
+            Some(more) => FinishedLookup::More(query, more),
             None => FinishedLookup::Corrupt,
+        }
+    }
+
+    /// Where to begin to look for the first record of `timestamp` or later.
+    fn plan_first(&self, timestamp: i64, end: Offset) -> LookupPlan {
+        match self.plan_from(timestamp, self.log_start(), end) {
+            Some(read) => LookupPlan::Disk(TimestampQuery::AtOrAfter(timestamp), read),
+            None => LookupPlan::Found(None),
         }
     }
 
@@ -137,39 +191,49 @@ impl PartitionLog {
         Some(self.plan_by_index(segment, before, CHUNK)).filter(|plan| plan.len > 0)
     }
 
-    fn plan_max(&self, end: Offset) -> Option<DiskRead> {
-        let (base, timestamp, _) = self.max_below(end)?;
-        let segment = self.segment(base)?;
-        let before = segment.index.before_time(timestamp);
-        Some(self.plan_by_index(segment, before, CHUNK)).filter(|plan| plan.len > 0)
+    /// Where to look for the first record with the largest timestamp: what is known of it, or what was
+    /// `seen` where it was not known.
+    fn plan_largest(&self, seen: i64, end: Offset) -> LookupPlan {
+        match self.largest_known(end).max(seen) {
+            // Records without a timestamp have none that is the largest.
+            ..0 => LookupPlan::Found(None),
+            largest => self.plan_first(largest, end),
+        }
     }
 
-    /// The largest timestamp below `end`: its segment, itself, and the last offset of its batch.
-    /// Where a segment's largest lies beyond `end`, what is known of the part below counts: the
-    /// time index and the tail.
-    fn max_below(&self, end: Offset) -> Option<(Offset, i64, Offset)> {
-        let mut best: Option<(Offset, i64, Offset)> = None;
-        let mut offer = |segment: Offset, timestamp: i64, offset: Offset| {
-            let first = best.is_none_or(|(_, largest, _)| timestamp > largest);
-            if timestamp >= 0 && offset < end && first {
-                best = Some((segment, timestamp, offset));
-            }
-        };
-        for segment in &self.segments {
-            let index = &segment.index;
-            if index.max_offset < end {
-                offer(segment.base, index.max_timestamp, index.max_offset);
-                continue;
-            }
-            let known = index.entries.iter().rev().find(|entry| entry.max_offset < end);
-            if let Some(entry) = known {
-                offer(segment.base, entry.max_timestamp, entry.max_offset);
-            }
-            for entry in self.tail.iter().filter(|entry| entry.segment == segment.base) {
-                offer(segment.base, entry.max_timestamp, Offset(entry.next.0 - 1));
-            }
-        }
-        best
+    /// The segment that `end` divides, if its largest timestamp lies beyond it.
+    fn divided(&self, end: Offset) -> Option<&Segment> {
+        let below = self.segments.partition_point(|segment| segment.base < end);
+        let last = &self.segments[below.checked_sub(1)?];
+        (last.index.max_offset >= end).then_some(last)
+    }
+
+    /// The largest timestamp below `end`, as far as indexes and the newest batches tell; -1 if they
+    /// tell of none.
+    fn largest_known(&self, end: Offset) -> i64 {
+        let divided = self.divided(end);
+        let whole = self.segments.iter().take_while(|segment| segment.base < end);
+        let whole = whole.filter(|segment| segment.index.max_offset < end);
+        let whole = whole.map(|segment| segment.index.max_timestamp).max();
+        let of_entry = divided.and_then(|segment| segment.index.before(end));
+        let below = self.tail.iter().filter(|entry| {
+            entry.next <= end && divided.is_some_and(|segment| segment.base == entry.segment)
+        });
+        let of_tail = below.map(|entry| entry.max_timestamp).max();
+        let of_entry = of_entry.map(|entry| entry.max_timestamp);
+        whole.max(of_entry).max(of_tail).unwrap_or(-1)
+    }
+
+    /// What has to be read to know the largest timestamp below `end`: what lies between an index entry
+    /// before it and the newest batches.
+    fn plan_unknown(&self, end: Offset) -> Option<DiskRead> {
+        let segment = self.divided(end)?;
+        let entry = segment.index.before_largest(end);
+        let known_to = entry.map_or(segment.base, |entry| entry.last_offset.next());
+        let tail = self.tail.iter().next().map(|entry| entry.base);
+        let unknown = tail.is_none_or(|tail| tail > known_to) && known_to < end;
+        let plan = unknown.then(|| self.plan_by_index(segment, entry, CHUNK))?;
+        (plan.len > 0).then_some(plan)
     }
 }
 

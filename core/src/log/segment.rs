@@ -272,6 +272,14 @@ impl Index {
         after.checked_sub(1).map(|at| &self.entries[at])
     }
 
+    /// An entry before `offset` up to which all timestamps are smaller than the largest that is known
+    /// before `offset`, by the same reasoning as in [`Index::before_time`].
+    pub(super) fn before_largest(&self, offset: Offset) -> Option<&IndexEntry> {
+        let largest = self.before(offset)?.max_timestamp;
+        let first = self.entries.partition_point(|entry| entry.max_timestamp < largest);
+        first.checked_sub(1).map(|at| &self.entries[at])
+    }
+
     /// Is there an entry of this place, of the batch that ends with this offset?
     pub(super) fn has(&self, last_offset: Offset, position: u64) -> bool {
         let at = self.entries.partition_point(|entry| entry.position < position);

@@ -50,7 +50,11 @@ impl Invariant for AckedByMinIsr {
                     ));
                 }
             }
-            Seen::Note(..) | Seen::Finding(_) | Seen::Client(_) | Seen::Fault(..) => {}
+            Seen::Note(..)
+            | Seen::Finding(_)
+            | Seen::Client(_)
+            | Seen::Fault(..)
+            | Seen::OddAnswer(..) => {}
         }
         Ok(())
     }

@@ -62,7 +62,11 @@ impl Invariant for AckedIsSynced {
                     ));
                 }
             }
-            Seen::Note(..) | Seen::Finding(_) | Seen::Client(_) | Seen::Fault(..) => {}
+            Seen::Note(..)
+            | Seen::Finding(_)
+            | Seen::Client(_)
+            | Seen::Fault(..)
+            | Seen::OddAnswer(..) => {}
         }
         Ok(())
     }

@@ -38,7 +38,8 @@ impl Invariant for CleanMark {
             | Seen::Finding(_)
             | Seen::Started(_)
             | Seen::Client(_)
-            | Seen::Fault(..) => Ok(()),
+            | Seen::Fault(..)
+            | Seen::OddAnswer(..) => Ok(()),
         }
     }
 }

@@ -53,7 +53,7 @@ impl Invariant for CleanStart {
                     view.name(*partition)
                 ));
             }
-            Seen::Note(..) | Seen::Finding(_) | Seen::Client(_) => {}
+            Seen::Note(..) | Seen::Finding(_) | Seen::Client(_) | Seen::OddAnswer(..) => {}
         }
         Ok(())
     }

@@ -33,7 +33,8 @@ impl Invariant for CommittedCut {
             | Seen::Finding(_)
             | Seen::Started(_)
             | Seen::Client(_)
-            | Seen::Fault(..) => Ok(()),
+            | Seen::Fault(..)
+            | Seen::OddAnswer(..) => Ok(()),
         }
     }
 }

@@ -39,7 +39,11 @@ impl Invariant for ElectionSafety {
             Seen::Note(node, Note::QuorumLeader { epoch, .. }) => {
                 (node, TopicPartition::METADATA, *epoch)
             }
-            Seen::Note(..) | Seen::Finding(_) | Seen::Client(_) | Seen::Fault(..) => return Ok(()),
+            Seen::Note(..)
+            | Seen::Finding(_)
+            | Seen::Client(_)
+            | Seen::Fault(..)
+            | Seen::OddAnswer(..) => return Ok(()),
         };
         let process = (node, self.starts.get(&node).copied().unwrap_or(0));
         let first = *self.leaders.entry((partition, epoch)).or_insert(process);

@@ -1,6 +1,7 @@
 //! The end of a partition that a client is told is committed, and is not below what had been
 //! committed under that leader or one before it when the client asked. Who looks up a time and is told
-//! of nothing had nothing to find below that, by what clients read.
+//! of nothing had nothing to find below that, by what clients read, and who asks for the largest timestamp
+//! nothing younger than what it is told.
 //!
 //! Source: KIP-207: a new leader whose high watermark has not reached its epoch's start refuses
 //! (OFFSET_NOT_AVAILABLE), and does not serve an end below what was read and acknowledged before.
@@ -9,7 +10,7 @@
 //! acks=all or has read; within a lineage. A leader that was deposed and does not know of it may
 //! tell an old end: it is held to what leaders up to its own epoch have reached.
 
-use super::time_lookup::all_read;
+use super::time_lookup::{LARGEST, all_read, wanted};
 use super::{Invariant, Kind, Seen, View};
 use crate::ledger::{Lineage, Promises};
 use crate::workload::{Record, Recorded};
@@ -28,7 +29,7 @@ pub struct EndsSettled {
     reached: BTreeMap<TopicPartition, Reached>,
     /// The same, when each query that waits was made.
     asked: BTreeMap<(NodeId, QueryId), Asked>,
-    /// Look-ups that found nothing.
+    /// Look-ups by time, and what they did not find.
     vain: Vec<Vain>,
 }
 
@@ -40,11 +41,12 @@ struct Asked {
     oldest: Option<LeaderEpoch>,
 }
 
-/// A look-up by time that found nothing.
+/// A look-up by time that found nothing since a time.
 #[derive(Clone, Debug)]
 struct Vain {
     client: NodeId,
     name: NamedPartition,
+    asked: WallTime,
     since: WallTime,
     /// Every leader that may have answered had committed so far when it was asked.
     least: Offset,
@@ -137,7 +139,9 @@ impl Invariant for EndsSettled {
                 }
                 return Ok(());
             }
-            Seen::Note(..) | Seen::Finding(_) | Seen::Fault(..) => return Ok(()),
+            Seen::Note(..) | Seen::Finding(_) | Seen::Fault(..) | Seen::OddAnswer(..) => {
+                return Ok(());
+            }
             Seen::Client(record) => record,
         };
         let known = |name: String| view.ledger.partition_named(&name);
@@ -168,20 +172,26 @@ impl Invariant for EndsSettled {
                     return Ok(());
                 };
                 let furthest = furthest(view.ledger.promises(of));
-                match found {
-                    Some((offset, _)) if *offset >= furthest => Err(format!(
+                if let Some((offset, _)) = found
+                    && *offset >= furthest
+                {
+                    return Err(format!(
                         "client {} was told of a record of {partition} at {offset}, and nothing \
                          beyond {furthest} was ever committed",
                         record.client
-                    )),
-                    Some(_) => Ok(()),
-                    None => {
-                        let least = self.looked_up_in_vain(&asked, of, view);
-                        let (client, name, since) = (record.client, partition.clone(), *since);
-                        self.vain.push(Vain { client, name, since, least });
-                        Ok(())
-                    }
+                    ));
                 }
+                // Nothing is as young as this, the answer says.
+                let denied = match (*since, found) {
+                    (LARGEST, Some((_, at))) => WallTime(at.0 + 1),
+                    (LARGEST, None) => WallTime(0),
+                    (since, None) => since,
+                    (_, Some(_)) => return Ok(()),
+                };
+                let least = self.looked_up_in_vain(&asked, of, view);
+                let (client, name, asked) = (record.client, partition.clone(), *since);
+                self.vain.push(Vain { client, name, asked, since: denied, least });
+                Ok(())
             }
             Recorded::Send { .. } | Recorded::Seek { .. } | Recorded::Fact(_) => Ok(()),
         }
@@ -200,11 +210,13 @@ impl Invariant for EndsSettled {
             let Some(read) = all.get(&vain.name) else { continue };
             let below = read.range(..vain.least.0).find(|(_, (_, time))| *time >= vain.since);
             if let Some((offset, (_, time))) = below {
-                let Vain { client, name, since, least } = vain;
+                let Vain { client, name, asked, since, least } = vain;
                 return Err(format!(
-                    "client {client} asked for the first record of {name} since {} and was told that \
-                     there is none, but {offset} is of {}, and {least} had been committed",
-                    since.0, time.0
+                    "client {client} asked for {} of {name} and was told that nothing is of {} or \
+                     younger, but {offset} is of {}, and {least} had been committed",
+                    wanted(*asked),
+                    since.0,
+                    time.0
                 ));
             }
         }
@@ -259,10 +271,15 @@ mod tests {
 
     #[test]
     fn a_time_at_which_a_committed_record_was_there_is_found() {
-        let bench = Bench::new();
+        let mut bench = Bench::new();
+        for offset in 0..3 {
+            bench.append(NodeId(1), offset, 1, 7);
+        }
+        let committed = Note::QuorumCommitted { from: Offset(0), to: Offset(3), leader: true };
+        bench.note(NodeId(1), &committed);
         let partition = NamedPartition::new(METADATA_TOPIC, 0);
         let records = read(&partition, &[(0, 50), (1, 70), (2, 60)]);
-        let judge_led = |led: i32, committed: i64, since: i64| {
+        let judge_led = |led: i32, committed: i64, since: i64, found| {
             let mut invariant = EndsSettled::default();
             invariant.reach(TopicPartition::METADATA, LeaderEpoch(3), Offset(committed));
             invariant.leading.insert((NodeId(1), TopicPartition::METADATA), LeaderEpoch(led));
@@ -271,7 +288,7 @@ mod tests {
                 query,
                 partition: partition.clone(),
                 asked: WallTime(since),
-                found: Ok(None),
+                found: Ok(found),
                 leader_epoch: LeaderEpoch::NONE,
             };
             let asked = Recorded::Asked { query, partition: partition.clone() };
@@ -283,11 +300,16 @@ mod tests {
             }
             invariant.at_end(std::slice::from_ref(&records), &bench.view())
         };
-        let judge = |committed, since| judge_led(3, committed, since);
+        let judge = |committed, since| judge_led(3, committed, since, None);
         assert_eq!(judge(3, 71), Ok(()));
-        assert_eq!(judge_led(2, 2, 60), Ok(()), "a leader from before it may have answered");
+        assert_eq!(judge_led(2, 2, 60, None), Ok(()), "a leader from before it may have answered");
         assert_eq!(judge(1, 60), Ok(()), "not committed when it was asked");
         assert!(judge(2, 60).unwrap_err().contains("but 1 is of 70, and 2 had been committed"));
+        let largest =
+            |committed, of| judge_led(3, committed, LARGEST.0, Some((Offset(0), WallTime(of))));
+        assert_eq!((largest(3, 70), largest(1, 50)), (Ok(()), Ok(())));
+        assert!(largest(2, 69).unwrap_err().contains("but 1 is of 70, and 2 had been committed"));
+        assert!(judge(1, LARGEST.0).unwrap_err().contains("but 0 is of 50"), "there is a largest");
     }
 
     #[test]

@@ -55,7 +55,11 @@ impl Invariant for EpochsMonotonic {
                 }
                 (node, TopicPartition::METADATA, *epoch)
             }
-            Seen::Note(..) | Seen::Finding(_) | Seen::Client(_) | Seen::Fault(..) => return Ok(()),
+            Seen::Note(..)
+            | Seen::Finding(_)
+            | Seen::Client(_)
+            | Seen::Fault(..)
+            | Seen::OddAnswer(..) => return Ok(()),
         };
         let known = self.epochs.entry((node, partition)).or_insert(epoch);
         if epoch < *known {

@@ -62,7 +62,11 @@ impl Invariant for HighWatermark {
                 let end = view.ledger.replica(node, *partition).end();
                 in_order(node, *partition, *to, Offset(end), view)
             }
-            Seen::Note(..) | Seen::Finding(_) | Seen::Client(_) | Seen::Fault(..) => Ok(()),
+            Seen::Note(..)
+            | Seen::Finding(_)
+            | Seen::Client(_)
+            | Seen::Fault(..)
+            | Seen::OddAnswer(..) => Ok(()),
         }
     }
 }

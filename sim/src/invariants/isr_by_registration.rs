@@ -33,7 +33,11 @@ impl Invariant for IsrByRegistration {
             Seen::Note(node, Note::IsrCommitted { partition, isr, partition_epoch }) => {
                 (node, *partition, isr, *partition_epoch)
             }
-            Seen::Note(..) | Seen::Finding(_) | Seen::Client(_) | Seen::Fault(..) => return Ok(()),
+            Seen::Note(..)
+            | Seen::Finding(_)
+            | Seen::Client(_)
+            | Seen::Fault(..)
+            | Seen::OddAnswer(..) => return Ok(()),
         };
         let name = view.name(partition);
         let newest = self.newest.entry((node, partition)).or_insert(partition_epoch);

@@ -45,7 +45,11 @@ impl Invariant for LogMatching {
             Seen::Note(node, Note::QuorumCommitted { to, .. }) => {
                 (node, TopicPartition::METADATA, *to)
             }
-            Seen::Note(..) | Seen::Finding(_) | Seen::Client(_) | Seen::Fault(..) => return Ok(()),
+            Seen::Note(..)
+            | Seen::Finding(_)
+            | Seen::Client(_)
+            | Seen::Fault(..)
+            | Seen::OddAnswer(..) => return Ok(()),
         };
         let furthest = view.ledger.promises(partition).map_or(Offset(0), |p| p.furthest());
         if to > furthest {

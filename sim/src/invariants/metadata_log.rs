@@ -29,7 +29,8 @@ impl Invariant for MetadataLog {
             | Seen::Note(..)
             | Seen::Started(_)
             | Seen::Client(_)
-            | Seen::Fault(..) => Ok(()),
+            | Seen::Fault(..)
+            | Seen::OddAnswer(..) => Ok(()),
         }
     }
 }

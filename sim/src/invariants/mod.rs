@@ -8,6 +8,7 @@
 mod acked_by_min_isr;
 mod acked_is_synced;
 mod acked_stays;
+mod answers;
 mod clean_mark;
 mod clean_start;
 mod committed_cut;
@@ -29,6 +30,7 @@ mod topics_as_asked;
 pub use acked_by_min_isr::AckedByMinIsr;
 pub use acked_is_synced::AckedIsSynced;
 pub use acked_stays::AckedStays;
+pub use answers::{Answers, check as check_answer};
 pub use clean_mark::CleanMark;
 pub use clean_start::CleanStart;
 pub use committed_cut::CommittedCut;
@@ -44,7 +46,7 @@ pub use living_stay::LivingStay;
 pub use log_matching::LogMatching;
 pub use metadata_log::MetadataLog;
 pub use promise_is_replicated::PromiseIsReplicated;
-pub use time_lookup::TimeLookup;
+pub use time_lookup::{LARGEST, TimeLookup};
 pub use topics_as_asked::TopicsAsAsked;
 
 use crate::ledger::{Finding, Ledger};
@@ -106,6 +108,8 @@ pub enum Seen<'a> {
     Fault(&'static str, &'a [NodeId]),
     /// A client did or learned something.
     Client(&'a Record),
+    /// A node gave an answer that [`check_answer`] does not accept, and why.
+    OddAnswer(NodeId, &'a str),
 }
 
 /// What an invariant can look up.
@@ -181,6 +185,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<EndsMonotonic>::default(),
         Box::new(TimeLookup),
         Box::<TopicsAsAsked>::default(),
+        Box::new(Answers),
     ]
 }
 

@@ -1,14 +1,17 @@
 //! Who asks for the first record since a time is told of one that is not older, and no earlier record
-//! is young enough, by what clients read.
+//! is young enough, by what clients read. Who asks for the largest timestamp is told of the first record
+//! that has it. (That no later one is larger, [`EndsSettled`](super::EndsSettled) sees: it knows what was
+//! there when it was asked.)
 //!
-//! Source: ListOffsets by timestamp (KIP-79). Reason: a consumer that starts there would miss
-//! records. A partition of which a loss was admitted is left out: two records may have had one
-//! offset.
+//! Source: ListOffsets by timestamp (KIP-79), the largest (KIP-734). Reason: a consumer that starts
+//! there would miss records. A partition of which a loss was admitted is left out: two records may
+//! have had one offset.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::workload::{Record, Recorded};
 use std::collections::BTreeMap;
 use wavetank_core::client::{ClientFact, NamedPartition};
+use wavetank_core::msg::MAX_TIMESTAMP;
 use wavetank_core::types::{LeaderEpoch, WallTime};
 
 /// See the module's documentation.
@@ -28,6 +31,17 @@ pub(super) fn all_read(history: &[Record]) -> BTreeMap<NamedPartition, Read> {
         }
     }
     all
+}
+
+/// Asks for the largest timestamp instead of a time.
+pub const LARGEST: WallTime = WallTime(MAX_TIMESTAMP);
+
+/// What a look-up by time is for, in words.
+pub(super) fn wanted(asked: WallTime) -> String {
+    match asked {
+        LARGEST => "the record with the largest timestamp".to_owned(),
+        WallTime(since) => format!("the first record since {since}"),
+    }
 }
 
 impl Invariant for TimeLookup {
@@ -55,9 +69,11 @@ impl Invariant for TimeLookup {
             let one_lineage = promises.is_none_or(|promises| promises.lineages().is_empty());
             let (Ok(Some((offset, at))), true) = (found, one_lineage) else { continue };
             let asking = format!(
-                "client {} asked for the first record of {partition} since {} and was told of {offset}",
-                record.client, asked.0
+                "client {} asked for {} of {partition} and was told of {offset}",
+                record.client,
+                wanted(*asked)
             );
+            let asked = if *asked == LARGEST { at } else { asked };
             if at < asked {
                 return Err(format!("{asking}, which is of {}", at.0));
             }
@@ -123,5 +139,8 @@ pub(super) mod tests {
         assert!(judge(55, 0, 50).unwrap_err().contains("which is of 50"));
         assert!(judge(55, 2, 60).unwrap_err().contains("but 1 is of 70"));
         assert!(judge(55, 1, 71).unwrap_err().contains("it is of 70"));
+        assert_eq!(judge(LARGEST.0, 1, 70), Ok(()));
+        assert!(judge(LARGEST.0, 1, 50).unwrap_err().contains("it is of 70"));
+        assert!(judge(LARGEST.0, 2, 60).unwrap_err().contains("largest timestamp of events-0"));
     }
 }

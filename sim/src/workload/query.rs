@@ -1,7 +1,9 @@
-//! A client that asks for ends and times (ListOffsets), all through the storm.
+//! A client that asks for ends, for times and for the largest timestamp (ListOffsets), all through the
+//! storm.
 
 use super::builtin::client_config;
 use super::{Desk, Stage, Workload};
+use crate::invariants::LARGEST;
 use crate::plan::{Plan, QueryPlan};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -43,9 +45,12 @@ impl Query {
                 continue;
             }
             let draw = self.turns << 24 | (index as u64) << 1;
-            let since = at.choose(draw, 5) < 2;
             let back = at.choose(draw + 1, FURTHEST_MS) as i64;
-            let since = since.then(|| WallTime(at.env.0.wall().0 - back));
+            let since = match at.choose(draw, 5) {
+                0 | 1 => Some(WallTime(at.env.0.wall().0 - back)),
+                2 => Some(LARGEST),
+                _ => None,
+            };
             let query = at.ask(partition, since);
             self.waiting.insert((partition.clone(), query));
         }

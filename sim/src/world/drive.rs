@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use wavetank_core::env::{Channel, DiskOp, FileKind};
 use wavetank_core::event::{DiskDone, DiskOpKind, Event};
-use wavetank_core::msg::{ApiKey, Request};
+use wavetank_core::msg::{ApiKey, Request, Response};
 use wavetank_core::note::Note;
 use wavetank_core::types::NodeId;
 
@@ -88,6 +88,12 @@ impl<M: Machine> World<M> {
     /// Lets every message cross the network encoded, or not.
     pub fn set_transcode(&mut self, transcode: Option<Transcode>) {
         self.inner.transcode = transcode;
+    }
+
+    /// Every answer that leaves a machine is asked about; what is said to be wrong with one is kept
+    /// for [`World::drain_odd_answers`].
+    pub fn inspect_answers(&mut self, inspect: fn(&Response) -> Result<(), String>) {
+        self.inner.inspect = Some(inspect);
     }
 
     /// Keeps notes for [`World::drain_notes`] (the default), or drops them.
@@ -310,7 +316,8 @@ impl<M: Machine> World<M> {
         self.inner.links[from as usize][to as usize].damage_per_million = per_million;
     }
 
-    /// Lets so many in a million answers say what no correct node does in one direction from now on.
+    /// Lets so many in a million requests and answers say what no correct node does, in one direction
+    /// from now on.
     pub fn set_lies(&mut self, from: NodeId, to: NodeId, per_million: u64) {
         let (from, to) = (self.inner.host(from), self.inner.host(to));
         self.inner.links[from as usize][to as usize].lies_per_million = per_million;
@@ -457,6 +464,12 @@ impl<M: Machine> World<M> {
     /// The notes since the last call: when (ns), who, what.
     pub fn drain_notes(&mut self) -> std::vec::Drain<'_, (u64, NodeId, Note)> {
         self.inner.notes.drain(..)
+    }
+
+    /// The answers since the last call of which [`World::inspect_answers`] said that they are odd:
+    /// whose, and why.
+    pub fn drain_odd_answers(&mut self) -> std::vec::Drain<'_, (NodeId, String)> {
+        self.inner.odd_answers.drain(..)
     }
 
     /// The changes of observed disks since the last call.

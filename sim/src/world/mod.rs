@@ -235,6 +235,9 @@ struct Inner {
     digest: Digest,
     versions: fn(ApiKey) -> i16,
     transcode: Option<Transcode>,
+    /// Says what is odd about an answer that leaves a machine.
+    inspect: Option<fn(&Response) -> Result<(), String>>,
+    odd_answers: Vec<(NodeId, String)>,
     notes: Vec<(u64, NodeId, Note)>,
     keep_notes: bool,
     changes: Vec<DiskChange>,
@@ -329,6 +332,8 @@ impl<M: Machine> World<M> {
                 digest: Digest::default(),
                 versions: |_| 0,
                 transcode: None,
+                inspect: None,
+                odd_answers: Vec::new(),
                 notes: Vec::new(),
                 keep_notes: true,
                 changes: Vec::new(),

@@ -3,6 +3,7 @@
 
 mod damage;
 mod deletion;
+mod liar;
 mod tank;
 mod unknown;
 

@@ -68,12 +68,12 @@ fn check(node: Node, hint: RecoveryHint, model: &[Batch], what: &str) {
 impl Node {
     fn lookup_any(&mut self) {
         let limit = self.log.log_end();
-        for query in [TimestampQuery::Max, TimestampQuery::AtOrAfter(101)] {
-            if let LookupPlan::Disk(mut plan) = self.log.lookup_timestamp(query, limit) {
+        for query in [TimestampQuery::LARGEST, TimestampQuery::AtOrAfter(101)] {
+            if let LookupPlan::Disk(mut query, mut plan) = self.log.lookup_timestamp(query, limit) {
                 loop {
                     let bytes = self.disk.slice(plan.file, plan.at, plan.len);
                     match self.log.finish_lookup(query, limit, &plan, bytes) {
-                        FinishedLookup::More(more) => plan = more,
+                        FinishedLookup::More(next, more) => (query, plan) = (next, more),
                         FinishedLookup::Found(_)
                         | FinishedLookup::Stale
                         | FinishedLookup::Corrupt => break,

@@ -355,11 +355,11 @@ impl Node {
         let limit = Offset(limit);
         match self.log.lookup_timestamp(query, limit) {
             LookupPlan::Found(hit) => hit,
-            LookupPlan::Disk(mut plan) => loop {
+            LookupPlan::Disk(mut query, mut plan) => loop {
                 let bytes = self.disk.slice(plan.file, plan.at, plan.len);
                 match self.log.finish_lookup(query, limit, &plan, bytes) {
                     FinishedLookup::Found(hit) => return hit,
-                    FinishedLookup::More(more) => plan = more,
+                    FinishedLookup::More(next, more) => (query, plan) = (next, more),
                     FinishedLookup::Stale => panic!("nothing was cut meanwhile"),
                     FinishedLookup::Corrupt => panic!("corrupt look-up"),
                 }

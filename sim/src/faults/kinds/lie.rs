@@ -1,4 +1,4 @@
-//! A node answers its peers what no correct one does.
+//! A node tells its peers what no correct one does, in answers and in requests.
 
 use super::{Effect, Gauge, Kind, Strike, Struck};
 use crate::faults::{Nemesis, US};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lie {
-    /// Of 1000 answers that can be made a lie, so many.
+    /// Of 1000 requests and answers that can be made a lie, so many.
     pub permille: u32,
     /// Only what this node sends.
     pub node: Option<Target>,

@@ -90,9 +90,10 @@ kinds! {
     /// The process is killed, and indexes of its logs are damaged at rest before it starts again; also
     /// where it has stopped by itself.
     damage_index::DamageIndex = "damage_index", bites: "an index became another, or was lost";
-    /// A node answers its peers what no correct one does: epochs that no election reaches, cuts where
-    /// nothing parts, batches out of place.
-    lie::Lie = "lie", bites: "an answer said what no correct peer says";
+    /// A node tells its peers what no correct one does: answers with epochs that no election reaches, cuts
+    /// where nothing parts, batches out of place; requests with ISRs that are none, or with a broker
+    /// epoch that never was.
+    lie::Lie = "lie", bites: "a request or an answer said what no correct peer says";
 }
 
 /// What each kind says of itself.

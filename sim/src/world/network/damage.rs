@@ -5,39 +5,10 @@
 use wavetank_core::batch::{Batch, HEADER_LEN};
 use wavetank_core::msg::Response;
 
-use crate::decide::{Dice, Place, Purpose};
-use crate::digest::digest_of;
-use crate::world::Inner;
-
-impl Inner {
-    /// An answer leaves for its client as it is, with a bit flipped, or as a lie; with the digest of
-    /// what leaves.
-    pub(super) fn alter(&mut self, c: u32, response: Response, digest: u64) -> (Response, u64) {
-        let conn = self.conns[c as usize].as_ref().expect("answered on what exists");
-        let link = &mut self.links[conn.server as usize][conn.client as usize];
-        let pipe = &conn.pipes[super::DOWN];
-        let place = |purpose: Purpose| pipe.key.with(purpose as u64).with(pipe.sent);
-        let strikes = |place: Place, per_million: u64| {
-            per_million > 0 && self.dice.ratio(place, per_million, 1_000_000)
-        };
-        let (damage, lie) = (place(Purpose::Damage), place(Purpose::Lie));
-        let mut response = response;
-        let mut altered = false;
-        if strikes(damage, link.damage_per_million) && flip(&mut response, damage, &self.dice) {
-            link.counts.damaged += 1;
-            altered = true;
-        }
-        if strikes(lie, link.lies_per_million) && super::lie::lie(&mut response, lie, &self.dice) {
-            link.counts.lies += 1;
-            altered = true;
-        }
-        let digest = if altered { digest_of(&response) } else { digest };
-        (response, digest)
-    }
-}
+use crate::decide::{Dice, Place};
 
 /// Flips a bit of some batch's records. False if there is none.
-fn flip(response: &mut Response, place: Place, dice: &Dice) -> bool {
+pub(super) fn flip(response: &mut Response, place: Place, dice: &Dice) -> bool {
     let Response::Fetch(fetch) = response else { return false };
     let partitions = fetch.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
     let mut batches: Vec<&mut Batch> =
@@ -65,6 +36,7 @@ fn flip(response: &mut Response, place: Place, dice: &Dice) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::Purpose;
     use wavetank_core::batch::BatchBuilder;
     use wavetank_core::error_code::ErrorCode;
     use wavetank_core::msg::{FetchPartitionResponse, FetchResponse, FetchTopicResponse};

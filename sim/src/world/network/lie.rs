@@ -1,17 +1,134 @@
-//! Answers between nodes that no correct peer gives: negative or used-up epochs, a divergence where there
-//! is none, a log that starts beyond what is committed, batches out of place. Each is one that its reader
-//! can know to be wrong. What only another node could know (a high watermark that runs ahead, a
-//! divergence in the past) is believed in Kafka's protocol and here, and so is no lie of this kind.
+//! What no correct peer says. Each lie is one that its reader can know to be one. What only another node
+//! could know (a high watermark that runs ahead, a divergence in the past) is believed in Kafka's
+//! protocol and here, and so is no lie of this kind.
+//!
+//! Answers: negative or used-up epochs, a divergence where there is none, a log that starts beyond what
+//! is committed, batches out of place. Requests: registrations that cannot be, a broker epoch from before
+//! any registration, ISRs that are none, votes for who may not stand, leaders that may not lead. Whoever
+//! serves such a request has to refuse it: [`believed`] tells. (A fetch is left alone: a follower that
+//! is told that its offset is out of range cuts its log, and so must believe its leader.)
 
 use wavetank_core::batch::Batch;
 use wavetank_core::error_code::ErrorCode;
-use wavetank_core::msg::{FetchPartitionResponse, Response};
-use wavetank_core::types::{EpochEndOffset, LeaderEpoch, Offset};
+use wavetank_core::msg::{
+    AlterPartitionData, AlterPartitionRequest, BrokerRegistrationRequest, FetchPartitionResponse,
+    Request, Response, VoteRequest,
+};
+use wavetank_core::types::{
+    BrokerEpoch, EpochEndOffset, LeaderEpoch, NodeId, Offset, PartitionEpoch, Uuid,
+};
 
 use crate::decide::{Dice, Place};
 
 /// No elections come that far.
 const USED_UP: LeaderEpoch = LeaderEpoch(i32::MAX - 1);
+
+/// The metadata log begins with its leader's own record, so no broker was ever registered there.
+const BEFORE_ALL: BrokerEpoch = BrokerEpoch(0);
+
+/// No node of any plan.
+const STRANGER: NodeId = NodeId(4_096);
+
+/// Turns a request into a lie. False if a request of this kind cannot be one.
+pub(super) fn ask(request: &mut Request, place: Place, dice: &Dice) -> bool {
+    let choose = |below: u64| dice.decide(place.with(4), below);
+    match request {
+        Request::BrokerRegistration(registration) => of_registration(registration, choose(8)),
+        Request::BrokerHeartbeat(heartbeat) => {
+            heartbeat.broker_epoch = BEFORE_ALL;
+            true
+        }
+        Request::AlterPartition(alteration) => of_alteration(alteration, choose(8)),
+        Request::Vote(vote) => of_vote(vote, choose(5)),
+        Request::BeginQuorumEpoch(begin) => {
+            match choose(3) {
+                0 => begin.leader = STRANGER,
+                1 => begin.leader_epoch = LeaderEpoch(-7),
+                _ => begin.leader_epoch = USED_UP,
+            }
+            true
+        }
+        Request::EndQuorumEpoch(end) => {
+            match choose(3) {
+                0 => end.leader = STRANGER,
+                1 => end.leader_epoch = LeaderEpoch(-7),
+                _ => end.leader_epoch = USED_UP,
+            }
+            true
+        }
+        _ => false,
+    }
+}
+
+fn of_registration(registration: &mut BrokerRegistrationRequest, choice: u64) -> bool {
+    let Some((name, endpoint)) = registration.listeners.first_mut() else { return false };
+    match choice {
+        0 => endpoint.port = 0,
+        1 => endpoint.host.clear(),
+        2 => name.clear(),
+        3 => {
+            let again = registration.listeners[0].clone();
+            registration.listeners.push(again);
+        }
+        4 => registration.listeners.clear(),
+        5 => registration.incarnation = Uuid::ZERO,
+        6 => registration.features.push(("metadata.version".to_owned(), 9, 1)),
+        _ => registration.previous_broker_epoch = BrokerEpoch(i64::MAX),
+    }
+    true
+}
+
+fn of_alteration(alteration: &mut AlterPartitionRequest, choice: u64) -> bool {
+    let broker = alteration.broker;
+    let mut partitions: Vec<&mut AlterPartitionData> =
+        alteration.topics.iter_mut().flat_map(|topic| &mut topic.partitions).collect();
+    if partitions.is_empty() {
+        return false;
+    }
+    for one in &mut partitions {
+        match choice {
+            0 => one.new_isr.clear(),
+            1 => one.new_isr.extend_from_within(..),
+            2 => one.new_isr.push((STRANGER, BrokerEpoch::NONE)),
+            3 => one.new_isr.retain(|(node, _)| *node != broker),
+            4 => one.leader_epoch = USED_UP,
+            5 => one.partition_epoch = PartitionEpoch(i32::MAX),
+            6 => one.leader_recovery_state = 7,
+            _ => one.new_isr.iter_mut().for_each(|(_, epoch)| *epoch = BEFORE_ALL),
+        }
+    }
+    if choice == 7 {
+        alteration.broker_epoch = BEFORE_ALL;
+    }
+    true
+}
+
+fn of_vote(vote: &mut VoteRequest, choice: u64) -> bool {
+    match choice {
+        0 => vote.candidate = STRANGER,
+        1 => vote.epoch = LeaderEpoch(-7),
+        2 => vote.last_offset = Offset(-7),
+        3 => vote.last_offset_epoch = USED_UP,
+        _ => vote.last_offset_epoch = LeaderEpoch(-7),
+    }
+    true
+}
+
+/// Did who was asked with a lie take it for the truth?
+pub(super) fn believed(response: &Response) -> bool {
+    match response {
+        Response::BrokerRegistration(registered) => registered.error.is_ok(),
+        Response::BrokerHeartbeat(beat) => beat.error.is_ok(),
+        Response::AlterPartition(altered) => {
+            let mut partitions = altered.topics.iter().flat_map(|(_, partitions)| partitions);
+            altered.error.is_ok() && partitions.any(|partition| partition.error.is_ok())
+        }
+        Response::Vote(vote) => vote.vote_granted,
+        Response::BeginQuorumEpoch(begin) => begin.error.is_ok(),
+        Response::EndQuorumEpoch(end) => end.error.is_ok(),
+        _ => false,
+    }
+}
 
 /// Turns an answer into a lie. False if an answer of this kind cannot be one.
 pub(super) fn lie(response: &mut Response, place: Place, dice: &Dice) -> bool {
@@ -73,8 +190,76 @@ mod tests {
     use super::*;
     use crate::decide::Purpose;
     use wavetank_core::batch::BatchBuilder;
-    use wavetank_core::msg::{FetchResponse, FetchTopicResponse, LeaderIdAndEpoch, VoteResponse};
-    use wavetank_core::types::{NodeId, TopicRef};
+    use wavetank_core::msg::{
+        AlterPartitionTopic, BrokerRegistrationResponse, FetchResponse, FetchTopicResponse,
+        LeaderIdAndEpoch, VoteResponse,
+    };
+    use wavetank_core::types::{Endpoint, TopicRef};
+
+    /// Each kind of request, each of its lies: none is what was asked, and who takes one for the truth is
+    /// noticed.
+    #[test]
+    fn each_lie_is_asked() {
+        let registration = BrokerRegistrationRequest {
+            broker: NodeId(1),
+            cluster_id: "c".to_owned(),
+            incarnation: Uuid(7),
+            listeners: vec![(
+                "PLAINTEXT".to_owned(),
+                Endpoint { host: "node1".into(), port: 9_092 },
+            )],
+            features: Vec::new(),
+            rack: None,
+            log_dirs: Vec::new(),
+            previous_broker_epoch: BrokerEpoch::NONE,
+        };
+        let data = AlterPartitionData {
+            partition: 0,
+            leader_epoch: LeaderEpoch(2),
+            new_isr: vec![(NodeId(1), BrokerEpoch(5)), (NodeId(2), BrokerEpoch(6))],
+            leader_recovery_state: 0,
+            partition_epoch: PartitionEpoch(3),
+        };
+        let topic = AlterPartitionTopic { id: Uuid(9), partitions: vec![data] };
+        let (broker, broker_epoch) = (NodeId(1), BrokerEpoch(5));
+        let alteration = AlterPartitionRequest { broker, broker_epoch, topics: vec![topic] };
+        let vote = VoteRequest {
+            cluster_id: None,
+            voter: NodeId(2),
+            epoch: LeaderEpoch(3),
+            candidate: NodeId(1),
+            candidate_directory_id: Uuid(1),
+            voter_directory_id: Uuid(2),
+            last_offset_epoch: LeaderEpoch(2),
+            last_offset: Offset(9),
+            pre_vote: false,
+        };
+        let kinds = [
+            (Request::BrokerRegistration(registration), 8),
+            (Request::AlterPartition(alteration), 8),
+            (Request::Vote(vote), 5),
+        ];
+        for (truth, lies) in kinds {
+            let mut told = std::collections::HashSet::new();
+            for seed in 0..200 {
+                let dice = Dice::new(seed);
+                let mut request = truth.clone();
+                assert!(ask(&mut request, dice.place(Purpose::Lie), &dice));
+                told.insert(request);
+            }
+            assert_eq!(told.len(), lies, "{:?}", truth.api());
+            assert!(!told.contains(&truth), "{:?}", truth.api());
+        }
+        let empty = AlterPartitionRequest { broker, broker_epoch, topics: Vec::new() };
+        let dice = Dice::new(1);
+        assert!(!ask(&mut Request::AlterPartition(empty), dice.place(Purpose::Lie), &dice));
+        let answer = |error| {
+            let broker_epoch = BrokerEpoch(8);
+            Response::BrokerRegistration(BrokerRegistrationResponse { error, broker_epoch })
+        };
+        assert!(believed(&answer(ErrorCode::None)));
+        assert!(!believed(&answer(ErrorCode::InvalidRegistration)));
+    }
 
     #[test]
     fn each_lie_is_told() {

@@ -6,6 +6,7 @@
 //! dies by itself: a frame for a dead end draws a reset where the host is up, and nothing where it
 //! is not, so half-open connections come by themselves.
 
+mod alter;
 mod cuts;
 mod damage;
 mod lie;
@@ -14,7 +15,7 @@ mod stopped;
 pub(super) use cuts::Departure;
 pub use stopped::Wake;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -83,7 +84,7 @@ pub(super) struct Link {
     pub(super) blocked_since: u64,
     /// Of answers with records in them, so many in a million lose a bit.
     pub(super) damage_per_million: u64,
-    /// Of answers that can be made a lie, so many in a million are.
+    /// Of requests and answers that can be made a lie, so many in a million are.
     pub(super) lies_per_million: u64,
     pub(super) counts: LinkCounts,
 }
@@ -99,7 +100,7 @@ pub struct LinkCounts {
     pub delayed: u64,
     /// Answers of which a bit was flipped.
     pub damaged: u64,
-    /// Answers that said what no correct peer says.
+    /// Requests and answers that said what no correct peer says.
     pub lies: u64,
 }
 
@@ -239,6 +240,8 @@ pub(super) struct Conn {
     pending: VecDeque<Pending>,
     unsent: VecDeque<(i32, i16, u64, Box<Request>)>,
     next_correlation: i32,
+    /// Of requests that were made lies and have no answer yet.
+    lies: BTreeSet<i32>,
     timeout_at: u64,
     /// A timeout of the client's came due while its process was stopped.
     overdue: bool,
@@ -301,6 +304,8 @@ impl Inner {
         let deadline = at.saturating_add(timeout);
         let version = (self.versions)(request.api());
         let immediate = matches!(&request, Request::Produce(produce) if produce.acks == 0);
+        let mut request = request;
+        self.misask(c, &mut request);
         let digest = digest_of(&request);
         self.digest.word(digest);
         let request = Box::new(request);
@@ -331,6 +336,7 @@ impl Inner {
     pub(super) fn respond(&mut self, host: u32, to: ReplyTo, response: Response, at: u64) {
         let Some((c, serving)) = self.served(host, to) else { return };
         assert_eq!(response.api(), serving.api, "the answer is to another request");
+        self.inspect(host, c, serving.correlation, &response);
         let digest = digest_of(&response);
         self.digest.word(digest);
         let response = match self.transcode {
@@ -405,6 +411,7 @@ impl Inner {
             pending: VecDeque::new(),
             unsent: VecDeque::new(),
             next_correlation: 0,
+            lies: BTreeSet::new(),
             timeout_at: u64::MAX,
             overdue: false,
             connect_overdue: false,

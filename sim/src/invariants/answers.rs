@@ -1,0 +1,359 @@
+//! An answer says nothing that contradicts itself, by Kafka's schemas and by what Apache Kafka's own
+//! handlers put into them.
+//!
+//! Source: Kafka's message schemas (`clients/src/main/resources/common/message`): what an error leaves
+//! unknown has its field's default (-1, nothing, the zero UUID); KIP-525 for `CreateTopics`, KIP-590 for
+//! what an envelope's own error may be, KIP-951 for the leader in a refusal. Reason: clients in other
+//! languages read these fields, and believe them. The tank's own client asks for most answers again
+//! and would never notice.
+//!
+//! What is not judged here: whether an answer is true. Others hold it against what happened.
+
+use super::{Invariant, Kind, Seen, View};
+use std::collections::BTreeSet;
+use wavetank_core::error_code::ErrorCode;
+use wavetank_core::msg::{
+    CreatableTopicResult, FetchPartitionResponse, FetchResponse, MetadataPartition,
+    MetadataResponse, ProducePartitionResponse, Response,
+};
+use wavetank_core::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, Uuid};
+
+/// See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct Answers;
+
+impl Invariant for Answers {
+    fn name(&self) -> &'static str {
+        "answers-by-schema"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Client
+    }
+
+    fn see(&mut self, seen: Seen<'_>, _: &View<'_>) -> Result<(), String> {
+        match seen {
+            Seen::OddAnswer(node, why) => Err(format!("node {node} answered {why}")),
+            Seen::Note(..)
+            | Seen::Finding(_)
+            | Seen::Started(_)
+            | Seen::Client(_)
+            | Seen::Fault(..) => Ok(()),
+        }
+    }
+}
+
+/// Is there something wrong with an answer as such?
+///
+/// # Errors
+/// What it says, as the rest of a sentence.
+pub fn check(response: &Response) -> Result<(), String> {
+    let odd = match response {
+        Response::Produce(produce) => {
+            let mut partitions = produce.topics.iter().flat_map(|topic| &topic.partitions);
+            partitions.find_map(of_produce)
+        }
+        Response::Fetch(fetch) => of_fetch(fetch),
+        Response::ListOffsets(list) => {
+            let mut partitions = list.topics.iter().flat_map(|topic| &topic.partitions);
+            partitions.find_map(|one| {
+                let nothing = one.offset == Offset(-1)
+                    && one.timestamp == -1
+                    && one.leader_epoch == LeaderEpoch::NONE;
+                says(!one.error.is_ok() && !nothing, "an offset with an error")
+                    .or(says(one.offset < Offset(-1) || one.timestamp < -1, "a negative offset"))
+            })
+        }
+        Response::Metadata(metadata) => of_metadata(metadata),
+        Response::ApiVersions(versions) => {
+            let sorted = versions.apis.is_sorted_by(|one, next| one.0 < next.0);
+            says(!sorted, "one API twice, or out of order")
+                .or(says(versions.apis.iter().any(|api| api.1 > api.2), "versions upside down"))
+        }
+        Response::CreateTopics(created) => created.topics.iter().find_map(of_creation),
+        Response::DeleteTopics(deleted) => deleted.topics.iter().find_map(|(topic, error, _)| {
+            let unnamed = topic.name.is_empty() || topic.id == Uuid::ZERO;
+            says(error.is_ok() && unnamed, "that a topic is deleted, not which")
+        }),
+        Response::OffsetForLeaderEpoch(ends) => {
+            let mut partitions = ends.topics.iter().flat_map(|topic| &topic.partitions);
+            partitions.find_map(|one| {
+                let nothing = one.end_offset == Offset(-1) && one.leader_epoch == LeaderEpoch::NONE;
+                let half =
+                    (one.end_offset == Offset(-1)) != (one.leader_epoch == LeaderEpoch::NONE);
+                says(!one.error.is_ok() && !nothing, "the end of an epoch with an error")
+                    .or(says(half, "an end without its epoch, or an epoch without its end"))
+            })
+        }
+        Response::Vote(vote) => {
+            says(vote.vote_granted && !vote.error.is_ok(), "a vote with an error")
+        }
+        Response::BeginQuorumEpoch(_) | Response::EndQuorumEpoch(_) => None,
+        Response::AlterPartition(altered) => {
+            let mut partitions = altered.topics.iter().flat_map(|(_, partitions)| partitions);
+            says(!altered.error.is_ok() && !altered.topics.is_empty(), "partitions with an error")
+                .or_else(|| {
+                    partitions.find_map(|one| {
+                        let led = one.leader == NodeId::NONE || one.isr.contains(&one.leader);
+                        let repeats = one.isr.iter().collect::<BTreeSet<_>>().len() < one.isr.len();
+                        let ok = one.error.is_ok();
+                        says(ok && (one.isr.is_empty() || repeats), "an ISR that is none")
+                            .or(says(ok && !led, "a leader outside the ISR"))
+                    })
+                })
+        }
+        Response::Envelope(envelope) => {
+            return match (&envelope.response, envelope.error) {
+                (Some(inner), ErrorCode::None) => check(inner),
+                (None, error) if fails_envelopes(error) => Ok(()),
+                (inside, error) => {
+                    let inside = if inside.is_some() { "an answer" } else { "nothing" };
+                    Err(format!("{inside} in an envelope that says {error:?} (KIP-590)"))
+                }
+            };
+        }
+        Response::BrokerRegistration(registered) => {
+            let epoch = registered.broker_epoch != BrokerEpoch::NONE;
+            says(epoch != registered.error.is_ok(), "a broker epoch with an error, or neither")
+        }
+        Response::BrokerHeartbeat(beat) => {
+            let defaults = beat.is_fenced && !beat.is_caught_up && !beat.should_shut_down;
+            says(!beat.error.is_ok() && !defaults, "a broker's state with an error")
+                .or(says(beat.should_shut_down && !beat.is_fenced, "a broker to stop unfenced"))
+        }
+    };
+    odd.map_or(Ok(()), |odd| Err(format!("{:?} with {odd}: {response:?}", response.api())))
+}
+
+fn says(wrong: bool, what: &'static str) -> Option<&'static str> {
+    wrong.then_some(what)
+}
+
+/// What can be wrong with an envelope itself; all else is the answer's in it.
+fn fails_envelopes(error: ErrorCode) -> bool {
+    matches!(
+        error,
+        ErrorCode::NotController | ErrorCode::InvalidRequest | ErrorCode::UnsupportedVersion
+    )
+}
+
+fn of_produce(one: &ProducePartitionResponse) -> Option<&'static str> {
+    // What was appended may have an offset and yet an error.
+    let appended = matches!(
+        one.error,
+        ErrorCode::None | ErrorCode::NotEnoughReplicasAfterAppend | ErrorCode::RequestTimedOut
+    );
+    says(!appended && one.base_offset != Offset(-1), "an offset of what was not appended")
+        .or(says(!appended && one.log_append_time_ms != -1, "a time of what was not appended"))
+        .or(says(one.error.is_ok() && one.error_message.is_some(), "a complaint, and no error"))
+        .or(says(one.error.is_ok() && !one.record_errors.is_empty(), "bad records, and no error"))
+        .or(says(one.base_offset < Offset(-1), "a negative offset"))
+}
+
+fn of_fetch(fetch: &FetchResponse) -> Option<&'static str> {
+    let mut partitions = fetch.topics.iter().flat_map(|topic| &topic.partitions);
+    says(!fetch.error.is_ok() && !fetch.topics.is_empty(), "partitions with an error")
+        .or_else(|| partitions.find_map(of_fetched))
+}
+
+fn of_fetched(one: &FetchPartitionResponse) -> Option<&'static str> {
+    let failed = !one.error.is_ok();
+    let ordered = one.records.is_sorted_by(|before, next| before.base_offset < next.base_offset);
+    says(failed && !one.records.is_empty(), "records with an error")
+        .or(says(failed && one.diverging_epoch.is_some(), "a divergence with an error"))
+        .or(says(failed && one.last_stable_offset != Offset(-1), "a stable offset with an error"))
+        .or(says(
+            one.diverging_epoch.is_some() && !one.records.is_empty(),
+            "records to who has to cut first",
+        ))
+        .or(says(!ordered, "batches out of order"))
+        .or(says(
+            one.high_watermark != Offset(-1) && one.log_start_offset > one.high_watermark,
+            "a start beyond the high watermark",
+        ))
+        .or(says(
+            one.last_stable_offset > one.high_watermark,
+            "a stable offset beyond the high watermark",
+        ))
+}
+
+fn of_metadata(metadata: &MetadataResponse) -> Option<&'static str> {
+    let brokers: BTreeSet<NodeId> = metadata.brokers.iter().map(|broker| broker.node).collect();
+    let controlled = metadata.controller == NodeId::NONE || brokers.contains(&metadata.controller);
+    says(brokers.len() < metadata.brokers.len(), "a broker twice")
+        .or(says(!controlled, "a controller that is no broker of the answer"))
+        .or_else(|| {
+            metadata.topics.iter().find_map(|topic| {
+                let known = topic.id != Uuid::ZERO && topic.name.is_some();
+                let failed = !topic.error.is_ok();
+                says(failed && !topic.partitions.is_empty(), "partitions of an unknown topic")
+                    .or(says(!failed && !known, "a topic without its name or id"))
+                    .or_else(|| topic.partitions.iter().find_map(of_partition))
+            })
+        })
+}
+
+fn of_partition(one: &MetadataPartition) -> Option<&'static str> {
+    let replicas: BTreeSet<NodeId> = one.replicas.iter().copied().collect();
+    let led = one.leader != NodeId::NONE;
+    let refused = one.error == ErrorCode::LeaderNotAvailable;
+    says(replicas.len() < one.replicas.len() || replicas.is_empty(), "replicas that are none")
+        .or(says(one.isr.iter().any(|of| !replicas.contains(of)), "an ISR beyond the replicas"))
+        .or(says(
+            one.offline_replicas.iter().any(|of| !replicas.contains(of)),
+            "an offline replica that is none",
+        ))
+        .or(says(led && !replicas.contains(&one.leader), "a leader that is no replica"))
+        .or(says(led == refused, "a leader that is not available, or none and no error"))
+}
+
+fn of_creation(one: &CreatableTopicResult) -> Option<&'static str> {
+    let counted = one.num_partitions != -1 || one.replication_factor != -1;
+    let failed = !one.error.is_ok();
+    says(failed && counted, "the partitions of a topic that there is not (KIP-525)")
+        .or(says(failed && one.id != Uuid::ZERO, "the id of a topic that there is not"))
+        .or(says(failed && !one.configs.is_empty(), "configs of a topic that there is not"))
+        .or(says(!failed && one.num_partitions < 1, "a topic without partitions"))
+        .or(says(!failed && one.replication_factor < 1, "a topic without replicas"))
+        .or(says(!failed && one.error_message.is_some(), "a complaint, and no error"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Bench;
+    use super::*;
+    use wavetank_core::msg::{
+        CreateTopicsResponse, DeleteTopicsResponse, EnvelopeResponse, FetchTopicResponse,
+        MetadataTopic, ProduceResponse, ProduceTopicResponse, VoteResponse,
+    };
+    use wavetank_core::types::{EpochEndOffset, TopicRef};
+
+    fn created(topic: CreatableTopicResult) -> Response {
+        Response::CreateTopics(CreateTopicsResponse { throttle_time_ms: 0, topics: vec![topic] })
+    }
+
+    fn refused() -> CreatableTopicResult {
+        CreatableTopicResult {
+            name: "t".to_owned(),
+            error: ErrorCode::TopicAlreadyExists,
+            num_partitions: -1,
+            replication_factor: -1,
+            ..CreatableTopicResult::default()
+        }
+    }
+
+    fn fetched(partition: FetchPartitionResponse) -> Response {
+        let topic = FetchTopicResponse { topic: TopicRef::name("t"), partitions: vec![partition] };
+        Response::Fetch(FetchResponse { topics: vec![topic], ..FetchResponse::default() })
+    }
+
+    fn produced(partition: ProducePartitionResponse) -> Response {
+        let topic =
+            ProduceTopicResponse { topic: TopicRef::name("t"), partitions: vec![partition] };
+        Response::Produce(ProduceResponse { topics: vec![topic], ..ProduceResponse::default() })
+    }
+
+    fn described(partition: MetadataPartition) -> Response {
+        let topic = MetadataTopic {
+            error: ErrorCode::None,
+            name: Some("t".to_owned()),
+            id: Uuid(7),
+            is_internal: false,
+            partitions: vec![partition],
+        };
+        Response::Metadata(MetadataResponse {
+            throttle_time_ms: 0,
+            brokers: Vec::new(),
+            cluster_id: None,
+            controller: NodeId::NONE,
+            topics: vec![topic],
+            error: ErrorCode::None,
+        })
+    }
+
+    fn enveloped(error: ErrorCode, response: Option<Response>) -> Response {
+        let response = response.map(Box::new);
+        Response::Envelope(EnvelopeResponse { error, version: 7, response })
+    }
+
+    fn complaint(response: &Response) -> String {
+        check(response).expect_err("it is odd")
+    }
+
+    #[test]
+    fn a_refusal_that_says_more_than_the_error_is_caught() {
+        assert_eq!(check(&created(refused())), Ok(()));
+        let counted = CreatableTopicResult { num_partitions: 1, ..refused() };
+        assert!(complaint(&created(counted.clone())).contains("(KIP-525)"));
+        let known = CreatableTopicResult { id: Uuid(7), ..refused() };
+        assert!(complaint(&created(known)).contains("the id of a topic"));
+        let inside = enveloped(ErrorCode::None, Some(created(counted)));
+        assert!(complaint(&inside).contains("(KIP-525)"), "inside an envelope, too");
+
+        let failed = FetchPartitionResponse::failed(0, ErrorCode::NotLeaderOrFollower);
+        assert_eq!(check(&fetched(failed.clone())), Ok(()));
+        let diverging_epoch = Some(EpochEndOffset { epoch: LeaderEpoch(1), end_offset: Offset(3) });
+        let diverges = FetchPartitionResponse { diverging_epoch, ..failed };
+        assert!(complaint(&fetched(diverges)).contains("a divergence with an error"));
+
+        let failed = |error| ProducePartitionResponse {
+            base_offset: Offset(3),
+            ..ProducePartitionResponse::failed(0, error)
+        };
+        assert_eq!(check(&produced(failed(ErrorCode::NotEnoughReplicasAfterAppend))), Ok(()));
+        let never = produced(failed(ErrorCode::NotEnoughReplicas));
+        assert!(complaint(&never).contains("not appended"));
+        let vote = |error| {
+            Response::Vote(VoteResponse {
+                error,
+                leader: NodeId::NONE,
+                leader_epoch: LeaderEpoch(3),
+                vote_granted: true,
+                node_endpoints: Vec::new(),
+            })
+        };
+        assert_eq!(check(&vote(ErrorCode::None)), Ok(()));
+        assert!(complaint(&vote(ErrorCode::FencedLeaderEpoch)).contains("a vote with an error"));
+    }
+
+    #[test]
+    fn an_envelope_that_carries_its_answers_error_is_caught() {
+        assert_eq!(check(&enveloped(ErrorCode::NotController, None)), Ok(()));
+        assert!(complaint(&enveloped(ErrorCode::RequestTimedOut, None)).contains("(KIP-590)"));
+        assert!(complaint(&enveloped(ErrorCode::None, None)).contains("nothing in an envelope"));
+        let both = enveloped(ErrorCode::NotController, Some(created(refused())));
+        assert!(complaint(&both).contains("an answer in an envelope"));
+    }
+
+    #[test]
+    fn a_description_that_contradicts_itself_is_caught() {
+        let sound = MetadataPartition {
+            error: ErrorCode::None,
+            partition: 0,
+            leader: NodeId(1),
+            leader_epoch: LeaderEpoch(3),
+            replicas: vec![NodeId(1), NodeId(2)],
+            isr: vec![NodeId(1)],
+            offline_replicas: Vec::new(),
+        };
+        assert_eq!(check(&described(sound.clone())), Ok(()));
+        let stranger = MetadataPartition { leader: NodeId(3), ..sound.clone() };
+        assert!(complaint(&described(stranger)).contains("a leader that is no replica"));
+        let leaderless = MetadataPartition { leader: NodeId::NONE, ..sound.clone() };
+        assert!(complaint(&described(leaderless)).contains("none and no error"));
+        let beyond = MetadataPartition { isr: vec![NodeId(3)], ..sound };
+        assert!(complaint(&described(beyond)).contains("an ISR beyond the replicas"));
+        let unnamed = DeleteTopicsResponse {
+            throttle_time_ms: 0,
+            topics: vec![(TopicRef::name("t"), ErrorCode::None, None)],
+        };
+        assert!(complaint(&Response::DeleteTopics(unnamed)).contains("not which"));
+    }
+
+    #[test]
+    fn what_is_odd_is_told_with_its_node() {
+        let bench = Bench::new();
+        let seen = Seen::OddAnswer(NodeId(2), "nonsense");
+        assert_eq!(Answers.see(seen, &bench.view()), Err("node 2 answered nonsense".to_owned()));
+    }
+}
