@@ -22,6 +22,7 @@ mod isr_by_registration;
 mod isr_holds_promised;
 mod living_stay;
 mod log_matching;
+mod majority;
 mod metadata_log;
 mod promise_is_replicated;
 mod time_lookup;
@@ -44,6 +45,7 @@ pub use isr_by_registration::IsrByRegistration;
 pub use isr_holds_promised::IsrHoldsPromised;
 pub use living_stay::LivingStay;
 pub use log_matching::LogMatching;
+pub use majority::Majority;
 pub use metadata_log::MetadataLog;
 pub use promise_is_replicated::PromiseIsReplicated;
 pub use time_lookup::{LARGEST, TimeLookup};
@@ -166,6 +168,7 @@ pub trait Invariant: fmt::Debug + Send + Sync {
 pub fn all() -> Vec<Box<dyn Invariant>> {
     vec![
         Box::<ElectionSafety>::default(),
+        Box::<Majority>::default(),
         Box::<EpochsMonotonic>::default(),
         Box::<LogMatching>::default(),
         Box::new(AckedStays),
