@@ -25,6 +25,7 @@ mod log_matching;
 mod majority;
 mod metadata_log;
 mod promise_is_replicated;
+mod recovered;
 mod time_lookup;
 mod topics_as_asked;
 
@@ -48,6 +49,7 @@ pub use log_matching::LogMatching;
 pub use majority::Majority;
 pub use metadata_log::MetadataLog;
 pub use promise_is_replicated::PromiseIsReplicated;
+pub use recovered::Recovered;
 pub use time_lookup::{LARGEST, TimeLookup};
 pub use topics_as_asked::TopicsAsAsked;
 
@@ -179,6 +181,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(MetadataLog),
         Box::new(CleanMark),
         Box::<CleanStart>::default(),
+        Box::new(Recovered),
         Box::new(CommittedCut),
         Box::new(CorruptRead),
         Box::<LivingStay>::default(),

@@ -63,6 +63,35 @@ pub(super) fn aimed_at_disk(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
+/// Power goes between a segment's roll and the sync of what it holds: then a segment that is closed may be
+/// torn in its middle, with a whole one after it.
+pub(super) fn power_at_a_roll(plan: &mut Plan, draw: &mut Draw) {
+    plan.disk.torn = true;
+    // Some syncs are done, those of indexes for one, while others are not.
+    plan.disk.sync_mean_us = plan.disk.sync_mean_us.max(draw.scale(20_000, 100_000));
+    let segment = draw.scale(4_000, 20_000) as u32;
+    for topic in &mut plan.topics {
+        topic.segment_bytes = topic.segment_bytes.min(segment);
+        topic.flush_each_batch &= draw.chance(50);
+        topic.index_interval_bytes = topic.index_interval_bytes.min(500);
+    }
+    for producer in &mut plan.workload.producers {
+        producer.value_max_bytes = producer.value_max_bytes.max(500);
+    }
+    for _ in 0..draw.range(2, 5) {
+        let (from_us, count) = (moment(plan, draw), draw.range(1, 6) as u32);
+        // When the new file is there, and what the old one holds is not yet on the media.
+        let disk = &plan.disk;
+        let soonest = 3 * disk.namespace_mean_us;
+        let delay_us = draw.range(soonest, soonest + disk.sync_min_us + disk.sync_mean_us);
+        let (op, file, node) = (DiskVerb::Create, Some(FileRole::Log), None);
+        let aimed = AtDiskOp { op, file, from_us, count, delay_us, node };
+        let (node, down_us) = (Target::Noted, down(plan, draw));
+        let what = FaultKind::PowerLoss(PowerLoss { node, down_us });
+        plan.faults.push(Fault::new(When::AtDiskOp(aimed), what));
+    }
+}
+
 /// Indexes change at rest, after a clean stop (then they are believed) or a crash. Most reads go to
 /// the disk, and by them.
 pub(super) fn damaged_indexes(plan: &mut Plan, draw: &mut Draw) {

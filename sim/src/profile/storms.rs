@@ -2,7 +2,7 @@
 //! has shown to be dangerous. Each seed draws which of them it has.
 
 use super::Draw;
-use super::at_rest::{aimed_at_disk, damaged_indexes};
+use super::at_rest::{aimed_at_disk, damaged_indexes, power_at_a_roll};
 use crate::marks::Mark;
 use crate::plan::{
     AfterNote, Crash, CrashLoop, Damage, Delay, FailSync, Fault, FaultKind, Lie, Loss, Partition,
@@ -100,7 +100,7 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) -> Vec<Aim> {
 
 /// What came later draws from streams of its own.
 fn later(plan: &mut Plan) {
-    let kinds: [(&str, u64, Kind); 9] = [
+    let kinds: [(&str, u64, Kind); 10] = [
         ("stalled controller", 4, stalled_controller),
         ("slow clients", 4, slow_clients),
         ("joining follower", 3, joining_follower),
@@ -110,6 +110,7 @@ fn later(plan: &mut Plan) {
         ("damaged messages", 8, damaged_messages),
         ("aimed at the disk", 12, aimed_at_disk),
         ("damaged indexes", 8, damaged_indexes),
+        ("power at a roll", 6, power_at_a_roll),
     ];
     for (name, percent, kind) in kinds {
         let mut own = Draw::apart(plan.seed, name);
