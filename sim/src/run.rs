@@ -648,6 +648,7 @@ pub fn node_config(plan: &Plan, id: i32) -> NodeConfig {
     config.request_timeout = ms(node.request_timeout_ms);
     config.checkpoint_interval = ms(node.checkpoint_interval_ms);
     config.tail_cache_bytes = node.tail_cache_bytes;
+    config.read_chunk_bytes = node.read_chunk_bytes;
     config.auto_create_topics = plan.workload.churn.as_ref().is_some_and(|c| c.auto_create);
     config.flaws = plan.flaw_set();
     config

@@ -91,6 +91,7 @@ fn node() -> NodePlan {
         request_timeout_ms: 1_000,
         checkpoint_interval_ms: 1_000,
         tail_cache_bytes: 64 << 10,
+        read_chunk_bytes: 64 << 10,
     }
 }
 

@@ -11,9 +11,6 @@ use crate::batch::{Batch, DECOMPRESSED_LIMIT, HEADER_LEN};
 use crate::codec::DecodeError;
 use crate::types::{LeaderEpoch, Offset};
 
-/// Bytes read at a time.
-const CHUNK: u32 = 64 << 10;
-
 /// What is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimestampQuery {
@@ -126,7 +123,7 @@ impl PartitionLog {
                         None => FinishedLookup::Found(None),
                     };
                 }
-                Found::Cut => return self.more_lookup(query, segment, &walk, CHUNK as usize),
+                Found::Cut => return self.more_lookup(query, segment, &walk, 0),
                 Found::Nonsense => return FinishedLookup::Corrupt,
             }
         }
@@ -148,7 +145,7 @@ impl PartitionLog {
                 }
                 Found::Cut if walk.position() + HEADER_LEN as u64 <= segment.written => {
                     let query = TimestampQuery::Largest(seen);
-                    return self.more_lookup(query, segment, &walk, CHUNK as usize);
+                    return self.more_lookup(query, segment, &walk, 0);
                 }
                 Found::Header(_) | Found::Cut => {
                     return match self.plan_largest(seen, end) {
@@ -168,7 +165,8 @@ impl PartitionLog {
         walk: &Walk,
         len: usize,
     ) -> FinishedLookup {
-        match self.read_on_from(segment, walk, len.max(CHUNK as usize)) {
+        let len = len.max(self.config.read_chunk_bytes as usize);
+        match self.read_on_from(segment, walk, len) {
             Some(more) => FinishedLookup::More(query, more),
             None => FinishedLookup::Corrupt,
         }
@@ -188,7 +186,8 @@ impl PartitionLog {
         let mut segments = self.segments[first..].iter().take_while(|segment| segment.base < end);
         let segment = segments.find(|segment| segment.index.max_timestamp >= timestamp)?;
         let before = segment.index.before_time(timestamp);
-        Some(self.plan_by_index(segment, before, CHUNK)).filter(|plan| plan.len > 0)
+        Some(self.plan_by_index(segment, before, self.config.read_chunk_bytes))
+            .filter(|plan| plan.len > 0)
     }
 
     /// Where to look for the first record with the largest timestamp: what is known of it, or what was
@@ -232,7 +231,8 @@ impl PartitionLog {
         let known_to = entry.map_or(segment.base, |entry| entry.last_offset.next());
         let tail = self.tail.iter().next().map(|entry| entry.base);
         let unknown = tail.is_none_or(|tail| tail > known_to) && known_to < end;
-        let plan = unknown.then(|| self.plan_by_index(segment, entry, CHUNK))?;
+        let plan =
+            unknown.then(|| self.plan_by_index(segment, entry, self.config.read_chunk_bytes))?;
         (plan.len > 0).then_some(plan)
     }
 }

@@ -40,7 +40,7 @@ pub use read::{DiskRead, FinishedRead, OutOfRange, ReadPlan};
 pub use segment::SegmentView;
 
 use crate::checkpoint::{AtomicFile, AtomicFileEvent, format_leader_epochs};
-use crate::config::TopicConfig;
+use crate::config::{NodeConfig, TopicConfig};
 use crate::env::{Disk, FileId, FileKind, SmallFile, Storage};
 use crate::event::{DiskDone, DiskError, DiskOpKind, ReadTag};
 use crate::flaw::{Flaw, FlawSet};
@@ -62,19 +62,33 @@ pub struct LogConfig {
     pub flush_each_batch: bool,
     /// Bytes of the newest batches kept in memory.
     pub tail_cache_bytes: u32,
+    /// Bytes that are read at a time where it is not known how many are needed (look-ups, cuts), and a
+    /// quarter of what recovery reads; at least 64.
+    pub read_chunk_bytes: u32,
     /// Rules left out.
     pub flaws: FlawSet,
 }
 
 impl LogConfig {
     /// A topic's log on a node.
-    pub fn of(topic: &TopicConfig, tail_cache_bytes: u32, flaws: FlawSet) -> LogConfig {
+    pub fn of(topic: &TopicConfig, node: &NodeConfig) -> LogConfig {
         LogConfig {
             segment_bytes: topic.segment_bytes,
             index_interval_bytes: topic.index_interval_bytes,
             flush_each_batch: topic.flush_each_batch,
-            tail_cache_bytes,
-            flaws,
+            tail_cache_bytes: node.tail_cache_bytes,
+            read_chunk_bytes: node.read_chunk_bytes,
+            flaws: node.flaws,
+        }
+    }
+
+    /// The same node's log of a topic with this configuration.
+    pub fn changed(&self, topic: &TopicConfig) -> LogConfig {
+        LogConfig {
+            segment_bytes: topic.segment_bytes,
+            index_interval_bytes: topic.index_interval_bytes,
+            flush_each_batch: topic.flush_each_batch,
+            ..*self
         }
     }
 }

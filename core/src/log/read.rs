@@ -17,8 +17,6 @@ use crate::types::Offset;
 
 /// Bytes read at least where the batches' sizes are not known.
 const MIN_CHUNK: u32 = 4096;
-/// Bytes read at a time where an index turned out to be wrong.
-const REWALK_CHUNK: u32 = 64 << 10;
 
 /// A read of one segment's file, to be submitted with [`DiskRead::submit`] and finished with
 /// [`PartitionLog::finish_read`] or [`PartitionLog::finish_lookup`].
@@ -95,7 +93,7 @@ impl PartitionLog {
             let at = self.segments.partition_point(|segment| segment.base <= from) - 1;
             let segment = &self.segments[at];
             // Where the batch begins is not known; it is likely within an index interval.
-            let len = max_bytes.max(MIN_CHUNK).saturating_add(self.config.index_interval_bytes);
+            let len = self.likely_len(max_bytes).saturating_add(self.config.index_interval_bytes);
             ReadPlan::Disk(self.plan_by_index(segment, segment.index.before(from), len))
         }))
     }
@@ -183,6 +181,10 @@ impl PartitionLog {
         }
     }
 
+    fn likely_len(&self, max_bytes: u32) -> u32 {
+        max_bytes.max(MIN_CHUNK.min(self.config.read_chunk_bytes))
+    }
+
     /// The same from where an index entry points to, or from the segment's start.
     pub(super) fn plan_by_index(
         &self,
@@ -207,7 +209,7 @@ impl PartitionLog {
         let holds = !plan.by_index
             || BatchHeader::parse(bytes)
                 .is_ok_and(|header| segment.index.has(header.last_offset, plan.at));
-        (!holds).then(|| self.plan(segment, 0, REWALK_CHUNK.max(plan.len)))
+        (!holds).then(|| self.plan(segment, 0, self.config.read_chunk_bytes.max(plan.len)))
     }
 
     /// The segment that a read was planned in, if it has not been cut or dropped since.
@@ -259,7 +261,7 @@ impl PartitionLog {
                     }
                 }
                 Found::Cut if batches.is_empty() => {
-                    let len = max_bytes.max(MIN_CHUNK) as usize;
+                    let len = self.likely_len(max_bytes) as usize;
                     return self.more(segment, &walk, len);
                 }
                 Found::Cut => break,

@@ -26,11 +26,6 @@ use crate::flaw::Flaw;
 use crate::note::{Note, TruncationReason};
 use crate::types::Offset;
 
-/// Bytes of a segment read at a time.
-const CHUNK: u32 = 256 << 10;
-/// Bytes of an index read at a time: whole entries of either kind.
-const INDEX_CHUNK: u32 = (OFFSET_ENTRY * TIME_ENTRY * 4096) as u32;
-
 const DAMAGED: &str = "is damaged below what was known to be durable";
 const MISSING: &str = "does not continue the log: a segment before it is missing";
 const SHORT: &str = "ends before the recovery point: what was durable is missing";
@@ -123,6 +118,17 @@ impl Recovery {
 }
 
 impl PartitionLog {
+    /// Bytes of a segment that are read at a time.
+    fn chunk(&self) -> u32 {
+        self.config.read_chunk_bytes.saturating_mul(4)
+    }
+
+    /// Bytes of an index that are read at a time: whole entries of either kind.
+    fn index_chunk(&self) -> u32 {
+        let both = (OFFSET_ENTRY * TIME_ENTRY) as u32;
+        both * (self.config.read_chunk_bytes / 16).clamp(1, 1 << 16)
+    }
+
     pub(super) fn on_listed(
         &mut self,
         files: &[(FileKind, u64)],
@@ -275,7 +281,7 @@ impl PartitionLog {
                 self.scan_from_index(recovery, segment, storage)
             };
         }
-        storage.read(ReadTag::Recovery, self.file(kind), at, INDEX_CHUNK);
+        storage.read(ReadTag::Recovery, self.file(kind), at, self.index_chunk());
         recovery.stage =
             if offsets { Stage::Offsets(segment, at) } else { Stage::Times(segment, at) };
         self.phase = Phase::Recovering(recovery.into());
@@ -337,7 +343,7 @@ impl PartitionLog {
         if left < need as u64 {
             return self.bad_byte(recovery, scan, None, storage);
         }
-        let len = u32::try_from(need).unwrap_or(u32::MAX).max(CHUNK);
+        let len = u32::try_from(need).unwrap_or(u32::MAX).max(self.chunk());
         scan.want = u32::try_from(left).unwrap_or(u32::MAX).min(len);
         let file = self.file(FileKind::Log(scan.segment.base));
         storage.read(ReadTag::Recovery, file, scan.position, scan.want);
@@ -523,7 +529,7 @@ impl PartitionLog {
         if !is_last || !begins {
             return self.refuse(end, FileKind::Log(base), position, NO_TAIL, storage);
         }
-        self.probe(recovery, scan, claim, position + 1, CHUNK, storage)
+        self.probe(recovery, scan, claim, position + 1, self.chunk(), storage)
     }
 
     /// Reads on in the search for a batch after what is bad.
@@ -540,7 +546,7 @@ impl PartitionLog {
         if left < HEADER_LEN as u64 {
             return self.cut_torn(recovery, scan, claim, storage);
         }
-        scan.want = u32::try_from(left).unwrap_or(u32::MAX).min(need.max(CHUNK));
+        scan.want = u32::try_from(left).unwrap_or(u32::MAX).min(need.max(self.chunk()));
         storage.read(ReadTag::Recovery, self.file(FileKind::Log(scan.segment.base)), at, scan.want);
         recovery.stage = Stage::Probe(scan, claim, at);
         self.phase = Phase::Recovering(recovery.into());
@@ -575,7 +581,7 @@ impl PartitionLog {
                 }
                 Sight::Nothing => {
                     let seen = (bytes.len() as u64 + 1).saturating_sub(HEADER_LEN as u64).max(1);
-                    return self.probe(recovery, scan, claim, at + seen, CHUNK, storage);
+                    return self.probe(recovery, scan, claim, at + seen, self.chunk(), storage);
                 }
             }
         }

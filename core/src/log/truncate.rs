@@ -15,9 +15,6 @@ use crate::event::ReadTag;
 use crate::note::{Note, TruncationReason};
 use crate::types::Offset;
 
-/// Bytes read at a time while a position is looked for.
-const CHUNK: u32 = 64 << 10;
-
 /// A truncation that has to read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Truncation {
@@ -86,7 +83,7 @@ impl PartitionLog {
             max: before.map_or((-1, segment.base), |entry| (entry.max_timestamp, entry.max_offset)),
         };
         storage.note(Note::CutReads { partition: self.partition, to: offset });
-        self.read_on(truncation, CHUNK, storage);
+        self.read_on(truncation, self.config.read_chunk_bytes, storage);
         false
     }
 
@@ -148,7 +145,7 @@ impl PartitionLog {
             // The index is wrong: from the segment's start, then.
             (truncation.position, truncation.max) = (0, (-1, truncation.segment));
             truncation.by_index = false;
-            self.read_on(truncation, CHUNK, storage);
+            self.read_on(truncation, self.config.read_chunk_bytes, storage);
             return LogEvent::None;
         }
         truncation.by_index = false;
@@ -213,7 +210,7 @@ impl PartitionLog {
         if got < truncation.want as usize || left < need as u64 {
             return self.cannot_cut(&truncation, "ends before the cut");
         }
-        let len = u32::try_from(need).unwrap_or(u32::MAX).max(CHUNK);
+        let len = u32::try_from(need).unwrap_or(u32::MAX).max(self.config.read_chunk_bytes);
         self.read_on(truncation, len, disk);
         LogEvent::None
     }

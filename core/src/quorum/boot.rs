@@ -53,6 +53,7 @@ impl Quorum {
             // Every voter counts only what is on its disk, so every append is followed by a sync.
             flush_each_batch: true,
             tail_cache_bytes: self.settings.cache_bytes,
+            read_chunk_bytes: self.settings.read_chunk_bytes,
             // The log's own flaws are about partitions; the quorum has its own two.
             flaws: FlawSet::NONE,
         };

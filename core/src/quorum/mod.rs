@@ -103,6 +103,7 @@ struct Settings {
     cluster_id: String,
     timing: QuorumConfig,
     cache_bytes: u32,
+    read_chunk_bytes: u32,
     flaws: FlawSet,
 }
 
@@ -169,6 +170,7 @@ impl Quorum {
             cluster_id: config.cluster_id.clone(),
             timing: config.quorum.clone(),
             cache_bytes: config.tail_cache_bytes,
+            read_chunk_bytes: config.read_chunk_bytes,
             flaws: config.flaws,
         };
         let role = if settings.voters.contains(&settings.node) {

@@ -114,7 +114,7 @@ impl Partition {
         disk: &mut dyn Disk,
     ) -> Partition {
         let dir_name = dir_name(&topic, topic_partition.partition);
-        let log_config = LogConfig::of(&topic_config, node.tail_cache_bytes, node.flaws);
+        let log_config = LogConfig::of(&topic_config, node);
         let dir = DirId::of_partition(id);
         let log = PartitionLog::open(dir, &dir_name, topic_partition, log_config, recovery, disk);
         Partition {
@@ -363,8 +363,7 @@ impl Partition {
     /// Takes the topic's configuration, which at start is known only once the metadata are.
     pub fn set_config(&mut self, config: TopicConfig, disk: &mut dyn Disk) {
         if self.config != config {
-            let tail_cache_bytes = self.log.config().tail_cache_bytes;
-            self.log.set_config(LogConfig::of(&config, tail_cache_bytes, self.flaws), disk);
+            self.log.set_config(self.log.config().changed(&config), disk);
             self.config = config;
         }
     }

@@ -113,6 +113,14 @@ pub struct NodePlan {
     pub checkpoint_interval_ms: u64,
     /// Bytes of recent batches kept in memory per partition, 0 for none.
     pub tail_cache_bytes: u32,
+    /// Bytes that are read of a log at a time where it is not known how many are needed.
+    #[serde(default = "default_read_chunk_bytes")]
+    pub read_chunk_bytes: u32,
+}
+
+/// What a broker has by default.
+fn default_read_chunk_bytes() -> u32 {
+    64 << 10
 }
 
 /// A topic that the workload's admin creates.

@@ -199,6 +199,7 @@ impl Plan {
         range("node.request_timeout_ms", node.request_timeout_ms, 10, hour)?;
         range("node.checkpoint_interval_ms", node.checkpoint_interval_ms, 1, hour)?;
         range("node.tail_cache_bytes", node.tail_cache_bytes, 0, 1 << 30)?;
+        range("node.read_chunk_bytes", node.read_chunk_bytes, 64, 1 << 30)?;
         if node.heartbeat_interval_ms >= node.session_timeout_ms {
             return refuse(format!(
                 "node.heartbeat_interval_ms is {} and node.session_timeout_ms {}; a broker that \

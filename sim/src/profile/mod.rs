@@ -322,6 +322,7 @@ fn node(draw: &mut Draw) -> NodePlan {
         request_timeout_ms: draw.range(500, 3_000),
         checkpoint_interval_ms: draw.range(200, 3_000),
         tail_cache_bytes: draw.pick(&[0, 0, 1 << 10, 4 << 10, 64 << 10, 1 << 20]),
+        read_chunk_bytes: 64 << 10,
     }
 }
 

@@ -100,7 +100,7 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) -> Vec<Aim> {
 
 /// What came later draws from streams of its own.
 fn later(plan: &mut Plan) {
-    let kinds: [(&str, u64, Kind); 10] = [
+    let kinds: [(&str, u64, Kind); 11] = [
         ("stalled controller", 4, stalled_controller),
         ("slow clients", 4, slow_clients),
         ("joining follower", 3, joining_follower),
@@ -111,6 +111,7 @@ fn later(plan: &mut Plan) {
         ("aimed at the disk", 12, aimed_at_disk),
         ("damaged indexes", 8, damaged_indexes),
         ("power at a roll", 6, power_at_a_roll),
+        ("read chunks", 25, read_chunks),
     ];
     for (name, percent, kind) in kinds {
         let mut own = Draw::apart(plan.seed, name);
@@ -118,6 +119,11 @@ fn later(plan: &mut Plan) {
             kind(plan, &mut own);
         }
     }
+}
+
+/// No fault: reads that come in pieces, so that what is looked for ends, or begins, where a piece does.
+fn read_chunks(plan: &mut Plan, draw: &mut Draw) {
+    plan.node.read_chunk_bytes = draw.scale(64, 16 << 10) as u32;
 }
 
 /// KAFKA-15019's kin: the controller is stopped for longer than a session, and goes on.

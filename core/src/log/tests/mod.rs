@@ -232,6 +232,7 @@ pub(super) fn config() -> LogConfig {
         index_interval_bytes: 200,
         flush_each_batch: false,
         tail_cache_bytes: 0,
+        read_chunk_bytes: 64 << 10,
         flaws: FlawSet::NONE,
     }
 }

@@ -54,16 +54,20 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn config() -> impl Strategy<Value = LogConfig> {
-    (100u32..2000, 0u32..400, any::<bool>(), prop_oneof![Just(0u32), 0u32..600, Just(100_000)])
-        .prop_map(|(segment_bytes, index_interval_bytes, flush_each_batch, tail_cache_bytes)| {
+    let tail_cache_bytes = prop_oneof![Just(0u32), 0u32..600, Just(100_000)];
+    let read_chunk_bytes = prop_oneof![64u32..300, Just(64 << 10)];
+    (100u32..2000, 0u32..400, any::<bool>(), tail_cache_bytes, read_chunk_bytes).prop_map(
+        |(segment_bytes, index_interval_bytes, flush_each_batch, tail_cache, read_chunk)| {
             LogConfig {
                 segment_bytes,
                 index_interval_bytes,
                 flush_each_batch,
-                tail_cache_bytes,
+                tail_cache_bytes: tail_cache,
+                read_chunk_bytes: read_chunk,
                 flaws: FlawSet::NONE,
             }
-        })
+        },
+    )
 }
 
 /// A log, and what it should hold.
