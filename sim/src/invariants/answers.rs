@@ -13,8 +13,9 @@ use super::{Invariant, Kind, Seen, View};
 use std::collections::BTreeSet;
 use wavetank_core::error_code::ErrorCode;
 use wavetank_core::msg::{
-    CreatableTopicResult, FetchPartitionResponse, FetchResponse, MetadataPartition,
-    MetadataResponse, ProducePartitionResponse, Response,
+    AlterPartitionResponse, CreatableTopicResult, FetchPartitionResponse, FetchResponse,
+    ListOffsetsPartitionResponse, MetadataPartition, MetadataResponse, ProducePartitionResponse,
+    Response,
 };
 use wavetank_core::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, Uuid};
 
@@ -56,13 +57,7 @@ pub fn check(response: &Response) -> Result<(), String> {
         Response::Fetch(fetch) => of_fetch(fetch),
         Response::ListOffsets(list) => {
             let mut partitions = list.topics.iter().flat_map(|topic| &topic.partitions);
-            partitions.find_map(|one| {
-                let nothing = one.offset == Offset(-1)
-                    && one.timestamp == -1
-                    && one.leader_epoch == LeaderEpoch::NONE;
-                says(!one.error.is_ok() && !nothing, "an offset with an error")
-                    .or(says(one.offset < Offset(-1) || one.timestamp < -1, "a negative offset"))
-            })
+            partitions.find_map(of_looked_up)
         }
         Response::Metadata(metadata) => of_metadata(metadata),
         Response::ApiVersions(versions) => {
@@ -89,19 +84,7 @@ pub fn check(response: &Response) -> Result<(), String> {
             says(vote.vote_granted && !vote.error.is_ok(), "a vote with an error")
         }
         Response::BeginQuorumEpoch(_) | Response::EndQuorumEpoch(_) => None,
-        Response::AlterPartition(altered) => {
-            let mut partitions = altered.topics.iter().flat_map(|(_, partitions)| partitions);
-            says(!altered.error.is_ok() && !altered.topics.is_empty(), "partitions with an error")
-                .or_else(|| {
-                    partitions.find_map(|one| {
-                        let led = one.leader == NodeId::NONE || one.isr.contains(&one.leader);
-                        let repeats = one.isr.iter().collect::<BTreeSet<_>>().len() < one.isr.len();
-                        let ok = one.error.is_ok();
-                        says(ok && (one.isr.is_empty() || repeats), "an ISR that is none")
-                            .or(says(ok && !led, "a leader outside the ISR"))
-                    })
-                })
-        }
+        Response::AlterPartition(altered) => of_alteration(altered),
         Response::Envelope(envelope) => {
             return match (&envelope.response, envelope.error) {
                 (Some(inner), ErrorCode::None) => check(inner),
@@ -175,6 +158,28 @@ fn of_fetched(one: &FetchPartitionResponse) -> Option<&'static str> {
             one.last_stable_offset > one.high_watermark,
             "a stable offset beyond the high watermark",
         ))
+}
+
+fn of_looked_up(one: &ListOffsetsPartitionResponse) -> Option<&'static str> {
+    let nothing =
+        one.offset == Offset(-1) && one.timestamp == -1 && one.leader_epoch == LeaderEpoch::NONE;
+    says(!one.error.is_ok() && !nothing, "an offset with an error")
+        .or(says(one.offset < Offset(-1) || one.timestamp < -1, "a negative offset"))
+}
+
+fn of_alteration(altered: &AlterPartitionResponse) -> Option<&'static str> {
+    let mut partitions = altered.topics.iter().flat_map(|(_, partitions)| partitions);
+    says(!altered.error.is_ok() && !altered.topics.is_empty(), "partitions with an error").or_else(
+        || {
+            partitions.find_map(|one| {
+                let led = one.leader == NodeId::NONE || one.isr.contains(&one.leader);
+                let repeats = one.isr.iter().collect::<BTreeSet<_>>().len() < one.isr.len();
+                let ok = one.error.is_ok();
+                says(ok && (one.isr.is_empty() || repeats), "an ISR that is none")
+                    .or(says(ok && !led, "a leader outside the ISR"))
+            })
+        },
+    )
 }
 
 fn of_metadata(metadata: &MetadataResponse) -> Option<&'static str> {

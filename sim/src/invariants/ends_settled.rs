@@ -66,6 +66,37 @@ impl EndsSettled {
         self.leading.iter().filter_map(of).min()
     }
 
+    fn looked_up(
+        &mut self,
+        client: NodeId,
+        name: &NamedPartition,
+        of: TopicPartition,
+        (query, since, found): (QueryId, WallTime, Option<(Offset, WallTime)>),
+        view: &View<'_>,
+    ) -> Result<(), String> {
+        let asked = self.asked.remove(&(client, query)).unwrap_or_default();
+        let furthest = furthest(view.ledger.promises(of));
+        if let Some((offset, _)) = found
+            && offset >= furthest
+        {
+            return Err(format!(
+                "client {client} was told of a record of {name} at {offset}, and nothing beyond \
+                 {furthest} was ever committed"
+            ));
+        }
+        // Nothing is as young as this, the answer says.
+        let denied = match (since, found) {
+            (LARGEST, Some((_, at))) => WallTime(at.0 + 1),
+            (LARGEST, None) => WallTime(0),
+            (since, None) => since,
+            (_, Some(_)) => return Ok(()),
+        };
+        let least = self.looked_up_in_vain(&asked, of, view);
+        let name = name.clone();
+        self.vain.push(Vain { client, name, asked: since, since: denied, least });
+        Ok(())
+    }
+
     /// Of an answer without a record nobody knows which leader gave it: no epoch comes with it.
     fn looked_up_in_vain(&self, asked: &Asked, of: TopicPartition, view: &View<'_>) -> Offset {
         let oldest = asked.oldest.min(self.oldest(of));
@@ -164,34 +195,14 @@ impl Invariant for EndsSettled {
                     format!("client {} was told that {partition} {why}", record.client)
                 })
             }
-            Recorded::Fact(ClientFact::OffsetAt {
-                query, partition, found, asked: since, ..
-            }) => {
-                let asked = self.asked.remove(&(record.client, *query)).unwrap_or_default();
-                let (Ok(found), Some(of)) = (found, known(partition.to_string())) else {
-                    return Ok(());
-                };
-                let furthest = furthest(view.ledger.promises(of));
-                if let Some((offset, _)) = found
-                    && *offset >= furthest
-                {
-                    return Err(format!(
-                        "client {} was told of a record of {partition} at {offset}, and nothing \
-                         beyond {furthest} was ever committed",
-                        record.client
-                    ));
+            Recorded::Fact(ClientFact::OffsetAt { query, partition, found, asked, .. }) => {
+                match (found, known(partition.to_string())) {
+                    (Ok(found), Some(of)) => {
+                        let look_up = (*query, *asked, *found);
+                        self.looked_up(record.client, partition, of, look_up, view)
+                    }
+                    _ => Ok(()),
                 }
-                // Nothing is as young as this, the answer says.
-                let denied = match (*since, found) {
-                    (LARGEST, Some((_, at))) => WallTime(at.0 + 1),
-                    (LARGEST, None) => WallTime(0),
-                    (since, None) => since,
-                    (_, Some(_)) => return Ok(()),
-                };
-                let least = self.looked_up_in_vain(&asked, of, view);
-                let (client, name, asked) = (record.client, partition.clone(), *since);
-                self.vain.push(Vain { client, name, asked, since: denied, least });
-                Ok(())
             }
             Recorded::Send { .. } | Recorded::Seek { .. } | Recorded::Fact(_) => Ok(()),
         }
