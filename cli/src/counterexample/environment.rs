@@ -107,6 +107,7 @@ fn workload() -> WorkloadPlan {
             batch_bytes: 1024,
             request_timeout_ms: 1_000,
             delivery_timeout_ms: 60_000,
+            event_times_ms: 0,
         }],
         consumers: vec![ConsumerPlan {
             max_wait_ms: 100,

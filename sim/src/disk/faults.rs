@@ -394,6 +394,14 @@ impl SimDisk {
         dir.durable.get(&kind).map(|id| &dir.inodes[id].durable)
     }
 
+    /// A file of a directory of which the media hold something else than processes see, or may lose the
+    /// name. Temporary files are nobody's.
+    pub fn unsynced_in(&self, dir: &str) -> Option<FileKind> {
+        let differs = |kind: &FileKind| self.durable(dir, *kind) != self.visible(dir, *kind);
+        let mut kinds = self.files(dir).into_iter().map(|(kind, _)| kind);
+        kinds.find(|kind| !matches!(kind, FileKind::Temporary(_)) && differs(kind))
+    }
+
     /// Below this, the visible content of the file is on the media, whatever its name does.
     pub fn clean(&self, dir: &str, kind: FileKind) -> Option<u64> {
         let dir = self.dir(dir)?;

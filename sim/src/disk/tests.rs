@@ -180,6 +180,22 @@ fn power_loss_takes_the_unsynced_but_never_the_synced() {
 }
 
 #[test]
+fn what_is_not_yet_on_the_media_is_told() {
+    let mut rig = Rig::new(1);
+    assert_eq!(rig.disk.unsynced_in("topic-0"), None);
+    rig.append(0, b"abc");
+    rig.run();
+    assert_eq!(rig.disk.unsynced_in("topic-0"), Some(LOG.kind));
+    rig.sync();
+    rig.run();
+    assert_eq!(rig.disk.unsynced_in("topic-0"), None);
+    let index = FileId { kind: FileKind::LeaderEpochs, ..LOG };
+    rig.submit(DiskOp::Create { file: index, generation: 0 });
+    rig.run();
+    assert_eq!(rig.disk.unsynced_in("topic-0"), Some(index.kind), "its name may go");
+}
+
+#[test]
 fn torn_writes_keep_any_subset_of_sectors() {
     let (mut holes, mut zero_tails, mut nothing) = (0, 0, 0);
     for seed in 0..300 {

@@ -1,14 +1,18 @@
-//! A clean mark vouches only for what is on the media.
+//! A clean mark vouches only for what is on the media: batches, and what is believed beside them (indexes,
+//! leader epochs, the topic's id).
 //!
 //! Source: KAFKA-1488 and Kafka's `LogManager.shutdown`: logs are flushed, then the mark is written.
 //! Reason: after a clean stop recovery trusts every partition's log as it finds it. If power goes after
-//! the stop, records that were only in the page cache are gone or torn, and nobody looks. The metadata
+//! the stop, what was only in the page cache is gone or torn, and nobody looks. The metadata
 //! log is not vouched for, here as in Kafka's `KafkaMetadataLog`: it is always checked from its
 //! recovery point, and a fetch may be answered while the mark is being written (the default profile's
 //! seed 7572).
 
 use super::{Invariant, Kind, Seen, View};
+use crate::disk::SimDisk;
+use wavetank_core::env::FileKind;
 use wavetank_core::note::Note;
+use wavetank_core::types::METADATA_TOPIC;
 
 /// See the module's documentation.
 #[derive(Clone, Debug)]
@@ -26,11 +30,18 @@ impl Invariant for CleanMark {
     fn see(&mut self, seen: Seen<'_>, view: &View<'_>) -> Result<(), String> {
         match seen {
             Seen::Note(node, Note::ShutDown { clean: true }) => {
-                match view.ledger.unsynced_partition(node) {
-                    None => Ok(()),
-                    Some(log) => Err(format!(
+                if let Some(log) = view.ledger.unsynced_partition(node) {
+                    return Err(format!(
                         "node {node} marked its stop as clean while records of {log} were not on \
                          the media"
+                    ));
+                }
+                match view.world.find_disk(node).and_then(unsynced_file) {
+                    None => Ok(()),
+                    Some((dir, kind)) => Err(format!(
+                        "node {node} marked its stop as clean while the media held something else of \
+                         {dir}/{}",
+                        kind.name()
                     )),
                 }
             }
@@ -42,6 +53,17 @@ impl Invariant for CleanMark {
             | Seen::OddAnswer(..) => Ok(()),
         }
     }
+}
+
+/// A file of a partition of which the media hold another content than processes see.
+fn unsynced_file(disk: &SimDisk) -> Option<(String, FileKind)> {
+    let metadata = format!("{METADATA_TOPIC}-0");
+    let vouched = |dir: &String| {
+        // What is leaving is nobody's any more.
+        *dir != metadata && !dir.ends_with("-delete") && !dir.ends_with("-stray")
+    };
+    let mut dirs = disk.dir_names().into_iter().filter(vouched);
+    dirs.find_map(|dir| disk.unsynced_in(&dir).map(|kind| (dir, kind)))
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod log_matching;
 mod majority;
 mod metadata_log;
 mod promise_is_replicated;
+mod read_refused;
 mod recovered;
 mod time_lookup;
 mod topics_as_asked;
@@ -49,6 +50,7 @@ pub use log_matching::LogMatching;
 pub use majority::Majority;
 pub use metadata_log::MetadataLog;
 pub use promise_is_replicated::PromiseIsReplicated;
+pub use read_refused::ReadRefused;
 pub use recovered::Recovered;
 pub use time_lookup::{LARGEST, TimeLookup};
 pub use topics_as_asked::TopicsAsAsked;
@@ -182,6 +184,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(CleanMark),
         Box::<CleanStart>::default(),
         Box::new(Recovered),
+        Box::new(ReadRefused),
         Box::new(CommittedCut),
         Box::new(CorruptRead),
         Box::<LivingStay>::default(),

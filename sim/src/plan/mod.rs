@@ -262,6 +262,10 @@ pub struct ProducerPlan {
     pub request_timeout_ms: u64,
     /// `delivery.timeout.ms`.
     pub delivery_timeout_ms: u64,
+    /// Records have the times of what they tell of: up to so many ms ago, in any order, and now and then
+    /// none, or that of 1970. 0: the time when they are sent.
+    #[serde(default)]
+    pub event_times_ms: u64,
 }
 
 /// One consumer.

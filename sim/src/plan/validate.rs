@@ -392,6 +392,7 @@ fn validate_producer(producer: &ProducerPlan) -> Result<(), PlanError> {
     range("interval_us", producer.interval_us, 100, LONGEST_US)?;
     range("burst", producer.burst, 1, 100)?;
     range("value_max_bytes", producer.value_max_bytes, 0, 1 << 20)?;
+    range("event_times_ms", producer.event_times_ms, 0, 1_u64 << 41)?;
     range("max_in_flight", producer.max_in_flight, 1, 5)?;
     range("linger_ms", producer.linger_ms, 0, 60_000)?;
     range("batch_bytes", producer.batch_bytes, 0, 1 << 20)?;

@@ -365,6 +365,7 @@ fn workload(draw: &mut Draw) -> WorkloadPlan {
                 batch_bytes: draw.scale(64, 16 << 10) as u32,
                 request_timeout_ms,
                 delivery_timeout_ms: linger_ms + request_timeout_ms + draw.range(1_500, 9_000),
+                event_times_ms: 0,
             }
         })
         .collect();

@@ -100,7 +100,7 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) -> Vec<Aim> {
 
 /// What came later draws from streams of its own.
 fn later(plan: &mut Plan) {
-    let kinds: [(&str, u64, Kind); 11] = [
+    let kinds: [(&str, u64, Kind); 13] = [
         ("stalled controller", 4, stalled_controller),
         ("slow clients", 4, slow_clients),
         ("joining follower", 3, joining_follower),
@@ -111,7 +111,9 @@ fn later(plan: &mut Plan) {
         ("aimed at the disk", 12, aimed_at_disk),
         ("damaged indexes", 8, damaged_indexes),
         ("power at a roll", 6, power_at_a_roll),
+        ("late answers", 4, late_answers),
         ("read chunks", 25, read_chunks),
+        ("event times", 20, event_times),
     ];
     for (name, percent, kind) in kinds {
         let mut own = Draw::apart(plan.seed, name);
@@ -124,6 +126,15 @@ fn later(plan: &mut Plan) {
 /// No fault: reads that come in pieces, so that what is looked for ends, or begins, where a piece does.
 fn read_chunks(plan: &mut Plan, draw: &mut Draw) {
     plan.node.read_chunk_bytes = draw.scale(64, 16 << 10) as u32;
+}
+
+/// No fault: records with their application's timestamps.
+fn event_times(plan: &mut Plan, draw: &mut Draw) {
+    let old = draw.chance(15);
+    for producer in &mut plan.workload.producers {
+        // As old as 1970 where nothing is younger, so that those are the largest, too.
+        producer.event_times_ms = if old { 1 << 41 } else { draw.scale(10, 10_000) };
+    }
 }
 
 /// KAFKA-15019's kin: the controller is stopped for longer than a session, and goes on.
@@ -737,13 +748,34 @@ fn damaged_messages(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
-/// For a while a node, or every node, sends its peers answers that no correct node sends; they must refuse
-/// them.
+/// For a while a node, or every node, tells its peers what no correct node does; they must refuse it. Often
+/// the controller goes meanwhile, so that there are votes and registrations to lie in.
 pub(super) fn lying_peers(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 2) {
         let node = if draw.chance(70) { Some(a_node(plan, draw)) } else { None };
         let permille = draw.scale(5, 500) as u32;
         let for_us = draw.scale(200_000, 4_000_000);
-        plan.faults.push(at(moment(plan, draw), FaultKind::Lie(Lie { permille, node, for_us })));
+        let mut lie = at(moment(plan, draw), FaultKind::Lie(Lie { permille, node, for_us }));
+        if draw.chance(50) {
+            let gone = depose(plan, Target::ActiveController, draw);
+            lie = lie.then(at(draw.below(for_us / 2), gone));
+        }
+        plan.faults.push(lie);
+    }
+}
+
+/// What a leader says is late, and meanwhile it hands its partitions over: its answers reach followers
+/// that follow another by then, or lead.
+fn late_answers(plan: &mut Plan, draw: &mut Draw) {
+    for _ in 0..draw.range(1, 3) {
+        let node = Target::LeaderOf(a_partition(plan, draw));
+        let extra_us = draw.scale(20_000, 300_000);
+        let for_us = 4_000_000;
+        let (slow, clients_too) = (Some(node.clone()), false);
+        let delay = FaultKind::Delay(Delay { extra_us, node: slow, for_us, clients_too });
+        let patience_us = draw.scale(500_000, 20_000_000);
+        let stop = FaultKind::Restart(Restart { node, patience_us, down_us: down(plan, draw) });
+        let meanwhile = at(2 * extra_us, stop);
+        plan.faults.push(at(moment(plan, draw), delay).then(meanwhile));
     }
 }

@@ -10,7 +10,7 @@ use wavetank_core::client::{
 };
 use wavetank_core::error_code::ErrorCode;
 use wavetank_core::msg::CreatableTopic;
-use wavetank_core::types::{NodeId, Offset};
+use wavetank_core::types::{NodeId, Offset, WallTime};
 
 /// Storms are short: clients try again sooner than Kafka's defaults.
 const BACKOFF: Backoff =
@@ -133,8 +133,22 @@ impl Produce {
             self.sent += 1;
             let choice = at.choose(number * 2, self.partitions.len() as u64) as usize;
             let len = at.choose(number * 2 + 1, u64::from(self.plan.value_max_bytes) + 1) as usize;
+            let timestamp = self.timestamp(number, at);
             let (topic, partition) = &self.partitions[choice];
-            at.send(topic, *partition, unique_value(at.node, number, len));
+            at.send_of(topic, *partition, unique_value(at.node, number, len), timestamp);
+        }
+    }
+
+    fn timestamp(&self, number: u64, at: &mut Desk<'_>) -> WallTime {
+        let now = at.env.0.wall();
+        let draw = number | 1 << 43;
+        match self.plan.event_times_ms {
+            0 => now,
+            longest if longest > now.0 as u64 => WallTime(at.choose(draw, 4) as i64 - 1),
+            longest => match at.choose(draw | 1 << 44, 20) {
+                0 => WallTime(at.choose(draw, 4) as i64 - 1),
+                _ => WallTime(now.0 - at.choose(draw, longest) as i64),
+            },
         }
     }
 

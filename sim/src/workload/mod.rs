@@ -168,13 +168,24 @@ impl fmt::Debug for EnvRef<'_> {
 }
 
 impl Desk<'_> {
-    /// Sends one record and puts it in the history.
+    /// Sends one record of now and puts it in the history.
     pub fn send(&mut self, topic: &str, partition: i32, value: Bytes) -> RecordId {
+        let now = self.env.0.wall();
+        self.send_of(topic, partition, value, now)
+    }
+
+    /// Sends one record with this timestamp and puts it in the history.
+    pub fn send_of(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        value: Bytes,
+        timestamp: WallTime,
+    ) -> RecordId {
         let (acks, in_flight) = {
             let config = self.client.producer().config();
             (config.acks, config.max_in_flight as u32)
         };
-        let timestamp = self.env.0.wall();
         let at = self.env.0.now().0;
         let id =
             self.client.send(topic, partition, None, Some(value.clone()), timestamp, self.env.0);

@@ -350,6 +350,11 @@ impl<M: Machine> World<M> {
         &self.inner.hosts[self.inner.host(node) as usize].disk
     }
 
+    /// The same, if there is such a host.
+    pub fn find_disk(&self, node: NodeId) -> Option<&SimDisk> {
+        self.inner.find(node).map(|host| &self.inner.hosts[host as usize].disk)
+    }
+
     /// A node's disk, to do things to it.
     pub fn disk_mut(&mut self, node: NodeId) -> &mut SimDisk {
         let h = self.inner.host(node);

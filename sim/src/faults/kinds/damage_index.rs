@@ -35,7 +35,11 @@ impl DamageIndex {
         };
         let mut bytes = old.to_vec();
         let is_time = matches!(kind, FileKind::TimeIndex(_));
-        match draw(0, 6) {
+        // Mostly the time index is left alone: without it the offset index is made anew, whatever it says.
+        if is_time && draw(9, 3) > 0 {
+            return Some(bytes.into());
+        }
+        match draw(0, 8) {
             0 => return None,
             // Torn within an entry.
             1 => bytes.truncate((bytes.len() / OFFSET_ENTRY * OFFSET_ENTRY).saturating_sub(1)),
@@ -54,6 +58,13 @@ impl DamageIndex {
                 let entry = draw(3, (bytes.len() / OFFSET_ENTRY).max(1)) * OFFSET_ENTRY;
                 let at = (entry + 6 + draw(4, 2)).min(bytes.len() - 1);
                 bytes[at] ^= 1 << draw(5, 8);
+            }
+            // In every position but the last, which recovery looks at.
+            5 | 6 => {
+                let last = (bytes.len() / OFFSET_ENTRY).saturating_sub(1) * OFFSET_ENTRY;
+                for at in (OFFSET_ENTRY - 1..last).step_by(OFFSET_ENTRY) {
+                    bytes[at] ^= 1 << draw(8, 3);
+                }
             }
             _ => {
                 let at = draw(6, bytes.len());
