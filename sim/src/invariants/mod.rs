@@ -183,7 +183,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(MetadataLog),
         Box::new(CleanMark),
         Box::<CleanStart>::default(),
-        Box::new(Recovered),
+        Box::<Recovered>::default(),
         Box::new(ReadRefused),
         Box::new(CommittedCut),
         Box::new(CorruptRead),

@@ -1,5 +1,6 @@
 //! A log that was recovered is what the disk holds of it: all that is whole, nothing beyond the first
-//! place where something is missing or torn, and of each batch the leader epoch that it has.
+//! place where something is missing or torn, and of each batch the leader epoch that it has. What was cut
+//! is told by its length.
 //!
 //! Source: Kafka's `LogLoader` and `LogSegment.recover`: what lies above the recovery point is read and
 //! checked, and cut at the first bad batch; KIP-101 for the epochs. Reason: what recovery takes for
@@ -7,13 +8,32 @@
 //! epoch that is wrong costs records only at the next divergence.
 
 use super::{Invariant, Kind, Seen, View};
+use crate::disk::SimDisk;
 use crate::ledger::ReplicaLog;
+use std::collections::BTreeMap;
+use wavetank_core::env::FileKind;
 use wavetank_core::note::Note;
 use wavetank_core::types::{LeaderEpoch, NodeId, Offset, TopicPartition};
 
 /// See the module's documentation.
-#[derive(Clone, Debug)]
-pub struct Recovered;
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// How many bytes of log each directory had when its process started. One that is not recovered
+    /// yet.
+    found: BTreeMap<(NodeId, String), u64>,
+}
+
+impl Recovered {
+    fn started(&mut self, node: NodeId, disk: &SimDisk) {
+        self.found.retain(|(of, _), _| *of != node);
+        for dir in disk.dir_names() {
+            let files = disk.files(&dir).into_iter();
+            let logs = files.filter(|(kind, _)| matches!(kind, FileKind::Log(_)));
+            let bytes = logs.map(|(_, len)| len).sum();
+            self.found.insert((node, dir), bytes);
+        }
+    }
+}
 
 impl Invariant for Recovered {
     fn name(&self) -> &'static str {
@@ -25,16 +45,38 @@ impl Invariant for Recovered {
     }
 
     fn see(&mut self, seen: Seen<'_>, view: &View<'_>) -> Result<(), String> {
-        let Seen::Note(node, Note::Recovered { partition, log_end, epochs, .. }) = seen else {
+        if let Seen::Started(node) = seen {
+            if let Some(disk) = view.world.find_disk(node) {
+                self.started(node, disk);
+            }
+            return Ok(());
+        }
+        let Seen::Note(node, Note::Recovered { partition, log_end, torn_bytes, epochs, .. }) = seen
+        else {
             return Ok(());
         };
         let replica = view.ledger.replica(node, *partition);
-        judge(replica, *log_end, epochs).map_err(|why| told(node, *partition, &why, view))
+        judge(replica, *log_end, epochs).map_err(|why| told(node, *partition, &why, view))?;
+        let found = view.ledger.name(*partition).map(|name| (node, name.to_owned()));
+        let found = found.and_then(|at| self.found.remove(&at));
+        // A log of the same name that is made anew in the same process is empty.
+        let Some(found) = found.filter(|_| *torn_bytes > 0 || log_end.0 > 0) else { return Ok(()) };
+        judge_torn(found, replica.whole_bytes(), *torn_bytes)
+            .map_err(|why| told(node, *partition, &why, view))
     }
 }
 
 fn told(node: NodeId, partition: TopicPartition, why: &str, view: &View<'_>) -> String {
     format!("node {node} recovered {} {why}", view.name(partition))
+}
+
+fn judge_torn(found: u64, whole: u64, torn: u64) -> Result<(), String> {
+    if whole + torn == found {
+        return Ok(());
+    }
+    Err(format!(
+        "and says that {torn} bytes of it were torn; its files had {found} bytes, and {whole} are whole"
+    ))
 }
 
 fn judge(
@@ -89,7 +131,7 @@ mod tests {
         }
         let whole = fixture::batch(3, 1, 3, 7);
         bench.write(NODE, METADATA, whole.slice(..whole.len() - 1));
-        let see = |note: Note| Recovered.see(Seen::Note(NODE, &note), &bench.view());
+        let see = |note: Note| Recovered::default().see(Seen::Note(NODE, &note), &bench.view());
         assert_eq!(see(recovered(3, &[(1, 0), (3, 2)])), Ok(()));
         assert_eq!(
             see(recovered(3, &[(1, 0), (3, 2), (4, 3)])),
@@ -102,6 +144,8 @@ mod tests {
         assert!(short.contains("up to 2, and its disk holds it up to 3"), "{short}");
         let epoch = see(recovered(3, &[(1, 0)])).unwrap_err();
         assert!(epoch.contains("the batch at 2 for one of epoch 1; it is of 3"), "{epoch}");
+        assert_eq!(judge_torn(70, 60, 10), Ok(()));
+        assert!(judge_torn(70, 60, 11).unwrap_err().contains("11 bytes of it were torn"));
         let none = see(recovered(3, &[(1, 1), (3, 2)])).unwrap_err();
         assert!(none.contains("the batch at 0 for one of epoch none; it is of 1"), "{none}");
     }

@@ -1,6 +1,8 @@
-//! A topic that an admin was told is created, or gone, is so by the committed metadata log.
+//! A topic that an admin was told is created, or gone, is so by the committed metadata log; and one is
+//! refused for its name only where another's collides.
 //!
-//! Source: CreateTopics and DeleteTopics are answered when their records are committed (KIP-500).
+//! Source: CreateTopics and DeleteTopics are answered when their records are committed (KIP-500); Kafka's
+//! `Topic.hasCollision` (metrics cannot tell '.' from '_').
 //! Reason: an answer that a failover takes back is none. Each name has one admin, which asks for one
 //! thing at a time, so each deletion that it is told of is another one. That the topic is still there
 //! (or gone) later is no promise: a copy of an earlier request that was given up may be carried out
@@ -41,6 +43,16 @@ impl Invariant for TopicsAsAsked {
                 "client {} was told that {name} is created as {topic}, which is not committed",
                 record.client
             )),
+            Recorded::Fact(ClientFact::TopicCreated {
+                name,
+                error: ErrorCode::InvalidTopic,
+                ..
+            }) if is_sound(name) && !view.ledger.was_named(|other| collides(name, other)) => {
+                Err(format!(
+                    "client {} was told that {name} is no name for a topic, and no other collides",
+                    record.client
+                ))
+            }
             Recorded::Fact(ClientFact::TopicDeleted { topic, error: ErrorCode::None, .. }) => {
                 let told = self.deleted.entry(topic.name.clone()).or_default();
                 *told += 1;
@@ -60,6 +72,15 @@ impl Invariant for TopicsAsAsked {
             | Recorded::Fact(_) => Ok(()),
         }
     }
+}
+
+fn is_sound(name: &str) -> bool {
+    let legal = |of: char| of.is_ascii_alphanumeric() || "._-".contains(of);
+    (1..=249).contains(&name.len()) && name.chars().all(legal) && name != "." && name != ".."
+}
+
+fn collides(name: &str, other: &str) -> bool {
+    name != other && name.replace('.', "_") == other.replace('.', "_")
 }
 
 #[cfg(test)]
@@ -88,6 +109,8 @@ mod tests {
             certainty,
         };
         assert_eq!(see(created(ErrorCode::TopicAlreadyExists)), Ok(()));
+        assert!(see(created(ErrorCode::InvalidTopic)).unwrap_err().contains("no other collides"));
+        assert!(!is_sound("a/b") && !is_sound("..") && collides("a.b", "a_b"));
         assert!(see(created(ErrorCode::None)).unwrap_err().contains("is not committed"));
         let topic = TopicRef::name("churn0");
         let deleted = ClientFact::TopicDeleted { id, topic, error: ErrorCode::None, certainty };

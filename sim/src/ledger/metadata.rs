@@ -118,6 +118,11 @@ impl Ledger {
         self.topics_made.contains_key(&topic)
     }
 
+    /// Did the metadata log ever commit a topic with such a name?
+    pub fn was_named(&self, is: impl Fn(&str) -> bool) -> bool {
+        self.topics_made.values().any(|name| is(name))
+    }
+
     /// How often the metadata log committed that a topic of this name goes.
     pub fn times_removed(&self, name: &str) -> u64 {
         self.topics_removed.get(name).copied().unwrap_or(0)

@@ -134,6 +134,13 @@ impl ReplicaLog {
         end
     }
 
+    /// Bytes of the batches up to [`ReplicaLog::whole_end`].
+    pub fn whole_bytes(&self) -> u64 {
+        let end = self.whole_end();
+        let whole = self.held.iter().take_while(|held| held.id.base < end);
+        whole.map(|held| held.to - held.from).sum()
+    }
+
     /// How far from `from` on, and at most to `to`, no power loss can take its batches, nor the names
     /// of their files in its directory `dir`.
     pub fn durable_end(&self, from: i64, to: i64, disk: &SimDisk, dir: &str) -> i64 {

@@ -56,7 +56,9 @@ impl Churn {
     }
 
     fn name(&self, index: usize) -> String {
-        format!("{}{index}", if self.auto { AUTO } else { CHURN })
+        // Some with what metrics cannot tell apart, though no two of them collide.
+        let between = ["", ".", "_"][index % 3];
+        format!("{}{between}{index}", if self.auto { AUTO } else { CHURN })
     }
 
     fn create(&mut self, index: usize, draw: u64, at: &mut Desk<'_>) {
