@@ -748,19 +748,21 @@ fn damaged_messages(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
-/// For a while a node, or every node, tells its peers what no correct node does; they must refuse it. Often
-/// the controller goes meanwhile, so that there are votes and registrations to lie in.
+/// For a while a node, or every node, tells its peers what no correct node does; they must refuse it. The
+/// controller or a follower goes meanwhile, so that there are votes, registrations and ISRs to lie in.
 pub(super) fn lying_peers(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 2) {
         let node = if draw.chance(70) { Some(a_node(plan, draw)) } else { None };
         let permille = draw.scale(5, 500) as u32;
-        let for_us = draw.scale(200_000, 4_000_000);
-        let mut lie = at(moment(plan, draw), FaultKind::Lie(Lie { permille, node, for_us }));
-        if draw.chance(50) {
-            let gone = depose(plan, Target::ActiveController, draw);
-            lie = lie.then(at(draw.below(for_us / 2), gone));
-        }
-        plan.faults.push(lie);
+        let for_us = draw.scale(500_000, 6_000_000);
+        let lie = at(moment(plan, draw), FaultKind::Lie(Lie { permille, node, for_us }));
+        let gone = if draw.chance(50) {
+            depose(plan, Target::ActiveController, draw)
+        } else {
+            let node = Target::FollowerOf(a_partition(plan, draw));
+            FaultKind::Crash(Crash { node, down_us: draw.scale(10_000, for_us) })
+        };
+        plan.faults.push(lie.then(at(draw.below(for_us / 2), gone)));
     }
 }
 

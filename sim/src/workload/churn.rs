@@ -57,7 +57,7 @@ impl Churn {
 
     fn name(&self, index: usize) -> String {
         // Some with what metrics cannot tell apart, though no two of them collide.
-        let between = ["", ".", "_"][index % 3];
+        let between = [".", "_", ""][index % 3];
         format!("{}{between}{index}", if self.auto { AUTO } else { CHURN })
     }
 
