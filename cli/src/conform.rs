@@ -268,7 +268,7 @@ mod tests {
         let mut others = Vec::new();
         let mut from = 0;
         loop {
-            let violations = conform(from..100, Some(flaw), model).violations;
+            let violations = conform(from..400, Some(flaw), model).violations;
             let Some(last) = violations.last().map(|violation| violation.seed) else {
                 return Err(others);
             };
@@ -310,7 +310,7 @@ mod tests {
             ("append-while-closing", "M7", "the mark would vouch for all below"),
         ] {
             if let Err(others) = parts(flaw, model, says) {
-                panic!("{flaw}: no seed of 0..100 parts from {model} by {says:?}: {others:#?}");
+                panic!("{flaw}: no seed of 0..400 parts from {model} by {says:?}: {others:#?}");
             }
         }
     }

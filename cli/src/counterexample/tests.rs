@@ -29,7 +29,7 @@ const BROKEN: [(&str, &str, &str, &str); 20] = [
     ("M3", "vote-before-durable", "one-leader-per-epoch", ""),
     ("M3", "leader-resumes-epoch", "acked-stays", ""),
     ("M3", "request-before-recovery", "assertion", "in directory 1, which is not open"),
-    ("M7", "torn-tail-accepted", "acked-stays", ""),
+    ("M7", "torn-tail-accepted", "recovered-is-whole", ""),
     ("M7", "failed-sync-retried", "acked-stays", ""),
     ("M7", "ack-before-flush", "acked-stays", ""),
     ("M7", "cut-below-recovery-point", "process-exit", "ends before the recovery point"),
