@@ -93,6 +93,7 @@ fn unset(plan: &Plan) -> Vec<&'static str> {
     let mut unset = vec![
         "node.quorum_fetch_wait_ms",
         "node.tail_cache_bytes",
+        "node.read_chunk_bytes",
         "network.encoded",
         "disk",
         "process.step_min_us",
