@@ -155,7 +155,7 @@ pub enum ClientFact {
         query: QueryId,
         /// Of which partition.
         partition: NamedPartition,
-        /// For which time.
+        /// For which time, or [`MAX_TIMESTAMP`](crate::msg::MAX_TIMESTAMP) for the largest.
         asked: WallTime,
         /// The first record with this or a later timestamp, and its timestamp; `None` if there is
         /// none. Or why nobody says.
@@ -412,7 +412,8 @@ impl Client {
         id
     }
 
-    /// Asks the leader for the first record with this timestamp or a later one. An earlier
+    /// Asks the leader for the first record with this timestamp or a later one, or with
+    /// [`MAX_TIMESTAMP`](crate::msg::MAX_TIMESTAMP) for the largest (KIP-734). An earlier
     /// unanswered query about the same partition is forgotten.
     pub fn offset_at(
         &mut self,

@@ -114,7 +114,7 @@ pub enum Seen<'a> {
     Fault(&'static str, &'a [NodeId]),
     /// A client did or learned something.
     Client(&'a Record),
-    /// A node gave an answer that [`check_answer`] does not accept, and why.
+    /// A node gave an answer that [`check_answer`] does not accept, or took a lie for the truth; and why.
     OddAnswer(NodeId, &'a str),
 }
 

@@ -316,8 +316,8 @@ impl<M: Machine> World<M> {
         self.inner.links[from as usize][to as usize].damage_per_million = per_million;
     }
 
-    /// Lets so many in a million requests and answers say what no correct node does, in one direction
-    /// from now on.
+    /// Lets so many in a million answers say what no correct node does, in one direction from now on,
+    /// and ten times as many requests (at most nine of ten).
     pub fn set_lies(&mut self, from: NodeId, to: NodeId, per_million: u64) {
         let (from, to) = (self.inner.host(from), self.inner.host(to));
         self.inner.links[from as usize][to as usize].lies_per_million = per_million;

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lie {
-    /// Of 1000 requests and answers that can be made a lie, so many.
+    /// Of 1000 answers that can be made a lie, so many; of requests, which are few beside them, ten times
+    /// as many, at most 900.
     pub permille: u32,
     /// Only what this node sends.
     pub node: Option<Target>,

@@ -56,7 +56,15 @@ pub(super) fn ask(request: &mut Request, place: Place, dice: &Dice) -> bool {
             }
             true
         }
-        _ => false,
+        Request::Produce(_)
+        | Request::Fetch(_)
+        | Request::ListOffsets(_)
+        | Request::Metadata(_)
+        | Request::ApiVersions(_)
+        | Request::CreateTopics(_)
+        | Request::DeleteTopics(_)
+        | Request::OffsetForLeaderEpoch(_)
+        | Request::Envelope(_) => false,
     }
 }
 
@@ -126,7 +134,15 @@ pub(super) fn believed(response: &Response) -> bool {
         Response::Vote(vote) => vote.vote_granted,
         Response::BeginQuorumEpoch(begin) => begin.error.is_ok(),
         Response::EndQuorumEpoch(end) => end.error.is_ok(),
-        _ => false,
+        Response::Produce(_)
+        | Response::Fetch(_)
+        | Response::ListOffsets(_)
+        | Response::Metadata(_)
+        | Response::ApiVersions(_)
+        | Response::CreateTopics(_)
+        | Response::DeleteTopics(_)
+        | Response::OffsetForLeaderEpoch(_)
+        | Response::Envelope(_) => false,
     }
 }
 

@@ -84,7 +84,7 @@ pub(super) struct Link {
     pub(super) blocked_since: u64,
     /// Of answers with records in them, so many in a million lose a bit.
     pub(super) damage_per_million: u64,
-    /// Of requests and answers that can be made a lie, so many in a million are.
+    /// Of answers that can be made a lie, so many in a million are; of requests, ten times as many.
     pub(super) lies_per_million: u64,
     pub(super) counts: LinkCounts,
 }
