@@ -68,7 +68,7 @@ impl Invariant for LogMatching {
             }
             // What its process has cut may still be on its way to the disk, and nothing else excuses
             // a wrong copy; it is compared again when it has.
-            Err(_) if is_cutting(node, partition, view) => Ok(()),
+            Err(_) if view.is_cutting(node, partition) => Ok(()),
             Err(wrong) => Err(wrong),
         }
     }
@@ -86,12 +86,6 @@ impl Invariant for LogMatching {
         }
         Ok(())
     }
-}
-
-fn is_cutting(node: NodeId, partition: TopicPartition, view: &View<'_>) -> bool {
-    let name = view.ledger.name(partition);
-    let known = view.world.nodes().any(|host| host == node);
-    known && name.is_some_and(|name| view.world.disk(node).is_changing(name))
 }
 
 fn agree(

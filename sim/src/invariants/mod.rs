@@ -9,6 +9,7 @@ mod acked_by_min_isr;
 mod acked_is_synced;
 mod acked_stays;
 mod answers;
+mod appended_as_led;
 mod clean_mark;
 mod clean_start;
 mod committed_cut;
@@ -17,6 +18,7 @@ mod election_safety;
 mod ends_monotonic;
 mod ends_settled;
 mod epochs_monotonic;
+mod exchange;
 mod high_watermark;
 mod isr_by_registration;
 mod isr_holds_promised;
@@ -33,7 +35,8 @@ mod topics_as_asked;
 pub use acked_by_min_isr::AckedByMinIsr;
 pub use acked_is_synced::AckedIsSynced;
 pub use acked_stays::AckedStays;
-pub use answers::{Answers, check as check_answer};
+pub use answers::Answers;
+pub use appended_as_led::AppendedAsLed;
 pub use clean_mark::CleanMark;
 pub use clean_start::CleanStart;
 pub use committed_cut::CommittedCut;
@@ -42,6 +45,7 @@ pub use election_safety::ElectionSafety;
 pub use ends_monotonic::EndsMonotonic;
 pub use ends_settled::EndsSettled;
 pub use epochs_monotonic::EpochsMonotonic;
+pub use exchange::check as check_answer;
 pub use high_watermark::HighWatermark;
 pub use isr_by_registration::IsrByRegistration;
 pub use isr_holds_promised::IsrHoldsPromised;
@@ -130,6 +134,14 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
+    /// Is what a node's process has cut of a partition still on its way to the disk? Until it is there,
+    /// the ledger knows of what was.
+    pub fn is_cutting(&self, node: NodeId, partition: TopicPartition) -> bool {
+        let known = self.world.nodes().any(|host| host == node);
+        let name = self.ledger.name(partition);
+        known && name.is_some_and(|name| self.world.disk(node).is_changing(name))
+    }
+
     /// How people call a partition.
     pub fn name(&self, partition: TopicPartition) -> String {
         match self.ledger.name(partition) {
@@ -175,6 +187,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<Majority>::default(),
         Box::<EpochsMonotonic>::default(),
         Box::<LogMatching>::default(),
+        Box::<AppendedAsLed>::default(),
         Box::new(AckedStays),
         Box::new(PromiseIsReplicated),
         Box::new(IsrHoldsPromised),

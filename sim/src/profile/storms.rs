@@ -764,6 +764,19 @@ pub(super) fn lying_peers(plan: &mut Plan, draw: &mut Draw) {
         };
         plan.faults.push(lie.then(at(draw.below(for_us / 2), gone)));
     }
+    if draw.chance(50) {
+        plan.faults.push(lies_about_isr(plan, draw));
+    }
+}
+
+/// Leaders ask for an ISR when a follower that was fenced comes back: then everybody lies.
+fn lies_about_isr(plan: &Plan, draw: &mut Draw) -> Fault {
+    let follower = Target::FollowerOf(a_partition(plan, draw));
+    let gone = depose(plan, follower, draw);
+    let permille = draw.range(30, 90) as u32;
+    let for_us = draw.scale(1_000_000, 6_000_000);
+    let lie = FaultKind::Lie(Lie { permille, node: None, for_us });
+    at(moment(plan, draw), gone).then(after("broker_unfenced", 0, 1, 0, lie))
 }
 
 /// What a leader says is late, and meanwhile it hands its partitions over: its answers reach followers

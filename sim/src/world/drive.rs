@@ -3,14 +3,15 @@
 use bytes::Bytes;
 use wavetank_core::env::{Channel, DiskOp, FileKind};
 use wavetank_core::event::{DiskDone, DiskOpKind, Event};
-use wavetank_core::msg::{ApiKey, Request, Response};
+use wavetank_core::msg::{ApiKey, Request};
 use wavetank_core::note::Note;
 use wavetank_core::types::NodeId;
 
 use super::network::Departure;
 use super::queue::Payload;
 use super::{
-    Heal, HostConfig, Inner, LinkConfig, LinkCounts, Machine, Transcode, Wake, World, WorldConfig,
+    Heal, HostConfig, Inner, Inspect, LinkConfig, LinkCounts, Machine, Transcode, Wake, World,
+    WorldConfig,
 };
 use crate::decide::Dice;
 use crate::disk::{DiskChange, SimDisk};
@@ -92,7 +93,7 @@ impl<M: Machine> World<M> {
 
     /// Every answer that leaves a machine is asked about; what is said to be wrong with one is kept
     /// for [`World::drain_odd_answers`].
-    pub fn inspect_answers(&mut self, inspect: fn(&Response) -> Result<(), String>) {
+    pub fn inspect_answers(&mut self, inspect: Inspect) {
         self.inner.inspect = Some(inspect);
     }
 
@@ -317,7 +318,7 @@ impl<M: Machine> World<M> {
     }
 
     /// Lets so many in a million answers say what no correct node does, in one direction from now on,
-    /// and ten times as many requests (at most nine of ten).
+    /// and ten times as many requests, a hundred times of those for an ISR (at most nine of ten).
     pub fn set_lies(&mut self, from: NodeId, to: NodeId, per_million: u64) {
         let (from, to) = (self.inner.host(from), self.inner.host(to));
         self.inner.links[from as usize][to as usize].lies_per_million = per_million;

@@ -21,7 +21,7 @@ mod storm_tests;
 mod tests;
 
 pub use env::StepEnv;
-pub use network::{Heal, LinkConfig, LinkCounts, Transcode, Wake};
+pub use network::{Exchange, Heal, Inspect, LinkConfig, LinkCounts, Transcode, Wake};
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -216,6 +216,8 @@ struct Host {
     draws: BTreeMap<wavetank_core::env::Site, u64>,
     /// Effects of the step that runs.
     effects: u32,
+    /// Does the step that runs serve a timer?
+    serves_timer: bool,
 }
 
 /// Everything but the machines.
@@ -236,7 +238,7 @@ struct Inner {
     versions: fn(ApiKey) -> i16,
     transcode: Option<Transcode>,
     /// Says what is odd about an answer that leaves a machine.
-    inspect: Option<fn(&Response) -> Result<(), String>>,
+    inspect: Option<Inspect>,
     odd_answers: Vec<(NodeId, String)>,
     notes: Vec<(u64, NodeId, Note)>,
     keep_notes: bool,
@@ -411,6 +413,7 @@ impl<M: Machine> World<M> {
         let node = host.node;
         let kind = StepKind::of(&event);
         inner.begin_step(h, digest);
+        inner.hosts[h as usize].serves_timer = matches!(kind, StepKind::Timer(_));
         if inner.trace.is_some() {
             inner.trace_line(h, format_args!("< {event:?}"));
         }
@@ -564,6 +567,7 @@ impl Inner {
         let host = &mut self.hosts[h as usize];
         host.dying.clear();
         host.effects = 0;
+        host.serves_timer = false;
         let place = self.dice.place(Purpose::StepCost).with(host.node.0 as u64);
         let place = place.with(self.now ^ digest);
         let cost = self.dice.range(place, host.config.cost_min, host.config.cost_max);
@@ -685,6 +689,7 @@ impl Inner {
             pauses: 0,
             wake: Wake::default(),
             throttle_percent: 100,
+            serves_timer: false,
             busy_until: 0,
             inbox: VecDeque::new(),
             queued: false,

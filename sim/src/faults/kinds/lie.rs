@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Lie {
     /// Of 1000 answers that can be made a lie, so many; of requests, which are few beside them, ten times
-    /// as many, at most 900.
+    /// as many (a hundred times of those for an ISR), at most 900.
     pub permille: u32,
     /// Only what this node sends.
     pub node: Option<Target>,

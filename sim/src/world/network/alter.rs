@@ -4,11 +4,28 @@
 //! What does not live here: what a flipped bit ([`damage`]) and a lie ([`lie`]) do to a message.
 
 use wavetank_core::msg::{Request, Response};
+use wavetank_core::note::Note;
 
-use super::{DOWN, UP, damage, lie};
+use super::{DOWN, Serving, UP, damage, lie};
 use crate::decide::{Place, Purpose};
 use crate::digest::digest_of;
 use crate::world::Inner;
+
+/// An answer that leaves a machine, with what is needed to judge it.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// What was asked, as the machine was asked it. `None` for a produce and an envelope.
+    pub request: Option<&'a Request>,
+    /// The answer, as it was meant.
+    pub response: &'a Response,
+    /// Is it given because a timer fired?
+    pub by_timer: bool,
+    /// Did the machine advance a high watermark in the same step?
+    pub advanced: bool,
+}
+
+/// Judges an answer; what is wrong with it is the rest of a sentence.
+pub type Inspect = fn(&Exchange<'_>) -> Result<(), String>;
 
 impl Inner {
     /// An answer leaves for its client as it is, with a bit flipped, or as a lie; with the digest of
@@ -44,8 +61,7 @@ impl Inner {
         let link = &mut self.links[conn.client as usize][conn.server as usize];
         let correlation = conn.next_correlation;
         let place = conn.pipes[UP].key.with(Purpose::Lie as u64).with(correlation as u64);
-        // There are few such requests beside all the answers to fetches.
-        let per_million = link.lies_per_million.saturating_mul(10).min(900_000);
+        let per_million = link.lies_per_million.saturating_mul(lie::weight(request)).min(900_000);
         if per_million > 0
             && self.dice.ratio(place, per_million, 1_000_000)
             && lie::ask(request, place, &self.dice)
@@ -56,17 +72,113 @@ impl Inner {
     }
 
     /// An answer leaves a machine: is it odd?
-    pub(super) fn inspect(&mut self, host: u32, c: u32, correlation: i32, response: &Response) {
+    pub(super) fn inspect(&mut self, h: u32, c: u32, serving: &Serving, response: &Response) {
         let Some(inspect) = self.inspect else { return };
         let conn = self.conns[c as usize].as_mut().expect("answered on what exists");
-        let lied = conn.lies.remove(&correlation);
-        let why = match inspect(response) {
+        let lied = conn.lies.remove(&serving.correlation);
+        let host = &self.hosts[h as usize];
+        let advanced = |note: &Note| matches!(note, Note::HighWatermark { .. });
+        let exchange = Exchange {
+            request: serving.asked.as_deref(),
+            response,
+            by_timer: host.serves_timer,
+            advanced: self.notes.iter().any(|(_, node, note)| *node == host.node && advanced(note)),
+        };
+        let why = match inspect(&exchange) {
             Err(why) => why,
             Ok(()) if lied && lie::believed(response) => {
                 format!("{:?} as if it had not been asked with a lie: {response:?}", response.api())
             }
             Ok(()) => return,
         };
-        self.odd_answers.push((self.hosts[host as usize].node, why));
+        self.odd_answers.push((host.node, why));
+    }
+}
+
+/// What an answer is held against, once there is one. A produce is not kept: it is long, and its answer
+/// says nothing that it decides.
+pub(super) fn kept(request: &Request) -> Option<Box<Request>> {
+    match request {
+        Request::Produce(_) | Request::Envelope(_) => None,
+        request => Some(Box::new(request.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{Exit, HostConfig, Machine, World, WorldConfig};
+    use std::time::Duration;
+    use wavetank_core::env::{Channel, Env};
+    use wavetank_core::event::{Event, ReplyTo, TimerKey};
+    use wavetank_core::msg::{ApiVersionsRequest, ApiVersionsResponse};
+    use wavetank_core::types::{NodeId, Offset, TopicPartition};
+
+    const CLIENT: NodeId = NodeId(0);
+    const SERVER: NodeId = NodeId(1);
+
+    /// Answers the first request at once, the second by a timer, the third by one that also moves a high
+    /// watermark.
+    #[derive(Clone, Debug, Default)]
+    struct Waiting {
+        from: Option<ReplyTo>,
+        served: i32,
+    }
+
+    impl Machine for Waiting {
+        fn step(&mut self, event: Event, env: &mut dyn Env) {
+            match event {
+                Event::Request { from, .. } => {
+                    self.from = Some(from);
+                    if self.served > 0 {
+                        let soon = env.now().after(Duration::from_millis(5));
+                        return env.arm(TimerKey::Heartbeat, soon);
+                    }
+                }
+                Event::Timer { .. } => {}
+                _ => return,
+            }
+            if self.served == 2 {
+                let (partition, from, to) = (TopicPartition::METADATA, Offset(0), Offset(1));
+                env.note(Note::HighWatermark { partition, leader: true, from, to });
+            }
+            self.served += 1;
+            let throttle_time_ms = self.served;
+            let answer = ApiVersionsResponse { throttle_time_ms, ..Default::default() };
+            env.respond(self.from.expect("somebody asked"), Response::ApiVersions(answer));
+        }
+
+        fn exit(&self) -> Option<Exit> {
+            None
+        }
+    }
+
+    #[test]
+    fn an_answer_is_judged_with_its_question_and_its_occasion() {
+        let mut world = World::new(1, WorldConfig::default());
+        for node in [CLIENT, SERVER] {
+            world.add_host(node, HostConfig::default());
+            world.start(node, Waiting::default());
+        }
+        world.inspect_answers(|exchange| {
+            let Some(Request::ApiVersions(asked)) = exchange.request else { return Ok(()) };
+            let by = (asked.client_software_name.as_str(), exchange.by_timer, exchange.advanced);
+            Err(format!("{by:?}"))
+        });
+        let mut heard = Vec::new();
+        for name in ["a", "b", "c"] {
+            let asked =
+                ApiVersionsRequest { client_software_name: name.to_owned(), ..Default::default() };
+            let (peer, timeout) = (SERVER, Duration::from_secs(9));
+            let request = Request::ApiVersions(asked);
+            world.act(CLIENT, |_, env| env.request(peer, Channel::Admin, timeout, request));
+            let until = world.now() + 1_000_000_000;
+            while world.next_before(until).is_some() {
+                heard.extend(world.drain_odd_answers().map(|(_, why)| why));
+                let _ = world.drain_notes();
+            }
+        }
+        let expected = [("a", false, false), ("b", true, false), ("c", true, true)];
+        assert_eq!(heard, expected.map(|by| format!("{by:?}")));
     }
 }

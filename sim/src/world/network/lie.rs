@@ -10,6 +10,7 @@
 
 use wavetank_core::batch::Batch;
 use wavetank_core::error_code::ErrorCode;
+use wavetank_core::metadata::LeaderRecoveryState;
 use wavetank_core::msg::{
     AlterPartitionData, AlterPartitionRequest, BrokerRegistrationRequest, FetchPartitionResponse,
     Request, Response, VoteRequest,
@@ -29,6 +30,15 @@ const BEFORE_ALL: BrokerEpoch = BrokerEpoch(0);
 /// No node of any plan.
 const STRANGER: NodeId = NodeId(4_096);
 
+/// How many times as often as an answer a request is made a lie: there are few of them beside all the
+/// answers to fetches, and of those that ask for an ISR the fewest.
+pub(super) fn weight(request: &Request) -> u64 {
+    match request {
+        Request::AlterPartition(_) => 100,
+        _ => 10,
+    }
+}
+
 /// Turns a request into a lie. False if a request of this kind cannot be one.
 pub(super) fn ask(request: &mut Request, place: Place, dice: &Dice) -> bool {
     let choose = |below: u64| dice.decide(place.with(4), below);
@@ -38,7 +48,7 @@ pub(super) fn ask(request: &mut Request, place: Place, dice: &Dice) -> bool {
             heartbeat.broker_epoch = BEFORE_ALL;
             true
         }
-        Request::AlterPartition(alteration) => of_alteration(alteration, choose(8)),
+        Request::AlterPartition(alteration) => of_alteration(alteration, choose(9)),
         Request::Vote(vote) => of_vote(vote, choose(5)),
         Request::BeginQuorumEpoch(begin) => {
             match choose(3) {
@@ -102,6 +112,7 @@ fn of_alteration(alteration: &mut AlterPartitionRequest, choice: u64) -> bool {
             4 => one.leader_epoch = USED_UP,
             5 => one.partition_epoch = PartitionEpoch(i32::MAX),
             6 => one.leader_recovery_state = 7,
+            8 => one.leader_recovery_state = LeaderRecoveryState::Recovering.value(),
             _ => one.new_isr.iter_mut().for_each(|(_, epoch)| *epoch = BEFORE_ALL),
         }
     }
@@ -252,7 +263,7 @@ mod tests {
         };
         let kinds = [
             (Request::BrokerRegistration(registration), 8),
-            (Request::AlterPartition(alteration), 8),
+            (Request::AlterPartition(alteration), 9),
             (Request::Vote(vote), 5),
         ];
         for (truth, lies) in kinds {

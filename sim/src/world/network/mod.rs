@@ -12,6 +12,7 @@ mod damage;
 mod lie;
 mod stopped;
 
+pub use alter::{Exchange, Inspect};
 pub(super) use cuts::Departure;
 pub use stopped::Wake;
 
@@ -84,7 +85,7 @@ pub(super) struct Link {
     pub(super) blocked_since: u64,
     /// Of answers with records in them, so many in a million lose a bit.
     pub(super) damage_per_million: u64,
-    /// Of answers that can be made a lie, so many in a million are; of requests, ten times as many.
+    /// Of answers that can be made a lie, so many in a million are; of requests, [`lie::weight`] times.
     pub(super) lies_per_million: u64,
     pub(super) counts: LinkCounts,
 }
@@ -223,6 +224,8 @@ struct Serving {
     correlation: i32,
     version: i16,
     api: ApiKey,
+    /// What was asked, where answers are inspected.
+    asked: Option<Box<Request>>,
 }
 
 #[derive(Clone, Debug)]
@@ -336,7 +339,7 @@ impl Inner {
     pub(super) fn respond(&mut self, host: u32, to: ReplyTo, response: Response, at: u64) {
         let Some((c, serving)) = self.served(host, to) else { return };
         assert_eq!(response.api(), serving.api, "the answer is to another request");
-        self.inspect(host, c, serving.correlation, &response);
+        self.inspect(host, c, &serving, &response);
         let digest = digest_of(&response);
         self.digest.word(digest);
         let response = match self.transcode {
@@ -675,7 +678,8 @@ impl Inner {
     ) {
         let conn = self.conns[c as usize].as_mut().expect("served while alive");
         let api = request.api();
-        conn.serving = Some(Serving { correlation, version, api });
+        let asked = if self.inspect.is_some() { alter::kept(&request) } else { None };
+        conn.serving = Some(Serving { correlation, version, api, asked });
         let (server, from) = (conn.server, ReplyTo { connection: conn.id, correlation });
         let request = match self.transcode {
             None => request,
