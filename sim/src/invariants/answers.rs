@@ -212,11 +212,21 @@ fn of_partition(one: &MetadataPartition) -> Option<&'static str> {
         .or(says(led == refused, "a leader that is not available, or none and no error"))
 }
 
+/// As Kafka draws ids: version 4, variant 10, and no dash in front, which a command would take for an
+/// option.
+fn is_random(id: Uuid) -> bool {
+    id.0 >> 76 & 0xf == 4 && id.0 >> 62 & 3 == 2 && !id.to_string().starts_with('-')
+}
+
 fn of_creation(one: &CreatableTopicResult) -> Option<&'static str> {
     let counted = one.num_partitions != -1 || one.replication_factor != -1;
     let failed = !one.error.is_ok();
     says(failed && counted, "the partitions of a topic that there is not (KIP-525)")
         .or(says(failed && one.id != Uuid::ZERO, "the id of a topic that there is not"))
+        .or(says(
+            !failed && !is_random(one.id),
+            "an id that is no random UUID (RFC 9562, version 4)",
+        ))
         .or(says(failed && !one.configs.is_empty(), "configs of a topic that there is not"))
         .or(says(!failed && one.num_partitions < 1, "a topic without partitions"))
         .or(says(!failed && one.replication_factor < 1, "a topic without replicas"))
@@ -319,6 +329,24 @@ mod tests {
         };
         assert_eq!(check(&vote(ErrorCode::None)), Ok(()));
         assert!(complaint(&vote(ErrorCode::FencedLeaderEpoch)).contains("a vote with an error"));
+    }
+
+    #[test]
+    fn an_id_that_is_no_random_uuid_is_caught() {
+        let made = |id| {
+            created(CreatableTopicResult {
+                error: ErrorCode::None,
+                id: Uuid(id),
+                num_partitions: 1,
+                replication_factor: 1,
+                ..refused()
+            })
+        };
+        let sound = 7 << 80 | 4 << 76 | 2 << 62 | 7;
+        assert_eq!(check(&made(sound)), Ok(()));
+        for odd in [0, sound ^ 1 << 77, sound ^ 1 << 62, sound | 0x3e << 122] {
+            assert!(complaint(&made(odd)).contains("no random UUID"), "{}", Uuid(odd));
+        }
     }
 
     #[test]
