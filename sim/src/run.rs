@@ -465,7 +465,12 @@ impl Tank {
     }
 
     fn tell(&mut self, seen: Seen<'_>) {
-        let view = View { plan: &self.plan, ledger: &self.ledger, world: &self.world };
+        let view = View {
+            plan: &self.plan,
+            ledger: &self.ledger,
+            world: &self.world,
+            calm_since: self.nemesis.calm_since(),
+        };
         let mut wrong = Vec::new();
         for invariant in &mut self.invariants {
             if let Err(message) = invariant.see(seen, &view) {
@@ -492,7 +497,12 @@ impl Tank {
 
     /// Judges the whole history; `complete` if everything has been read.
     pub(crate) fn judge_history(&mut self, complete: bool) {
-        let view = View { plan: &self.plan, ledger: &self.ledger, world: &self.world };
+        let view = View {
+            plan: &self.plan,
+            ledger: &self.ledger,
+            world: &self.world,
+            calm_since: self.nemesis.calm_since(),
+        };
         let mut wrong = Vec::new();
         for invariant in &mut self.invariants {
             if let Err(message) = invariant.at_end(&self.outcome.history, &view) {

@@ -40,7 +40,7 @@ pub fn invariants(
 ) -> Vec<Wrong> {
     let ledger = nothing_lost(plan);
     let world: World<Node> = World::new(plan.seed, WorldConfig::default());
-    let view = View { plan, ledger: &ledger, world: &world };
+    let view = View { plan, ledger: &ledger, world: &world, calm_since: None };
     let mut invariants = by_notes_and_history();
     let mut wrong: Vec<Wrong> = Vec::new();
     let mut tell = |seen: Seen<'_>| {

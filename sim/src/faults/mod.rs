@@ -110,6 +110,7 @@ pub(crate) struct Nemesis {
     aimed: u64,
     base_loss: u64,
     stopped: bool,
+    calm_since: Option<u64>,
 }
 
 const US: u64 = 1_000;
@@ -138,6 +139,7 @@ impl Nemesis {
             aimed: 0,
             base_loss: plan.network.loss_per_million,
             stopped: false,
+            calm_since: Some(0),
         }
     }
 
@@ -149,6 +151,19 @@ impl Nemesis {
     /// What has struck whom since the last call.
     pub(crate) fn drain_struck(&mut self) -> Vec<(&'static str, Vec<NodeId>)> {
         std::mem::take(&mut self.struck)
+    }
+
+    /// Since when nothing is missing that faults took, ns; `None` while something is. Who is asked to
+    /// stop takes nothing until it is gone.
+    pub(crate) fn calm_since(&self) -> Option<u64> {
+        self.calm_since
+    }
+
+    fn look_around(&mut self, world: &World<Node>) {
+        let stops = |open: &Open| matches!(open.what, FaultKind::Restart(_));
+        let calm =
+            self.restarts.is_empty() && self.failing.is_empty() && self.open.values().all(stops);
+        self.calm_since = calm.then(|| self.calm_since.unwrap_or(world.now()));
     }
 
     /// What came of each kind of fault that the plan has; asked when the run is over.
@@ -290,6 +305,7 @@ impl Nemesis {
             }
             Action::End(strike) => self.end(strike, world),
         }
+        self.look_around(world);
     }
 
     /// What a strike took away comes back, or its next turn has come.
@@ -366,6 +382,7 @@ impl Nemesis {
         let at = world.now() + down;
         self.restarts.insert(node, at);
         self.schedule(at, Action::Start(node), world);
+        self.look_around(world);
     }
 
     /// No fault strikes any more; what is still out stays out until [`Nemesis::heal`].
@@ -457,6 +474,7 @@ impl Nemesis {
         counts.fired += 1;
         counts.bit += u64::from(bit);
         self.struck.push((name, whom));
+        self.look_around(world);
         for next in fault.then {
             self.arm(next, noted, world);
         }

@@ -63,7 +63,13 @@ impl Bench {
     }
 
     pub(crate) fn view(&self) -> View<'_> {
-        View { plan: &self.plan, ledger: &self.ledger, world: &self.world }
+        View { plan: &self.plan, ledger: &self.ledger, world: &self.world, calm_since: Some(0) }
+    }
+
+    /// So much time passes, ns.
+    pub(crate) fn wait(&mut self, time: u64) {
+        let until = self.world.now() + time;
+        assert!(self.world.next_before(until).is_none(), "nobody is there to do anything");
     }
 
     /// Some batch.

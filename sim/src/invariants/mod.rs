@@ -29,6 +29,7 @@ mod metadata_log;
 mod promise_is_replicated;
 mod read_refused;
 mod recovered;
+mod stops_in_time;
 mod time_lookup;
 mod topics_as_asked;
 
@@ -56,6 +57,7 @@ pub use metadata_log::MetadataLog;
 pub use promise_is_replicated::PromiseIsReplicated;
 pub use read_refused::ReadRefused;
 pub use recovered::Recovered;
+pub use stops_in_time::StopsInTime;
 pub use time_lookup::{LARGEST, TimeLookup};
 pub use topics_as_asked::TopicsAsAsked;
 
@@ -131,6 +133,9 @@ pub struct View<'a> {
     pub ledger: &'a Ledger,
     /// The world, with the machines in it.
     pub world: &'a World<Node>,
+    /// Since when nothing is missing that faults took (a process, a link, the disk's pace), ns of virtual
+    /// time; `None` while something is. Who is asked to stop takes nothing until it is gone.
+    pub calm_since: Option<u64>,
 }
 
 impl View<'_> {
@@ -201,6 +206,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(CommittedCut),
         Box::new(CorruptRead),
         Box::<LivingStay>::default(),
+        Box::<StopsInTime>::default(),
         Box::<AckedByMinIsr>::default(),
         Box::<AckedIsSynced>::default(),
         Box::<EndsSettled>::default(),
