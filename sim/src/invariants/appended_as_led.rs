@@ -125,6 +125,10 @@ impl Invariant for AppendedAsLed {
             Note::QuorumFollower { epoch, .. } => {
                 self.follows(node, TopicPartition::METADATA, *epoch);
             }
+            // A topic that is deleted is gone at its leader first, or at a follower.
+            Note::Departed { partition, .. } => {
+                self.roles.remove(&(node, *partition));
+            }
             Note::Truncated { partition, to, .. } => {
                 if let Some(compared) = self.compared.get_mut(&(node, *partition)) {
                     *compared = (*compared).min(*to);
@@ -199,6 +203,11 @@ mod tests {
         bench.write(NodeId(2), METADATA, fixture::batch(1, 1, 3, 9));
         let wrong = see(&mut invariant, &bench, 2, &appended(3, 2)).unwrap_err();
         assert!(wrong.contains("its leader 1 has no such batch"), "{wrong}");
+        // A deleted topic is gone at one before the other.
+        let (mut bereft, directory) = (invariant.clone(), String::new());
+        let departed = Note::Departed { partition: PARTITION, directory, stray: false };
+        assert!(see(&mut bereft, &bench, 1, &departed).is_ok());
+        assert!(see(&mut bereft, &bench, 2, &appended(3, 2)).is_ok());
         // Who has gone on to another epoch may have cut it.
         assert!(see(&mut invariant, &bench, 1, &leads(4)).is_ok());
         assert!(see(&mut invariant, &bench, 2, &appended(3, 2)).is_ok());

@@ -97,6 +97,12 @@ impl Bench {
         self.change(node, dir, Change::Synced { upto });
     }
 
+    /// The tank takes a log away.
+    pub(crate) fn lose(&mut self, node: NodeId, dir: DirSlot) {
+        self.lengths.insert((node, dir), 0);
+        self.change(node, dir, Change::Vanished);
+    }
+
     fn change(&mut self, node: NodeId, dir: DirSlot, what: Change) {
         let changes = [DiskChange { node, dir, file: FileKind::Log(Offset(0)), what }];
         self.ledger.disk(&changes, &self.disks[&node], &mut self.findings);

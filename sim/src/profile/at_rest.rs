@@ -67,8 +67,11 @@ pub(super) fn aimed_at_disk(plan: &mut Plan, draw: &mut Draw) {
 /// torn in its middle, with a whole one after it.
 pub(super) fn power_at_a_roll(plan: &mut Plan, draw: &mut Draw) {
     plan.disk.torn = true;
-    // Some syncs are done, those of indexes for one, while others are not.
-    plan.disk.sync_mean_us = plan.disk.sync_mean_us.max(draw.scale(20_000, 100_000));
+    // Some syncs are done, those of indexes for one, while others are not. An election is some eight syncs
+    // in a row, and must fit into its timeout, or there is never a leader.
+    let slow = draw.scale(20_000, 100_000);
+    let longest = plan.node.election_timeout_ms * 1000 / 12;
+    plan.disk.sync_mean_us = plan.disk.sync_mean_us.max(slow.min(longest));
     let segment = draw.scale(4_000, 20_000) as u32;
     for topic in &mut plan.topics {
         topic.segment_bytes = topic.segment_bytes.min(segment);
