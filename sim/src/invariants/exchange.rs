@@ -1,6 +1,6 @@
 //! An answer fits what was asked, and does not come later than it need.
 //!
-//! Source: KIP-74 for what a fetch may carry, KIP-595 for votes, KIP-497 for `AlterPartition`,
+//! Source: KIP-74 for what a fetch may carry, KIP-497 for `AlterPartition`,
 //! Kafka's `DelayedFetch` for when a fetch is answered. Reason: clients ask again until they have what they
 //! want, so that a broker that answers beside the question, or only when it has waited for nothing, makes no
 //! history wrong: it is only slow.
@@ -30,10 +30,6 @@ pub fn check(exchange: &Exchange<'_>) -> Result<(), String> {
                 let waited = by_timer && !advanced && had_enough(asked, fetched);
                 waited.then_some("what it could have said at once (fetch.min.bytes)")
             }),
-        (Some(Request::Vote(asked)), Response::Vote(vote)) => {
-            let early = vote.vote_granted && !asked.pre_vote && vote.leader_epoch != asked.epoch;
-            early.then_some("a vote before it is stored")
-        }
         (Some(Request::AlterPartition(asked)), Response::AlterPartition(altered)) => {
             of_alteration(asked, altered)
         }
@@ -140,7 +136,7 @@ mod tests {
     use wavetank_core::error_code::ErrorCode;
     use wavetank_core::msg::{
         AlterPartitionData, AlterPartitionResult, AlterPartitionTopic, FetchTopic,
-        FetchTopicResponse, VoteRequest, VoteResponse,
+        FetchTopicResponse,
     };
     use wavetank_core::types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, Uuid};
 
@@ -239,35 +235,6 @@ mod tests {
             fetch.topics[0].partitions.push(FetchPartitionResponse::failed(1, error));
         }
         assert_eq!(judged(&all, &failed, true), Ok(()), "the other partition has just failed");
-    }
-
-    #[test]
-    fn a_vote_before_it_is_stored_is_caught() {
-        let asked = |pre_vote| {
-            Request::Vote(VoteRequest {
-                cluster_id: None,
-                voter: NodeId(2),
-                epoch: LeaderEpoch(3),
-                candidate: NodeId(1),
-                candidate_directory_id: Uuid(1),
-                voter_directory_id: Uuid(2),
-                last_offset_epoch: LeaderEpoch(2),
-                last_offset: Offset(9),
-                pre_vote,
-            })
-        };
-        let vote = |epoch| {
-            Response::Vote(VoteResponse {
-                error: ErrorCode::None,
-                leader: NodeId::NONE,
-                leader_epoch: LeaderEpoch(epoch),
-                vote_granted: true,
-                node_endpoints: Vec::new(),
-            })
-        };
-        assert_eq!(judged(&asked(false), &vote(3), false), Ok(()));
-        assert!(complaint(&asked(false), &vote(2)).contains("before it is stored"));
-        assert_eq!(judged(&asked(true), &vote(2), false), Ok(()), "nothing is stored for it");
     }
 
     #[test]
