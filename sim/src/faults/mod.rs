@@ -110,6 +110,7 @@ pub(crate) struct Nemesis {
     aimed: u64,
     base_loss: u64,
     stopped: bool,
+    /// See [`Nemesis::calm_since`].
     calm_since: Option<u64>,
 }
 
@@ -159,6 +160,7 @@ impl Nemesis {
         self.calm_since
     }
 
+    /// Called whenever a strike begins or ends, or a process is to start.
     fn look_around(&mut self, world: &World<Node>) {
         let stops = |open: &Open| matches!(open.what, FaultKind::Restart(_));
         let calm =

@@ -212,8 +212,8 @@ fn of_partition(one: &MetadataPartition) -> Option<&'static str> {
         .or(says(led == refused, "a leader that is not available, or none and no error"))
 }
 
-/// As Kafka draws ids: version 4, variant 10, and no dash in front, which a command would take for an
-/// option.
+/// Is it an id as Kafka's `Uuid.randomUuid` draws one: version 4, variant 10, and a text that does not
+/// begin with a dash, which a command would take for an option?
 fn is_random(id: Uuid) -> bool {
     id.0 >> 76 & 0xf == 4 && id.0 >> 62 & 3 == 2 && !id.to_string().starts_with('-')
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use wavetank_core::note::Note;
 use wavetank_core::types::{LeaderEpoch, NodeId, Offset, TopicPartition};
 
-/// What a process is of a partition.
+/// The role of a process in a partition.
 #[derive(Clone, Copy, Debug)]
 enum Role {
     Leads(LeaderEpoch),
@@ -48,7 +48,8 @@ impl AppendedAsLed {
         view: &View<'_>,
     ) -> Result<(), String> {
         let name = || view.name(partition);
-        // Observers of the quorum do not say whom they follow, nor does who goes on as it was.
+        // An observer of the quorum does not note whom it follows, nor does a voter that starts as a
+        // follower.
         let silent = partition == TopicPartition::METADATA
             && (!view.ledger.voters().contains(&node)
                 || !self.roles.contains_key(&(node, partition)));

@@ -15,7 +15,7 @@ use wavetank_core::types::NodeId;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// How long a broker waits to be told that it may go: its own patience.
+/// How long a broker waits to be told that it may go (`HAND_OVER_MAX` in the core's lifecycle), ns.
 const PATIENCE: u64 = 5 * SECOND;
 
 /// See the module's documentation.

@@ -14,7 +14,7 @@ use crate::world::Inner;
 /// An answer that leaves a machine, with what is needed to judge it.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange<'a> {
-    /// What was asked, as the machine was asked it. `None` for a produce and an envelope.
+    /// What was asked, as the machine was asked it; kept of a fetch and of an `AlterPartition` alone.
     pub request: Option<&'a Request>,
     /// The answer, as it was meant.
     pub response: &'a Response,
@@ -95,12 +95,23 @@ impl Inner {
     }
 }
 
-/// What an answer is held against, once there is one. A produce is not kept: it is long, and its answer
-/// says nothing that it decides.
+/// A copy of what an answer is held against, once there is one; `None` where nobody judges the two together.
 pub(super) fn kept(request: &Request) -> Option<Box<Request>> {
     match request {
-        Request::Produce(_) | Request::Envelope(_) => None,
-        request => Some(Box::new(request.clone())),
+        Request::Fetch(_) | Request::AlterPartition(_) => Some(Box::new(request.clone())),
+        Request::Produce(_)
+        | Request::ListOffsets(_)
+        | Request::Metadata(_)
+        | Request::ApiVersions(_)
+        | Request::CreateTopics(_)
+        | Request::DeleteTopics(_)
+        | Request::OffsetForLeaderEpoch(_)
+        | Request::Vote(_)
+        | Request::BeginQuorumEpoch(_)
+        | Request::EndQuorumEpoch(_)
+        | Request::Envelope(_)
+        | Request::BrokerRegistration(_)
+        | Request::BrokerHeartbeat(_) => None,
     }
 }
 
@@ -111,7 +122,7 @@ mod tests {
     use std::time::Duration;
     use wavetank_core::env::{Channel, Env};
     use wavetank_core::event::{Event, ReplyTo, TimerKey};
-    use wavetank_core::msg::{ApiVersionsRequest, ApiVersionsResponse};
+    use wavetank_core::msg::{FetchRequest, FetchResponse};
     use wavetank_core::types::{NodeId, Offset, TopicPartition};
 
     const CLIENT: NodeId = NodeId(0);
@@ -144,8 +155,8 @@ mod tests {
             }
             self.served += 1;
             let throttle_time_ms = self.served;
-            let answer = ApiVersionsResponse { throttle_time_ms, ..Default::default() };
-            env.respond(self.from.expect("somebody asked"), Response::ApiVersions(answer));
+            let answer = FetchResponse { throttle_time_ms, ..Default::default() };
+            env.respond(self.from.expect("somebody asked"), Response::Fetch(answer));
         }
 
         fn exit(&self) -> Option<Exit> {
@@ -161,16 +172,15 @@ mod tests {
             world.start(node, Waiting::default());
         }
         world.inspect_answers(|exchange| {
-            let Some(Request::ApiVersions(asked)) = exchange.request else { return Ok(()) };
-            let by = (asked.client_software_name.as_str(), exchange.by_timer, exchange.advanced);
+            let Some(Request::Fetch(asked)) = exchange.request else { return Ok(()) };
+            let by = (asked.rack_id.as_str(), exchange.by_timer, exchange.advanced);
             Err(format!("{by:?}"))
         });
         let mut heard = Vec::new();
         for name in ["a", "b", "c"] {
-            let asked =
-                ApiVersionsRequest { client_software_name: name.to_owned(), ..Default::default() };
+            let asked = FetchRequest { rack_id: name.to_owned(), ..Default::default() };
             let (peer, timeout) = (SERVER, Duration::from_secs(9));
-            let request = Request::ApiVersions(asked);
+            let request = Request::Fetch(asked);
             world.act(CLIENT, |_, env| env.request(peer, Channel::Admin, timeout, request));
             let until = world.now() + 1_000_000_000;
             while world.next_before(until).is_some() {

@@ -33,10 +33,7 @@ const STRANGER: NodeId = NodeId(4_096);
 /// How many times as often as an answer a request is made a lie: there are few of them beside all the
 /// answers to fetches, and of those that ask for an ISR the fewest.
 pub(super) fn weight(request: &Request) -> u64 {
-    match request {
-        Request::AlterPartition(_) => 100,
-        _ => 10,
-    }
+    if matches!(request, Request::AlterPartition(_)) { 100 } else { 10 }
 }
 
 /// Turns a request into a lie. False if a request of this kind cannot be one.
