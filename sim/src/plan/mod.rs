@@ -17,7 +17,7 @@ pub use crate::faults::kinds::{
 };
 pub use fault::{AfterNote, AtDiskOp, DiskVerb, Fault, FileRole, PartitionRef, Target, When};
 pub use validate::PlanError;
-pub(crate) use validate::{LONGEST_US, lasts, range, refuse};
+pub(crate) use validate::{ELECTION_SYNCS, LONGEST_US, lasts, range, refuse};
 
 use serde::{Deserialize, Serialize};
 use wavetank_core::flaw::{Flaw, FlawSet};

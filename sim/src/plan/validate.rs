@@ -67,6 +67,10 @@ pub const NOTE_NAMES: [&str; 39] = [
 /// An hour; nothing in a plan lasts longer.
 pub(crate) const LONGEST_US: u64 = 3_600_000_000;
 
+/// From a candidate's epoch on disk to the first record of its own: the ballot there and at the voter,
+/// each a file and its directory, the voter's twice.
+pub(crate) const ELECTION_SYNCS: u64 = 8;
+
 /// Refuses another version before its fields can confuse.
 pub(super) fn check_version(text: &str) -> Result<(), PlanError> {
     let value: serde_json::Value = serde_json::from_str(text)
@@ -257,6 +261,17 @@ impl Plan {
         range("disk.sync_mean_us", disk.sync_mean_us, 0, 60 * second)?;
         range("disk.read_mean_us", disk.read_mean_us, 0, 60 * second)?;
         range("disk.namespace_mean_us", disk.namespace_mean_us, 0, 60 * second)?;
+        let sync_us = disk.sync_min_us + disk.sync_mean_us;
+        // It is drawn from once to twice that.
+        let longest_us = self.node.election_timeout_ms * 2000;
+        if ELECTION_SYNCS * sync_us > longest_us {
+            return refuse(format!(
+                "disk.sync_min_us and disk.sync_mean_us are {sync_us} together and \
+                 node.election_timeout_ms {}; an election is {ELECTION_SYNCS} syncs in a row, and one \
+                 that takes longer than twice its timeout begins again before it ends",
+                self.node.election_timeout_ms
+            ));
+        }
         range("process.step_max_us", process.step_max_us, 0, second)?;
         range("process.step_min_us", process.step_min_us, 0, process.step_max_us)?;
         range("process.wall_skew_ms", process.wall_skew_ms, 0, 1_u64 << 40)?;
@@ -509,6 +524,12 @@ mod tests {
             plan["node"]["replica_fetch_wait_ms"] = 21.into();
         });
         assert!(message.contains("given up before it is answered"), "{message}");
+        let message = refused(|plan| {
+            plan["node"]["election_timeout_ms"] = 300.into();
+            plan["disk"]["sync_min_us"] = 0.into();
+            plan["disk"]["sync_mean_us"] = 75_001.into();
+        });
+        assert!(message.contains("begins again before it ends"), "{message}");
         let message = refused(|plan| plan["process"]["clock_drift_ppm"] = 100_000.into());
         assert!(message.contains("process.clock_drift_ppm is 100000"), "{message}");
         let message = refused(|plan| plan["workload"]["producers"][0]["acks"] = 2.into());

@@ -6,8 +6,8 @@
 use super::Draw;
 use super::storms::{a_node, after, at, down, moment};
 use crate::plan::{
-    AtDiskOp, Crash, DamageIndex, DiskVerb, Fault, FaultKind, FileRole, Plan, PowerLoss, Restart,
-    Target, When,
+    AtDiskOp, Crash, DamageIndex, DiskVerb, ELECTION_SYNCS, Fault, FaultKind, FileRole, Plan,
+    PowerLoss, Restart, Target, When,
 };
 
 /// What a node asks its disk for, and at most how many of them are let pass: about as many as a storm
@@ -67,10 +67,10 @@ pub(super) fn aimed_at_disk(plan: &mut Plan, draw: &mut Draw) {
 /// torn in its middle, with a whole one after it.
 pub(super) fn power_at_a_roll(plan: &mut Plan, draw: &mut Draw) {
     plan.disk.torn = true;
-    // Some syncs are done, those of indexes for one, while others are not. An election is some eight syncs
-    // in a row, and must fit into its timeout, or there is never a leader.
+    // Some syncs are done, those of indexes for one, while others are not. An election must
+    // fit into its timeout with something to spare, or there is never a leader.
     let slow = draw.scale(20_000, 100_000);
-    let longest = plan.node.election_timeout_ms * 1000 / 12;
+    let longest = plan.node.election_timeout_ms * 1000 * 2 / (3 * ELECTION_SYNCS);
     plan.disk.sync_mean_us = plan.disk.sync_mean_us.max(slow.min(longest));
     let segment = draw.scale(4_000, 20_000) as u32;
     for topic in &mut plan.topics {
