@@ -164,6 +164,9 @@ pub enum DiskDone {
         files: Vec<(FileKind, u64)>,
         /// Names of sub-directories, sorted (only ever non-empty for the root).
         dirs: Vec<String>,
+        /// How many other entries a partition's directory has, which are not ours: files of other
+        /// names, and sub-directories. 0 for the root.
+        strangers: u32,
     },
     /// Bytes below `upto` are in the page cache, and writing them did not fail.
     Written {

@@ -9,6 +9,7 @@ mod identity;
 #[path = "../../sim/tests/liar/mod.rs"]
 mod liar;
 mod listeners;
+mod strangers;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

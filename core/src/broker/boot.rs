@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::checkpoint::{self, AtomicFile, AtomicFileEvent};
+use crate::controller::validate_topic_name;
 use crate::env::{Env, FileId, FileKind, Random, Site, SmallFile};
 use crate::event::DiskDone;
 use crate::log::{PartitionLog, RecoveryHint};
@@ -387,8 +388,9 @@ impl Broker {
                 self.finish_removal(&name, env);
                 continue;
             }
+            // Somebody's own is left alone.
             let Some((topic, partition)) = parse_dir_name(&name) else { continue };
-            if topic != METADATA_TOPIC {
+            if topic != METADATA_TOPIC && validate_topic_name(topic).is_ok() {
                 self.open_partition(topic.into(), partition, None, env);
             }
         }
@@ -438,7 +440,7 @@ impl Broker {
         }
         // A completion for a partition that was removed meanwhile.
         let Some(opening) = self.boot.opening.get_mut(&id) else { return };
-        if let DiskDone::Listed { files, .. } = done {
+        if let DiskDone::Listed { files, strangers, .. } = done {
             let known = files.iter().any(|(kind, _)| *kind == FileKind::PartitionMetadata);
             match (known, opening.topic_id) {
                 (true, _) => opening.file.read(env),
@@ -452,6 +454,11 @@ impl Broker {
                         "{dir} holds records but no partition.metadata; {}",
                         super::DATA_ADVICE
                     ));
+                }
+                // Somebody's own, in which we have nothing.
+                (false, None) if *strangers > 0 => {
+                    self.boot.give_up(id);
+                    self.on_log_recovered(env);
                 }
                 // Its creation was cut short before anything could be stored in it.
                 (false, None) => {
@@ -501,6 +508,16 @@ impl Broker {
         let high_watermark = self.boot.high_watermarks.known(&key);
         let (topic, partition) = key;
         let topic_partition = TopicPartition { topic: topic_id, partition };
+        let twin =
+            self.hosted.by_name.get(&topic_partition).and_then(|twin| self.hosted.get(*twin));
+        if let Some(twin) = twin.map(Partition::dir_name) {
+            // A copy that somebody made: which of the two has all records, nobody can tell here.
+            return self.refuse(format!(
+                "{twin} and {} both are partition {partition} of topic {topic_id}, by their \
+                 partition.metadata: move the one that is a copy out of the log directory",
+                dir_name(&topic, partition)
+            ));
+        }
         let config = self.topic_config(&topic);
         let hosted = Partition::open(
             id,

@@ -51,9 +51,12 @@ impl Fate {
     }
 }
 
-/// A directory of that name is to be removed.
+/// A directory of that name is to be removed: this is how we rename what was deleted, and nobody else
+/// calls a directory so.
 pub(super) fn is_deleted(name: &str) -> bool {
-    name.ends_with(DELETED)
+    let Some(replica) = name.strip_suffix(DELETED) else { return false };
+    let Some((_, unique)) = replica.rsplit_once('.') else { return false };
+    unique.len() == 32 && unique.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -252,6 +255,8 @@ mod tests {
         assert!(!is_deleted(&stray) && crate::replica::parse_dir_name(&stray).is_none());
         // A topic may be called so, but its directory is not.
         assert!(!is_deleted("a-delete-0"));
+        // Nor is what people call so.
+        assert!(!is_deleted("notes-delete") && !is_deleted("t-0.0123-delete"));
         let longest = format!("{}-{}", "t".repeat(249), i32::MAX);
         assert_eq!(departed_name(&longest, Fate::Removed, unique).len(), NAME_MAX);
     }

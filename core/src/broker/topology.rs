@@ -179,6 +179,9 @@ impl Broker {
     /// The metadata are read for the first time: what they do not know, or know as another node's, is
     /// no reason to remove anything.
     fn set_strays_aside(&mut self, env: &mut dyn Env) {
+        if let Some(refused) = self.misnamed() {
+            return self.refuse(refused);
+        }
         for (id, key) in self.unknown() {
             let fate = self.boot.departures.fate_at_start(key.topic);
             if fate == Fate::Stray
@@ -213,6 +216,24 @@ impl Broker {
                 key.topic,
                 known
             )
+        })
+    }
+
+    /// A directory that says of which topic it is, and is called by another's name: somebody renamed
+    /// it, or made it of a copy. What the checkpoints say is said by name.
+    fn misnamed(&self) -> Option<String> {
+        self.hosted.iter().find_map(|replica| {
+            let key = replica.topic_partition();
+            let name = &self.image.topics.get(&key.topic)?.name;
+            (name != replica.topic()).then(|| {
+                alloc::format!(
+                    "{} is partition {} of topic {} by its partition.metadata, but that topic is called \
+                     {name}: give the directory its name again, or move it out of the log directory",
+                    replica.dir_name(),
+                    key.partition,
+                    key.topic,
+                )
+            })
         })
     }
 

@@ -750,9 +750,11 @@ pub fn dir_name(topic: &str, partition: i32) -> String {
     alloc::format!("{topic}-{partition}")
 }
 
-/// Topic and partition of a directory name.
+/// Topic and partition of a directory name that [`dir_name`] gives.
 pub fn parse_dir_name(name: &str) -> Option<(&str, i32)> {
     let (topic, partition) = name.rsplit_once('-')?;
+    let canonical = partition == "0" || !partition.starts_with('0');
     let digits = !partition.is_empty() && partition.bytes().all(|b| b.is_ascii_digit());
-    Some((topic, digits.then(|| partition.parse().ok())??))
+    let ours = digits && canonical && !topic.is_empty();
+    Some((topic, ours.then(|| partition.parse().ok())??))
 }

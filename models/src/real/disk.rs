@@ -91,7 +91,7 @@ impl Disk {
                 let length =
                     |(kind, at): (&FileKind, &usize)| (*kind, self.inodes[*at].data.len() as u64);
                 let files = self.names.iter().map(length).collect();
-                Some(DiskDone::Listed { dir, files, dirs: Vec::new() })
+                Some(DiskDone::Listed { dir, files, dirs: Vec::new(), strangers: 0 })
             }
             DiskOp::Create { file, .. } => {
                 self.names.insert(file.kind, self.inodes.len());

@@ -93,6 +93,14 @@ impl From<io::Error> for Trouble {
     }
 }
 
+/// What a directory holds; see [`DiskDone::Listed`].
+#[derive(Debug, Default)]
+struct Listing {
+    files: Vec<(FileKind, u64)>,
+    dirs: Vec<String>,
+    strangers: u32,
+}
+
 /// Why the head of the queue was not done, and stays.
 #[derive(Debug)]
 enum Stuck {
@@ -311,8 +319,8 @@ impl Directory {
                 return Ok(());
             }
             DiskOp::OpenDir { dir, .. } => {
-                let tried = self.open_and_list().map(|(files, dirs)| {
-                    done.push(DiskDone::Listed { dir, files, dirs });
+                let tried = self.open_and_list().map(|Listing { files, dirs, strangers }| {
+                    done.push(DiskDone::Listed { dir, files, dirs, strangers });
                 });
                 (whole(dir), DiskOpKind::OpenDir, tried)
             }
@@ -384,7 +392,7 @@ impl Directory {
         }
     }
 
-    fn open_and_list(&mut self) -> Result<(Vec<(FileKind, u64)>, Vec<String>), Trouble> {
+    fn open_and_list(&mut self) -> Result<Listing, Trouble> {
         if !self.path.is_dir() {
             super::create_directory(&self.path)?;
             self.unsynced_name = true;
@@ -395,11 +403,11 @@ impl Directory {
             self.unsynced_name = false;
         }
         self.removed = false;
-        let (mut files, mut dirs) = (Vec::new(), Vec::new());
+        let mut listing = Listing::default();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else {
-                tracing::warn!(path = %entry.path().display(), "ignored: the name is not text");
+                self.ignore(&entry, "ignored: the name is not text", &mut listing);
                 continue;
             };
             let metadata = match entry.metadata() {
@@ -408,20 +416,25 @@ impl Directory {
                 Err(gone) if gone.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error.into()),
             };
-            if metadata.is_dir() {
-                if self.is_root {
-                    dirs.push(name);
-                }
-            } else if let Some(kind) = FileKind::parse(&name) {
+            if metadata.is_dir() && self.is_root {
+                listing.dirs.push(name);
+            } else if metadata.is_file()
+                && let Some(kind) = FileKind::parse(&name)
+            {
                 let length = self.files.get(&kind).map_or(metadata.len(), |open| open.end);
-                files.push((kind, length));
-            } else if name != super::LOCK_FILE {
-                tracing::warn!(path = %entry.path().display(), "ignored: not a file of ours");
+                listing.files.push((kind, length));
+            } else if !(self.is_root && name == super::LOCK_FILE) {
+                self.ignore(&entry, "ignored: not ours", &mut listing);
             }
         }
-        files.sort_unstable();
-        dirs.sort_unstable();
-        Ok((files, dirs))
+        listing.files.sort_unstable();
+        listing.dirs.sort_unstable();
+        Ok(listing)
+    }
+
+    fn ignore(&self, entry: &fs::DirEntry, why: &'static str, listing: &mut Listing) {
+        tracing::warn!(path = %entry.path().display(), "{why}");
+        listing.strangers += u32::from(!self.is_root);
     }
 
     fn sync_root(&self) -> Result<(), Trouble> {
@@ -462,26 +475,40 @@ impl Directory {
     }
 
     fn unlink(&mut self, kind: FileKind) -> Result<(), Trouble> {
-        match fs::remove_file(self.path.join(kind.name())) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
-        }
+        absent_is_fine(fs::remove_file(self.path.join(kind.name())))?;
         self.forget(kind);
         self.failed.remove(&kind);
         Ok(())
     }
 
+    /// Removes the directory and our files in it. What somebody else put there stays, and so does the
+    /// directory then.
     fn remove(&mut self) -> Result<(), Trouble> {
         assert!(!self.is_root, "the log directory itself is never removed");
         self.forget_all();
-        match fs::remove_dir_all(&self.path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
-        }
         self.removed = true;
-        Ok(())
+        let entries = match fs::read_dir(&self.path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.to_str().is_some_and(|name| FileKind::parse(name).is_some())
+                && !entry.file_type()?.is_dir()
+            {
+                absent_is_fine(fs::remove_file(entry.path()))?;
+            }
+        }
+        match fs::remove_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                let path = self.path.display();
+                tracing::warn!(%path, "kept: it holds what is not ours. Move that away, or remove it");
+                Ok(())
+            }
+            removed => absent_is_fine(removed),
+        }
     }
 
     /// What follows under its new name is another lane's, which opens its files anew. Syncs submitted
@@ -706,6 +733,14 @@ impl Directory {
 /// The name under which an operation on a whole directory fails.
 fn whole(dir: DirId) -> FileId {
     FileId { dir, kind: FileKind::CleanShutdown }
+}
+
+/// What is to go may be gone already.
+fn absent_is_fine(removed: io::Result<()>) -> Result<(), Trouble> {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn of_sync(error: SyncError) -> Trouble {

@@ -66,12 +66,15 @@ fn part(text: &'static str) -> Vec<Bytes> {
 }
 
 fn listed(files: &[(FileKind, u64)]) -> DiskDone {
-    DiskDone::Listed { dir: DIR, files: files.to_vec(), dirs: vec![] }
+    DiskDone::Listed { dir: DIR, files: files.to_vec(), dirs: vec![], strangers: 0 }
 }
 
 pub(super) fn listing(h: &mut dyn Harness) {
     let root = open(h, DirId::ROOT, "");
-    assert_eq!(root, DiskDone::Listed { dir: DirId::ROOT, files: vec![], dirs: vec![] });
+    assert_eq!(
+        root,
+        DiskDone::Listed { dir: DirId::ROOT, files: vec![], dirs: vec![], strangers: 0 }
+    );
     assert_eq!(open(h, DIR, NAME), listed(&[]), "created where it was missing");
     open(h, DirId(3), "another-1");
     submit(h, |disk| {
@@ -83,7 +86,7 @@ pub(super) fn listing(h: &mut dyn Harness) {
     assert_eq!(open(h, DIR, NAME), listed(&[(LOG.kind, 3), (INDEX.kind, 0)]));
     let root = open(h, DirId::ROOT, "");
     let dirs = vec!["another-1".to_owned(), NAME.to_owned()];
-    assert_eq!(root, DiskDone::Listed { dir: DirId::ROOT, files: vec![], dirs });
+    assert_eq!(root, DiskDone::Listed { dir: DirId::ROOT, files: vec![], dirs, strangers: 0 });
     h.restart(0);
     assert_eq!(open(h, DIR, NAME), listed(&[(LOG.kind, 3), (INDEX.kind, 0)]));
 }
@@ -254,7 +257,7 @@ pub(super) fn renaming_a_directory(h: &mut dyn Harness) {
     let again = DirId(9);
     submit(h, move |disk| disk.open_dir(again, NAME));
     let listing = wait_for(h, "the listing", |done| matches!(done, DiskDone::Listed { .. }));
-    assert_eq!(listing, DiskDone::Listed { dir: again, files: vec![], dirs: vec![] });
+    assert_eq!(listing, DiskDone::Listed { dir: again, files: vec![], dirs: vec![], strangers: 0 });
     submit(h, |disk| disk.append(LOG, 0, 3, part("d")));
     assert_eq!(read(h, LOG, 0, 100), "abcd");
     submit(h, |disk| disk.sync_dir(DirId::ROOT, FileKind::PartitionMetadata, 1));
@@ -262,7 +265,7 @@ pub(super) fn renaming_a_directory(h: &mut dyn Harness) {
     h.restart(0);
     let root = open(h, DirId::ROOT, "");
     let dirs = vec![NAME.to_owned(), "topic-0.1-stray".to_owned()];
-    assert_eq!(root, DiskDone::Listed { dir: DirId::ROOT, files: vec![], dirs });
+    assert_eq!(root, DiskDone::Listed { dir: DirId::ROOT, files: vec![], dirs, strangers: 0 });
     assert_eq!(open(h, DIR, "topic-0.1-stray"), listed(&[(LOG.kind, 4)]));
 }
 
@@ -276,7 +279,10 @@ pub(super) fn removing_a_directory(h: &mut dyn Harness) {
     });
     h.restart(0);
     let root = open(h, DirId::ROOT, "");
-    assert_eq!(root, DiskDone::Listed { dir: DirId::ROOT, files: vec![], dirs: vec![] });
+    assert_eq!(
+        root,
+        DiskDone::Listed { dir: DirId::ROOT, files: vec![], dirs: vec![], strangers: 0 }
+    );
     assert_eq!(open(h, DIR, NAME), listed(&[]), "nothing of it comes back");
 }
 

@@ -494,7 +494,7 @@ impl Seen {
             }
             // Which directories the root has depends on how far the others are.
             DiskDone::Listed { dir, files, .. } => {
-                let listed = DiskDone::Listed { dir, files, dirs: Vec::new() };
+                let listed = DiskDone::Listed { dir, files, dirs: Vec::new(), strangers: 0 };
                 self.answers.entry(dir).or_default().push(listed);
                 true
             }

@@ -649,7 +649,7 @@ impl SimDisk {
         let length = |inode: &u32| dir.inodes[inode].content.len();
         let files = dir.entries.iter().map(|(kind, inode)| (*kind, length(inode))).collect();
         let dirs = if slot == 0 { self.dir_names() } else { Vec::new() };
-        out.done.push(DiskDone::Listed { dir: id, files, dirs });
+        out.done.push(DiskDone::Listed { dir: id, files, dirs, strangers: 0 });
     }
 
     fn apply_append(

@@ -101,7 +101,7 @@ impl TestDisk {
                     .iter()
                     .map(|(kind, inode)| (*kind, self.inodes[*inode].cache.len() as u64))
                     .collect();
-                self.done.push_back(DiskDone::Listed { dir, files, dirs: vec![] });
+                self.done.push_back(DiskDone::Listed { dir, files, dirs: vec![], strangers: 0 });
             }
             DiskOp::Create { file, .. } => {
                 self.inodes.push(Inode::default());

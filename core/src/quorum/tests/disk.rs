@@ -56,7 +56,7 @@ impl TestDisk {
                 let length =
                     |(kind, at): (&FileKind, &usize)| (*kind, self.inodes[*at].data.len() as u64);
                 let files = self.entries.iter().map(length).collect();
-                Some(DiskDone::Listed { dir, files, dirs: Vec::new() })
+                Some(DiskDone::Listed { dir, files, dirs: Vec::new(), strangers: 0 })
             }
             DiskOp::Create { file, .. } => {
                 self.entries.insert(file.kind, self.inodes.len());
