@@ -49,6 +49,9 @@ const BASE_SEQUENCE_AT: usize = 37;
 const COUNT_AT: usize = 41;
 const RECORDS_AT: usize = 45;
 
+/// From which byte of a batch on its CRC covers it.
+pub(crate) const CRC_FROM: usize = PREFIX_LEN + ATTRIBUTES_AT;
+
 // Bits of the attributes.
 const COMPRESSION_MASK: i16 = 0x07;
 const LOG_APPEND_TIME_BIT: i16 = 0x08;
@@ -300,6 +303,11 @@ impl BatchHeader {
             max_timestamp: i64::from_be_bytes(array(bytes, PREFIX_LEN + MAX_TIMESTAMP_AT)),
         })
     }
+}
+
+/// The CRC that the header at the front of `bytes` has; they are at least [`HEADER_LEN`].
+pub(crate) fn crc_of(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes(array(bytes, PREFIX_LEN + CRC_AT))
 }
 
 /// Bytes of the batch that `bytes` starts with, by its length field; `None` while that is not all

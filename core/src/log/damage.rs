@@ -6,7 +6,7 @@
 //! - it lies below the recovery point, or below the end after a clean stop: that was durable;
 //! - the machine has not gone down since ([`RecoveryHint::same_boot`](super::RecoveryHint)). Then
 //!   nothing that was written is lost, and the last write alone may be the beginning of what it should
-//!   be. A batch that is all there and wrong, one with whole batches after it, and a missing segment
+//!   be. A batch that is all there and wrong, also in its length ([`TrueEnd`]), and a missing segment
 //!   before others are damage.
 //!
 //! After a power loss neither holds above the recovery point: of what was not synced any part may be
@@ -21,19 +21,11 @@
 //!
 //! What it looks like is decided in `recovery`; here are the words and the search.
 
-use bytes::Bytes;
 use core::fmt;
 
-use crate::batch::{Batch, BatchHeader, HEADER_LEN};
+use crate::batch::{BatchHeader, CRC_FROM, MAGIC, PREFIX_LEN, crc_of};
 use crate::env::FileKind;
 use crate::types::Offset;
-
-/// Where a batch has its format version.
-const MAGIC_AT: usize = 16;
-/// The only one in these logs.
-const MAGIC: u8 = 2;
-/// Batches that claim to be larger are not looked into, bytes.
-const LARGEST: usize = 16 << 20;
 
 /// A log's damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,43 +47,57 @@ impl fmt::Display for Damage {
     }
 }
 
-/// What a search for batches finds in some bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sight {
-    /// A whole one that is valid.
-    Batch,
-    /// What may be one starts here, but so many bytes are needed to tell.
-    Need(usize, usize),
-    Nothing,
+/// The search for the end of a batch whose length says that it goes on beyond the file.
+///
+/// Either the write of it was cut short, or its length is damaged. A producer chooses what is in its
+/// records, so whole batches that lie further on prove nothing: they may lie within it. But the CRC
+/// does not cover the length. If the batch ends where the file does, or where one follows that
+/// continues it, its CRC says so, and then the length is what is wrong. (A producer that knows its
+/// offsets can make a batch whose beginning has the CRC of the whole. A node that was killed while
+/// it wrote that one does not start, and nothing is lost.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct TrueEnd {
+    /// What the header says of it.
+    pub(super) claim: BatchHeader,
+    crc: u32,
+    /// The CRC of what was looked at, which is what lies before byte `at` of the file.
+    seen: u32,
+    at: u64,
 }
 
-/// Looks for a valid batch that may follow `end` in the segment of this base, at any byte from `from`
-/// on. `left` is how many bytes the file has from the first of these on.
-pub(super) fn find_batch(
-    bytes: &Bytes,
-    from: usize,
-    base: Offset,
-    end: Offset,
-    left: u64,
-) -> Sight {
-    let starts = from..(bytes.len() + 1).saturating_sub(HEADER_LEN);
-    for at in starts.filter(|at| bytes[at + MAGIC_AT] == MAGIC) {
-        let rest = bytes.slice(at..);
-        let Ok(header) = BatchHeader::parse(&rest) else { continue };
-        let fits = header.base_offset >= end
-            && header.last_offset - base <= i64::from(i32::MAX)
-            && header.leader_epoch.0 >= 0
-            && header.size <= LARGEST
-            && header.size as u64 <= left - at as u64;
-        if !fits {
-            continue;
-        }
-        if rest.len() < header.size {
-            return Sight::Need(at, header.size);
-        }
-        if Batch::parse(&rest).is_ok_and(|batch| batch.verify_crc()) {
-            return Sight::Batch;
-        }
+/// What tells a batch that follows: its base offset, and the magic at its place.
+const TOLD_BY: usize = PREFIX_LEN + 1;
+
+impl TrueEnd {
+    /// Of the batch whose header is at the front of `bytes`, and at byte `position` of the file.
+    pub(super) fn of(bytes: &[u8], position: u64) -> Option<TrueEnd> {
+        let claim = BatchHeader::parse(bytes).ok()?;
+        let at = position + CRC_FROM as u64;
+        Some(TrueEnd { claim, crc: crc_of(bytes), seen: 0, at })
     }
-    Sight::Nothing
+
+    /// From which byte of the file on it looks next.
+    pub(super) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Looks at the bytes from there on. `last`: the file ends with them. Whether the end is found;
+    /// if not, and they are not the last, it has to look on.
+    pub(super) fn look(&mut self, bytes: &[u8], last: bool) -> bool {
+        let next = self.claim.last_offset.next().0.to_be_bytes();
+        let mut done = 0;
+        for (start, told_by) in bytes.windows(TOLD_BY).enumerate() {
+            if told_by[PREFIX_LEN] == MAGIC as u8 && told_by.starts_with(&next) {
+                self.seen = crc32c::crc32c_append(self.seen, &bytes[done..start]);
+                done = start;
+                if self.seen == self.crc {
+                    return true;
+                }
+            }
+        }
+        let upto = if last { bytes.len() } else { (bytes.len() + 1).saturating_sub(TOLD_BY) };
+        self.seen = crc32c::crc32c_append(self.seen, &bytes[done..upto.max(done)]);
+        self.at += upto as u64;
+        last && self.seen == self.crc
+    }
 }

@@ -14,7 +14,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use super::damage::{Damage, Sight, find_batch};
+use super::damage::{Damage, TrueEnd};
 use super::segment::{Entry, Index, IndexFile, OFFSET_ENTRY, Segment, TIME_ENTRY};
 use super::{LeaderEpochs, LogEvent, Mark, PartitionLog, Phase, RecoveryHint, segment_files};
 use crate::batch::{Batch, BatchHeader, HEADER_LEN};
@@ -75,9 +75,8 @@ enum Stage {
     Times(Segment, u64),
     /// Walking over the batches.
     Scan(Scan),
-    /// What is at the scan's position may be the beginning of a batch: looking from this byte on
-    /// whether any follows. With what the beginning claims to be.
-    Probe(Scan, Option<BatchHeader>, u64),
+    /// What is at the scan's position may be the beginning of a batch: looking whether it has an end.
+    Probe(Scan, TrueEnd),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -341,7 +340,7 @@ impl PartitionLog {
             return self.scan_whole(recovery, scan.segment, storage);
         }
         if left < need as u64 {
-            return self.bad_byte(recovery, scan, None, storage);
+            return self.bad_byte(recovery, scan, &Bytes::new(), storage);
         }
         let len = u32::try_from(need).unwrap_or(u32::MAX).max(self.chunk());
         scan.want = u32::try_from(left).unwrap_or(u32::MAX).min(len);
@@ -369,7 +368,7 @@ impl PartitionLog {
                 kind == FileKind::TimeIndex(segment.base) && at == *so_far
             }
             Stage::Scan(scan) => kind == FileKind::Log(scan.segment.base) && at == scan.position,
-            Stage::Probe(scan, _, from) => kind == FileKind::Log(scan.segment.base) && at == *from,
+            Stage::Probe(scan, end) => kind == FileKind::Log(scan.segment.base) && at == end.at(),
         };
         if !asked {
             return LogEvent::None;
@@ -391,8 +390,8 @@ impl PartitionLog {
                 self.read_index(recovery, segment, false, at + bytes.len() as u64, storage)
             }
             Stage::Scan(scan) => self.scan(recovery, scan, bytes, storage),
-            Stage::Probe(scan, claim, at) => {
-                self.on_probe_read(recovery, scan, claim, at, bytes, storage)
+            Stage::Probe(scan, begins) => {
+                self.on_probe_read(recovery, scan, begins, bytes, storage)
             }
         }
     }
@@ -423,8 +422,7 @@ impl PartitionLog {
                     return self.scan_whole(recovery, scan.segment, storage);
                 }
                 Step::Need(_) | Step::Bad => {
-                    let claim = BatchHeader::parse(&rest).ok();
-                    return self.bad_byte(recovery, scan, claim, storage);
+                    return self.bad_byte(recovery, scan, &rest, storage);
                 }
             }
         }
@@ -503,12 +501,12 @@ impl PartitionLog {
         self.walk_on(recovery, storage)
     }
 
-    /// What lies at the scan's position is not a batch that continues the log.
+    /// What lies at the scan's position, `rest`, is not a batch that continues the log.
     fn bad_byte(
         &mut self,
         recovery: Recovery,
         scan: Scan,
-        claim: Option<BatchHeader>,
+        rest: &Bytes,
         storage: &mut dyn Storage,
     ) -> LogEvent {
         let end = scan.expected.unwrap_or(scan.segment.base);
@@ -517,38 +515,40 @@ impl PartitionLog {
         if end < recovery.trusted_below() {
             return self.refuse(end, FileKind::Log(base), position, DAMAGED, storage);
         }
+        let begins = TrueEnd::of(rest, position);
         if !recovery.hint.same_boot {
-            return self.cut_torn(recovery, scan, claim, storage);
+            return self.cut_torn(recovery, scan, begins.map(|begins| begins.claim), storage);
         }
         // A write that was cut short: the beginning of a batch, and nothing after it.
         let is_last = recovery.files[recovery.at + 1..].iter().all(|found| found.size == 0);
-        let begins = match &claim {
-            Some(claim) => claim.base_offset == end && claim.size as u64 > left,
-            None => left < HEADER_LEN as u64,
-        };
-        if !is_last || !begins {
-            return self.refuse(end, FileKind::Log(base), position, NO_TAIL, storage);
+        match begins {
+            Some(begins)
+                if is_last
+                    && begins.claim.base_offset == end
+                    && begins.claim.size as u64 > left =>
+            {
+                self.probe(recovery, scan, begins, storage)
+            }
+            None if is_last && left < HEADER_LEN as u64 => {
+                self.cut_torn(recovery, scan, None, storage)
+            }
+            Some(_) | None => self.refuse(end, FileKind::Log(base), position, NO_TAIL, storage),
         }
-        self.probe(recovery, scan, claim, position + 1, self.chunk(), storage)
     }
 
-    /// Reads on in the search for a batch after what is bad.
+    /// Reads on in the search for the end of what is bad.
     fn probe(
         &mut self,
         mut recovery: Recovery,
         mut scan: Scan,
-        claim: Option<BatchHeader>,
-        at: u64,
-        need: u32,
+        begins: TrueEnd,
         storage: &mut dyn Storage,
     ) -> LogEvent {
-        let left = scan.segment.size.saturating_sub(at);
-        if left < HEADER_LEN as u64 {
-            return self.cut_torn(recovery, scan, claim, storage);
-        }
-        scan.want = u32::try_from(left).unwrap_or(u32::MAX).min(need.max(self.chunk()));
-        storage.read(ReadTag::Recovery, self.file(FileKind::Log(scan.segment.base)), at, scan.want);
-        recovery.stage = Stage::Probe(scan, claim, at);
+        let left = scan.segment.size.saturating_sub(begins.at());
+        scan.want = u32::try_from(left).unwrap_or(u32::MAX).min(self.chunk());
+        let file = self.file(FileKind::Log(scan.segment.base));
+        storage.read(ReadTag::Recovery, file, begins.at(), scan.want);
+        recovery.stage = Stage::Probe(scan, begins);
         self.phase = Phase::Recovering(recovery.into());
         LogEvent::None
     }
@@ -557,34 +557,22 @@ impl PartitionLog {
         &mut self,
         recovery: Recovery,
         scan: Scan,
-        claim: Option<BatchHeader>,
-        at: u64,
+        mut begins: TrueEnd,
         bytes: &Bytes,
         storage: &mut dyn Storage,
     ) -> LogEvent {
-        let (base, position) = (scan.segment.base, scan.position);
-        let end = scan.expected.unwrap_or(base);
-        let left = scan.segment.size - at;
-        let mut from = 0;
-        loop {
-            match find_batch(bytes, from, base, end, left) {
-                Sight::Batch => {
-                    return self.refuse(end, FileKind::Log(base), position, NO_TAIL, storage);
-                }
-                // Told by all that was asked for: the file is shorter than its directory says.
-                Sight::Need(start, _) if start == 0 && bytes.len() < scan.want as usize => {
-                    from = 1;
-                }
-                Sight::Need(start, need) => {
-                    let need = u32::try_from(need).unwrap_or(u32::MAX);
-                    return self.probe(recovery, scan, claim, at + start as u64, need, storage);
-                }
-                Sight::Nothing => {
-                    let seen = (bytes.len() as u64 + 1).saturating_sub(HEADER_LEN as u64).max(1);
-                    return self.probe(recovery, scan, claim, at + seen, self.chunk(), storage);
-                }
-            }
+        // The file may be shorter than its directory says.
+        let read = begins.at() + bytes.len() as u64;
+        let last = read >= scan.segment.size || bytes.len() < scan.want as usize;
+        if begins.look(bytes, last) {
+            let end = scan.expected.unwrap_or(scan.segment.base);
+            let file = FileKind::Log(scan.segment.base);
+            return self.refuse(end, file, scan.position, NO_TAIL, storage);
         }
+        if last {
+            return self.cut_torn(recovery, scan, Some(begins.claim), storage);
+        }
+        self.probe(recovery, scan, begins, storage)
     }
 
     /// The log ends at the scan's position: what follows was torn off.
