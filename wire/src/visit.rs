@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use wavetank_core::codec::{DecodeError, Reader, Writer};
 use wavetank_core::error_code::ErrorCode;
+use wavetank_core::msg::MAX_REQUEST_ELEMENTS;
 use wavetank_core::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, Uuid};
 
 /// The outcome of visiting.
@@ -39,7 +40,7 @@ pub struct Bounds {
 impl Bounds {
     /// A request. Kafka has no such bound; the largest honest ones name each partition of a large
     /// broker once. A frame of the largest size is full of records, which are slices of it.
-    pub const REQUEST: Bounds = Bounds { memory: 64 << 20, elements: 100_000 };
+    pub const REQUEST: Bounds = Bounds { memory: 64 << 20, elements: MAX_REQUEST_ELEMENTS };
     /// An answer. About a million partitions' metadata fit.
     pub const RESPONSE: Bounds = Bounds { memory: 256 << 20, elements: usize::MAX };
 }

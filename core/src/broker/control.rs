@@ -20,11 +20,11 @@ use crate::env::{Channel, Env};
 use crate::error_code::ErrorCode;
 use crate::event::{ConnectionId, ReplyTo, RpcError, TimerKey};
 use crate::msg::{
-    AlterPartitionRequest, AlterPartitionResponse, AlterPartitionTopic, BrokerRegistrationRequest,
-    Request, Response,
+    AlterPartitionData, AlterPartitionRequest, AlterPartitionResponse, AlterPartitionTopic,
+    BrokerRegistrationRequest, MAX_REQUEST_ELEMENTS, Request, Response,
 };
 use crate::replica::Fact;
-use crate::types::{Monotonic, NodeId, PartitionId};
+use crate::types::{Monotonic, NodeId, PartitionId, TopicId, TopicPartition};
 
 use super::lifecycle::Lifecycle;
 
@@ -45,6 +45,8 @@ pub struct Control {
     in_flight: BTreeMap<NodeId, VecDeque<Call>>,
     /// Partitions whose leader wants another ISR.
     isr_changes: BTreeSet<PartitionId>,
+    /// Where in them the next request begins, if the last one was too small for all.
+    resume_at: PartitionId,
     /// One AlterPartition request at a time, so that none overtakes another: to whom, and which.
     altering: Option<(NodeId, u64)>,
     /// AlterPartition requests so far.
@@ -59,6 +61,34 @@ pub struct Control {
 
 /// Clients' requests that may wait for a controller; more are refused at once.
 const MAX_FORWARDS: usize = 1000;
+
+/// Elements of one AlterPartition: far fewer than a request may have, since each is a record for the
+/// controller to commit.
+const MOST_PROPOSED: usize = MAX_REQUEST_ELEMENTS / 10;
+
+/// The partitions of one AlterPartition, by topic.
+#[derive(Default)]
+struct Proposals {
+    topics: Vec<AlterPartitionTopic>,
+    places: BTreeMap<TopicId, usize>,
+    elements: usize,
+}
+
+impl Proposals {
+    fn push(&mut self, topic: TopicId, data: AlterPartitionData) {
+        self.elements += 1 + data.new_isr.len();
+        let place = *self.places.entry(topic).or_insert_with(|| {
+            self.elements += 1;
+            self.topics.push(AlterPartitionTopic { id: topic, partitions: Vec::new() });
+            self.topics.len() - 1
+        });
+        self.topics[place].partitions.push(data);
+    }
+
+    fn is_full(&self) -> bool {
+        self.elements >= MOST_PROPOSED
+    }
+}
 
 impl Control {
     /// A leader wants another ISR.
@@ -203,17 +233,25 @@ impl Control {
             return;
         }
         let mut ids = Vec::new();
-        let mut topics: Vec<AlterPartitionTopic> = Vec::new();
-        for id in core::mem::take(&mut self.isr_changes) {
+        let mut proposals = Proposals::default();
+        // What does not fit goes when this one is answered, before what this one leaves to be sent again.
+        let behind = self.isr_changes.split_off(&self.resume_at);
+        let all = behind.into_iter().chain(core::mem::take(&mut self.isr_changes));
+        self.resume_at = PartitionId(0);
+        for id in all {
+            if proposals.is_full() {
+                if self.isr_changes.is_empty() {
+                    self.resume_at = id;
+                }
+                self.isr_changes.insert(id);
+                continue;
+            }
             let Some(partition) = hosted.get_mut(id) else { continue };
             let topic = partition.topic_partition().topic;
             let epoch = lifecycle.broker_epoch();
             let Some(data) = partition.send_proposal(self.alterations + 1, epoch) else { continue };
             ids.push(id);
-            match topics.iter_mut().find(|one| one.id == topic) {
-                Some(one) => one.partitions.push(data),
-                None => topics.push(AlterPartitionTopic { id: topic, partitions: [data].into() }),
-            }
+            proposals.push(topic, data);
         }
         if ids.is_empty() {
             return;
@@ -221,7 +259,7 @@ impl Control {
         let request = Request::AlterPartition(AlterPartitionRequest {
             broker: config.node,
             broker_epoch: lifecycle.broker_epoch(),
-            topics,
+            topics: proposals.topics,
         });
         self.alterations += 1;
         self.altering = Some((controller, self.alterations));
@@ -250,16 +288,17 @@ impl Control {
             Ok(Response::AlterPartition(response)) if response.error.is_ok() => response,
             Ok(_) | Err(_) => AlterPartitionResponse::default(),
         };
+        let mut results = BTreeMap::new();
+        for (topic, answered) in &response.topics {
+            for result in answered {
+                let key = TopicPartition { topic: *topic, partition: result.partition };
+                results.entry(key).or_insert(result);
+            }
+        }
         let mut again = false;
         for id in ids {
             let Some(partition) = hosted.get_mut(*id) else { continue };
-            let key = partition.topic_partition();
-            let result = response
-                .topics
-                .iter()
-                .filter(|(topic, _)| *topic == key.topic)
-                .flat_map(|(_, results)| results)
-                .find(|result| result.partition == key.partition);
+            let result = results.get(&partition.topic_partition()).copied();
             again |= partition.on_alter_partition(serial, result, env, facts);
         }
         if again {
@@ -307,6 +346,7 @@ impl Control {
 mod tests {
     use super::*;
     use crate::effects::Effects;
+    use crate::types::{BrokerEpoch, LeaderEpoch, PartitionEpoch, Uuid};
 
     /// A leader asked a controller for another ISR, gave that up and asked its successor.
     #[test]
@@ -331,5 +371,37 @@ mod tests {
         };
         assert_eq!(outcome(&mut control, old), Some(new), "nobody waits for that answer any more");
         assert_eq!(outcome(&mut control, new.1), None, "this one ends it");
+    }
+
+    /// What is larger than the controller takes would be sent again for ever.
+    #[test]
+    fn proposals_fit_in_a_request_however_many_there_are() {
+        for replicas in [1, 3, 100] {
+            for partitions in [1, 7] {
+                let mut proposals = Proposals::default();
+                let mut sent = 0;
+                while !proposals.is_full() {
+                    let data = AlterPartitionData {
+                        partition: sent % partitions,
+                        leader_epoch: LeaderEpoch(0),
+                        new_isr: (0..replicas).map(|n| (NodeId(n), BrokerEpoch(1))).collect(),
+                        leader_recovery_state: 0,
+                        partition_epoch: PartitionEpoch(0),
+                    };
+                    proposals.push(Uuid((sent / partitions) as u128), data);
+                    sent += 1;
+                }
+                let counted: usize = proposals
+                    .topics
+                    .iter()
+                    .flat_map(|topic| &topic.partitions)
+                    .map(|data| 1 + data.new_isr.len())
+                    .sum();
+                let counted = counted + proposals.topics.len();
+                assert_eq!(counted, proposals.elements, "{replicas} replicas");
+                assert!(counted < MAX_REQUEST_ELEMENTS, "{counted} elements");
+                assert!(proposals.topics.iter().all(|topic| topic.partitions.len() <= 7));
+            }
+        }
     }
 }

@@ -14,6 +14,10 @@ pub use data::*;
 
 use alloc::boxed::Box;
 
+/// The most elements that all arrays of a request have together. Kafka has no such bound. A node refuses
+/// more when it reads, so it sends no more either: what does not fit goes in another request.
+pub const MAX_REQUEST_ELEMENTS: usize = 100_000;
+
 macro_rules! apis {
     ($($(#[$doc:meta])* $name:ident = $key:literal: $request:ty, $response:ty;)*) => {
         /// The APIs that this build speaks, by Kafka's key.
