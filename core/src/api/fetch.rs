@@ -348,9 +348,8 @@ fn claim(
                 entry.state = State::Done(answer);
             }
             Look::Upto(_) => {
-                let leader_end = partition.log().log_end();
                 let (epoch, offset) = (parked.replica_epoch, entry.asked.fetch_offset);
-                match partition.on_follower_fetch(follower, epoch, offset, leader_end, env, facts) {
+                match partition.on_follower_fetch(follower, epoch, offset, env, facts) {
                     FetchClaim::Heard | FetchClaim::Unheard => {}
                     FetchClaim::Stale => {
                         let error = ErrorCode::NotLeaderOrFollower;

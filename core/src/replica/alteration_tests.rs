@@ -85,6 +85,13 @@ impl Leader {
 
     /// Appends one record that a client waits for with acks=all.
     fn append(&mut self) -> ReplyTo {
+        let reply_to = self.append_to_a_full_disk();
+        self.run();
+        reply_to
+    }
+
+    /// The same, and nothing is written.
+    fn append_to_a_full_disk(&mut self) -> ReplyTo {
         let mut builder = BatchBuilder::new();
         builder.push(1, None, Some(b"v"), &[]);
         let bytes = builder.build(Offset::ZERO, LeaderEpoch::NONE).to_bytes();
@@ -95,16 +102,14 @@ impl Leader {
         let correlation = appended.end.0 as i32;
         let reply_to = ReplyTo { connection: ConnectionId(1), correlation };
         self.partition.wait_for(-1, appended.end, reply_to);
-        self.run();
         reply_to
     }
 
     /// A follower fetches at the log's end, or at `offset`.
     fn fetches(&mut self, follower: NodeId, offset: i64) {
-        let (end, env) = (self.partition.log().log_end(), &mut self.env);
-        let (offset, facts) = (Offset(offset), &mut self.facts);
+        let (env, offset, facts) = (&mut self.env, Offset(offset), &mut self.facts);
         let partition = &mut self.partition;
-        let claim = partition.on_follower_fetch(follower, BROKER_EPOCH, offset, end, env, facts);
+        let claim = partition.on_follower_fetch(follower, BROKER_EPOCH, offset, env, facts);
         assert_eq!(claim, FetchClaim::Heard);
     }
 
@@ -314,4 +319,24 @@ fn who_waits_learns_at_once_that_too_few_are_in_sync() {
     assert_eq!(leader.sends(1), Some(vec![ME]));
     leader.answered(1, accepted(&[ME], 5));
     assert!(leader.facts.contains(&told), "{:?}", leader.facts);
+}
+
+/// It gave its followers all that it could write, and threw them out of the ISR for what it could not;
+/// when it died then, there was nobody to lead.
+#[test]
+fn a_leader_that_cannot_write_finds_nobody_else_behind() {
+    let mut leader = Leader::of(&[ME, B, C], None);
+    leader.append();
+    leader.append_to_a_full_disk();
+    let look = |leader: &mut Leader| {
+        let deadline = leader.partition.leader_state().expect("it leads").isr_check;
+        leader.env.now = deadline;
+        leader.partition.on_isr_check(deadline, &mut leader.env, &mut leader.facts);
+    };
+    for _ in 0..6 {
+        leader.fetches(B, 1);
+        look(&mut leader);
+        leader.fetches(B, 1);
+    }
+    assert_eq!(leader.sends(1), Some(vec![ME, B]), "who does not fetch what it could is behind");
 }

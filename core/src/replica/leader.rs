@@ -159,8 +159,9 @@ impl LeaderState {
     }
 
     /// Takes a follower's fetch for what it says: it holds everything below `offset`.
-    /// `leader_end` is our log end from before the fetch was read, so that appends meanwhile do
-    /// not keep it out.
+    /// `leader_end` is the end of what we can give it, from before the fetch was read, so that appends
+    /// meanwhile do not keep it out. What is appended and not written yet cannot be given: while our
+    /// own disk is slow, or full, nobody else is behind. (Kafka's log end is what was written, too.)
     ///
     /// Only a fetch under the broker epoch that the metadata know counts; any other changes nothing. An
     /// earlier one is of an incarnation that is over. A later one is of an incarnation whose
@@ -277,7 +278,7 @@ impl LeaderState {
 
     /// Where the high watermark may stand: what everyone who counts holds; `None` while the ISR is
     /// below `min.insync.replicas` (strict min ISR, KIP-966). `own_end` is what our own log counts,
-    /// `leader_end` its end.
+    /// `leader_end` the end of what it can give.
     pub fn high_watermark(
         &self,
         own_end: Offset,

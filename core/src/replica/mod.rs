@@ -433,7 +433,7 @@ impl Partition {
     pub fn advance_high_watermark(&mut self, env: &mut dyn Env, facts: &mut Vec<Fact>) {
         let rules = self.rules();
         let own_end = self.log.counted_end();
-        let leader_end = self.log.log_end();
+        let leader_end = self.log.written_end();
         let (id, from) = (self.id, self.high_watermark);
         let now = env.now();
         let Some(leader) = self.leader_mut() else { return };
@@ -506,11 +506,11 @@ impl Partition {
         follower: NodeId,
         broker_epoch: BrokerEpoch,
         offset: Offset,
-        leader_end: Offset,
         env: &mut dyn Env,
         facts: &mut Vec<Fact>,
     ) -> FetchClaim {
         let (rules, high_watermark, now) = (self.rules(), self.high_watermark, env.now());
+        let leader_end = self.log.written_end();
         let Some(leader) = self.leader_mut() else { return FetchClaim::Stale };
         let claim = leader.on_follower_fetch(follower, broker_epoch, offset, leader_end, now);
         if claim == FetchClaim::Heard {
@@ -523,7 +523,7 @@ impl Partition {
 
     /// The timer for followers that fell behind.
     pub fn on_isr_check(&mut self, deadline: Monotonic, env: &mut dyn Env, facts: &mut Vec<Fact>) {
-        let (rules, leader_end, now) = (self.rules(), self.log.log_end(), env.now());
+        let (rules, leader_end, now) = (self.rules(), self.log.written_end(), env.now());
         let (id, lag_max) = (self.id, self.lag_max);
         let next = now.after(lag_max / 2);
         let Some(leader) = self.leader_mut() else { return };
