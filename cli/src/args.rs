@@ -457,7 +457,8 @@ Examples:
 
 Producers must switch idempotence off, which many have on by default: enable.idempotence=false (Java
 since 3.0, kafka-python since 3, aiokafka; librdkafka where it was switched on), Idempotent = false
-(Sarama). Consumer groups and transactions are not served yet: consumers use assign().
+(Sarama). Consumer groups and transactions are not served yet: consumers use assign(), and
+enable.auto.commit=false, which librdkafka has on by default.
 
 The log goes to stderr. WAVETANK_LOG=debug says more (info is the default).")]
 pub struct ServeArgs {

@@ -151,13 +151,18 @@ impl fmt::Display for ServeError {
                  removed. Check that the directory belongs to this node and cluster",
                 path.display()
             ),
-            ServeError::StopTimedOut => f.write_str(
-                "the graceful stop took too long, and the process ends without it. What was \
-                 acknowledged is recovered at the next start",
+            ServeError::StopTimedOut => write!(
+                f,
+                "the graceful stop took too long, and the process ends without it: \
+                 {STOP_WAITS_FOR}. What was acknowledged is recovered at the next start"
             ),
         }
     }
 }
+
+/// What keeps a stop from its end.
+pub(crate) const STOP_WAITS_FOR: &str = "it waits for its disk (a full or slow one was warned of \
+    above) or for other nodes to take over what it leads";
 
 /// What to do about an address that cannot be listened on.
 fn listen_advice(error: &io::Error) -> &'static str {

@@ -37,8 +37,12 @@ pub fn init_logging() {
     // Without a thread there is no log, and the node, which needs more of them, will say why.
     let Ok(thread) = thread else { return };
     log.lock().writer = Some(thread.thread().id());
-    let filter = tracing_subscriber::EnvFilter::try_from_env("WAVETANK_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let wanted = std::env::var("WAVETANK_LOG").unwrap_or_default();
+    let levels = if wanted.is_empty() { "info" } else { wanted.as_str() };
+    let (filter, wrong) = match tracing_subscriber::EnvFilter::try_new(levels) {
+        Ok(filter) => (filter, None),
+        Err(wrong) => (tracing_subscriber::EnvFilter::new("info"), Some(wrong)),
+    };
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = Arc::clone(&log);
     let installed = tracing_subscriber::fmt()
@@ -49,6 +53,14 @@ pub fn init_logging() {
         .try_init();
     if installed.is_ok() {
         let _ = LOG.set(log);
+        if let Some(wrong) = wrong {
+            tracing::warn!(
+                WAVETANK_LOG = wanted,
+                %wrong,
+                "WAVETANK_LOG is not understood, so info and above are logged; expected a level or \
+                 pairs such as wavetank_server=debug,info"
+            );
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::config::{ServerConfig, parse_address};
 use crate::disk::{DataDir, DiskPool};
 use crate::doors;
 use crate::env::TokioEnv;
-use crate::error::ServeError;
+use crate::error::{STOP_WAITS_FOR, ServeError};
 use crate::identity::{self, check_cluster_id};
 use crate::limits::{self, AbortOnPanic};
 use crate::logging;
@@ -34,6 +34,8 @@ pub const DEFAULT_DATA: &str = "wavetank-data";
 
 /// How long a graceful stop may take.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
+/// How often one is told that the stop is not done.
+const STILL_STOPPING: Duration = Duration::from_secs(5);
 
 /// Signals that come together are one wish to stop: supervisors and shells signal the process and
 /// then its group.
@@ -214,7 +216,7 @@ impl Server {
         let mut give_up: Option<Instant> = None;
         let status = loop {
             let patience = give_up.map_or(Duration::from_secs(3600), |at| {
-                at.saturating_duration_since(Instant::now())
+                at.saturating_duration_since(Instant::now()).min(STILL_STOPPING)
             });
             match self.news.recv_timeout(patience) {
                 Ok(News::Ready) => ready(&self),
@@ -224,10 +226,14 @@ impl Server {
                     let _ = self.inbox.send(Event::Shutdown);
                 }
                 Ok(News::Ended(status)) => break status,
-                Err(RecvTimeoutError::Timeout) if give_up.is_some() => {
-                    return Err(ServeError::StopTimedOut);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => match give_up {
+                    Some(at) if at <= Instant::now() => return Err(ServeError::StopTimedOut),
+                    Some(at) => {
+                        let left = at.saturating_duration_since(Instant::now()).as_secs();
+                        tracing::warn!(left_s = left, "still stopping; {STOP_WAITS_FOR}");
+                    }
+                    None => {}
+                },
                 Err(RecvTimeoutError::Disconnected) => unreachable!("this value keeps a sender"),
             }
         };
@@ -343,16 +349,23 @@ pub fn on_stop_signal(then: impl FnOnce() + Send + 'static) -> io::Result<()> {
     Ok(())
 }
 
+/// A file would be larger than this process may make one (`ulimit -f`). Unhandled, it kills without a
+/// word.
+const SIGXFSZ: i32 = 25;
+
 /// The first signal asks for a graceful stop, the second ends the process at once.
 fn watch_signals(stop: Sender<News>) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut terminate, mut interrupt) = {
+    let (mut terminate, mut interrupt, too_large) = {
         let _context = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        let too_large = signal(SignalKind::from_raw(SIGXFSZ))?;
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, too_large)
     };
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let _guard = AbortOnPanic("signals");
+        // Whoever handles it is told by the write, which fails (EFBIG).
+        let _too_large = too_large;
         runtime.block_on(async {
             let mut first: Option<Instant> = None;
             loop {

@@ -419,3 +419,40 @@ fn a_flood_without_acknowledgements_waits_for_the_disk() {
     }
     drop(clients);
 }
+
+/// What is there can be read, a stop says what it waits for, and once there is room all goes on.
+#[test]
+fn a_full_disk_keeps_nobody_from_reading() {
+    let Some(faults) = Faults::new() else { return };
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let node = Node::try_start(data.path(), &[], Some(&faults), SOON).expect("ready");
+    let mut client = node.client();
+    client.until_leader("full");
+    let topic = TopicRef::name("full");
+    for _ in 0..100 {
+        client.send(7, &Request::Produce(common::produce(&topic, -1, &"x".repeat(20_000))));
+        client.receive(ApiKey::Produce, 7);
+    }
+    faults.plant(WRITE, 1, Action::Fail(ENOSPC), i64::MAX / 2);
+    let mut waiting = node.client();
+    waiting.send(7, &Request::Produce(common::produce(&topic, -1, "waits")));
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(faults.happened() > 1, "the disk was asked again");
+    let start = Instant::now();
+    for offset in 0..50 {
+        let Response::Fetch(answer) =
+            client.ask(11, &Request::Fetch(common::fetch(&topic, offset)))
+        else {
+            panic!("another answer")
+        };
+        let partition = &answer.topics[0].partitions[0];
+        assert_eq!((partition.error, partition.records.is_empty()), (ErrorCode::None, false));
+    }
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(5), "50 reads took {took:?}");
+    faults.end();
+    let Response::Produce(answer) = waiting.receive(ApiKey::Produce, 7) else {
+        panic!("another answer")
+    };
+    assert_eq!(answer.topics[0].partitions[0].error, ErrorCode::None);
+}

@@ -122,6 +122,8 @@ struct Lane {
     incoming: VecDeque<DiskOp>,
     /// Where it stands.
     queued: Option<Class>,
+    /// As `Delayed`: until then.
+    until: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,10 +217,15 @@ impl DiskPool {
                 directory: Some(Directory::new(Arc::clone(&self.shared.common), &name)),
                 incoming: VecDeque::new(),
                 queued: None,
+                until: None,
             });
+            let passes = matches!(op, DiskOp::Read { .. });
             match &mut lane.directory {
                 Some(directory) => {
                     directory.queue.push_back(op);
+                    if passes {
+                        state.end_delay(&name);
+                    }
                     if state.enqueue(name) {
                         self.shared.work.notify_one();
                     }
@@ -282,6 +289,16 @@ impl State {
         true
     }
 
+    /// A read does not wait for room: what is before it is tried again now, and lets it pass.
+    fn end_delay(&mut self, name: &Arc<str>) {
+        let lane = self.lanes.get_mut(name).expect("a lane with work exists");
+        if lane.queued == Some(Class::Delayed) {
+            lane.queued = None;
+            let until = lane.until.take().expect("it is delayed until then");
+            self.delayed.remove(&(until, Arc::clone(name)));
+        }
+    }
+
     /// Lanes whose wait is over stand in the others' queues again; at the end, all of them.
     fn end_delays(&mut self, now: Instant) {
         while let Some((until, _)) = self.delayed.first()
@@ -332,6 +349,7 @@ impl State {
     fn put_back(&mut self, name: Arc<str>, mut directory: Directory, slow: bool) {
         self.waiting -= usize::from(slow);
         let lane = self.lanes.get_mut(&name).expect("a lane in work exists");
+        let passes = lane.incoming.iter().any(|op| matches!(op, DiskOp::Read { .. }));
         directory.queue.append(&mut lane.incoming);
         if directory.is_gone() {
             self.lanes.remove(&name);
@@ -342,13 +360,15 @@ impl State {
         }
         let delay = directory.delay();
         lane.directory = Some(directory);
-        match delay {
+        match delay.filter(|_| !passes) {
             None => {
                 self.enqueue(name);
             }
             Some(delay) => {
                 lane.queued = Some(Class::Delayed);
-                self.delayed.insert((Instant::now() + delay, name));
+                let until = Instant::now() + delay;
+                lane.until = Some(until);
+                self.delayed.insert((until, name));
             }
         }
     }
@@ -412,7 +432,12 @@ mod tests {
             let name: Arc<str> = Arc::from(*name);
             let mut directory = Directory::new(Arc::clone(&common), &name);
             directory.queue.push_back((*op).clone());
-            let lane = Lane { directory: Some(directory), incoming: VecDeque::new(), queued: None };
+            let lane = Lane {
+                directory: Some(directory),
+                incoming: VecDeque::new(),
+                queued: None,
+                until: None,
+            };
             state.lanes.insert(Arc::clone(&name), lane);
             assert!(state.enqueue(name));
         }
