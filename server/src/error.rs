@@ -134,7 +134,10 @@ impl fmt::Display for ServeError {
                     path.display()
                 )?;
                 f.write_str(match error {
-                    DiskError::Full => "Make room on the device, then start the node again",
+                    DiskError::Full => {
+                        "Make room on the device (or raise the limit of a file's size, ulimit -f), then start \
+                         the node again"
+                    }
                     DiskError::Io => {
                         "Check the device; if it is broken, start the node with an empty directory \
                          on a good one, and it copies its partitions from the other replicas"
