@@ -18,12 +18,13 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
+use wavetank_core::batch::BatchBuilder;
 use wavetank_core::client::{
     Client, ClientConfig, ClientFact, NamedPartition, QueryId, RecordId, Start,
 };
 use wavetank_core::env::Env;
 use wavetank_core::event::{Event, TimerKey};
-use wavetank_core::types::{Monotonic, NodeId, Offset, WallTime};
+use wavetank_core::types::{LeaderEpoch, Monotonic, NodeId, Offset, WallTime};
 
 /// Where a run stands, as far as workloads are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -337,9 +338,23 @@ impl App {
     }
 }
 
-/// A value that no other record of the run has: the host, a counter, and padding up to `len` bytes.
+/// One in so many values holds a record batch, if there is room: brokers store what was read from other
+/// brokers, and must not take it for theirs.
+const BATCHES_WITHIN: u64 = 8;
+
+/// A value that no other record of the run has: the host, a counter, and padding up to `len` bytes, now
+/// and then with a whole record batch.
 pub fn unique_value(node: NodeId, number: u64, len: usize) -> Bytes {
     let mut value = format!("{node}-{number}").into_bytes();
+    if number % BATCHES_WITHIN == BATCHES_WITHIN - 1 {
+        let mut batch = BatchBuilder::new();
+        batch.push(0, None, Some(&value), &[]);
+        // Offsets that the log may well be at.
+        let batch = batch.build(Offset(3 * number as i64), LeaderEpoch(0)).to_bytes();
+        if value.len() + batch.len() <= len {
+            value.extend_from_slice(&batch);
+        }
+    }
     let mut fill = number ^ ((node.0 as u64) << 32);
     while value.len() < len {
         // Not zeros: a torn sector must be told from data.
