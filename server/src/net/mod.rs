@@ -5,6 +5,7 @@
 //! means is `codec`'s business (and `wavetank-wire`'s), one connection that requests come in on is
 //! `inbound`'s, one that they go out on is `outbound`'s.
 
+mod answers;
 mod budget;
 mod codec;
 mod frame;
@@ -264,6 +265,8 @@ struct Shared {
     lane: Lane,
     /// Lines about what strangers did, by their address.
     complaints: Mutex<Throttle<IpAddr>>,
+    /// Lines about what peers answered. They are apart, so that no stranger's flood hides them.
+    peer_complaints: Mutex<Throttle<NodeId>>,
 }
 
 impl Shared {
@@ -278,8 +281,20 @@ impl Shared {
         let large = Arc::new(Semaphore::new(large));
         let budget = Arc::new(Budget::new(limits.response_memory));
         let complaints = Mutex::new(Throttle::new());
+        let peer_complaints = Mutex::new(Throttle::new());
         let lane = Lane::new();
-        Shared { inbox, backlog, node, cluster, limits, large, budget, lane, complaints }
+        Shared {
+            inbox,
+            backlog,
+            node,
+            cluster,
+            limits,
+            large,
+            budget,
+            lane,
+            complaints,
+            peer_complaints,
+        }
     }
 
     fn deliver(&self, event: Event) {
@@ -293,11 +308,21 @@ impl Shared {
         complaints.allows(from.ip())
     }
 
+    /// The same of a peer that answered.
+    fn complain_of_peer(&self, peer: NodeId) -> bool {
+        self.peer_complaints.lock().unwrap_or_else(PoisonError::into_inner).allows(peer)
+    }
+
     /// Tells how many lines a window did without.
     fn tell_suppressed(&self) {
+        let now = std::time::Instant::now();
         let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lines) = complaints.next_window(std::time::Instant::now()) {
+        if let Some(lines) = complaints.next_window(now) {
             tracing::warn!(lines, "more lines about bad connections were suppressed");
+        }
+        let mut complaints = self.peer_complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lines) = complaints.next_window(now) {
+            tracing::warn!(lines, "more lines about bad answers of peers were suppressed");
         }
     }
 }

@@ -5,9 +5,10 @@
 //!
 //! Each request has exactly one outcome, and the outcomes of a channel come in the order of
 //! sending. A timeout or a broken frame breaks the connection, as in Kafka's clients; whether the
-//! peer acted on what was in flight is then unknown.
+//! peer acted on what was in flight is then unknown. How large an answer may be is in `answers`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +22,8 @@ use wavetank_core::event::{Event, RpcError};
 use wavetank_core::msg::{ApiKey, Request, Response};
 use wavetank_core::types::{Endpoint, NodeId};
 
-use super::Shared;
-use super::codec;
-use super::frame::{self, FrameError, OutQueue, read_frame};
+use super::frame::{self, OutQueue, read_frame};
+use super::{Shared, answers, codec};
 
 /// `reconnect.backoff.ms`: between two attempts to reach a peer, so that a machine that tries again
 /// at once does not spin.
@@ -61,9 +61,8 @@ pub(super) async fn run(
             tokio::time::sleep_until((last + RECONNECT_BACKOFF).min(first.deadline)).await;
         }
         last_attempt = Some(Instant::now());
-        let limit = shared.limits.max_frame;
         let wanted = (shared.cluster.as_ref(), peer);
-        let connecting = connect(first.endpoint.as_ref(), &client_id, wanted, limit);
+        let connecting = connect(first.endpoint.as_ref(), &client_id, wanted);
         let (stream, versions) = match tokio::time::timeout_at(first.deadline, connecting).await {
             Ok(Ok(connected)) => {
                 if unreached > 0 {
@@ -95,13 +94,22 @@ pub(super) async fn run(
             client_id: &client_id,
             versions,
             deliver: &outcome,
+            max_frame: shared.limits.max_frame,
             next_correlation: 0,
             in_flight: VecDeque::new(),
             out: OutQueue::default(),
         };
         session.send(first);
-        let why = session.serve(stream, &mut requests, limit).await;
-        tracing::debug!(peer = peer.0, ?channel, %why, "disconnected");
+        match session.serve(stream, &mut requests).await {
+            Why::Over(why) => tracing::debug!(peer = peer.0, ?channel, %why, "disconnected"),
+            Why::Answer(why) if shared.complain_of_peer(peer) => tracing::warn!(
+                peer = peer.0,
+                ?channel,
+                %why,
+                "closed the connection to a peer: its answer cannot be used"
+            ),
+            Why::Answer(why) => tracing::debug!(peer = peer.0, ?channel, %why, "disconnected"),
+        }
     }
 }
 
@@ -126,7 +134,6 @@ async fn connect(
     endpoint: Option<&Endpoint>,
     client_id: &str,
     wanted: (Option<&String>, NodeId),
-    limit: usize,
 ) -> io::Result<(TcpStream, Versions)> {
     let endpoint = endpoint.ok_or_else(|| io::Error::other("the peer's address is not known"))?;
     let mut stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
@@ -139,7 +146,7 @@ async fn connect(
         while !out.is_empty() {
             out.write_some(&mut stream).await?;
         }
-        let frame = read_frame(&mut stream, &mut buffer, limit, None)
+        let frame = read_frame(&mut stream, &mut buffer, answers::FIRST, None)
             .await
             .map_err(|error| io::Error::other(error.to_string()))?
             .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
@@ -161,14 +168,49 @@ struct InFlight {
     api: ApiKey,
     version: i16,
     deadline: Instant,
+    /// Most bytes that its answer may have.
+    bound: usize,
     /// Set once the outcome is known, while earlier ones are not.
     outcome: Option<Result<Response, RpcError>>,
+}
+
+/// Why a connection ended.
+enum Why {
+    /// It broke, or a side ended it.
+    Over(String),
+    /// The peer answers what cannot be used: most likely it will again.
+    Answer(BadAnswer),
+}
+
+/// What is wrong with an answer.
+#[derive(Debug)]
+enum BadAnswer {
+    /// It declares a length that is negative, or more than what was asked for can make.
+    Length { api: ApiKey, declared: i32, limit: usize },
+    /// Anything else.
+    Other(String),
+}
+
+impl fmt::Display for BadAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadAnswer::Length { api, declared, limit } => write!(
+                f,
+                "the answer to {api:?} declares {declared} bytes, where 0 to {limit} fit what was \
+                 asked; if the peer holds larger batches, raise socket.request.max.bytes here to \
+                 what it is there, or to what it was when they were written"
+            ),
+            BadAnswer::Other(what) => f.write_str(what),
+        }
+    }
 }
 
 struct Session<'a> {
     client_id: &'a str,
     versions: Versions,
     deliver: &'a (dyn Fn(Result<Response, RpcError>) + Sync),
+    /// `socket.request.max.bytes`.
+    max_frame: usize,
     next_correlation: i32,
     in_flight: VecDeque<InFlight>,
     out: OutQueue,
@@ -176,11 +218,13 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn send(&mut self, outgoing: Outgoing) {
-        let Outgoing { deadline, request, .. } = outgoing;
+        let Outgoing { deadline, mut request, .. } = outgoing;
+        answers::moderate(&mut request);
+        let bound = answers::bound(&request, self.max_frame);
         let api = request.api();
         let correlation = self.next_correlation;
         self.next_correlation = self.next_correlation.wrapping_add(1) & i32::MAX;
-        let mut entry = InFlight { correlation, api, version: 0, deadline, outcome: None };
+        let mut entry = InFlight { correlation, api, version: 0, deadline, bound, outcome: None };
         match codec::encode_request(&self.versions, correlation, self.client_id, &request) {
             Some((version, parts)) => {
                 entry.version = version;
@@ -219,8 +263,7 @@ impl Session<'_> {
         &mut self,
         mut stream: TcpStream,
         requests: &mut UnboundedReceiver<Outgoing>,
-        limit: usize,
-    ) -> String {
+    ) -> Why {
         let (mut reader, mut writer) = stream.split();
         let mut buffer = BytesMut::new();
         let (error, why) = loop {
@@ -229,23 +272,29 @@ impl Session<'_> {
             tokio::select! {
                 outgoing = requests.recv() => match outgoing {
                     Some(outgoing) => self.send(outgoing),
-                    None => break (RpcError::Disconnected, "this node ends".into()),
+                    None => {
+                        break (RpcError::Disconnected, Why::Over("this node ends".into()));
+                    }
                 },
                 read = frame::fill(&mut reader, &mut buffer, 16 << 10) => match read {
-                    Ok(0) => break (RpcError::Disconnected, "the peer closed".into()),
-                    Ok(_) => match self.answers(&mut buffer, limit) {
+                    Ok(0) => {
+                        break (RpcError::Disconnected, Why::Over("the peer closed".into()));
+                    }
+                    Ok(_) => match self.answers(&mut buffer) {
                         Ok(()) => {}
-                        Err(why) => break (RpcError::Unsupported, why),
+                        Err(why) => break (RpcError::Unsupported, Why::Answer(why)),
                     },
-                    Err(error) => break (RpcError::Disconnected, error.to_string()),
+                    Err(error) => {
+                        break (RpcError::Disconnected, Why::Over(error.to_string()));
+                    }
                 },
                 wrote = self.out.write_some(&mut writer), if !self.out.is_empty() => {
                     if let Err(error) = wrote {
-                        break (RpcError::Disconnected, error.to_string());
+                        break (RpcError::Disconnected, Why::Over(error.to_string()));
                     }
                 }
                 () = tokio::time::sleep_until(expiry), if deadline.is_some() => {
-                    break (RpcError::TimedOut, "a request timed out".into());
+                    break (RpcError::TimedOut, Why::Over("a request timed out".into()));
                 }
             }
         };
@@ -254,38 +303,34 @@ impl Session<'_> {
     }
 
     /// Takes the whole frames out of the buffer.
-    fn answers(&mut self, buffer: &mut BytesMut, limit: usize) -> Result<(), String> {
-        while let Some(frame) = whole_frame(buffer, limit)? {
+    fn answers(&mut self, buffer: &mut BytesMut) -> Result<(), BadAnswer> {
+        while let Some(&declared) = buffer.first_chunk::<4>() {
             let waiting = self.in_flight.iter_mut().find(|entry| entry.outcome.is_none());
-            let entry = waiting.ok_or("an answer to nothing that was asked")?;
-            let response = codec::decode_response(entry.api, entry.version, frame);
+            let other = |what: String| BadAnswer::Other(what);
+            let entry =
+                waiting.ok_or_else(|| other("an answer to nothing that was asked".into()))?;
+            let (api, limit) = (entry.api, entry.bound);
+            let declared = i32::from_be_bytes(declared);
+            let length = usize::try_from(declared)
+                .ok()
+                .filter(|length| *length <= limit)
+                .ok_or(BadAnswer::Length { api, declared, limit })?;
+            if buffer.len() < 4 + length {
+                return Ok(());
+            }
+            let frame = buffer.split_to(4 + length).split_off(4).freeze();
+            let response = codec::decode_response(api, entry.version, frame);
             let (correlation, response) =
-                response.map_err(|error| format!("answer to {:?}: {error}", entry.api))?;
+                response.map_err(|error| other(format!("answer to {api:?}: {error}")))?;
             if correlation != entry.correlation {
-                return Err(format!(
-                    "an answer to request {correlation} where {} was expected",
-                    entry.correlation
-                ));
+                let expected = entry.correlation;
+                return Err(other(format!(
+                    "an answer to request {correlation} where {expected} was expected"
+                )));
             }
             entry.outcome = Some(Ok(response));
             self.settle();
         }
         Ok(())
     }
-}
-
-/// The next frame, if all of it is there.
-fn whole_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<bytes::Bytes>, String> {
-    let Some(&length) = buffer.first_chunk::<4>() else { return Ok(None) };
-    let declared = i32::from_be_bytes(length);
-    let length = usize::try_from(declared)
-        .ok()
-        .filter(|length| *length <= limit)
-        .ok_or_else(|| FrameError::Length { declared, limit }.to_string())?;
-    if buffer.len() < 4 + length {
-        return Ok(None);
-    }
-    let mut frame = buffer.split_to(4 + length);
-    let _ = frame.split_to(4);
-    Ok(Some(frame.freeze()))
 }

@@ -1,0 +1,123 @@
+//! Pressure from one side that must not reach the other: large answers of a peer.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use wavetank_core::batch::BatchBuilder;
+use wavetank_core::env::Channel;
+use wavetank_core::error_code::ErrorCode;
+use wavetank_core::event::{Event, RpcError};
+use wavetank_core::msg::*;
+use wavetank_core::types::*;
+use wavetank_server::{Backlog, NetCommand, NetHandle, NetLimits, start_network};
+
+/// Not a test: the node process that the others start.
+#[test]
+fn child_main() {
+    common::child_main();
+}
+
+/// A network with nothing behind it, which knows one peer.
+fn network(limits: NetLimits, peer: &TcpListener) -> (NetHandle, Receiver<Event>) {
+    let own = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = peer.local_addr().expect("bound").port();
+    let endpoint = Endpoint { host: "127.0.0.1".into(), port };
+    let peers = [(NodeId(2), endpoint)].into();
+    let (inbox, events) = channel();
+    let backlog = Arc::new(Backlog::new(1 << 20));
+    let (network, _) =
+        start_network(own, NodeId(1), peers, limits, inbox, backlog).expect("threads");
+    (network, events)
+}
+
+/// The next frame, without its length.
+fn frame(stream: &mut TcpStream) -> Vec<u8> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).expect("a length");
+    let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut frame).expect("a frame");
+    frame
+}
+
+/// Takes a connection, says what it speaks, and reads a request: its version and correlation.
+fn peer_that_is_asked(listener: &TcpListener) -> (TcpStream, i16, i32) {
+    let (mut stream, _) = listener.accept().expect("a connection");
+    frame(&mut stream);
+    let apis = wavetank_wire::SUPPORTED.iter().map(|(api, min, max)| (api.key(), *min, *max));
+    let answer = ApiVersionsResponse {
+        apis: apis.collect(),
+        finalized_features_epoch: -1,
+        ..ApiVersionsResponse::default()
+    };
+    let version = wavetank_wire::highest(ApiKey::ApiVersions);
+    let answer = wavetank_wire::encode_response(version, -1, &Response::ApiVersions(answer));
+    stream.write_all(&answer.concat()).expect("taken");
+    let asked = frame(&mut stream);
+    let version = i16::from_be_bytes([asked[2], asked[3]]);
+    let correlation = i32::from_be_bytes([asked[4], asked[5], asked[6], asked[7]]);
+    (stream, version, correlation)
+}
+
+fn ask(network: &NetHandle) {
+    let request = Request::Fetch(common::fetch(&TopicRef::name("t"), 0));
+    let (peer, channel, timeout) = (NodeId(2), Channel::ReplicaFetch, Duration::from_secs(20));
+    network.send(vec![NetCommand::Request { peer, channel, timeout, request }]);
+}
+
+fn outcome(events: &Receiver<Event>) -> Result<Response, RpcError> {
+    loop {
+        let event = events.recv_timeout(Duration::from_secs(20)).expect("an outcome");
+        if let Event::Rpc { outcome, .. } = event {
+            return outcome;
+        }
+    }
+}
+
+/// A leader's batch may be as large as a whole request was, and came under other limits than ours.
+#[test]
+fn an_answer_may_be_larger_than_a_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let limits = NetLimits { max_frame: 64 << 10, ..NetLimits::default() };
+    let (network, events) = network(limits, &listener);
+    ask(&network);
+    let (mut stream, version, correlation) = peer_that_is_asked(&listener);
+    let mut builder = BatchBuilder::new();
+    builder.push(0, None, Some("x".repeat(30 << 20).as_bytes()), &[]);
+    let batch = builder.build(Offset(0), LeaderEpoch::NONE);
+    let answer = FetchResponse {
+        topics: vec![FetchTopicResponse {
+            topic: TopicRef::name("t"),
+            partitions: vec![FetchPartitionResponse {
+                records: vec![batch],
+                ..FetchPartitionResponse::failed(0, ErrorCode::None)
+            }],
+        }],
+        ..FetchResponse::default()
+    };
+    let answer = Response::Fetch(answer);
+    stream
+        .write_all(&wavetank_wire::encode_response(version, correlation, &answer).concat())
+        .expect("taken");
+    let Ok(Response::Fetch(answer)) = outcome(&events) else { panic!("it is taken") };
+    assert_eq!(common::values(&answer.topics[0].partitions[0])[0].len(), 30 << 20);
+}
+
+/// But not as large as a peer likes.
+#[test]
+fn an_answer_has_a_bound_all_the_same() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (network, events) = network(NetLimits::default(), &listener);
+    let start = Instant::now();
+    for declared in [i32::MAX, 300 << 20, -1] {
+        ask(&network);
+        let (mut stream, ..) = peer_that_is_asked(&listener);
+        stream.write_all(&declared.to_be_bytes()).expect("taken");
+        assert!(matches!(outcome(&events), Err(RpcError::Unsupported)), "{declared}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
