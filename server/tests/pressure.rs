@@ -1,4 +1,5 @@
-//! Pressure from one side that must not reach the other: large answers of a peer.
+//! Pressure from one side that must not reach the other: large answers of a peer, clients that hold
+//! memory.
 
 mod common;
 
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use common::{Client, Node};
 use wavetank_core::batch::BatchBuilder;
 use wavetank_core::env::Channel;
 use wavetank_core::error_code::ErrorCode;
@@ -120,4 +122,51 @@ fn an_answer_has_a_bound_all_the_same() {
         assert!(matches!(outcome(&events), Err(RpcError::Unsupported)), "{declared}");
     }
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+/// How long each of some produces of 900 KB takes, longest first.
+fn large_produces(client: &mut Client, topic: &str, count: usize) -> Vec<Duration> {
+    let mut builder = BatchBuilder::new();
+    builder.push(now(), None, Some(&vec![b'x'; 900_000]), &[]);
+    let records = builder.build(Offset(0), LeaderEpoch::NONE).to_bytes();
+    let produce = || {
+        let mut request = common::produce(&TopicRef::name(topic), 1, "");
+        request.topics[0].partitions[0].records = Some(records.clone());
+        let asked = Instant::now();
+        let Response::Produce(answer) = client.ask(7, &Request::Produce(request)) else {
+            panic!("another answer")
+        };
+        assert_eq!(answer.topics[0].partitions[0].error, ErrorCode::None);
+        asked.elapsed()
+    };
+    let mut taken: Vec<Duration> = std::iter::repeat_with(produce).take(count).collect();
+    taken.sort_by_key(|time| std::cmp::Reverse(*time));
+    taken
+}
+
+fn now() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.expect("after 1970").as_millis() as i64
+}
+
+/// Half a request, and then nothing: the memory for it is others' soon.
+#[test]
+fn who_sends_half_a_request_does_not_keep_the_memory() {
+    let node = Node::start(&[]);
+    let mut client = node.client();
+    client.until_leader("good");
+    let mut held = Vec::new();
+    for (declared, sent) in [(100_i32, 53), (100, 53), (57, 30)] {
+        let mut stream = TcpStream::connect(node.address()).expect("it listens");
+        stream.set_write_timeout(Some(Duration::from_secs(1))).expect("a timeout");
+        stream.write_all(&(declared << 20).to_be_bytes()).expect("taken");
+        // The last one is not read to its end.
+        let _ = (0..sent).try_for_each(|_| stream.write_all(&[0; 1 << 20]));
+        held.push(stream);
+    }
+    let taken = large_produces(&mut client, "good", 100);
+    println!("beside who holds memory: {:?} at most, then {:?}", taken[0], taken[2]);
+    assert!(taken[0] < Duration::from_secs(5), "{:?}", taken[0]);
+    assert!(taken[2] < Duration::from_millis(500), "{:?}", taken[2]);
+    assert!(node.resident_bytes() < 400 << 20, "{} MiB", node.resident_bytes() >> 20);
 }

@@ -3,29 +3,29 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use std::sync::Arc;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// Granularity of the memory for large frames, in bytes; also what each frame has for free.
-pub(super) const UNIT: usize = 256 << 10;
+use super::memory::{self, Hold, Memory, Refused};
 
-/// How much more is made room for at a time, in bytes.
+/// What each frame has for free, in bytes; such frames are bounded by the number of connections.
+const FREE: usize = memory::UNIT;
+
+/// How much more is made room for at a time, in bytes, while not much has come...
 const CHUNK: usize = 64 << 10;
+/// ... and later on.
+const LARGE_CHUNK: usize = 1 << 20;
 
-/// How long a large frame may wait for others to give their memory back.
-const MEMORY_WAIT: Duration = Duration::from_secs(30);
-
-/// How long a large frame that holds memory may take to come, beside a second for each
-/// [`SLOWEST`] bytes: who dribbles must not keep the memory from the others.
-const TIME_TO_COME: Duration = Duration::from_secs(30);
-
-/// Bytes a second of the slowest client that is waited for: an uplink of 1 Mbit/s.
-const SLOWEST: usize = 128 << 10;
+/// Within which time a large frame that holds memory must get on, ...
+const WINDOW: Duration = Duration::from_secs(20);
+/// ... by how many bytes at least: an uplink of half a Mbit/s. While memory is short more is asked
+/// of it (see `memory`).
+const PROGRESS: usize = 1 << 20;
 
 /// Most buffers handed to the kernel at once.
 const MAX_SLICES: usize = 64;
@@ -49,6 +49,13 @@ pub(super) enum FrameError {
     },
     /// The memory for large requests stayed taken.
     NoMemory,
+    /// It holds memory that others wait for, and gets on the least.
+    Dropped {
+        /// Bytes of it that had come.
+        got: usize,
+        /// As declared.
+        length: usize,
+    },
     /// It holds memory for large requests and does not come.
     Slow {
         /// Bytes of it that had come.
@@ -70,13 +77,21 @@ impl fmt::Display for FrameError {
                 "a frame declares {declared} bytes; 0 to {limit} are allowed \
                  (socket.request.max.bytes)"
             ),
-            FrameError::NoMemory => f.write_str(
-                "the memory for large requests (queued.max.request.bytes) stayed taken for 30 s",
+            FrameError::NoMemory => write!(
+                f,
+                "the memory for large requests (queued.max.request.bytes) stayed taken for {} s",
+                memory::MEMORY_WAIT.as_secs()
+            ),
+            FrameError::Dropped { got, length } => write!(
+                f,
+                "{got} of the {length} bytes of a large frame came, the rest came slower than that \
+                 of others, and these wait for memory (queued.max.request.bytes)"
             ),
             FrameError::Slow { got, length } => write!(
                 f,
-                "only {got} of the {length} bytes of a large frame came within {} s",
-                time_to_come(*length).as_secs()
+                "{got} of the {length} bytes of a large frame came, and less than {PROGRESS} more \
+                 within {} s",
+                WINDOW.as_secs()
             ),
         }
     }
@@ -86,15 +101,16 @@ impl fmt::Display for FrameError {
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) bytes: Bytes,
-    pub(super) _memory: Option<OwnedSemaphorePermit>,
+    pub(super) _memory: Option<Hold>,
 }
 
 /// Reads the next frame; what has been read beyond it stays in `buffer`. `None` at a clean end.
+/// Memory beyond what is free is taken from `large`, on behalf of a source.
 pub(super) async fn read_frame(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
     limit: usize,
-    large: Option<&Arc<Semaphore>>,
+    large: Option<(&Arc<Memory>, IpAddr)>,
 ) -> Result<Option<Frame>, FrameError> {
     while buffer.len() < 4 {
         if fill(stream, buffer, CHUNK / 8).await? == 0 {
@@ -110,46 +126,69 @@ pub(super) async fn read_frame(
         .filter(|length| *length <= limit)
         .ok_or(FrameError::Length { declared, limit })?;
     buffer.advance(4);
-    let mut memory: Option<OwnedSemaphorePermit> = None;
-    let mut patience = time_to_come(length);
+    let mut memory: Option<Hold> = None;
+    let mut window = Window { ends: Instant::now() + WINDOW, came: 0 };
     while buffer.len() < length {
         // Room is made as bytes come, never for what is only declared.
-        let room = (length - buffer.len()).min(CHUNK.max(buffer.len()));
-        if let Some(large) = large {
-            let held = memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-            let wanted = ((buffer.len() + room) / UNIT).saturating_sub(held);
-            if wanted > 0 {
-                let wanted = u32::try_from(wanted).expect("a frame is below 2 GiB");
-                let more = Arc::clone(large).acquire_many_owned(wanted);
-                let more = tokio::time::timeout(MEMORY_WAIT, more)
-                    .await
-                    .map_err(|_| FrameError::NoMemory)?
-                    .expect("the semaphore is never closed");
-                match &mut memory {
-                    Some(memory) => memory.merge(more),
-                    None => memory = Some(more),
-                }
-            }
-        }
-        let read = if memory.is_some() {
+        let room = (length - buffer.len()).min(buffer.len().clamp(CHUNK, LARGE_CHUNK));
+        let beyond = (buffer.len() + room).saturating_sub(FREE);
+        if let Some((large, source)) = large.filter(|_| beyond > 0) {
+            let hold = memory.get_or_insert_with(|| large.hold(source));
+            // The wait for memory is nobody's fault.
             let since = Instant::now();
-            let read = tokio::time::timeout(patience, fill(stream, buffer, room)).await;
-            patience = patience.saturating_sub(since.elapsed());
-            read.map_err(|_| FrameError::Slow { got: buffer.len(), length })?
-        } else {
-            fill(stream, buffer, room).await
+            hold.grow(beyond.next_multiple_of(memory::UNIT)).await.map_err(|why| match why {
+                Refused::Taken => FrameError::NoMemory,
+                Refused::Dropped => FrameError::Dropped { got: buffer.len(), length },
+            })?;
+            window.ends += since.elapsed();
+        }
+        let read = match &memory {
+            Some(hold) => window.fill(stream, buffer, room, hold, length).await?,
+            None => fill(stream, buffer, room).await?,
         };
-        if read? == 0 {
+        if read == 0 {
             return Err(FrameError::Half { got: 4 + buffer.len() });
         }
     }
+    memory.iter().for_each(Hold::whole);
     Ok(Some(Frame { bytes: buffer.split_to(length).freeze(), _memory: memory }))
 }
 
-/// How long a frame of this length may be read while it holds memory. The wait for memory is not
-/// part of it.
-fn time_to_come(length: usize) -> Duration {
-    TIME_TO_COME + Duration::from_secs((length / SLOWEST) as u64)
+/// The time in which a frame must get on.
+struct Window {
+    ends: Instant,
+    came: usize,
+}
+
+impl Window {
+    /// Reads what is there while the frame gets on and nobody needs its memory more.
+    async fn fill(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        buffer: &mut BytesMut,
+        room: usize,
+        hold: &Hold,
+        length: usize,
+    ) -> Result<usize, FrameError> {
+        let got = buffer.len();
+        let read = tokio::select! {
+            biased;
+            read = fill(stream, buffer, room) => read?,
+            () = tokio::time::sleep_until(self.ends) => {
+                return Err(FrameError::Slow { got, length });
+            }
+            () = hold.dropped() => return Err(FrameError::Dropped { got, length }),
+        };
+        hold.came(read);
+        self.came += read;
+        if self.came >= PROGRESS {
+            *self = Window { ends: Instant::now() + WINDOW, came: 0 };
+        } else if Instant::now() >= self.ends {
+            // A byte at each look is no progress.
+            return Err(FrameError::Slow { got: buffer.len(), length });
+        }
+        Ok(read)
+    }
 }
 
 /// Does the buffer start with a whole frame?
@@ -166,7 +205,8 @@ pub(super) async fn fill(
     room: usize,
 ) -> Result<usize, FrameError> {
     buffer.reserve(room);
-    stream.read_buf(buffer).await.map_err(FrameError::Io)
+    // There may be more room, which nobody has counted.
+    stream.read_buf(&mut buffer.limit(room)).await.map_err(FrameError::Io)
 }
 
 /// Bytes on their way out, in order.
@@ -218,7 +258,10 @@ impl OutQueue {
 
 #[cfg(test)]
 mod tests {
+    use super::memory::UNIT;
     use super::*;
+
+    const SOMEBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn read(bytes: &[u8], limit: usize) -> (Result<Option<Frame>, FrameError>, BytesMut) {
         let runtime =
@@ -261,46 +304,49 @@ mod tests {
     #[test]
     fn large_frames_wait_for_memory() {
         let runtime = paused();
-        let large = Arc::new(Semaphore::new(2));
-        let mut bytes = ((2 * UNIT + 5) as i32).to_be_bytes().to_vec();
-        bytes.resize(4 + 2 * UNIT + 5, 7);
-        let first = runtime.block_on(async {
-            let mut stream = &bytes[..];
-            read_frame(&mut stream, &mut BytesMut::new(), 4 * UNIT, Some(&large)).await
-        });
-        let first = first.expect("whole").expect("a frame");
-        assert_eq!(large.available_permits(), 0);
-        let second = runtime.block_on(async {
-            let mut stream = &bytes[..];
-            read_frame(&mut stream, &mut BytesMut::new(), 4 * UNIT, Some(&large)).await
-        });
-        assert!(matches!(second, Err(FrameError::NoMemory)));
+        let large = Arc::new(Memory::new(4 * UNIT, 4 * UNIT));
+        let mut bytes = ((3 * UNIT + 5) as i32).to_be_bytes().to_vec();
+        bytes.resize(4 + 3 * UNIT + 5, 7);
+        let read = async || {
+            let (mut stream, mut buffer) = (&bytes[..], BytesMut::new());
+            read_frame(&mut stream, &mut buffer, 4 * UNIT, Some((&large, SOMEBODY))).await
+        };
+        // It takes three units beside the free one; another would make six of four.
+        let first = runtime.block_on(read()).expect("whole").expect("a frame");
+        assert!(matches!(runtime.block_on(read()), Err(FrameError::NoMemory)));
         drop(first);
-        assert_eq!(large.available_permits(), 2);
+        assert!(runtime.block_on(read()).expect("whole").is_some());
     }
 
-    /// A byte a second is progress, but not fast enough to hold what others wait for.
-    #[test]
-    fn who_dribbles_does_not_keep_the_memory() {
-        let runtime = paused();
-        let large = Arc::new(Semaphore::new(2));
-        let length = 2 * UNIT;
-        let (result, took) = runtime.block_on(async {
+    /// Reads a frame of which a client sends the first half at once, and then so many bytes a second.
+    fn dribbled(bytes_a_second: usize, length: usize) -> (Result<Option<Frame>, FrameError>, u64) {
+        let large = Arc::new(Memory::new(length, length));
+        paused().block_on(async {
             let (mut client, mut server) = tokio::io::duplex(UNIT);
             tokio::spawn(async move {
                 let mut bytes = (length as i32).to_be_bytes().to_vec();
-                bytes.resize(4 + UNIT, 7);
+                bytes.resize(4 + length / 2, 7);
                 client.write_all(&bytes).await.expect("taken");
-                while client.write_all(b"x").await.is_ok() {
+                while client.write_all(&vec![0; bytes_a_second]).await.is_ok() {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             });
-            let since = Instant::now();
-            let buffer = &mut BytesMut::new();
-            (read_frame(&mut server, buffer, length, Some(&large)).await, since.elapsed())
-        });
+            let (since, mut buffer) = (Instant::now(), BytesMut::new());
+            let large = Some((&large, SOMEBODY));
+            let result = read_frame(&mut server, &mut buffer, length, large).await;
+            (result, since.elapsed().as_secs())
+        })
+    }
+
+    /// A byte a second is progress, but not fast enough to hold what others may wait for.
+    #[test]
+    fn who_dribbles_does_not_keep_the_memory() {
+        let (result, took) = dribbled(1, 100 << 20);
         assert!(matches!(result, Err(FrameError::Slow { .. })), "{result:?}");
-        assert_eq!(took.as_secs(), 30 + 4);
-        assert_eq!(large.available_permits(), 2);
+        assert_eq!(took, WINDOW.as_secs());
+        // An uplink of a Mbit/s is, as long as nobody else needs it.
+        let (result, took) = dribbled(128 << 10, 100 << 20);
+        assert!(matches!(result, Ok(Some(_))), "{result:?}");
+        assert_eq!(took, 399);
     }
 }

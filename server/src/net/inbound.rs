@@ -8,7 +8,7 @@
 //! code for bytes that are no request.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use wavetank_wire::{Bounds, WireError};
 use super::codec::{self, Context, Incoming};
 use super::frame::{self, FrameError, OutQueue, read_frame};
 use super::lane::{self, GLANCE, Turn};
-use super::{Door, Shared};
+use super::{Door, Shared, memory};
 
 /// How much of later requests is read while one is being answered, in bytes.
 const READ_AHEAD: usize = 64 << 10;
@@ -99,8 +99,10 @@ pub(super) async fn run(
     let _ = stream.set_nodelay(true);
     tracing::debug!(%from, connection = connection.0, "connected");
     let buffer = BytesMut::new();
+    let source = memory::source(from.ip());
     let (drain, turn) = (None, None);
-    let mut inbound = Inbound { shared, connection, door, stream, replies, buffer, drain, turn };
+    let mut inbound =
+        Inbound { shared, connection, door, stream, source, replies, buffer, drain, turn };
     let Err(closed) = inbound.serve().await;
     let complain = match &closed {
         Closed::Stalled | Closed::Frame(_) | Closed::Decode(_) | Closed::NotServed(_) => {
@@ -139,6 +141,8 @@ struct Inbound {
     connection: ConnectionId,
     door: Door,
     stream: TcpStream,
+    /// Whose requests these are; see [`memory::source`].
+    source: IpAddr,
     replies: UnboundedReceiver<(i32, Reply)>,
     buffer: BytesMut,
     /// The client has gone; what it sent before is executed until then.
@@ -158,7 +162,7 @@ impl Inbound {
                 &mut self.stream,
                 &mut self.buffer,
                 limits.max_frame,
-                Some(&shared.large),
+                Some((&shared.large, self.source)),
             );
             let frame = tokio::select! {
                 frame = tokio::time::timeout(limits.max_idle, next) => match frame {

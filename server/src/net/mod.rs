@@ -11,6 +11,7 @@ mod codec;
 mod frame;
 mod inbound;
 mod lane;
+mod memory;
 mod outbound;
 mod room;
 
@@ -25,7 +26,6 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 use wavetank_core::env::Channel;
@@ -40,6 +40,7 @@ use crate::throttle::Throttle;
 use budget::Budget;
 use inbound::Reply;
 use lane::Lane;
+use memory::Memory;
 use outbound::Outgoing;
 use room::Room;
 
@@ -102,7 +103,7 @@ pub struct NetLimits {
     /// `max.connections`. Of several listeners, each has a part of it for itself alone.
     pub max_connections: usize,
     /// `queued.max.request.bytes`: bytes of large requests held at once; small ones (up to 256 KiB)
-    /// are bounded by the number of connections.
+    /// are bounded by the number of connections. One address has half of it, or one request.
     pub request_memory: usize,
     /// `queued.max.response.bytes`: bytes of answers that wait to be sent, in all. Not a key of
     /// Kafka's, which has no such bound.
@@ -257,8 +258,8 @@ struct Shared {
     node: NodeId,
     cluster: Option<String>,
     limits: NetLimits,
-    /// Units of memory for the part of requests beyond the free allowance.
-    large: Arc<Semaphore>,
+    /// Memory for the part of requests beyond what each has for free.
+    large: Arc<Memory>,
     /// Answers on their way out.
     budget: Arc<Budget>,
     /// Turns for large requests.
@@ -277,8 +278,7 @@ impl Shared {
         cluster: Option<String>,
         limits: NetLimits,
     ) -> Shared {
-        let large = limits.request_memory.max(limits.max_frame) / frame::UNIT;
-        let large = Arc::new(Semaphore::new(large));
+        let large = Arc::new(Memory::new(limits.request_memory, limits.max_frame));
         let budget = Arc::new(Budget::new(limits.response_memory));
         let complaints = Mutex::new(Throttle::new());
         let peer_complaints = Mutex::new(Throttle::new());

@@ -269,6 +269,8 @@ impl Session<'_> {
         let (error, why) = loop {
             let deadline = self.in_flight.iter().map(|entry| entry.deadline).min();
             let expiry = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            // Large answers are read in large pieces.
+            let room = buffer.len().clamp(16 << 10, 1 << 20);
             tokio::select! {
                 outgoing = requests.recv() => match outgoing {
                     Some(outgoing) => self.send(outgoing),
@@ -276,7 +278,7 @@ impl Session<'_> {
                         break (RpcError::Disconnected, Why::Over("this node ends".into()));
                     }
                 },
-                read = frame::fill(&mut reader, &mut buffer, 16 << 10) => match read {
+                read = frame::fill(&mut reader, &mut buffer, room) => match read {
                     Ok(0) => {
                         break (RpcError::Disconnected, Why::Over("the peer closed".into()));
                     }
