@@ -8,6 +8,9 @@
 //! waits for followers must not make others wait. The bound is on all directories together: they
 //! share the memory, and mostly the device.
 //!
+//! The same place tells when the core has taken a request of any kind, for whoever must not give it
+//! two large ones at a time.
+//!
 //! What followers append needs no such bound: each fetches again only when what it fetched is
 //! written.
 
@@ -32,6 +35,10 @@ struct State {
     requests: VecDeque<u64>,
     /// Their sum.
     admitted: u64,
+    /// Requests of any kind that the core was given, ever.
+    given: u64,
+    /// Those that it has stepped.
+    stepped: u64,
 }
 
 impl Backlog {
@@ -73,10 +80,30 @@ impl Backlog {
         }
     }
 
-    /// The core has taken so many more requests, and what it wrote was submitted.
-    pub(crate) fn stepped(&self, requests: usize) {
+    /// The core is given a request of any kind, at once; which it is, for [`Backlog::until_taken`].
+    pub(crate) fn gives(&self) -> u64 {
         let mut state = self.lock();
-        for _ in 0..requests.min(state.requests.len()) {
+        state.given += 1;
+        state.given
+    }
+
+    /// Waits until the core has stepped that request: it is answered, or parked.
+    pub(crate) async fn until_taken(&self, request: u64) {
+        loop {
+            let stepped = self.room.notified();
+            if self.lock().stepped >= request {
+                return;
+            }
+            stepped.await;
+        }
+    }
+
+    /// The core has taken so many more requests, of which so many are produces, and what it wrote was
+    /// submitted.
+    pub(crate) fn stepped(&self, requests: usize, produces: usize) {
+        let mut state = self.lock();
+        state.stepped += requests as u64;
+        for _ in 0..produces.min(state.requests.len()) {
             let bytes = state.requests.pop_front().expect("no more than there are");
             state.admitted -= bytes;
         }
@@ -99,7 +126,7 @@ mod tests {
         tokio::time::timeout(soon, backlog.admit(1)).await.expect_err("the first is too large");
         // The core has seen the request: its bytes are the disk's now.
         backlog.submitted(1000);
-        backlog.stepped(1);
+        backlog.stepped(1, 1);
         let waiting = tokio::spawn({
             let backlog = Arc::clone(&backlog);
             async move { backlog.admit(1).await }
@@ -111,7 +138,7 @@ mod tests {
         backlog.taken(1);
         waiting.await.expect("it ends");
         assert_eq!(backlog.lock().admitted, 1);
-        backlog.stepped(1);
+        backlog.stepped(1, 1);
         let state = backlog.lock();
         assert_eq!((state.queued, state.admitted), (99, 0));
     }

@@ -90,11 +90,11 @@ impl TokioEnv {
         at.saturating_sub(self.origin.elapsed())
     }
 
-    /// So many more produce requests have been stepped, and the flush since has submitted what they
-    /// wrote.
-    pub(crate) fn stepped(&self, produces: usize) {
-        if let Some(disk) = self.disk.as_ref().filter(|_| produces > 0) {
-            disk.backlog().stepped(produces);
+    /// So many more requests, and produces among them, have been stepped, and the flush since has
+    /// submitted what they wrote.
+    pub(crate) fn stepped(&self, requests: usize, produces: usize) {
+        if let Some(disk) = self.disk.as_ref().filter(|_| requests > 0) {
+            disk.backlog().stepped(requests, produces);
         }
     }
 

@@ -39,10 +39,16 @@ impl Machine for Broker {
 pub struct Reactor {
     inbox: Receiver<Event>,
     env: TokioEnv,
-    /// Produce requests that were given out and perhaps not stepped yet.
+    /// Requests that were given out and perhaps not stepped yet.
+    requests: usize,
+    /// Produces among them.
     produces: usize,
     /// Events taken since a timer was due and did not run.
     passed_over: usize,
+}
+
+fn is_request(event: &Event) -> bool {
+    matches!(event, Event::Request { .. })
 }
 
 fn is_produce(event: &Event) -> bool {
@@ -52,7 +58,7 @@ fn is_produce(event: &Event) -> bool {
 impl Reactor {
     /// Joins the inbox that the disk and the network send to with the Env that submits to them.
     pub fn new(inbox: Receiver<Event>, env: TokioEnv) -> Reactor {
-        Reactor { inbox, env, produces: 0, passed_over: 0 }
+        Reactor { inbox, env, requests: 0, produces: 0, passed_over: 0 }
     }
 
     /// The Env, with its clocks read anew: for whoever drives a machine by hand. What is submitted
@@ -73,9 +79,10 @@ impl Reactor {
     pub fn wait(&mut self, patience: Option<Duration>, events: &mut Vec<Event>) -> bool {
         self.env.flush();
         // What the last call gave has been stepped, and what came of it is the disk's now.
-        self.env.stepped(std::mem::take(&mut self.produces));
+        self.env.stepped(std::mem::take(&mut self.requests), std::mem::take(&mut self.produces));
         let before = events.len();
         let goes_on = self.wait_for_events(patience, events);
+        self.requests = events[before..].iter().filter(|event| is_request(event)).count();
         self.produces = events[before..].iter().filter(|event| is_produce(event)).count();
         goes_on
     }

@@ -1,5 +1,5 @@
 //! Pressure from one side that must not reach the other: large answers of a peer, clients that hold
-//! memory.
+//! memory, requests that are much work.
 
 mod common;
 
@@ -169,4 +169,23 @@ fn who_sends_half_a_request_does_not_keep_the_memory() {
     assert!(taken[0] < Duration::from_secs(5), "{:?}", taken[0]);
     assert!(taken[2] < Duration::from_millis(500), "{:?}", taken[2]);
     assert!(node.resident_bytes() < 400 << 20, "{} MiB", node.resident_bytes() >> 20);
+}
+
+/// Fetches of thousands of partitions that wait for records: they are work once, and then none.
+#[test]
+fn fetches_that_wait_keep_nobody_from_the_lane() {
+    let node = Node::start(&[]);
+    let mut client = node.client();
+    client.until_leader("good");
+    client.until_leader("quiet");
+    let mut wide = common::fetch(&TopicRef::name("quiet"), 0);
+    (wide.max_wait_ms, wide.min_bytes) = (60_000, 1 << 20);
+    let part = wide.topics[0].partitions[0].clone();
+    wide.topics[0].partitions = vec![part; 3000];
+    let wide = Request::Fetch(wide);
+    let mut waiting: Vec<Client> = (0..60).map(|_| Client::connect(&node.address())).collect();
+    waiting.iter_mut().for_each(|client| client.send(11, &wide));
+    let taken = large_produces(&mut client, "good", 5);
+    println!("beside fetches that wait: {:?} at most, then {:?}", taken[0], taken[1]);
+    assert!(taken[0] < Duration::from_secs(2), "{:?}", taken[0]);
 }

@@ -10,6 +10,9 @@ use wavetank_wire::{Bounds, RequestFrame, SUPPORTED, WireError};
 
 use super::outbound::Versions;
 
+/// What nodes call themselves.
+const SOFTWARE: &str = "wavetank";
+
 /// What the answer to a request needs to know of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context {
@@ -81,12 +84,17 @@ pub(super) fn api_versions_request(
     (cluster_id, node): (Option<&String>, NodeId),
 ) -> Vec<Bytes> {
     let request = Request::ApiVersions(ApiVersionsRequest {
-        client_software_name: "wavetank".into(),
+        client_software_name: SOFTWARE.into(),
         client_software_version: env!("CARGO_PKG_VERSION").into(),
         cluster_id: cluster_id.cloned(),
         node: if cluster_id.is_some() { node } else { NodeId::NONE },
     });
     wavetank_wire::encode_request(version, -1, client_id, &request)
+}
+
+/// Does whoever asks so say that it is another node? Anybody may say that.
+pub(super) fn is_node(asked: &ApiVersionsRequest) -> bool {
+    asked.client_software_name == SOFTWARE && asked.node.known().is_some()
 }
 
 /// What came of asking.

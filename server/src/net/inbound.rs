@@ -17,12 +17,14 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::Instant;
 use wavetank_core::event::{ConnectionId, Event, Origin, ReplyTo};
+use wavetank_core::listener::Serves;
 use wavetank_core::msg::{ApiKey, Request, Response};
 use wavetank_wire::{Bounds, WireError};
 
 use super::codec::{self, Context, Incoming};
 use super::frame::{self, FrameError, OutQueue, read_frame};
-use super::lane::{self, GLANCE, Turn};
+use super::lane::{self, GLANCE};
+use super::turns::{Kind, Turn};
 use super::{Door, Shared, memory};
 
 /// How much of later requests is read while one is being answered, in bytes.
@@ -100,9 +102,18 @@ pub(super) async fn run(
     tracing::debug!(%from, connection = connection.0, "connected");
     let buffer = BytesMut::new();
     let source = memory::source(from.ip());
-    let (drain, turn) = (None, None);
-    let mut inbound =
-        Inbound { shared, connection, door, stream, source, replies, buffer, drain, turn };
+    let mut inbound = Inbound {
+        shared,
+        connection,
+        door,
+        stream,
+        source,
+        replies,
+        buffer,
+        drain: None,
+        turn: None,
+        is_peer: door.serves == Serves::Controllers,
+    };
     let Err(closed) = inbound.serve().await;
     let complain = match &closed {
         Closed::Stalled | Closed::Frame(_) | Closed::Decode(_) | Closed::NotServed(_) => {
@@ -147,8 +158,10 @@ struct Inbound {
     buffer: BytesMut,
     /// The client has gone; what it sent before is executed until then.
     drain: Option<Instant>,
-    /// The request at hand is much work, and has the lane until then.
+    /// The request at hand is much work, and has the lane until then, or until the core has taken it.
     turn: Option<(Turn, Instant)>,
+    /// It has said that it is another node.
+    is_peer: bool,
 }
 
 enum Never {}
@@ -189,7 +202,8 @@ impl Inbound {
             if !self.door.serves.request(&request) {
                 return Err(Closed::NotServed(request.api()));
             }
-            let inspected = shared.lane.inspect(&mut request, context.version).await;
+            self.notice(&request);
+            let inspected = shared.lane.inspect(&mut request, context.version, self.source).await;
             inspected.ok_or(Closed::ByUs)?;
             if shared.budget.is_full() {
                 // What waits for the budget keeps nobody from the lane.
@@ -202,8 +216,9 @@ impl Inbound {
             }
             let from = ReplyTo { connection: self.connection, correlation: context.correlation };
             let (origin, version) = (Origin { listener: self.door.id }, context.version);
+            let ticket = shared.backlog.gives();
             self.shared.deliver(Event::Request { from, origin, version, request });
-            let reply = self.reply(context.correlation).await?;
+            let reply = self.reply(context.correlation, ticket).await?;
             drop(promised);
             self.turn = None;
             match reply {
@@ -227,15 +242,27 @@ impl Inbound {
         }
     }
 
+    /// A node introduces itself when it asks which versions are spoken (see `codec`).
+    fn notice(&mut self, request: &Request) {
+        if let Request::ApiVersions(asked) = request {
+            self.is_peer |= self.door.serves != Serves::Clients && codec::is_node(asked);
+        }
+    }
+
     /// Decodes here what takes no time, and the rest when it is its turn. The turn lasts until the
-    /// core has answered, so that it has one such request at a time; but not for a produce, whose
+    /// core has taken the request, so that it has one such at a time; but not for a produce, whose
     /// batches each have a turn of their own.
     async fn decode(&mut self, frame: &Bytes) -> Result<Incoming, Closed> {
         match codec::decode_request(frame.clone(), GLANCE) {
             Err(WireError::TooMany { .. }) => {}
             decoded => return decoded.map_err(Closed::Decode),
         }
-        let turn = self.shared.lane.turn().await;
+        let kind = match codec::api(frame) {
+            _ if self.is_peer => Kind::Peer,
+            Some(ApiKey::Produce) => Kind::Produce,
+            _ => Kind::Other,
+        };
+        let turn = self.shared.lane.turn(self.source, kind).await;
         let frame = frame.clone();
         let decode = move || codec::decode_request(frame, Bounds::REQUEST);
         let decoded = self.shared.lane.run(&turn, decode).await.ok_or(Closed::ByUs)?;
@@ -250,13 +277,15 @@ impl Inbound {
         if !lane::is_large(&response) {
             return Ok(codec::encode_response(&context, serves, response));
         }
-        let turn = self.shared.lane.turn().await;
+        let kind = if self.is_peer { Kind::Peer } else { Kind::Other };
+        let turn = self.shared.lane.turn(self.source, kind).await;
         let encode = move || codec::encode_response(&context, serves, response);
         self.shared.lane.run(&turn, encode).await.ok_or(Closed::ByUs)
     }
 
     /// Waits for the core's answer, and notices meanwhile when the client goes away.
-    async fn reply(&mut self, correlation: i32) -> Result<Reply, Closed> {
+    async fn reply(&mut self, correlation: i32, ticket: u64) -> Result<Reply, Closed> {
+        let shared = Arc::clone(&self.shared);
         loop {
             let room = READ_AHEAD.saturating_sub(self.buffer.len());
             let drained = self.drain.unwrap_or_else(Instant::now);
@@ -277,8 +306,12 @@ impl Inbound {
                         Err(error) => return Err(Closed::Frame(error)),
                     }
                 }
+                // It has been looked at. It may wait now, a fetch for records, but it is no work.
+                () = shared.backlog.until_taken(ticket), if self.turn.is_some() => {
+                    self.turn = None;
+                }
+                // The core is busy with something else.
                 () = tokio::time::sleep_until(turn_ends), if self.turn.is_some() => {
-                    // It waits for something else than work: a fetch for records.
                     self.turn = None;
                 }
                 () = tokio::time::sleep_until(drained), if self.drain.is_some() => {

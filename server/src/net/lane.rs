@@ -3,17 +3,23 @@
 //!
 //! So a request of a hundred thousand names, or a batch that decompresses to a thousand times its
 //! size, holds up neither the network's thread nor the core's, and takes its memory once, whoever
-//! else sends the same. Turns are given in order, and for a piece of work at a time: behind any
-//! number of bad requests a good large one waits for one piece of each.
+//! else sends the same. Turns are for a piece of work at a time, and given fairly (`turns`): behind any
+//! number of bad requests a good large one waits for one piece of each party.
+//!
+//! The thread does nothing else. What else blocks, looking up names, may do so for minutes.
 
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 use wavetank_core::batch::{Inspection, Refusal};
 use wavetank_core::msg::{ProduceRequest, Request, Response};
 use wavetank_wire::Bounds;
 
+use super::turns::{Kind, Turn, Turns};
 use crate::limits::AbortOnPanic;
 
 /// What is decoded at a glance, on the network's thread: some tenths of a millisecond.
@@ -26,46 +32,61 @@ const GLANCE_RECORDS: usize = 256 << 10;
 /// Bytes of records, decompressed, after which a turn ends.
 const PIECE: usize = 1 << 20;
 
-/// The right to use the thread.
-pub(super) type Turn = OwnedSemaphorePermit;
+type Job = Box<dyn FnOnce() + Send>;
 
-/// The thread, or rather the turns to use it.
+/// The thread, and the turns to use it.
 #[derive(Debug)]
 pub(super) struct Lane {
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
+    jobs: Sender<Job>,
 }
 
 impl Lane {
-    pub(super) fn new() -> Lane {
-        Lane { turns: Arc::new(Semaphore::new(1)) }
+    /// Starts the thread. It ends with the lane.
+    ///
+    /// # Errors
+    /// If the operating system gives no thread.
+    pub(super) fn start() -> io::Result<Lane> {
+        let (jobs, todo) = channel::<Job>();
+        std::thread::Builder::new().name("network-lane".into()).spawn(move || {
+            let _guard = AbortOnPanic("network (of large requests)");
+            todo.into_iter().for_each(|job| job());
+        })?;
+        Ok(Lane { turns: Arc::default(), jobs })
     }
 
-    /// Waits for a turn.
-    pub(super) async fn turn(&self) -> Turn {
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
-        turn.expect("the semaphore is never closed")
+    /// Waits for a turn, on behalf of a source.
+    pub(super) async fn turn(&self, source: IpAddr, kind: Kind) -> Turn {
+        self.turns.turn(source, kind).await
     }
 
-    /// Does a piece of work. `None` if the runtime ends meanwhile.
+    /// Does a piece of work. `None` if the process ends meanwhile.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         _turn: &Turn,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let guarded = move || {
-            let _guard = AbortOnPanic("network (of large requests)");
-            job()
+        let (sender, outcome) = oneshot::channel();
+        let job = move || {
+            // Who asked may have gone.
+            let _ = sender.send(job());
         };
-        tokio::task::spawn_blocking(guarded).await.ok()
+        self.jobs.send(Box::new(job)).ok()?;
+        outcome.await.ok()
     }
 
-    /// Looks at the records of a Produce request, so that the core need not. `None` if the runtime
+    /// Looks at the records of a Produce request, so that the core need not. `None` if the process
     /// ends meanwhile.
-    pub(super) async fn inspect(&self, request: &mut Request, version: i16) -> Option<()> {
+    pub(super) async fn inspect(
+        &self,
+        request: &mut Request,
+        version: i16,
+        source: IpAddr,
+    ) -> Option<()> {
         let Request::Produce(produce) = request else { return Some(()) };
         let mut left = at_a_glance(produce, version);
         while !left.is_empty() {
-            let turn = self.turn().await;
+            let turn = self.turn(source, Kind::Produce).await;
             let (outcomes, rest) = self.run(&turn, move || piece(left, version)).await?;
             left = rest;
             for ((topic, partition), outcome) in outcomes {
@@ -128,4 +149,31 @@ pub(super) fn is_large(response: &Response) -> bool {
     let Response::Metadata(metadata) = response else { return false };
     let elements = metadata.topics.iter().map(|topic| 1 + 4 * topic.partitions.len());
     elements.sum::<usize>() > GLANCE.elements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// A name server that does not answer.
+    #[test]
+    fn what_blocks_elsewhere_does_not_hold_it_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .max_blocking_threads(1)
+            .build()
+            .expect("a runtime");
+        let lane = Lane::start().expect("a thread");
+        let (over, wait) = channel::<()>();
+        runtime.block_on(async {
+            let hangs = tokio::task::spawn_blocking(move || wait.recv());
+            let turn = lane.turn(IpAddr::from([127, 0, 0, 1]), Kind::Other).await;
+            let soon = Duration::from_secs(5);
+            let done = tokio::time::timeout(soon, lane.run(&turn, || 7)).await;
+            assert_eq!(done, Ok(Some(7)));
+            drop(over);
+            assert!(hangs.await.expect("it ends").is_err());
+        });
+    }
 }

@@ -14,6 +14,7 @@ mod lane;
 mod memory;
 mod outbound;
 mod room;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -219,10 +220,10 @@ pub fn start_on(
     // Whoever comes in where only nodes do is let in first.
     doors.sort_by_key(|(_, door)| door.serves != Serves::Controllers);
     let (commands, receiver) = unbounded_channel();
+    let Identity { node, cluster, controllers, brokers } = identity;
+    let shared = Arc::new(Shared::new(inbox, backlog, node, cluster, limits)?);
     let thread = std::thread::Builder::new().name("network".into()).spawn(move || {
         let _guard = AbortOnPanic("network");
-        let Identity { node, cluster, controllers, brokers } = identity;
-        let shared = Arc::new(Shared::new(inbox, backlog, node, cluster, limits));
         let listeners: Vec<_> = doors.iter().map(|(_, door)| door.id).collect();
         let dispatcher = Dispatcher::new(shared, Peers { controllers, brokers }, &listeners);
         runtime.block_on(dispatcher.run(doors, receiver));
@@ -262,7 +263,7 @@ struct Shared {
     large: Arc<Memory>,
     /// Answers on their way out.
     budget: Arc<Budget>,
-    /// Turns for large requests.
+    /// The thread for large requests.
     lane: Lane,
     /// Lines about what strangers did, by their address.
     complaints: Mutex<Throttle<IpAddr>>,
@@ -277,13 +278,13 @@ impl Shared {
         node: NodeId,
         cluster: Option<String>,
         limits: NetLimits,
-    ) -> Shared {
+    ) -> io::Result<Shared> {
         let large = Arc::new(Memory::new(limits.request_memory, limits.max_frame));
         let budget = Arc::new(Budget::new(limits.response_memory));
         let complaints = Mutex::new(Throttle::new());
         let peer_complaints = Mutex::new(Throttle::new());
-        let lane = Lane::new();
-        Shared {
+        let lane = Lane::start()?;
+        Ok(Shared {
             inbox,
             backlog,
             node,
@@ -294,7 +295,7 @@ impl Shared {
             lane,
             complaints,
             peer_complaints,
-        }
+        })
     }
 
     fn deliver(&self, event: Event) {
@@ -538,7 +539,8 @@ mod tests {
         let (inbox, events) = channel();
         let limits = NetLimits::default();
         let backlog = Arc::new(Backlog::new(1 << 20));
-        let shared = Arc::new(Shared::new(inbox, backlog, NodeId(1), None, limits));
+        let shared = Shared::new(inbox, backlog, NodeId(1), None, limits);
+        let shared = Arc::new(shared.expect("a thread"));
         let (commands, receiver) = unbounded_channel();
         let thread = std::thread::spawn(move || {
             let runtime = runtime().expect("a runtime");
