@@ -12,6 +12,7 @@ mod frame;
 mod inbound;
 mod lane;
 mod memory;
+mod names;
 mod outbound;
 mod room;
 mod turns;
@@ -42,6 +43,7 @@ use budget::Budget;
 use inbound::Reply;
 use lane::Lane;
 use memory::Memory;
+use names::Names;
 use outbound::Outgoing;
 use room::Room;
 
@@ -51,8 +53,9 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How often to look whether something is to be told.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
-/// Threads for what blocks: names are resolved there.
-const BLOCKING_THREADS: usize = 4;
+/// Most threads for what blocks: names are looked up there, each at most once at a time, and a
+/// name whose server is silent keeps its thread from the names of other peers.
+const BLOCKING_THREADS: usize = 32;
 
 /// What the core asks of the network; see [`wavetank_core::env::Network`].
 #[derive(Debug)]
@@ -265,6 +268,8 @@ struct Shared {
     budget: Arc<Budget>,
     /// The thread for large requests.
     lane: Lane,
+    /// Where peers' names lead.
+    names: Arc<Names>,
     /// Lines about what strangers did, by their address.
     complaints: Mutex<Throttle<IpAddr>>,
     /// Lines about what peers answered. They are apart, so that no stranger's flood hides them.
@@ -283,7 +288,7 @@ impl Shared {
         let budget = Arc::new(Budget::new(limits.response_memory));
         let complaints = Mutex::new(Throttle::new());
         let peer_complaints = Mutex::new(Throttle::new());
-        let lane = Lane::start()?;
+        let (lane, names) = (Lane::start()?, Arc::new(Names::new()));
         Ok(Shared {
             inbox,
             backlog,
@@ -293,6 +298,7 @@ impl Shared {
             large,
             budget,
             lane,
+            names,
             complaints,
             peer_complaints,
         })

@@ -23,6 +23,7 @@ use wavetank_core::msg::{ApiKey, Request, Response};
 use wavetank_core::types::{Endpoint, NodeId};
 
 use super::frame::{self, OutQueue, read_frame};
+use super::names::Names;
 use super::{Shared, answers, codec};
 
 /// `reconnect.backoff.ms`: between two attempts to reach a peer, so that a machine that tries again
@@ -62,7 +63,7 @@ pub(super) async fn run(
         }
         last_attempt = Some(Instant::now());
         let wanted = (shared.cluster.as_ref(), peer);
-        let connecting = connect(first.endpoint.as_ref(), &client_id, wanted);
+        let connecting = connect(&shared.names, first.endpoint.as_ref(), &client_id, wanted);
         let (stream, versions) = match tokio::time::timeout_at(first.deadline, connecting).await {
             Ok(Ok(connected)) => {
                 if unreached > 0 {
@@ -131,12 +132,14 @@ fn tell_unreached(
 }
 
 async fn connect(
+    names: &Arc<Names>,
     endpoint: Option<&Endpoint>,
     client_id: &str,
     wanted: (Option<&String>, NodeId),
 ) -> io::Result<(TcpStream, Versions)> {
     let endpoint = endpoint.ok_or_else(|| io::Error::other("the peer's address is not known"))?;
-    let mut stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+    let addresses = names.resolve(&endpoint.host, endpoint.port).await?;
+    let mut stream = TcpStream::connect(&addresses[..]).await?;
     stream.set_nodelay(true)?;
     let mut buffer = BytesMut::new();
     let mut version = codec::newest_api_versions();
