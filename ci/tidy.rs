@@ -48,7 +48,14 @@ enum LookAt {
 /// tank that may see a wall clock or a thread, since nothing of it reaches a run.
 const HUNT_DRIVER: &[&str] = &["sim/src/hunt.rs", REENACT];
 /// Those, and what measures speed.
-const CLOCKS: &[&str] = &["sim/src/hunt.rs", "sim/benches/", "linearizability/benches/", REENACT];
+const CLOCKS: &[&str] = &[
+    "sim/src/hunt.rs",
+    "sim/benches/",
+    "linearizability/benches/",
+    "core/src/controller/tests/costs.rs",
+    "sim/tests/cluster/costs.rs",
+    REENACT,
+];
 /// Plans on real processes: real time and threads are what it is about.
 const REENACT: &str = "sim/reenact/";
 const DETERMINISTIC: &[&str] = &["core", "sim", "wire", "linearizability"];

@@ -388,15 +388,21 @@ impl Active {
         let deadline = env.now().after(origin.wait);
         let parked = Parked { reply, envelope: origin.envelope, deadline };
         self.parked.insert((needs, origin.from), parked);
-        self.arm_expiry(env);
+        self.expire_by(deadline, env);
     }
 
     /// Keeps the timer at the earliest deadline; it may stand earlier, never later.
     fn arm_expiry(&mut self, env: &mut dyn Env) {
-        let Some(first) = self.parked.values().map(|parked| parked.deadline).min() else { return };
-        if self.expiry.is_none_or(|armed| first < armed) {
-            self.expiry = Some(first);
-            env.arm(TimerKey::ControllerExpiry, first);
+        if let Some(first) = self.parked.values().map(|parked| parked.deadline).min() {
+            self.expire_by(first, env);
+        }
+    }
+
+    /// The same for one more deadline, without a look at all the others.
+    fn expire_by(&mut self, deadline: Monotonic, env: &mut dyn Env) {
+        if self.expiry.is_none_or(|armed| deadline < armed) {
+            self.expiry = Some(deadline);
+            env.arm(TimerKey::ControllerExpiry, deadline);
         }
     }
 }

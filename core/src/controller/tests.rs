@@ -1,5 +1,7 @@
 //! Every rule of the controller, by request and answer against a log that commits on demand.
 
+mod costs;
+
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;

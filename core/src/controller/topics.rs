@@ -11,7 +11,7 @@ use crate::config::TopicConfig;
 use crate::error_code::ErrorCode;
 use crate::metadata::{
     ConfigRecord, MetadataRecord, PartitionRecord, TOPIC_RESOURCE, TopicRecord,
-    UNASSIGNED_DIRECTORY,
+    UNASSIGNED_DIRECTORY, unified,
 };
 use crate::msg::{
     CreatableTopic, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
@@ -74,26 +74,30 @@ impl Shard {
         for topic in &request.topics {
             *names.entry(&topic.name).or_default() += 1;
         }
+        let mut told: BTreeSet<&str> = BTreeSet::new();
         let mut room = MAX_PARTITIONS_PER_REQUEST;
-        // The names of this request, with '.' as '_'.
-        let mut taken: BTreeMap<String, String> = BTreeMap::new();
+        // The names of this request that may collide, with '.' as '_'.
+        let mut taken: BTreeMap<String, &str> = BTreeMap::new();
         let mut load = Load::of(self, settings);
         for (topic, draw) in request.topics.iter().zip(&context.draws) {
             if names.get(topic.name.as_str()).is_some_and(|count| *count > 1) {
-                if !results.iter().any(|result| result.name == topic.name) {
+                if told.insert(&topic.name) {
                     let mut result = topic_failed(&topic.name, ErrorCode::InvalidRequest);
                     result.error_message = Some("Duplicate topic name.".into());
                     results.push(result);
                 }
                 continue;
             }
-            let created = self
-                .create_topic(settings, topic, *draw, &taken, room)
-                .and_then(|created| load.add(self, &created.1).map(|()| created));
+            let created =
+                self.create_topic(settings, topic, *draw, &taken, room).and_then(|created| {
+                    // What the brokers then have no place for has cost the same work.
+                    room -= created.1.iter().filter(|r| is_partition(r)).count();
+                    load.add(self, &created.1).map(|()| created)
+                });
             match created {
                 Ok((result, new)) => {
-                    room -= new.iter().filter(|r| is_partition(r)).count();
-                    taken.insert(unified(&topic.name), topic.name.clone());
+                    let name = &topic.name;
+                    taken.extend(unified(name).map(|unified| (unified, name.as_str())));
                     records.extend(new);
                     results.push(result);
                 }
@@ -117,7 +121,7 @@ impl Shard {
         settings: &Settings,
         topic: &CreatableTopic,
         draw: TopicDraw,
-        taken: &BTreeMap<String, String>,
+        taken: &BTreeMap<String, &str>,
         room: usize,
     ) -> Result<(CreatableTopicResult, Vec<MetadataRecord>), Refusal> {
         self.check_name(&topic.name, taken)?;
@@ -161,7 +165,7 @@ impl Shard {
         Ok((result, records))
     }
 
-    fn check_name(&self, name: &str, taken: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    fn check_name(&self, name: &str, taken: &BTreeMap<String, &str>) -> Result<(), Refusal> {
         validate_topic_name(name).map_err(|why| (ErrorCode::InvalidTopic, why))?;
         if name == METADATA_TOPIC {
             return Err((ErrorCode::InvalidTopic, format!("{name} is the cluster's own log")));
@@ -171,11 +175,8 @@ impl Shard {
             return Err((ErrorCode::TopicAlreadyExists, why));
         }
         // Metrics cannot tell '.' from '_'. A name without either collides with none but itself.
-        if !name.contains(['.', '_']) {
-            return Ok(());
-        }
-        let existing = self.image.topic_ids.keys().find(|other| collide(name, other));
-        match existing.or_else(|| taken.get(&unified(name))) {
+        let Some(unified) = unified(name) else { return Ok(()) };
+        match self.image.colliding(name).or_else(|| taken.get(&unified).copied()) {
             None => Ok(()),
             Some(other) => {
                 let why = format!("Topic '{name}' collides with existing topic: {other}");
@@ -436,16 +437,6 @@ fn count_replicas(shard: &Shard) -> BTreeMap<NodeId, usize> {
         }
     }
     counts
-}
-
-/// Are two names one, with '.' as '_'?
-fn collide(a: &str, b: &str) -> bool {
-    let unified = |byte: u8| if byte == b'.' { b'_' } else { byte };
-    a.len() == b.len() && a.bytes().map(unified).eq(b.bytes().map(unified))
-}
-
-fn unified(name: &str) -> String {
-    name.replace('.', "_")
 }
 
 fn overrides_of(topic: &CreatableTopic) -> Result<BTreeMap<String, String>, Refusal> {

@@ -1,7 +1,7 @@
 //! What the metadata log says: brokers, topics, partitions, configurations, features. Only
 //! [`MetadataImage::replay`] changes it, so equal logs make equal images.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -118,6 +118,10 @@ pub struct MetadataImage {
     pub topics: BTreeMap<TopicId, TopicImage>,
     /// Topic ids by name.
     pub topic_ids: BTreeMap<String, TopicId>,
+    /// Names with a '.' or a '_', by what they are with '_' for each: two that are one then cannot be told
+    /// apart in metrics, and a look at all names for each that is created would be work without bound.
+    /// (Kafka's `topicsWithCollisionChars`.)
+    pub unified: BTreeSet<(String, String)>,
     /// Overrides by (resource type, resource name).
     pub configs: BTreeMap<(i8, String), BTreeMap<String, String>>,
     /// Finalized levels by feature.
@@ -134,6 +138,7 @@ impl Default for MetadataImage {
             brokers: BTreeMap::new(),
             topics: BTreeMap::new(),
             topic_ids: BTreeMap::new(),
+            unified: BTreeSet::new(),
             configs: BTreeMap::new(),
             features: BTreeMap::new(),
             applied: Offset(-1),
@@ -190,6 +195,11 @@ impl fmt::Display for ReplayError {
 
 impl core::error::Error for ReplayError {}
 
+/// The name with '_' for each '.'; `None` if it has neither, and so is like no other.
+pub(crate) fn unified(name: &str) -> Option<String> {
+    name.contains(['.', '_']).then(|| name.replace('.', "_"))
+}
+
 impl MetadataImage {
     /// An image of an empty log.
     pub fn new() -> MetadataImage {
@@ -209,6 +219,13 @@ impl MetadataImage {
         } else {
             self.topics.get(&topic.id).map(|image| (topic.id, image))
         }
+    }
+
+    /// A topic whose name is this one with '.' and '_' taken for the same, the first of them.
+    pub fn colliding(&self, name: &str) -> Option<&str> {
+        let unified = unified(name)?;
+        let first = self.unified.range((unified.clone(), String::new())..).next();
+        first.filter(|(other, _)| *other == unified).map(|(_, name)| name.as_str())
     }
 
     /// A partition's registration.
@@ -348,6 +365,7 @@ impl MetadataImage {
             return Err(ReplayProblem::Exists);
         }
         self.topic_ids.insert(record.name.clone(), record.id);
+        self.unified.extend(unified(&record.name).map(|unified| (unified, record.name.clone())));
         let topic = TopicImage { name: record.name.clone(), partitions: BTreeMap::new() };
         self.topics.insert(record.id, topic);
         Ok(())
@@ -356,6 +374,9 @@ impl MetadataImage {
     fn remove_topic(&mut self, id: TopicId) -> Result<(), ReplayProblem> {
         let topic = self.topics.remove(&id).ok_or(ReplayProblem::UnknownTopic)?;
         self.topic_ids.remove(&topic.name);
+        if let Some(unified) = unified(&topic.name) {
+            self.unified.remove(&(unified, topic.name.clone()));
+        }
         self.configs.remove(&(TOPIC_RESOURCE, topic.name));
         Ok(())
     }

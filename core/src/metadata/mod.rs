@@ -14,6 +14,7 @@ mod tests;
 pub use control::{
     CONTROL_LEADER_CHANGE, LeaderChangeMessage, decode_leader_change, leader_change_key,
 };
+pub(crate) use image::unified;
 pub use image::{
     BrokerRegistration, LeaderRecoveryState, MetadataImage, PartitionRegistration, ReplayError,
     ReplayProblem, TopicImage,
