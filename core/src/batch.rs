@@ -11,8 +11,11 @@
 
 mod build;
 mod record;
+mod scan;
 mod verify;
 
+#[cfg(test)]
+mod scan_tests;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +25,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 pub use crate::compression::Compression;
 pub use build::BatchBuilder;
 pub use record::{DECOMPRESSED_LIMIT, Record};
+pub(crate) use scan::{Scan, Scanned};
 pub use verify::{Inspection, Refusal, VerifiedBatch};
 
 use crate::codec::{DecodeError, Writer};

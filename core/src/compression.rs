@@ -8,6 +8,7 @@
 mod gzip;
 mod lz4;
 mod snappy;
+mod stream;
 mod zstd;
 
 #[cfg(test)]
@@ -16,6 +17,8 @@ mod tests;
 use alloc::vec::Vec;
 
 use crate::codec::DecodeError;
+
+pub(crate) use stream::Stream;
 
 /// How the records of a batch are compressed: the low three bits of its attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

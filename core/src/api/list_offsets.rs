@@ -1,19 +1,22 @@
 //! ListOffsets: ends at once, timestamps by a look into the log that may need the disk.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::env::Env;
 use crate::error_code::ErrorCode;
 use crate::event::{ConnectionId, ReadTag, ReplyTo};
-use crate::log::{DiskRead, FinishedLookup, LookupPlan, TimestampHit, TimestampQuery};
+use crate::log::{
+    DiskRead, FinishedLookup, LookupPlan, RestingLookup, TimestampHit, TimestampQuery,
+};
 use crate::metadata::MetadataImage;
 use crate::msg::{
     EARLIEST_LOCAL_TIMESTAMP, EARLIEST_PENDING_UPLOAD_TIMESTAMP, EARLIEST_TIMESTAMP,
     LATEST_TIERED_TIMESTAMP, LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsPartitionResponse,
     ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse, MAX_TIMESTAMP, Response,
 };
+use crate::replica::Partition;
 use crate::types::{LeaderEpoch, NodeId, Offset, PartitionId, TopicRef};
 
 use super::Hosted;
@@ -21,31 +24,37 @@ use super::Hosted;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Reading {
     at: (usize, usize),
-    partition: PartitionId,
     query: TimestampQuery,
     limit: Offset,
     /// What is answered if there is nothing below `limit`: as long as it was not settled how much was
     /// committed, that says nothing of what there is (KIP-207).
     nothing: ErrorCode,
     plan: DiskRead,
+    /// Where it is within the batch at `plan`, if it is its turn to go through it.
+    resting: Option<RestingLookup>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Parked {
     response: ListOffsetsResponse,
-    reading: Vec<Reading>,
+    reading: BTreeMap<PartitionId, Reading>,
 }
 
 /// All look-ups that wait for the disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Lookups {
     parked: BTreeMap<ReplyTo, Parked>,
+    /// The one that goes through a batch in pieces; it waits for a read. No other does, because it holds
+    /// what it has decompressed.
+    resting: Option<(ReplyTo, PartitionId)>,
+    /// Those that have to, and wait for nothing but that. They begin with their batch again.
+    queue: VecDeque<(ReplyTo, PartitionId)>,
 }
 
 enum Found {
     Answer(ListOffsetsPartitionResponse),
     /// Its place in the answer is not known here.
-    Reading(Reading),
+    Reading(PartitionId, Reading),
 }
 
 fn failed(partition: i32, error: ErrorCode) -> ListOffsetsPartitionResponse {
@@ -70,7 +79,7 @@ impl Lookups {
         env: &mut dyn Env,
     ) {
         let mut response = ListOffsetsResponse::default();
-        let mut reading = Vec::new();
+        let mut reading = BTreeMap::new();
         for (t, topic) in request.topics.into_iter().enumerate() {
             let reference = TopicRef::name(topic.name.clone());
             let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -79,17 +88,14 @@ impl Lookups {
                 let found = look(version, replica, &reference, asked, hosted, image, env);
                 partitions.push(match found {
                     Found::Answer(answer) => answer,
-                    Found::Reading(one) => {
-                        // Two reads of a partition for one request could not be told apart.
-                        let twice = reading.iter().any(|r: &Reading| r.partition == one.partition);
-                        if twice {
-                            failed(asked.partition, ErrorCode::InvalidRequest)
-                        } else {
-                            let DiskRead { file, at, len, .. } = one.plan;
-                            env.read(ReadTag::Lookup(from), file, at, len);
-                            reading.push(Reading { at: (t, p), ..one });
-                            failed(asked.partition, ErrorCode::None)
-                        }
+                    // Two reads of a partition for one request could not be told apart.
+                    Found::Reading(id, _) if reading.contains_key(&id) => {
+                        failed(asked.partition, ErrorCode::InvalidRequest)
+                    }
+                    Found::Reading(id, one) => {
+                        one.plan.submit(ReadTag::Lookup(from), env);
+                        reading.insert(id, Reading { at: (t, p), ..one });
+                        failed(asked.partition, ErrorCode::None)
                     }
                 });
             }
@@ -111,23 +117,49 @@ impl Lookups {
         hosted: &Hosted,
         env: &mut dyn Env,
     ) {
+        let was_resting = self.resting == Some((from, partition));
+        if was_resting {
+            self.resting = None;
+        }
+        self.go_on(from, partition, bytes, hosted, env);
+        if was_resting && self.resting.is_none() {
+            self.next_in_queue(env);
+        }
+    }
+
+    fn go_on(
+        &mut self,
+        from: ReplyTo,
+        partition: PartitionId,
+        bytes: Bytes,
+        hosted: &Hosted,
+        env: &mut dyn Env,
+    ) {
         let Some(parked) = self.parked.get_mut(&from) else { return };
-        let Some(index) = parked.reading.iter().position(|r| r.partition == partition) else {
-            return;
-        };
-        let one = parked.reading.remove(index);
+        let Some(mut one) = parked.reading.remove(&partition) else { return };
         let answer = &mut parked.response.topics[one.at.0].partitions[one.at.1];
-        let finished = hosted
-            .get(partition)
-            .filter(|p| p.leader_state().is_some())
-            .map(|p| p.log().finish_lookup(one.query, one.limit, &one.plan, bytes));
+        let log = hosted.get(partition).filter(|p| p.leader_state().is_some()).map(Partition::log);
+        let finished = log.map(|log| match one.resting.take() {
+            Some(resting) => log.resume_lookup(one.limit, &one.plan, resting),
+            None => log.finish_lookup(one.query, one.limit, &one.plan, bytes),
+        });
         match finished {
             Some(FinishedLookup::Found(found)) => {
                 *answer = at(answer.partition, found, one.nothing);
             }
             Some(FinishedLookup::More(query, plan)) => {
-                env.read(ReadTag::Lookup(from), plan.file, plan.at, plan.len);
-                parked.reading.push(Reading { query, plan, ..one });
+                plan.submit(ReadTag::Lookup(from), env);
+                parked.reading.insert(partition, Reading { query, plan, ..one });
+            }
+            Some(FinishedLookup::Rests(resting, plan)) => {
+                let resting = self.resting.is_none().then_some(resting);
+                if resting.is_some() {
+                    self.resting = Some((from, partition));
+                    plan.turn().submit(ReadTag::Lookup(from), env);
+                } else {
+                    self.queue.push_back((from, partition));
+                }
+                parked.reading.insert(partition, Reading { plan, resting, ..one });
             }
             // The leader moved or cut its log meanwhile: the client asks again.
             None | Some(FinishedLookup::Stale) => {
@@ -144,9 +176,29 @@ impl Lookups {
         }
     }
 
+    fn next_in_queue(&mut self, env: &mut dyn Env) {
+        while let Some((from, partition)) = self.queue.pop_front() {
+            let waits = self.parked.get(&from).and_then(|one| one.reading.get(&partition));
+            if let Some(one) = waits {
+                one.plan.submit(ReadTag::Lookup(from), env);
+                self.resting = Some((from, partition));
+                return;
+            }
+        }
+    }
+
     /// The connection is gone.
     pub fn on_closed(&mut self, connection: ConnectionId) {
-        self.parked.retain(|from, _| from.connection != connection);
+        let range = ReplyTo { connection, correlation: i32::MIN }..=ReplyTo {
+            connection,
+            correlation: i32::MAX,
+        };
+        let gone: Vec<ReplyTo> = self.parked.range(range).map(|(from, _)| *from).collect();
+        for from in gone {
+            self.parked.remove(&from);
+        }
+        // The one that rests leaves when its read ends.
+        self.queue.retain(|(from, _)| from.connection != connection);
     }
 }
 
@@ -221,7 +273,7 @@ fn look(
     match log.lookup_timestamp(query, limit) {
         LookupPlan::Found(found) => Found::Answer(at(index, found, nothing)),
         LookupPlan::Disk(query, plan) => {
-            Found::Reading(Reading { at: (0, 0), partition: id, query, limit, nothing, plan })
+            Found::Reading(id, Reading { at: (0, 0), query, limit, nothing, plan, resting: None })
         }
     }
 }

@@ -145,14 +145,7 @@ impl<'a> Walk<'a> {
             return Err(DecodeError::Invalid("the order of record offsets"));
         }
         self.last_delta = delta;
-        let timestamp = if self.batch.has_log_append_time() {
-            self.batch.max_timestamp()
-        } else {
-            self.batch
-                .base_timestamp()
-                .checked_add(timestamp_delta)
-                .ok_or(DecodeError::Invalid("the timestamp of a record"))?
-        };
+        let timestamp = timestamp_of(self.batch, timestamp_delta)?;
         let key = nullable(&mut rest)?;
         let value = nullable(&mut rest)?;
         let header_count = usize::try_from(varint(&mut rest)?)
@@ -172,6 +165,44 @@ impl<'a> Walk<'a> {
         let offset = self.batch.base_offset + i64::from(delta);
         Ok(RecordView { offset, timestamp, key, value, headers, header_count })
     }
+}
+
+/// What the first bytes of a record say.
+pub(super) struct Head {
+    pub(super) offset: Offset,
+    pub(super) timestamp: i64,
+    /// Bytes of the whole record.
+    pub(super) size: usize,
+}
+
+/// Bytes that are enough for [`head`]: its length, attributes, and two deltas.
+pub(super) const MOST_OF_HEAD: usize = 5 + 1 + 10 + 5;
+
+/// The head of the record that `bytes` begin with. What the rest of the record holds nobody looks at.
+pub(super) fn head(batch: &Batch, mut bytes: &[u8]) -> Result<Head, DecodeError> {
+    let all = bytes.len();
+    let length = usize::try_from(varint(&mut bytes)?)
+        .map_err(|_| DecodeError::Invalid("the length of a record"))?;
+    let size = all - bytes.len() + length;
+    take(&mut bytes, 1)?;
+    let timestamp_delta = varlong(&mut bytes)?;
+    let delta = varint(&mut bytes)?;
+    if all - bytes.len() > size {
+        return Err(DecodeError::Invalid("the length of a record"));
+    }
+    if !(0..=batch.last_offset_delta()).contains(&delta) {
+        return Err(DecodeError::Invalid("the offset of a record"));
+    }
+    let timestamp = timestamp_of(batch, timestamp_delta)?;
+    Ok(Head { offset: batch.base_offset + i64::from(delta), timestamp, size })
+}
+
+fn timestamp_of(batch: &Batch, delta: i64) -> Result<i64, DecodeError> {
+    if batch.has_log_append_time() {
+        return Ok(batch.max_timestamp());
+    }
+    let timestamp = batch.base_timestamp().checked_add(delta);
+    timestamp.ok_or(DecodeError::Invalid("the timestamp of a record"))
 }
 
 fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Result<&'a [u8], DecodeError> {

@@ -1,12 +1,13 @@
 //! gzip (RFC 1952): the member's header and trailer around a deflate stream.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_with_limit};
 
 use super::{TOO_LARGE, take, take_slice};
 use crate::codec::DecodeError;
 
-const MALFORMED: DecodeError = DecodeError::Invalid("a gzip stream");
+pub(super) const MALFORMED: DecodeError = DecodeError::Invalid("a gzip stream");
 
 const FHCRC: u8 = 2;
 const FEXTRA: u8 = 4;
@@ -17,6 +18,20 @@ const RESERVED: u8 = 0xe0;
 
 /// One member, which is what Kafka's clients write.
 pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
+    let deflated = member(input)?;
+    let trailer = &input[deflated.end..];
+    let (crc, size) = take::<4>(trailer)?;
+    let plain = decompress_to_vec_with_limit(&input[deflated], limit).map_err(|error| {
+        if error.status == TINFLStatus::HasMoreOutput { TOO_LARGE } else { MALFORMED }
+    })?;
+    // The size is kept modulo 2^32.
+    let says = (u32::from_le_bytes(crc), take::<4>(size)?.0);
+    let is = (crc32(&plain), (plain.len() as u32).to_le_bytes());
+    if says == is { Ok(plain) } else { Err(MALFORMED) }
+}
+
+/// Where the deflated bytes are; eight bytes of trailer follow.
+pub(super) fn member(input: &[u8]) -> Result<Range<usize>, DecodeError> {
     let (header, mut rest) = take::<10>(input)?;
     let flags = header[3];
     if header[..3] != [0x1f, 0x8b, 8] || flags & RESERVED != 0 {
@@ -36,15 +51,8 @@ pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, DecodeEr
         rest = take::<2>(rest)?.1;
     }
     let length = rest.len().checked_sub(8).ok_or(DecodeError::Truncated("a gzip stream"))?;
-    let (deflated, trailer) = rest.split_at(length);
-    let (crc, size) = take::<4>(trailer)?;
-    let plain = decompress_to_vec_with_limit(deflated, limit).map_err(|error| {
-        if error.status == TINFLStatus::HasMoreOutput { TOO_LARGE } else { MALFORMED }
-    })?;
-    // The size is kept modulo 2^32.
-    let says = (u32::from_le_bytes(crc), take::<4>(size)?.0);
-    let is = (crc32(&plain), (plain.len() as u32).to_le_bytes());
-    if says == is { Ok(plain) } else { Err(MALFORMED) }
+    let start = input.len() - rest.len();
+    Ok(start..start + length)
 }
 
 pub(super) fn compress(input: &[u8]) -> Vec<u8> {

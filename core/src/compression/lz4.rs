@@ -12,6 +12,8 @@ const MALFORMED: DecodeError = DecodeError::Invalid("an LZ4 frame");
 const MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 /// How far back a block may refer.
 const WINDOW: usize = 64 << 10;
+/// Bytes of a block's length; the end mark is a length of 0.
+const END_MARK: usize = 4;
 /// A block's length with this bit is one of plain bytes.
 const STORED: u32 = 1 << 31;
 
@@ -25,7 +27,47 @@ const CONTENT_CHECKSUM: u8 = 0x04;
 const RESERVED: u8 = 0x02;
 const DICTIONARY: u8 = 0x01;
 
+/// What a frame's header says.
+pub(super) struct Frame {
+    flags: u8,
+    max_block: usize,
+    content_size: Option<u64>,
+}
+
+impl Frame {
+    fn is_independent(&self) -> bool {
+        self.flags & INDEPENDENT != 0
+    }
+}
+
 pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
+    let (frame, mut rest) = frame(input)?;
+    let mut out = Vec::new();
+    let mut plain = Vec::new();
+    loop {
+        let window = if frame.is_independent() { 0 } else { out.len().min(WINDOW) };
+        let after = block(&frame, rest, &out[out.len() - window..], &mut plain)?;
+        let Some(after) = after else { break };
+        rest = after;
+        if plain.len() > limit - out.len() {
+            return Err(TOO_LARGE);
+        }
+        out.extend_from_slice(&plain);
+    }
+    rest = &rest[END_MARK..];
+    if frame.flags & CONTENT_CHECKSUM != 0 {
+        let (checksum, after) = take::<4>(rest)?;
+        rest = after;
+        if u32::from_le_bytes(checksum) != xxh32(&out) {
+            return Err(MALFORMED);
+        }
+    }
+    let sized = frame.content_size.is_none_or(|size| size == out.len() as u64);
+    if rest.is_empty() && sized { Ok(out) } else { Err(MALFORMED) }
+}
+
+/// The header, and the blocks.
+pub(super) fn frame(input: &[u8]) -> Result<(Frame, &[u8]), DecodeError> {
     let (magic, descriptor) = take::<4>(input)?;
     let ([flags, sizes], mut rest) = take::<2>(descriptor)?;
     let supported = magic == MAGIC
@@ -49,66 +91,58 @@ pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, DecodeEr
         rest = after;
     }
     let described = &descriptor[..descriptor.len() - rest.len()];
-    let ([checksum], mut rest) = take::<1>(rest)?;
+    let ([checksum], rest) = take::<1>(rest)?;
     if checksum != (xxh32(described) >> 8) as u8 {
         return Err(MALFORMED);
     }
-    let mut out = Vec::new();
-    let mut block = Vec::new();
-    loop {
-        let (size, after) = take::<4>(rest)?;
-        let size = u32::from_le_bytes(size);
-        rest = after;
-        if size == 0 {
-            break;
-        }
-        let (packed, after) = take_slice(rest, (size & !STORED) as usize)?;
-        rest = after;
-        if flags & BLOCK_CHECKSUM != 0 {
-            let (checksum, after) = take::<4>(rest)?;
-            rest = after;
-            if u32::from_le_bytes(checksum) != xxh32(packed) {
-                return Err(MALFORMED);
-            }
-        }
-        if size & STORED != 0 {
-            append(packed, max_block, limit, &mut out)?;
-            continue;
-        }
-        // Each byte of a block makes at most 255: nothing larger is reserved for it.
-        block.resize(max_block.min(packed.len().saturating_mul(255)), 0);
-        let window = if flags & INDEPENDENT != 0 { out.len() } else { out.len().min(WINDOW) };
-        let dictionary =
-            if flags & INDEPENDENT != 0 { &[][..] } else { &out[out.len() - window..] };
-        let written = block::decompress_into_with_dict(packed, &mut block, dictionary)
-            .map_err(|_| MALFORMED)?;
-        append(&block[..written], max_block, limit, &mut out)?;
+    Ok((Frame { flags, max_block, content_size }, rest))
+}
+
+/// One block into `plain`, in place of what was there, and what follows it; `None` at the end mark.
+pub(super) fn block<'a>(
+    frame: &Frame,
+    rest: &'a [u8],
+    dictionary: &[u8],
+    plain: &mut Vec<u8>,
+) -> Result<Option<&'a [u8]>, DecodeError> {
+    let (size, rest) = take::<END_MARK>(rest)?;
+    let size = u32::from_le_bytes(size);
+    if size == 0 {
+        return Ok(None);
     }
-    if flags & CONTENT_CHECKSUM != 0 {
+    let (packed, mut rest) = take_slice(rest, (size & !STORED) as usize)?;
+    if frame.flags & BLOCK_CHECKSUM != 0 {
         let (checksum, after) = take::<4>(rest)?;
         rest = after;
-        if u32::from_le_bytes(checksum) != xxh32(&out) {
+        if u32::from_le_bytes(checksum) != xxh32(packed) {
             return Err(MALFORMED);
         }
     }
-    let sized = content_size.is_none_or(|size| size == out.len() as u64);
-    if rest.is_empty() && sized { Ok(out) } else { Err(MALFORMED) }
+    if size & STORED != 0 {
+        if packed.len() > frame.max_block {
+            return Err(MALFORMED);
+        }
+        plain.clear();
+        plain.extend_from_slice(packed);
+        return Ok(Some(rest));
+    }
+    // Each byte of a block makes at most 255: nothing larger is reserved for it.
+    plain.resize(frame.max_block.min(packed.len().saturating_mul(255)), 0);
+    let written =
+        block::decompress_into_with_dict(packed, plain, dictionary).map_err(|_| MALFORMED)?;
+    plain.truncate(written);
+    Ok(Some(rest))
 }
 
-fn append(
-    plain: &[u8],
-    max_block: usize,
-    limit: usize,
-    out: &mut Vec<u8>,
-) -> Result<(), DecodeError> {
-    if plain.len() > max_block {
-        return Err(MALFORMED);
+/// Keeps of the window and the block after it what the next block may refer to.
+pub(super) fn slide(frame: &Frame, window: &mut Vec<u8>, plain: &[u8]) {
+    if frame.is_independent() {
+        return;
     }
-    if plain.len() > limit - out.len() {
-        return Err(TOO_LARGE);
-    }
-    out.extend_from_slice(plain);
-    Ok(())
+    let new = &plain[plain.len() - plain.len().min(WINDOW)..];
+    let over = (window.len() + new.len()).saturating_sub(WINDOW);
+    window.drain(..over);
+    window.extend_from_slice(new);
 }
 
 pub(super) fn compress(input: &[u8]) -> Vec<u8> {

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+use ruzstd::io::Read;
 
 use super::TOO_LARGE;
 use crate::codec::DecodeError;
@@ -12,6 +13,9 @@ const MALFORMED: DecodeError = DecodeError::Invalid("a zstd frame");
 /// The largest window that is reserved; clients' levels use at most 8 MiB (what RFC 8878 asks every
 /// decoder to support).
 const MAX_WINDOW: u64 = 8 << 20;
+
+/// Most bytes that a block makes.
+const MOST_OF_BLOCK: usize = 128 << 10;
 
 /// What a frame costs at least, in bytes of output: its header alone makes the decoder set up its
 /// tables and its window.
@@ -44,6 +48,51 @@ pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, DecodeEr
         if rest.is_empty() {
             return Ok(out);
         }
+    }
+}
+
+/// Frames on their way to plain bytes.
+pub(super) struct Frames {
+    decoder: FrameDecoder,
+    limit: usize,
+    spent: usize,
+}
+
+impl Frames {
+    pub(super) fn new(limit: usize) -> Frames {
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(MAX_WINDOW.max(limit as u64));
+        Frames { decoder, limit, spent: 0 }
+    }
+
+    /// The next bytes, at most `len`, and what they took. None perhaps: a decoder keeps a window of
+    /// what it has made until the frame ends. `None` at the end.
+    pub(super) fn next(
+        &mut self,
+        rest: &mut &[u8],
+        len: usize,
+    ) -> Result<Option<(Vec<u8>, usize)>, DecodeError> {
+        let mut bytes = alloc::vec![0; len];
+        let read = self.decoder.read(&mut bytes).map_err(|_| MALFORMED)?;
+        bytes.truncate(read);
+        if read > 0 {
+            return Ok(Some((bytes, read)));
+        }
+        if self.decoder.is_finished() {
+            if rest.is_empty() && self.spent > 0 {
+                return Ok(None);
+            }
+            self.spent += FRAME_COST;
+            if self.spent > self.limit.max(FRAME_COST) {
+                return Err(TOO_LARGE);
+            }
+            self.decoder.reset(&mut *rest).map_err(|_| MALFORMED)?;
+        } else {
+            self.decoder
+                .decode_blocks(&mut *rest, BlockDecodingStrategy::UptoBlocks(1))
+                .map_err(|_| MALFORMED)?;
+        }
+        Ok(Some((bytes, MOST_OF_BLOCK)))
     }
 }
 

@@ -1,15 +1,19 @@
 //! Finding records by timestamp, for ListOffsets.
 //!
-//! The same shape as reading: a look-up is answered at once or names one disk read.
+//! The same shape as reading: a look-up is answered at once or names one disk read. A batch may come to
+//! many megabytes when it is decompressed: after a glance the look-up rests, and goes on when another
+//! read, of one byte, has taken its turn behind what else there is to do.
 
 use bytes::Bytes;
 
 use super::PartitionLog;
 use super::read::{DiskRead, Found, Walk};
 use super::segment::Segment;
-use crate::batch::{Batch, DECOMPRESSED_LIMIT, HEADER_LEN};
-use crate::codec::DecodeError;
+use crate::batch::{HEADER_LEN, Scan, Scanned};
 use crate::types::{LeaderEpoch, Offset};
+
+/// Plain bytes that a look-up goes through at a time: some milliseconds.
+const GLANCE: usize = 512 << 10;
 
 /// What is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,11 +57,18 @@ pub enum FinishedLookup {
     Found(Option<TimestampHit>),
     /// Read this next, and look for this.
     More(TimestampQuery, DiskRead),
+    /// This much is done. The whole of the batch is read by the plan, for who would begin again; to go
+    /// on, read one byte of it ([`DiskRead::turn`]) and then [`PartitionLog::resume_lookup`].
+    Rests(RestingLookup, DiskRead),
     /// The file was cut or dropped since: plan again.
     Stale,
     /// What was read is not what was written.
     Corrupt,
 }
+
+/// A look-up within a batch, with what has been decompressed of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RestingLookup(Scan);
 
 impl PartitionLog {
     /// Plans to find a record in the batches that end at or below `limit` (exclusive).
@@ -92,6 +103,25 @@ impl PartitionLog {
         }
     }
 
+    /// Goes on with a look-up that rests; `plan` as it came with it, `limit` as it was.
+    pub fn resume_lookup(
+        &self,
+        limit: Offset,
+        plan: &DiskRead,
+        resting: RestingLookup,
+    ) -> FinishedLookup {
+        let Some(segment) = self.planned_in(plan) else { return FinishedLookup::Stale };
+        let (wanted, mut budget) = (resting.0.wanted(), GLANCE);
+        if let Some(finished) = rest_or_find(resting.0, plan, &mut budget) {
+            return finished;
+        }
+        // The header promised more than its records hold: on behind the batch.
+        let at = plan.at + u64::from(plan.len);
+        let nothing = DiskRead { at, len: 0, ..*plan };
+        let walk = Walk::new(segment.base, nothing, Bytes::new());
+        self.find_first(wanted, limit.min(self.written_end), segment, walk)
+    }
+
     fn find_first(
         &self,
         wanted: i64,
@@ -100,21 +130,29 @@ impl PartitionLog {
         mut walk: Walk,
     ) -> FinishedLookup {
         let query = TimestampQuery::AtOrAfter(wanted);
+        let mut budget = GLANCE;
         loop {
             match walk.next() {
                 Found::Header(header) if header.last_offset >= end => {
                     return FinishedLookup::Found(None);
                 }
                 Found::Header(header) if header.max_timestamp < wanted => walk.skip(&header),
-                Found::Header(header) => match walk.batch(&header) {
-                    None => return self.more_lookup(query, segment, &walk, header.size),
-                    Some(batch) => match batch.and_then(|batch| first_from(&batch, wanted)) {
-                        Ok(Some(hit)) => return FinishedLookup::Found(Some(hit)),
-                        // The header promised more than its records hold.
-                        Ok(None) => {}
-                        Err(_) => return FinishedLookup::Corrupt,
-                    },
-                },
+                Found::Header(header) => {
+                    let len = u32::try_from(header.size).unwrap_or(u32::MAX);
+                    let plan = self.plan(segment, walk.position(), len);
+                    match walk.batch(&header) {
+                        None => return self.more_lookup(query, segment, &walk, header.size),
+                        Some(batch) => match batch.and_then(|batch| Scan::new(batch, wanted)) {
+                            Ok(scan) => {
+                                if let Some(finished) = rest_or_find(scan, &plan, &mut budget) {
+                                    return finished;
+                                }
+                                // The header promised more than its records hold.
+                            }
+                            Err(_) => return FinishedLookup::Corrupt,
+                        },
+                    }
+                }
                 Found::Cut if walk.position() + HEADER_LEN as u64 > segment.written => {
                     let next = self.segments.partition_point(|other| other.base <= segment.base);
                     let next = self.segments.get(next).map_or(end, |next| next.base);
@@ -237,15 +275,17 @@ impl PartitionLog {
     }
 }
 
-/// The first record of the batch with `timestamp` or a later one.
-fn first_from(batch: &Batch, timestamp: i64) -> Result<Option<TimestampHit>, DecodeError> {
-    let plain = batch.plain(DECOMPRESSED_LIMIT)?;
-    for record in batch.walk(&plain)? {
-        let record = record?;
-        if record.timestamp >= timestamp {
-            let (offset, timestamp) = (record.offset, record.timestamp);
-            return Ok(Some(TimestampHit { offset, timestamp, leader_epoch: batch.leader_epoch }));
+/// What is found in the batch, which is at `plan`, or that the look-up rests; `None` if the batch has no
+/// such record.
+fn rest_or_find(mut scan: Scan, plan: &DiskRead, budget: &mut usize) -> Option<FinishedLookup> {
+    match scan.run(budget) {
+        Ok(Scanned::Found(offset, timestamp)) => {
+            let leader_epoch = scan.batch().leader_epoch;
+            let hit = TimestampHit { offset, timestamp, leader_epoch };
+            Some(FinishedLookup::Found(Some(hit)))
         }
+        Ok(Scanned::None) => None,
+        Ok(Scanned::Rests) => Some(FinishedLookup::Rests(RestingLookup(scan), *plan)),
+        Err(_) => Some(FinishedLookup::Corrupt),
     }
-    Ok(None)
 }

@@ -35,7 +35,7 @@ use alloc::vec::Vec;
 pub use append::{AppendError, Appended};
 pub use damage::Damage;
 pub use epochs::LeaderEpochs;
-pub use lookup::{FinishedLookup, LookupPlan, TimestampHit, TimestampQuery};
+pub use lookup::{FinishedLookup, LookupPlan, RestingLookup, TimestampHit, TimestampQuery};
 pub use read::{DiskRead, FinishedRead, OutOfRange, ReadPlan};
 pub use segment::SegmentView;
 

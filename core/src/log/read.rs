@@ -35,6 +35,11 @@ pub struct DiskRead {
 }
 
 impl DiskRead {
+    /// The least read at its place: for who has its bytes, and waits for a turn.
+    pub fn turn(&self) -> DiskRead {
+        DiskRead { len: self.len.min(1), ..*self }
+    }
+
     /// Submits it.
     pub fn submit(&self, tag: ReadTag, disk: &mut dyn Disk) {
         disk.read(tag, self.file, self.at, self.len);

@@ -75,6 +75,7 @@ impl Node {
                     match self.log.finish_lookup(query, limit, &plan, bytes) {
                         FinishedLookup::More(next, more) => (query, plan) = (next, more),
                         FinishedLookup::Found(_)
+                        | FinishedLookup::Rests(..)
                         | FinishedLookup::Stale
                         | FinishedLookup::Corrupt => break,
                     }

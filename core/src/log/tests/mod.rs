@@ -358,9 +358,15 @@ impl Node {
             LookupPlan::Found(hit) => hit,
             LookupPlan::Disk(mut query, mut plan) => loop {
                 let bytes = self.disk.slice(plan.file, plan.at, plan.len);
-                match self.log.finish_lookup(query, limit, &plan, bytes) {
+                let mut finished = self.log.finish_lookup(query, limit, &plan, bytes);
+                while let FinishedLookup::Rests(resting, plan) = finished {
+                    assert_eq!(plan.turn().len, 1);
+                    finished = self.log.resume_lookup(limit, &plan, resting);
+                }
+                match finished {
                     FinishedLookup::Found(hit) => return hit,
                     FinishedLookup::More(next, more) => (query, plan) = (next, more),
+                    FinishedLookup::Rests(..) => unreachable!("it went on"),
                     FinishedLookup::Stale => panic!("nothing was cut meanwhile"),
                     FinishedLookup::Corrupt => panic!("corrupt look-up"),
                 }
