@@ -1,8 +1,13 @@
 //! Fetch of partitions, by consumers and by followers: check, wait for data, read, answer.
 //!
-//! A fetch lives in [`Fetches`] until it is answered, in one of two phases: waiting for enough data,
-//! or reading from disk what the tail cache no longer has. Fetches of the metadata log are the
+//! A fetch lives in [`Fetches`] until it is answered, in one of two phases: waiting for enough data
+//! (`parking` bounds how many do), or reading from disk what the tail cache no longer has. Fetches of the metadata log are the
 //! quorum's. Rules about followers live in [`crate::replica`].
+
+mod parking;
+
+#[cfg(test)]
+mod tests;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -27,7 +32,12 @@ use crate::types::{
     Offset, PartitionId, TopicRef,
 };
 
+use self::parking::Parking;
 use super::{Hosted, full_ref};
+
+/// Longest that a fetch waits, whatever it asks for. Kafka has no such bound (its `max.wait.ms` is any
+/// i32), and Java's consumers ask for half a second; librdkafka lets nobody ask for more than this.
+const MAX_WAIT_MS: i32 = 300_000;
 
 /// Where one partition of a fetch stands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,17 +50,40 @@ enum State {
     Done(FetchPartitionResponse),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What is kept of a [`FetchPartition`]: thousands of them may wait for a long time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Asked {
+    partition: i32,
+    current_leader_epoch: LeaderEpoch,
+    fetch_offset: Offset,
+    last_fetched_epoch: LeaderEpoch,
+    max_bytes: u32,
+}
+
+impl Asked {
+    fn of(asked: &FetchPartition) -> Asked {
+        Asked {
+            partition: asked.partition,
+            current_leader_epoch: asked.current_leader_epoch,
+            fetch_offset: asked.fetch_offset,
+            last_fetched_epoch: asked.last_fetched_epoch,
+            max_bytes: u32::try_from(asked.max_bytes).unwrap_or(0),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Entry {
-    topic: usize,
+    topic: u32,
     partition: Option<PartitionId>,
-    asked: FetchPartition,
-    state: State,
+    /// Bytes that were available when it was last looked at, of those that [`Fetch::available`] counts.
+    counted: u32,
+    asked: Asked,
 }
 
 /// A fetch that is not answered yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Parked {
+struct Fetch {
     /// Where the client came in, which is how it is told of other brokers.
     listener: String,
     replica: Option<NodeId>,
@@ -60,15 +93,20 @@ struct Parked {
     deadline: Option<Monotonic>,
     topics: Vec<TopicRef>,
     entries: Vec<Entry>,
-    reading: usize,
+    /// By entry; empty while the fetch is parked, for then all of them wait.
+    states: Vec<State>,
+    /// Entries whose bytes the disk was asked for.
+    reading: BTreeMap<PartitionId, usize>,
+    /// Sum of what the entries counted: a change of one partition is then work for that one alone.
+    available: u64,
 }
 
 /// All fetches of a broker that are not answered yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Fetches {
-    parked: BTreeMap<ReplyTo, Parked>,
-    watchers: BTreeSet<(PartitionId, ReplyTo)>,
-    deadlines: BTreeSet<(Monotonic, ReplyTo)>,
+    parked: Parking,
+    /// Those that only the disk can move.
+    reading: BTreeMap<ReplyTo, Fetch>,
     armed: Option<Monotonic>,
 }
 
@@ -97,69 +135,44 @@ impl Fetches {
             let response = FetchResponse { error, ..FetchResponse::default() };
             return env.respond(from, Response::Fetch(response));
         }
-        let mut parked = unpack(listener, request, limit, hosted, image);
-        if let Some(follower) = parked.replica {
-            claim(&mut parked, follower, hosted, env, facts);
+        let mut fetch = unpack(listener, request, limit, hosted, image);
+        if let Some(follower) = fetch.replica {
+            claim(&mut fetch, follower, hosted, env, facts);
         }
-        if let Some(wait) = parked.deadline.take() {
+        if let Some(wait) = fetch.deadline.take() {
             // `unpack` leaves the wait relative to zero.
-            parked.deadline = Some(env.now().after(Duration::from_nanos(wait.0)));
+            fetch.deadline = Some(env.now().after(Duration::from_nanos(wait.0)));
         }
-        self.advance(from, parked, hosted, image, env);
+        if is_due(&mut fetch, hosted, env) {
+            return self.go(from, fetch, hosted, image, env);
+        }
+        // Those for which there is no place are answered with what there is, as if they had waited.
+        for (early, fetch) in self.parked.park(from, fetch) {
+            self.go(early, fetch, hosted, image, env);
+        }
+        self.arm(env);
     }
 
-    /// Takes the fetch as far as it gets: answered, reading, or parked.
-    fn advance(
+    /// Takes a fetch that waits no longer as far as it gets: answered, or reading.
+    fn go(
         &mut self,
         from: ReplyTo,
-        mut parked: Parked,
+        mut fetch: Fetch,
         hosted: &Hosted,
         image: &MetadataImage,
         env: &mut dyn Env,
     ) {
-        if parked.reading == 0 && !is_due(&parked, hosted, env) {
-            return self.park(from, parked, env);
-        }
-        if parked.reading == 0 {
-            start_reads(from, &mut parked, hosted, image, env);
-        }
-        if parked.reading == 0 {
-            return env.respond(from, Response::Fetch(answer(parked, image)));
+        start_reads(from, &mut fetch, hosted, image, env);
+        if fetch.reading.is_empty() {
+            return env.respond(from, Response::Fetch(answer(fetch, image)));
         }
         // While it reads, nothing but the disk can move it.
-        parked.deadline = None;
-        self.parked.insert(from, parked);
+        self.reading.insert(from, fetch);
         self.arm(env);
-    }
-
-    fn park(&mut self, from: ReplyTo, parked: Parked, env: &mut dyn Env) {
-        for entry in &parked.entries {
-            if let Some(partition) = entry.partition {
-                self.watchers.insert((partition, from));
-            }
-        }
-        if let Some(deadline) = parked.deadline {
-            self.deadlines.insert((deadline, from));
-        }
-        self.parked.insert(from, parked);
-        self.arm(env);
-    }
-
-    fn unpark(&mut self, from: ReplyTo) -> Option<Parked> {
-        let parked = self.parked.remove(&from)?;
-        for entry in &parked.entries {
-            if let Some(partition) = entry.partition {
-                self.watchers.remove(&(partition, from));
-            }
-        }
-        if let Some(deadline) = parked.deadline {
-            self.deadlines.remove(&(deadline, from));
-        }
-        Some(parked)
     }
 
     fn arm(&mut self, env: &mut dyn Env) {
-        let first = self.deadlines.first().map(|(deadline, _)| *deadline);
+        let first = self.parked.first_deadline().map(|(deadline, _)| deadline);
         if self.armed != first
             && let Some(deadline) = first
         {
@@ -168,7 +181,8 @@ impl Fetches {
         self.armed = first;
     }
 
-    /// Something changed at a partition: whoever waits for it looks again.
+    /// Something changed at a partition: whoever waits for it looks again, at that partition. Only if
+    /// there is enough then, or an error to tell, it looks at all of them.
     pub fn on_changed(
         &mut self,
         partition: PartitionId,
@@ -176,20 +190,12 @@ impl Fetches {
         image: &MetadataImage,
         env: &mut dyn Env,
     ) {
-        let first = ReplyTo { connection: ConnectionId(0), correlation: i32::MIN };
-        let waiting: Vec<ReplyTo> = self
-            .watchers
-            .range((partition, first)..)
-            .take_while(|(watched, _)| *watched == partition)
-            .map(|(_, from)| *from)
-            .collect();
-        for from in waiting {
-            let ready = self
-                .parked
-                .get(&from)
-                .is_some_and(|parked| parked.reading == 0 && is_due(parked, hosted, env));
-            if ready && let Some(parked) = self.unpark(from) {
-                self.advance(from, parked, hosted, image, env);
+        for (from, index) in self.parked.watchers_of(partition) {
+            let ready = self.parked.get_mut(from).is_some_and(|fetch| {
+                is_enough_with(fetch, index, hosted, env) && is_due(fetch, hosted, env)
+            });
+            if ready && let Some(fetch) = self.parked.unpark(from) {
+                self.go(from, fetch, hosted, image, env);
             }
         }
     }
@@ -197,12 +203,12 @@ impl Fetches {
     /// Answers those that have waited long enough with what there is.
     pub fn on_timer(&mut self, hosted: &Hosted, image: &MetadataImage, env: &mut dyn Env) {
         let now = env.now();
-        while let Some((deadline, from)) = self.deadlines.first().copied() {
+        while let Some((deadline, from)) = self.parked.first_deadline() {
             if deadline > now {
                 break;
             }
-            if let Some(parked) = self.unpark(from) {
-                self.advance(from, parked, hosted, image, env);
+            if let Some(fetch) = self.parked.unpark(from) {
+                self.go(from, fetch, hosted, image, env);
             }
         }
         self.armed = None;
@@ -219,19 +225,18 @@ impl Fetches {
         image: &MetadataImage,
         env: &mut dyn Env,
     ) {
-        let Some(mut parked) = self.unpark(from) else { return };
-        for entry in &mut parked.entries {
-            if entry.partition == Some(partition) && matches!(entry.state, State::Reading { .. }) {
-                finish_read(from, entry, bytes, hosted, parked.replica, env);
-                break;
+        let Some(fetch) = self.reading.get_mut(&from) else { return };
+        if let Some(index) = fetch.reading.remove(&partition) {
+            let (entry, state) = (&fetch.entries[index], &mut fetch.states[index]);
+            finish_read(from, entry, state, bytes, hosted, fetch.replica, env);
+            if let State::Reading { .. } = state {
+                fetch.reading.insert(partition, index);
             }
         }
-        let is_reading = |entry: &&Entry| matches!(entry.state, State::Reading { .. });
-        parked.reading = parked.entries.iter().filter(is_reading).count();
-        if parked.reading > 0 {
-            self.parked.insert(from, parked);
-        } else {
-            env.respond(from, Response::Fetch(answer(parked, image)));
+        if fetch.reading.is_empty()
+            && let Some(fetch) = self.reading.remove(&from)
+        {
+            env.respond(from, Response::Fetch(answer(fetch, image)));
         }
     }
 
@@ -241,20 +246,21 @@ impl Fetches {
             connection,
             correlation: i32::MAX,
         };
-        let gone: Vec<ReplyTo> = self.parked.range(range).map(|(from, _)| *from).collect();
+        self.parked.drop_all(range.clone());
+        let gone: Vec<ReplyTo> = self.reading.range(range).map(|(from, _)| *from).collect();
         for from in gone {
-            self.unpark(from);
+            self.reading.remove(&from);
         }
     }
 
     /// How many are not answered yet.
     pub fn len(&self) -> usize {
-        self.parked.len()
+        self.parked.len() + self.reading.len()
     }
 
     /// All are answered.
     pub fn is_empty(&self) -> bool {
-        self.parked.is_empty()
+        self.len() == 0
     }
 }
 
@@ -283,33 +289,37 @@ fn unpack(
     limit: u32,
     hosted: &Hosted,
     image: &MetadataImage,
-) -> Parked {
+) -> Fetch {
     let mut topics = Vec::with_capacity(request.topics.len());
-    let mut entries: Vec<Entry> = Vec::new();
+    let (mut entries, mut states): (Vec<Entry>, Vec<State>) = (Vec::new(), Vec::new());
     let mut places = BTreeMap::new();
     for topic in request.topics {
-        for asked in topic.partitions {
+        for asked in &topic.partitions {
             let found = hosted.find(&topic.topic, asked.partition, image);
             // Named twice, it is answered once, as the last says; as in Kafka.
             if let Ok(partition) = found
                 && let Some(place) = places.insert(partition, entries.len())
             {
                 places.insert(partition, place);
-                entries[place].asked = asked;
+                entries[place].asked = Asked::of(asked);
                 continue;
             }
-            let state = match found {
+            states.push(match found {
                 Ok(_) => State::Waiting,
                 Err(error) => State::Done(FetchPartitionResponse::failed(asked.partition, error)),
-            };
-            entries.push(Entry { topic: topics.len(), partition: found.ok(), asked, state });
+            });
+            // A request never has so many topics (see `wire`).
+            let topic = u32::try_from(topics.len()).unwrap_or(u32::MAX);
+            let (partition, asked) = (found.ok(), Asked::of(asked));
+            entries.push(Entry { topic, partition, counted: 0, asked });
         }
         topics.push(full_ref(&topic.topic, image));
     }
-    let wait_nanos = u64::try_from(request.max_wait_ms).unwrap_or(0) * 1_000_000;
+    let wait_ms = request.max_wait_ms.min(MAX_WAIT_MS);
+    let wait_nanos = u64::try_from(wait_ms).unwrap_or(0) * 1_000_000;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(limit);
-    Parked {
+    Fetch {
         listener: listener.into(),
         replica: request.replica.known(),
         replica_epoch: request.replica_epoch,
@@ -319,20 +329,22 @@ fn unpack(
         deadline: (wait_nanos > 0).then_some(Monotonic(wait_nanos)),
         topics,
         entries,
-        reading: 0,
+        states,
+        reading: BTreeMap::new(),
+        available: 0,
     }
 }
 
 /// Tells each partition what the follower's fetch offset claims. Only once, when it arrives, and
 /// not where the logs diverge (KAFKA-13141).
 fn claim(
-    parked: &mut Parked,
+    fetch: &mut Fetch,
     follower: NodeId,
     hosted: &mut Hosted,
     env: &mut dyn Env,
     facts: &mut Vec<Fact>,
 ) {
-    for entry in &mut parked.entries {
+    for (entry, state) in fetch.entries.iter().zip(&mut fetch.states) {
         let Some(partition) = entry.partition.and_then(|id| hosted.get_mut(id)) else { continue };
         match look(partition, &entry.asked, Some(follower), env) {
             Look::Answer(answer) => {
@@ -345,15 +357,15 @@ fn claim(
                         end_offset: diverging.end_offset,
                     });
                 }
-                entry.state = State::Done(answer);
+                *state = State::Done(answer);
             }
             Look::Upto(_) => {
-                let (epoch, offset) = (parked.replica_epoch, entry.asked.fetch_offset);
+                let (epoch, offset) = (fetch.replica_epoch, entry.asked.fetch_offset);
                 match partition.on_follower_fetch(follower, epoch, offset, env, facts) {
                     FetchClaim::Heard | FetchClaim::Unheard => {}
                     FetchClaim::Stale => {
                         let error = ErrorCode::NotLeaderOrFollower;
-                        entry.state = State::Done(failed(partition, entry.asked.partition, error));
+                        *state = State::Done(failed(partition, entry.asked.partition, error));
                     }
                 }
             }
@@ -371,12 +383,7 @@ fn failed(partition: &Partition, index: i32, error: ErrorCode) -> FetchPartition
 }
 
 /// Checks a partition's part of a fetch against the partition as it is now.
-fn look(
-    partition: &Partition,
-    asked: &FetchPartition,
-    replica: Option<NodeId>,
-    env: &mut dyn Env,
-) -> Look {
+fn look(partition: &Partition, asked: &Asked, replica: Option<NodeId>, env: &mut dyn Env) -> Look {
     let refuse = |error| Look::Answer(failed(partition, asked.partition, error));
     if let Err(error) = partition.check_epoch(asked.current_leader_epoch, env) {
         return refuse(error);
@@ -443,70 +450,83 @@ fn success(partition: &Partition, index: i32, records: Records) -> FetchPartitio
 }
 
 /// Whether to answer now: no waiting was asked for or it is over, something went wrong somewhere,
-/// or there are enough bytes.
-fn is_due(parked: &Parked, hosted: &Hosted, env: &mut dyn Env) -> bool {
-    if parked.deadline.is_none_or(|deadline| deadline <= env.now()) || parked.min_bytes == 0 {
+/// or there are enough bytes. If not, what there is has been counted.
+fn is_due(fetch: &mut Fetch, hosted: &Hosted, env: &mut dyn Env) -> bool {
+    if is_over(fetch, env) || fetch.states.iter().any(|state| matches!(state, State::Done(_))) {
         return true;
     }
-    let mut bytes = 0;
-    for entry in &parked.entries {
-        if let State::Done(_) = entry.state {
-            return true;
-        }
-        let Some(partition) = entry.partition.and_then(|id| hosted.get(id)) else { return true };
-        match look(partition, &entry.asked, parked.replica, env) {
-            Look::Answer(_) => return true,
-            Look::Upto(limit) if limit > entry.asked.fetch_offset => {
-                if parked.min_bytes <= 1 {
-                    return true;
-                }
-                let max = u32::try_from(entry.asked.max_bytes).unwrap_or(0);
-                let found = partition.log().available(entry.asked.fetch_offset, limit, max);
-                bytes = found.saturating_add(bytes);
-            }
-            Look::Upto(_) => {}
-        }
+    fetch.available = 0;
+    fetch.entries.iter_mut().for_each(|entry| entry.counted = 0);
+    (0..fetch.entries.len()).any(|index| is_enough_with(fetch, index, hosted, env))
+}
+
+fn is_over(fetch: &Fetch, env: &mut dyn Env) -> bool {
+    fetch.deadline.is_none_or(|deadline| deadline <= env.now()) || fetch.min_bytes == 0
+}
+
+/// Counts one entry anew. Whether the fetch is to be answered, as far as that and what was counted of
+/// the others tell: they are as they were, or what changed them is yet to be told.
+fn is_enough_with(fetch: &mut Fetch, index: usize, hosted: &Hosted, env: &mut dyn Env) -> bool {
+    if is_over(fetch, env) {
+        return true;
     }
-    bytes >= parked.min_bytes
+    let entry = &mut fetch.entries[index];
+    let Some(partition) = entry.partition.and_then(|id| hosted.get(id)) else { return true };
+    let found = match look(partition, &entry.asked, fetch.replica, env) {
+        Look::Answer(_) => return true,
+        Look::Upto(limit) if limit > entry.asked.fetch_offset => {
+            if fetch.min_bytes <= 1 {
+                return true;
+            }
+            partition.log().available(entry.asked.fetch_offset, limit, entry.asked.max_bytes)
+        }
+        Look::Upto(_) => 0,
+    };
+    let found = u32::try_from(found).unwrap_or(u32::MAX);
+    fetch.available = fetch.available - u64::from(entry.counted) + u64::from(found);
+    entry.counted = found;
+    fetch.available >= fetch.min_bytes as u64
 }
 
 /// Reads everything within the limits; what is not in memory is asked of the disk.
 fn start_reads(
     from: ReplyTo,
-    parked: &mut Parked,
+    fetch: &mut Fetch,
     hosted: &Hosted,
     image: &MetadataImage,
     env: &mut dyn Env,
 ) {
-    let mut left = parked.max_bytes;
+    fetch.states.resize(fetch.entries.len(), State::Waiting);
+    let mut left = fetch.max_bytes;
     let mut any = false;
-    for entry in &mut parked.entries {
-        if let State::Done(_) = entry.state {
+    for (at, (entry, state)) in fetch.entries.iter().zip(&mut fetch.states).enumerate() {
+        if let State::Done(_) = state {
             continue;
         }
         let Some(partition) = entry.partition.and_then(|id| hosted.get(id)) else {
-            let known = hosted.find(&parked.topics[entry.topic], entry.asked.partition, image);
+            let known =
+                hosted.find(&fetch.topics[entry.topic as usize], entry.asked.partition, image);
             let error = known.err().unwrap_or(ErrorCode::UnknownTopicOrPartition);
-            entry.state = State::Done(FetchPartitionResponse::failed(entry.asked.partition, error));
+            *state = State::Done(FetchPartitionResponse::failed(entry.asked.partition, error));
             continue;
         };
         let index = entry.asked.partition;
-        let limit = match look(partition, &entry.asked, parked.replica, env) {
+        let limit = match look(partition, &entry.asked, fetch.replica, env) {
             Look::Answer(answer) => {
-                entry.state = State::Done(answer);
+                *state = State::Done(answer);
                 continue;
             }
             Look::Upto(limit) => limit,
         };
         // The first batch of the first partition with data may exceed every limit (KIP-74); after
         // that, a partition gets what is left and nothing if that is nothing.
-        let max = usize::try_from(entry.asked.max_bytes).unwrap_or(0).min(left);
+        let max = (entry.asked.max_bytes as usize).min(left);
         if any && max == 0 {
-            entry.state = State::Done(success(partition, index, Vec::new()));
+            *state = State::Done(success(partition, index, Vec::new()));
             continue;
         }
         let max_bytes = u32::try_from(max).unwrap_or(u32::MAX);
-        entry.state = match partition.log().read(entry.asked.fetch_offset, limit, max_bytes) {
+        *state = match partition.log().read(entry.asked.fetch_offset, limit, max_bytes) {
             Err(_) => {
                 let mut answer = failed(partition, index, ErrorCode::OffsetOutOfRange);
                 answer.log_start_offset = partition.log().log_start();
@@ -525,7 +545,7 @@ fn start_reads(
                 env.read(ReadTag::Fetch(from), plan.file, plan.at, plan.len);
                 left = left.saturating_sub(plan.len as usize);
                 any = true;
-                parked.reading += 1;
+                fetch.reading.insert(partition.id(), at);
                 State::Reading { plan, limit, max_bytes }
             }
         };
@@ -543,30 +563,31 @@ fn within(mut batches: Records, max: usize, any: bool) -> Records {
 
 fn finish_read(
     from: ReplyTo,
-    entry: &mut Entry,
+    entry: &Entry,
+    state: &mut State,
     bytes: Bytes,
     hosted: &Hosted,
     replica: Option<NodeId>,
     env: &mut dyn Env,
 ) {
-    let State::Reading { plan, limit, max_bytes } = &entry.state else { return };
+    let State::Reading { plan, limit, max_bytes } = &*state else { return };
     let index = entry.asked.partition;
     let Some(partition) = entry.partition.and_then(|id| hosted.get(id)) else {
         let error = ErrorCode::UnknownTopicOrPartition;
-        entry.state = State::Done(FetchPartitionResponse::failed(index, error));
+        *state = State::Done(FetchPartitionResponse::failed(index, error));
         return;
     };
     // The partition may have been truncated or led by another meanwhile.
     let limit = match look(partition, &entry.asked, replica, env) {
         Look::Answer(answer) => {
-            entry.state = State::Done(answer);
+            *state = State::Done(answer);
             return;
         }
         Look::Upto(now) => now.min(*limit),
     };
     let offset = entry.asked.fetch_offset;
     let max_bytes = *max_bytes;
-    entry.state = match partition.log().finish_read(offset, limit, max_bytes, plan, bytes) {
+    *state = match partition.log().finish_read(offset, limit, max_bytes, plan, bytes) {
         FinishedRead::Batches(batches) => State::Done(success(partition, index, batches)),
         FinishedRead::More(plan) => {
             env.read(ReadTag::Fetch(from), plan.file, plan.at, plan.len);
@@ -581,21 +602,21 @@ fn finish_read(
     };
 }
 
-fn answer(parked: Parked, image: &MetadataImage) -> FetchResponse {
-    let mut topics: Vec<FetchTopicResponse> = parked
+fn answer(fetch: Fetch, image: &MetadataImage) -> FetchResponse {
+    let mut topics: Vec<FetchTopicResponse> = fetch
         .topics
         .into_iter()
         .map(|topic| FetchTopicResponse { topic, partitions: Vec::new() })
         .collect();
     let mut leaders = BTreeSet::new();
-    for entry in parked.entries {
-        let State::Done(answer) = entry.state else {
+    for (entry, state) in fetch.entries.iter().zip(fetch.states) {
+        let State::Done(answer) = state else {
             unreachable!("a fetch is answered when all its partitions are")
         };
         leaders.extend(answer.current_leader.map(|current| current.leader));
-        topics[entry.topic].partitions.push(answer);
+        topics[entry.topic as usize].partitions.push(answer);
     }
-    let endpoint = |node| super::metadata::endpoint(node, &parked.listener, image);
+    let endpoint = |node| super::metadata::endpoint(node, &fetch.listener, image);
     let node_endpoints = leaders.into_iter().filter_map(endpoint).collect();
     FetchResponse { topics, node_endpoints, ..FetchResponse::default() }
 }

@@ -115,7 +115,7 @@ impl PartitionLog {
         if self.segments.is_empty() || from < self.log_start() || from >= end {
             return 0;
         }
-        let Some(mut entries) = self.tail.from(from) else {
+        let Some(run) = self.tail.run(from, end) else {
             let at = self.segments.partition_point(|segment| segment.base <= from) - 1;
             let segment = &self.segments[at];
             if self.segments.get(at + 1).is_some_and(|next| next.base < end) {
@@ -125,19 +125,14 @@ impl PartitionLog {
             let left = segment.written.saturating_sub(position);
             return usize::try_from(left).unwrap_or(usize::MAX);
         };
-        let Some(first) = entries.next().filter(|first| first.next <= end) else { return 0 };
+        let Some((first, last, goes_on)) = run else { return 0 };
         let max_bytes = max_bytes as usize;
-        let mut bytes = first.size;
-        for entry in entries.take_while(|entry| entry.next <= end) {
-            if entry.segment != first.segment {
-                return usize::MAX;
-            }
-            if bytes >= max_bytes {
-                break;
-            }
-            bytes += entry.size;
+        let before_last = (last.position - first.position) as usize;
+        // Whoever has room left after the segment's last but one finds the next segment.
+        if goes_on && (before_last == 0 || before_last < max_bytes) {
+            return usize::MAX;
         }
-        bytes.min(first.size.max(max_bytes))
+        (before_last + last.size).min(first.size.max(max_bytes))
     }
 
     /// From the tail: its batches, or exactly where they lie. `None` if it starts later.

@@ -173,6 +173,25 @@ impl Tail {
         contains.then(|| self.entries.range(at..))
     }
 
+    /// Of the entries from the one that contains `offset` to `end` (exclusive): the first, the last in
+    /// its segment, and whether there are more in the next. All that in few steps, however many they
+    /// are. `None` if the first is not here, `Some(None)` if it does not end by `end`.
+    pub(super) fn run(
+        &self,
+        offset: Offset,
+        end: Offset,
+    ) -> Option<Option<(&TailEntry, &TailEntry, bool)>> {
+        let at = self.entries.partition_point(|entry| entry.next <= offset);
+        let first = self.entries.get(at).filter(|entry| entry.base <= offset)?;
+        if first.next > end {
+            return Some(None);
+        }
+        let same = |entry: &TailEntry| entry.next <= end && entry.segment <= first.segment;
+        let after = self.entries.partition_point(same);
+        let goes_on = self.entries.get(after).is_some_and(|entry| entry.next <= end);
+        Some(Some((first, &self.entries[after - 1], goes_on)))
+    }
+
     /// All entries, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &TailEntry> {
         self.entries.iter()
