@@ -77,16 +77,15 @@ impl Fetchers {
         config: &NodeConfig,
     ) -> FetchRequest {
         let mut topics: Vec<FetchTopic> = Vec::new();
+        let mut places = BTreeMap::new();
         for partition in partitions {
             let id = partition.topic_partition().topic;
-            let part = partition.next_fetch(config.replica_fetch_max_bytes);
-            match topics.iter_mut().find(|topic| topic.topic.id == id) {
-                Some(topic) => topic.partitions.push(part),
-                None => topics.push(FetchTopic {
-                    topic: TopicRef { name: partition.topic().into(), id },
-                    partitions: [part].into(),
-                }),
-            }
+            let place = *places.entry(id).or_insert_with(|| {
+                let topic = TopicRef { name: partition.topic().into(), id };
+                topics.push(FetchTopic { topic, partitions: Vec::new() });
+                topics.len() - 1
+            });
+            topics[place].partitions.push(partition.next_fetch(config.replica_fetch_max_bytes));
         }
         FetchRequest {
             cluster_id: Some(config.cluster_id.clone()),
