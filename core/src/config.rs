@@ -70,6 +70,9 @@ pub struct NodeConfig {
     pub topic_defaults: TopicConfig,
     /// Bytes of recent batches kept in memory per partition, 0 for none.
     pub tail_cache_bytes: u32,
+    /// The same for all partitions of the node together, with what is noted of where the batches lie.
+    /// Those that were longest not written to lose theirs first.
+    pub tail_caches_bytes: u64,
     /// Bytes that are read of a log at a time where it is not known how many are needed, and a quarter of
     /// what recovery reads; at least 64.
     pub read_chunk_bytes: u32,
@@ -183,6 +186,7 @@ impl NodeConfig {
             max_broker_partitions: 100_000,
             topic_defaults: TopicConfig::default(),
             tail_cache_bytes: 1 << 20,
+            tail_caches_bytes: 128 << 20,
             read_chunk_bytes: 64 << 10,
             fetch_max_bytes: 55 << 20,
             flaws: FlawSet::NONE,

@@ -32,6 +32,7 @@ use crate::metadata::MetadataImage;
 use crate::msg::{FetchRequest, FetchResponse, Request, Response};
 use crate::note::Note;
 use crate::quorum::{Quorum, QuorumFact};
+use crate::replica::caches::Caches;
 use crate::replica::fetcher::Fetchers;
 use crate::replica::{Fact, Partition};
 use crate::types::{DirId, METADATA_TOPIC, Monotonic, NodeId};
@@ -68,6 +69,7 @@ pub struct Broker {
     lifecycle: Lifecycle,
     control: Control,
     hosted: Hosted,
+    caches: Caches,
     fetchers: Fetchers,
     produces: Produces,
     fetches: Fetches,
@@ -104,6 +106,7 @@ impl Broker {
             lifecycle: Lifecycle::default(),
             control: Control::default(),
             hosted: Hosted::default(),
+            caches: Caches::new(config.tail_caches_bytes),
             fetchers: Fetchers::default(),
             produces: Produces::default(),
             fetches: Fetches::default(),
@@ -143,6 +146,11 @@ impl Broker {
     /// The partitions hosted here.
     pub fn hosted(&self) -> &Hosted {
         &self.hosted
+    }
+
+    /// Bytes that the partitions' logs keep in memory of their newest batches.
+    pub fn cached_bytes(&self) -> u64 {
+        self.caches.total()
     }
 
     /// Requests that are parked: produces, fetches.
@@ -211,6 +219,7 @@ impl Broker {
     fn on_fact(&mut self, fact: Fact, env: &mut dyn Env) {
         match fact {
             Fact::Recovered(id) => {
+                self.caches.on_changed(id, &mut self.hosted.partitions);
                 self.on_log_recovered(env);
                 if let Some(key) = self.hosted.get(id).map(Partition::topic_partition) {
                     self.on_partition_hosted(key, env);
@@ -219,6 +228,8 @@ impl Broker {
             Fact::LogEndAdvanced(id) => {
                 self.fetch_wanted = true;
                 self.fetches.on_changed(id, &self.hosted, &self.image, env);
+                // After those who waited for what is new there.
+                self.caches.on_changed(id, &mut self.hosted.partitions);
             }
             Fact::CutBelowClaim(_) => self.write_checkpoints(env),
             Fact::HighWatermarkAdvanced(id) => {
@@ -231,6 +242,7 @@ impl Broker {
             Fact::IsrChangeWanted(id) => self.control.want_isr_change(id),
             Fact::RoleChanged(id) => {
                 self.fetch_wanted = true;
+                self.caches.on_changed(id, &mut self.hosted.partitions);
                 let partition = self.hosted.get(id);
                 let follows = partition.is_some_and(|p| p.fetches_from().is_some());
                 self.fetchers.on_role_changed(id, follows);

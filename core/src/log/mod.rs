@@ -218,6 +218,16 @@ impl PartitionLog {
         self.phase == Phase::Ready
     }
 
+    /// Bytes of memory that [`PartitionLog::drop_cache`] would free.
+    pub fn cached_bytes(&self) -> u64 {
+        self.tail.sheds() as u64
+    }
+
+    /// Forgets what it keeps of the newest batches.
+    pub fn drop_cache(&mut self) {
+        self.tail.shed();
+    }
+
     /// Has the disk done all that recovery asked of it? Before, a process that ends leaves a tail that
     /// an earlier power loss tore.
     pub fn is_recovery_done(&self) -> bool {

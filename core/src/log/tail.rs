@@ -150,6 +150,19 @@ impl Tail {
         self.cached -= 1;
     }
 
+    /// Bytes of memory that [`Tail::shed`] would free.
+    pub(super) fn sheds(&self) -> usize {
+        let entries = self.entries.len().saturating_sub(MIN_POSITIONS);
+        self.cached_bytes + entries * size_of::<TailEntry>()
+    }
+
+    /// Keeps a few positions, and no batch.
+    pub(super) fn shed(&mut self) {
+        self.drop_batches(0);
+        self.entries.drain(..self.entries.len().saturating_sub(MIN_POSITIONS));
+        self.entries.shrink_to_fit();
+    }
+
     /// Forgets the batches from `end` on.
     pub(super) fn truncate(&mut self, end: Offset) {
         while self.entries.back().is_some_and(|last| last.next > end) {

@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod alteration_tests;
+pub mod caches;
 pub mod claims;
 pub mod fetcher;
 pub mod follower;
@@ -163,6 +164,11 @@ impl Partition {
     /// The log.
     pub fn log(&self) -> &PartitionLog {
         &self.log
+    }
+
+    /// Forgets what it keeps in memory of its log, which has it on disk.
+    pub fn drop_cache(&mut self) {
+        self.log.drop_cache();
     }
 
     /// The high watermark: below it, records are committed. At most the log end.

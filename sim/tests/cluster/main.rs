@@ -1,6 +1,7 @@
 //! A cluster of real brokers in the world, without drawn faults: it starts, elects, creates a topic,
 //! takes and serves records, stops and starts again.
 
+mod costs;
 mod damage;
 mod deletion;
 mod liar;

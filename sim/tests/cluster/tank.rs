@@ -17,6 +17,8 @@ use wavetank_core::note::Note;
 use wavetank_core::types::{LeaderEpoch, NodeId, Offset, TopicRef, Uuid};
 use wavetank_sim::world::{Exit, HostConfig, Machine, World, WorldConfig};
 
+use super::costs;
+
 pub(crate) const SECOND: u64 = 1_000_000_000;
 pub(crate) const CLIENT: NodeId = NodeId(100);
 
@@ -30,7 +32,7 @@ pub(crate) enum Node {
 impl Machine for Node {
     fn step(&mut self, event: Event, env: &mut dyn Env) {
         match self {
-            Node::Broker(broker) => broker.step(event, env),
+            Node::Broker(broker) => costs::of(|| broker.step(event, env)),
             Node::Client(answers) => {
                 if let Event::Rpc { outcome: Ok(response), .. } = event {
                     answers.push(response);
@@ -55,6 +57,11 @@ pub(crate) struct Tank {
 
 impl Tank {
     pub(crate) fn new(seed: u64, nodes: i32) -> Tank {
+        Tank::tuned(seed, nodes, |_| {})
+    }
+
+    /// The same with another configuration.
+    pub(crate) fn tuned(seed: u64, nodes: i32, tune: fn(&mut NodeConfig)) -> Tank {
         let mut world = World::new(seed, WorldConfig::default());
         world.keep_notes(true);
         for node in 1..=nodes {
@@ -64,12 +71,16 @@ impl Tank {
         world.start(CLIENT, Node::Client(Vec::new()));
         let mut tank = Tank { world, notes: Vec::new(), nodes };
         for node in 1..=nodes {
-            tank.start(NodeId(node));
+            tank.start_as(NodeId(node), tune);
         }
         tank
     }
 
     pub(crate) fn start(&mut self, node: NodeId) {
+        self.start_as(node, |_| {});
+    }
+
+    fn start_as(&mut self, node: NodeId, tune: fn(&mut NodeConfig)) {
         let voters: Vec<NodeId> = (1..=self.nodes).map(NodeId).collect();
         let mut config = NodeConfig::new(node, voters);
         config.default_replication_factor = self.nodes as i16;
@@ -77,6 +88,7 @@ impl Tank {
         config.session_timeout = Duration::from_secs(2);
         config.request_timeout = Duration::from_secs(2);
         config.replica_fetch_backoff = Duration::from_millis(200);
+        tune(&mut config);
         self.world.start(node, Node::Broker(Box::new(Broker::new(config))));
     }
 
