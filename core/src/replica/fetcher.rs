@@ -13,7 +13,9 @@ use crate::config::NodeConfig;
 use crate::env::{Channel, Env};
 use crate::error_code::ErrorCode;
 use crate::event::{RpcError, TimerKey};
-use crate::msg::{FetchRequest, FetchResponse, FetchTopic, Request, Response};
+use crate::msg::{
+    FetchRequest, FetchResponse, FetchTopic, MAX_REQUEST_ELEMENTS, Request, Response,
+};
 use crate::types::{BrokerEpoch, LeaderEpoch, Monotonic, NodeId, Offset, PartitionId, TopicRef};
 
 use super::follower::AfterFetch;
@@ -21,6 +23,10 @@ use super::{Fact, Partition};
 
 /// What one fetch asked for: which partition, in which epoch, from where. In the request's order.
 type Asked = Vec<(PartitionId, LeaderEpoch, Offset)>;
+
+/// Partitions in one fetch: each is at most two elements, of which a request has no more than
+/// [`MAX_REQUEST_ELEMENTS`].
+const MOST_FETCHED: usize = MAX_REQUEST_ELEMENTS * 2 / 5;
 
 /// All fetchers of a broker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -32,6 +38,8 @@ pub struct Fetchers {
     following: BTreeSet<PartitionId>,
     /// Partitions that wait after an error, and until when.
     delayed: BTreeMap<PartitionId, Monotonic>,
+    /// Where the next fetch begins, at leaders that lead too many for one.
+    resume_at: BTreeMap<NodeId, PartitionId>,
 }
 
 impl Fetchers {
@@ -56,7 +64,12 @@ impl Fetchers {
                 wanted.entry(leader).or_default().push(partition);
             }
         }
-        for (leader, partitions) in wanted {
+        for (leader, mut partitions) in wanted {
+            let from = self.resume_at.remove(&leader).unwrap_or(PartitionId(0));
+            let id = |partition: &&Partition| partition.id();
+            if let Some(next) = take_turn(&mut partitions, from, MOST_FETCHED, id) {
+                self.resume_at.insert(leader, next);
+            }
             // A fetch that leaves a partition out would be parked at the leader for as long as the
             // others are quiet; so it waits until all have their data where it counts.
             if !partitions.iter().all(|partition| partition.may_fetch()) {
@@ -160,4 +173,43 @@ fn index(
         }
     }
     answers
+}
+
+/// Leaves so many of all, which are sorted, from this one on and round; and says with which the next
+/// turn begins, if these were not all. (Those wait until the fetch of this turn is answered, which takes
+/// `replica.fetch.wait.max.ms` at most.)
+fn take_turn<T>(
+    all: &mut Vec<T>,
+    from: PartitionId,
+    most: usize,
+    id: impl Fn(&T) -> PartitionId,
+) -> Option<PartitionId> {
+    if all.len() <= most {
+        return None;
+    }
+    let first = all.partition_point(|one| id(one) < from);
+    all.rotate_left(first);
+    let next = id(&all[most]);
+    all.truncate(most);
+    Some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_do_not_fit_in_one_fetch_take_turns() {
+        let turn = |from: u32, ids: core::ops::Range<u32>| {
+            let mut all: Vec<PartitionId> = ids.map(PartitionId).collect();
+            let next = take_turn(&mut all, PartitionId(from), 4, |id| *id);
+            (all.iter().map(|id| id.0).collect::<Vec<_>>(), next.map(|id| id.0))
+        };
+        assert_eq!(turn(3, 0..4), ((0..4).collect(), None), "all fit, in their order");
+        assert_eq!(turn(0, 0..10), ((0..4).collect(), Some(4)));
+        assert_eq!(turn(4, 0..10), ((4..8).collect(), Some(8)));
+        assert_eq!(turn(8, 0..10), ([8, 9, 0, 1].into(), Some(2)));
+        assert_eq!(turn(99, 0..10), ((0..4).collect(), Some(4)), "the one to go on with is gone");
+        assert!(MOST_FETCHED * 2 < MAX_REQUEST_ELEMENTS);
+    }
 }
