@@ -658,6 +658,8 @@ pub fn node_config(plan: &Plan, id: i32) -> NodeConfig {
     config.request_timeout = ms(node.request_timeout_ms);
     config.checkpoint_interval = ms(node.checkpoint_interval_ms);
     config.tail_cache_bytes = node.tail_cache_bytes;
+    // Of several partitions the one that was written last takes the cache of another.
+    config.tail_caches_bytes = 2 * u64::from(node.tail_cache_bytes);
     config.read_chunk_bytes = node.read_chunk_bytes;
     config.auto_create_topics = plan.workload.churn.as_ref().is_some_and(|c| c.auto_create);
     config.flaws = plan.flaw_set();
