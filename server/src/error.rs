@@ -133,20 +133,7 @@ impl fmt::Display for ServeError {
                      which file and why), and a failed write is never tried again. ",
                     path.display()
                 )?;
-                f.write_str(match error {
-                    DiskError::Full => {
-                        "Make room on the device (or raise the limit of a file's size, ulimit -f), then start \
-                         the node again"
-                    }
-                    DiskError::Io => {
-                        "Check the device; if it is broken, start the node with an empty directory \
-                         on a good one, and it copies its partitions from the other replicas"
-                    }
-                    DiskError::Refused => {
-                        "Check that the directory is still there, its owner, permissions and mount, \
-                         then start again"
-                    }
-                })
+                f.write_str(disk_advice(*error))
             }
             ServeError::Refused { path, reason } => write!(
                 f,
@@ -166,6 +153,23 @@ impl fmt::Display for ServeError {
 /// What keeps a stop from its end.
 pub(crate) const STOP_WAITS_FOR: &str = "it waits for its disk (a full or slow one was warned of \
     above) or for other nodes to take over what it leads";
+
+/// What to do about a data directory that failed.
+fn disk_advice(error: DiskError) -> &'static str {
+    match error {
+        DiskError::Full => {
+            "Make room on the device (or raise the limit of a file's size, ulimit -f), then start the \
+             node again"
+        }
+        DiskError::Io => {
+            "Check the device; if it is broken, start the node with an empty directory on a good one, \
+             and it copies its partitions from the other replicas"
+        }
+        DiskError::Refused => {
+            "Check that the directory is still there, its owner, permissions and mount, then start again"
+        }
+    }
+}
 
 /// What to do about an address that cannot be listened on.
 fn listen_advice(error: &io::Error) -> &'static str {
