@@ -1,8 +1,8 @@
 //! Fetch of partitions, by consumers and by followers: check, wait for data, read, answer.
 //!
 //! A fetch lives in [`Fetches`] until it is answered, in one of two phases: waiting for enough data
-//! (`parking` bounds how many do), or reading from disk what the tail cache no longer has. Fetches of the metadata log are the
-//! quorum's. Rules about followers live in [`crate::replica`].
+//! (`parking` bounds how many do), or reading from disk what the tail cache no longer has. Fetches of
+//! the metadata log are the quorum's. Rules about followers live in [`crate::replica`].
 
 mod parking;
 
