@@ -421,6 +421,9 @@ impl Dispatcher {
         let mut resume = None;
         let mut failures = 0_u64;
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        for endpoint in self.peers.controllers.values() {
+            self.shared.names.learn(&endpoint.host);
+        }
         loop {
             tokio::select! {
                 batch = commands.recv() => match batch {
@@ -469,6 +472,7 @@ impl Dispatcher {
             NetCommand::NoResponse { to } => self.reply(to, Reply::Nothing),
             NetCommand::Disconnect { to } => self.reply(to, Reply::Disconnect),
             NetCommand::LearnPeer { peer, endpoint } => {
+                self.shared.names.learn(&endpoint.host);
                 self.peers.brokers.insert(peer, endpoint);
             }
             NetCommand::Request { peer, channel, timeout, request } => {
@@ -509,7 +513,8 @@ impl Dispatcher {
                     %from,
                     refused = self.refused,
                     limit = self.shared.limits.max_connections,
-                    "refused a connection: as many as max.connections allows there are open"
+                    "refused a connection: as many are open as max.connections allows, which is at most what the \
+                     limit of open files (ulimit -n) leaves room for"
                 );
             }
             return;

@@ -93,6 +93,14 @@ impl Names {
         Ok(known.into_iter().map(|address| SocketAddr::new(address, port)).collect())
     }
 
+    /// Has it looked up before anybody needs it: name servers may be silent by then.
+    pub(super) fn learn(self: &Arc<Names>, host: &str) {
+        if host.parse::<IpAddr>().is_err() {
+            // Whoever needs it joins the look-up.
+            let _ = self.look_up(host);
+        }
+    }
+
     /// Joins the look-up that is on its way, or starts one. Is the name known from before?
     fn look_up(self: &Arc<Names>, host: &str) -> (bool, watch::Receiver<Outcome>) {
         let mut names = self.lock();
@@ -165,9 +173,28 @@ mod tests {
         names.resolve("another", 1).await.expect_err("it is not known");
     }
 
+    /// A peer that was never needed before the name server fell silent.
+    #[tokio::test]
+    async fn what_was_learned_early_is_known() {
+        let (answers, wait) = channel::<IpAddr>();
+        let wait = Mutex::new(wait);
+        let names = Arc::new(Names::by(Arc::new(move |_| {
+            let silent = |_| io::Error::other("the test has ended");
+            Ok(vec![wait.lock().expect("no panic").recv().map_err(silent)?])
+        })));
+        names.learn("peer");
+        let address = IpAddr::from([192, 0, 2, 1]);
+        answers.send(address).expect("it waits");
+        let first = names.resolve("peer", 1).await.expect("it is looked up");
+        let silent = names.resolve("peer", 1).await.expect("known from before");
+        assert_eq!(first, silent);
+        drop(answers);
+    }
+
     #[tokio::test]
     async fn an_address_is_not_looked_up() {
         let names = Arc::new(Names::by(Arc::new(|_| panic!("a look-up"))));
+        names.learn("127.0.0.1");
         for host in ["127.0.0.1", "::1"] {
             assert_eq!(names.resolve(host, 7).await.expect("an address")[0].port(), 7);
         }

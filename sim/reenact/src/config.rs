@@ -87,6 +87,7 @@ mod tests {
                 let mut given = wavetank_sim::run::node_config(&plan, id);
                 given.quorum.fetch_wait_max = read.node.quorum.fetch_wait_max;
                 given.tail_cache_bytes = read.node.tail_cache_bytes;
+                given.tail_caches_bytes = read.node.tail_caches_bytes;
                 given.read_chunk_bytes = read.node.read_chunk_bytes;
                 given.format = read.node.format;
                 given.listeners = read.node.listeners.clone();
