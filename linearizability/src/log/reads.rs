@@ -56,6 +56,14 @@ struct Reader {
     moved: Vec<(u32, usize, Option<(i64, i32, OpId)>)>,
 }
 
+impl Reader {
+    /// A cursor is somewhere else now, whatever becomes of the transaction: there is nothing to go back
+    /// to from before.
+    fn is_placed(&mut self, cursor: usize) {
+        self.moved.retain(|(_, moved, _)| *moved != cursor);
+    }
+}
+
 /// The processes' positions.
 #[derive(Default)]
 struct Cursors {
@@ -166,6 +174,7 @@ impl Judge<'_> {
             self.parts[partition.0 as usize].end_scan(cursor);
             cursor.generation = generation;
             cursor.txn = NONE;
+            cursors.readers.entry(process.into()).or_default().is_placed(at);
         }
     }
 
@@ -179,6 +188,7 @@ impl Judge<'_> {
             self.parts[partition.0 as usize].end_scan(cursor);
             cursor.last = None;
             cursor.txn = NONE;
+            cursors.readers.entry(process.into()).or_default().is_placed(at);
         }
     }
 
@@ -251,6 +261,8 @@ impl Judge<'_> {
                 self.parts[record.partition.0 as usize].end_scan(cursor);
                 cursor.generation = generation;
                 cursor.last = None;
+                cursor.txn = NONE;
+                cursors.readers.entry(process.into()).or_default().is_placed(at);
             }
             if cursor.txn != txn {
                 cursor.txn = txn;

@@ -23,6 +23,27 @@ fn agree(events: &[Event], options: &Options) -> Result<Verdict, TestCaseError> 
     Ok(verdict)
 }
 
+/// Who changes its partitions within a transaction that fails is not back where it was before, but where
+/// the change put it: the judge saw skips there, and returns, that were none.
+#[test]
+fn a_failed_transaction_goes_back_to_no_position_of_an_earlier_assignment() {
+    let poll = |offset| Event::Poll { process: 1, records: vec![(1, offset, 0, 0)] };
+    let send = Event::Send { process: 0, partition: 0, value: 0, acks: Acks::All };
+    let over = Event::Over { transaction: 0, outcome: Outcome::Fail };
+    let changes = [
+        Event::Subscribe { process: 1 },
+        Event::Crash { process: 1 },
+        Event::Assign { process: 1, positions: vec![(1, Some(1))] },
+        Event::Assign { process: 1, positions: vec![(1, None)] },
+    ];
+    for change in changes {
+        let begin = Event::Begin { process: 1 };
+        let events =
+            [poll(0), begin, send.clone(), poll(0), change, poll(1), over.clone(), poll(2)];
+        agree(&events, &Options::default()).expect("the judge agrees with the reference");
+    }
+}
+
 fn rules() -> impl Strategy<Value = Rules> {
     (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(epochs, losses, duplicates)| Rules {
         epochs,
