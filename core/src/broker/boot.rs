@@ -388,7 +388,7 @@ impl Broker {
                 self.finish_removal(&name, env);
                 continue;
             }
-            // Somebody's own is left alone.
+            // Any other directory is not ours.
             let Some((topic, partition)) = parse_dir_name(&name) else { continue };
             if topic != METADATA_TOPIC && validate_topic_name(topic).is_ok() {
                 self.open_partition(topic.into(), partition, None, env);
@@ -455,7 +455,7 @@ impl Broker {
                         super::DATA_ADVICE
                     ));
                 }
-                // Somebody's own, in which we have nothing.
+                // It holds other people's files and none of our records: not a replica.
                 (false, None) if *strangers > 0 => {
                     self.boot.give_up(id);
                     self.on_log_recovered(env);

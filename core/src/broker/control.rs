@@ -45,7 +45,7 @@ pub struct Control {
     in_flight: BTreeMap<NodeId, VecDeque<Call>>,
     /// Partitions whose leader wants another ISR.
     isr_changes: BTreeSet<PartitionId>,
-    /// Where in them the next request begins, if the last one was too small for all.
+    /// Where in them to go on; 0 if the last request had room for all.
     resume_at: PartitionId,
     /// One AlterPartition request at a time, so that none overtakes another: to whom, and which.
     altering: Option<(NodeId, u64)>,
@@ -221,6 +221,17 @@ impl Control {
         }
     }
 
+    /// Takes the next partition that wants another ISR, in order and round: what did not fit into one
+    /// request goes into the next, before what that one left to be sent again.
+    fn next_isr_change(&mut self) -> Option<PartitionId> {
+        let ahead = self.isr_changes.range(self.resume_at..).next();
+        let id = ahead.or_else(|| self.isr_changes.first()).copied()?;
+        self.isr_changes.remove(&id);
+        let is_last = self.isr_changes.is_empty();
+        self.resume_at = PartitionId(if is_last { 0 } else { id.0 + 1 });
+        Some(id)
+    }
+
     fn send_isr_changes(
         &mut self,
         hosted: &mut Hosted,
@@ -234,18 +245,9 @@ impl Control {
         }
         let mut ids = Vec::new();
         let mut proposals = Proposals::default();
-        // What does not fit goes when this one is answered, before what this one leaves to be sent again.
-        let behind = self.isr_changes.split_off(&self.resume_at);
-        let all = behind.into_iter().chain(core::mem::take(&mut self.isr_changes));
-        self.resume_at = PartitionId(0);
-        for id in all {
-            if proposals.is_full() {
-                if self.isr_changes.is_empty() {
-                    self.resume_at = id;
-                }
-                self.isr_changes.insert(id);
-                continue;
-            }
+        while !proposals.is_full()
+            && let Some(id) = self.next_isr_change()
+        {
             let Some(partition) = hosted.get_mut(id) else { continue };
             let topic = partition.topic_partition().topic;
             let epoch = lifecycle.broker_epoch();
@@ -371,6 +373,20 @@ mod tests {
         };
         assert_eq!(outcome(&mut control, old), Some(new), "nobody waits for that answer any more");
         assert_eq!(outcome(&mut control, new.1), None, "this one ends it");
+    }
+
+    #[test]
+    fn what_is_refused_again_and_again_does_not_keep_the_others_from_being_sent() {
+        let mut control = Control::default();
+        (0..5).for_each(|id| control.want_isr_change(PartitionId(id)));
+        let taken: Vec<u32> = (0..3).map(|_| control.next_isr_change().unwrap().0).collect();
+        assert_eq!(taken, [0, 1, 2]);
+        // They are to be sent again, and those that did not fit go first.
+        (0..3).for_each(|id| control.want_isr_change(PartitionId(id)));
+        let taken: Vec<u32> = core::iter::from_fn(|| Some(control.next_isr_change()?.0)).collect();
+        assert_eq!(taken, [3, 4, 0, 1, 2]);
+        (0..2).for_each(|id| control.want_isr_change(PartitionId(id)));
+        assert_eq!(control.next_isr_change(), Some(PartitionId(0)), "all fitted: from the first");
     }
 
     /// What is larger than the controller takes would be sent again for ever.

@@ -51,8 +51,8 @@ impl Fate {
     }
 }
 
-/// A directory of that name is to be removed: this is how we rename what was deleted, and nobody else
-/// calls a directory so.
+/// Is this the name that a deleted replica's directory is given before its files go? Only such a
+/// directory is removed at start; the suffix alone may be somebody else's.
 pub(super) fn is_deleted(name: &str) -> bool {
     let Some(replica) = name.strip_suffix(DELETED) else { return false };
     let Some((_, unique)) = replica.rsplit_once('.') else { return false };

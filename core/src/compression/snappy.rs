@@ -79,8 +79,8 @@ impl Raw {
         while !self.is_done() && self.out.len() - start < len {
             self.element()?;
         }
-        let right = if self.is_done() { self.out.len() == self.size } else { true };
-        if right { Ok(self.out[start..].to_vec()) } else { Err(MALFORMED) }
+        let too_short = self.is_done() && self.out.len() < self.size;
+        if too_short { Err(MALFORMED) } else { Ok(self.out[start..].to_vec()) }
     }
 
     fn element(&mut self) -> Result<(), DecodeError> {
