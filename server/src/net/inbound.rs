@@ -257,10 +257,12 @@ impl Inbound {
             Err(WireError::TooMany { .. }) => {}
             decoded => return decoded.map_err(Closed::Decode),
         }
-        let kind = match codec::api(frame) {
-            _ if self.is_peer => Kind::Peer,
-            Some(ApiKey::Produce) => Kind::Produce,
-            _ => Kind::Other,
+        let kind = if self.is_peer {
+            Kind::Peer
+        } else if codec::api(frame) == Some(ApiKey::Produce) {
+            Kind::Produce
+        } else {
+            Kind::Other
         };
         let turn = self.shared.lane.turn(self.source, kind).await;
         let frame = frame.clone();
