@@ -74,8 +74,10 @@ pub struct Cluster {
     stale_at: Option<Monotonic>,
     /// Refreshes in a row that failed or brought nothing new.
     fruitless: u32,
-    /// The peer whose refresh failed last: asked again only if there is no other.
-    avoid: Option<NodeId>,
+    /// Who gave no answer since the last refresh that succeeded: asked again only when all others
+    /// were. Kafka's Java client prefers whom it has tried least recently, too; by chance alone a
+    /// client may ask the dead for longer than anybody waits.
+    silent: BTreeSet<NodeId>,
 }
 
 impl Cluster {
@@ -91,7 +93,7 @@ impl Cluster {
             not_before: Monotonic(0),
             stale_at: None,
             fruitless: 0,
-            avoid: None,
+            silent: BTreeSet::new(),
         }
     }
 
@@ -168,18 +170,33 @@ impl Cluster {
     }
 
     fn any_peer(&self, env: &mut dyn Env) -> Option<NodeId> {
-        let mut peers: Vec<NodeId> =
-            self.brokers.iter().chain(&self.config.bootstrap).copied().collect();
-        peers.sort_unstable();
-        peers.dedup();
-        if peers.len() > 1 {
-            peers.retain(|peer| Some(*peer) != self.avoid);
+        let mut peers = self.peers();
+        if peers.iter().any(|peer| !self.silent.contains(peer)) {
+            peers.retain(|peer| !self.silent.contains(peer));
         }
         if peers.is_empty() {
             return None;
         }
         let drawn = env.draw(Site::Peer, peers.len() as u64);
         peers.get(drawn as usize).copied()
+    }
+
+    /// Whoever can be asked, in order.
+    fn peers(&self) -> Vec<NodeId> {
+        let mut peers: Vec<NodeId> =
+            self.brokers.iter().chain(&self.config.bootstrap).copied().collect();
+        peers.sort_unstable();
+        peers.dedup();
+        peers
+    }
+
+    /// A request of any kind to this node brought nothing: the others are asked for metadata first.
+    pub(crate) fn note_silent(&mut self, peer: NodeId) {
+        self.silent.insert(peer);
+        if self.peers().iter().all(|peer| self.silent.contains(peer)) {
+            // Round again, from whoever is not the last.
+            self.silent = BTreeSet::from([peer]);
+        }
     }
 
     pub(crate) fn pump(&mut self, channel: &mut AdminChannel, env: &mut dyn Env) {
@@ -220,12 +237,12 @@ impl Cluster {
         self.in_flight = false;
         let news = match outcome {
             Ok(Response::Metadata(response)) if response.error.is_ok() => {
-                self.avoid = None;
+                self.silent.clear();
                 self.stale_at = Some(env.now().after(self.config.max_age));
                 self.apply(response, env)
             }
             Ok(_) | Err(_) => {
-                self.avoid = Some(peer);
+                self.note_silent(peer);
                 self.update_wanted = true;
                 false
             }

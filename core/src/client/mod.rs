@@ -30,7 +30,7 @@ pub use producer::{Producer, ProducerConfig};
 
 use crate::env::{Channel, Env, Random, Site};
 use crate::error_code::{Certainty, ErrorCode};
-use crate::event::{Event, TimerKey};
+use crate::event::{Event, RpcError, TimerKey};
 use crate::msg::CreatableTopic;
 use crate::types::{LeaderEpoch, Monotonic, NodeId, Offset, TopicId, TopicRef, WallTime};
 
@@ -345,6 +345,9 @@ impl Client {
                 };
                 if !ours {
                     return false;
+                }
+                if matches!(outcome, Err(RpcError::TimedOut | RpcError::Disconnected)) {
+                    cluster.note_silent(*peer);
                 }
             }
             Event::Shutdown

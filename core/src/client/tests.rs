@@ -192,6 +192,49 @@ fn a_peer_without_an_answer_is_avoided_and_refreshes_back_off() {
     assert!(waits.windows(2).all(|w| w[1] > w[0] || w[1] >= 800), "{waits:?}");
 }
 
+/// Whatever is drawn, nobody is asked a second time before all were asked once, and none waits for
+/// its turn for more than two rounds.
+#[test]
+fn all_are_asked_before_one_is_asked_again() {
+    for skipped_draws in 0..60 {
+        let mut bench = Bench::new(ClientConfig::new((1..=5).map(NodeId).collect()));
+        for _ in 0..skipped_draws {
+            bench.env.draw(Site::Peer, 5);
+        }
+        bench.client.end_offset(tp(0), &mut bench.env);
+        let mut asked = vec![];
+        for _ in 0..30 {
+            let requests = bench.requests();
+            assert_eq!(requests.len(), 1);
+            asked.push(requests[0].0);
+            bench.outcome(requests[0].0, Channel::Admin, Err(RpcError::TimedOut));
+            bench.pass(Duration::from_secs(1));
+        }
+        let all = |asked: &[i32]| (1..=5).all(|node| asked.contains(&node));
+        assert!(all(&asked[..5]), "{asked:?}");
+        assert!(asked.windows(8).all(all), "{asked:?}");
+    }
+}
+
+/// A leader that answers no produce request is not the one to be asked who leads.
+#[test]
+fn who_answers_nothing_is_not_asked_for_metadata() {
+    for skipped_draws in 0..6 {
+        let mut bench = Bench::new(config());
+        bench.client.send(TOPIC, 0, None, None, WallTime(0), &mut bench.env);
+        bench.metadata(1, &[(0, 2, 5)]);
+        for _ in 0..skipped_draws {
+            bench.env.draw(Site::Peer, 5);
+        }
+        bench.requests();
+        bench.outcome(2, Channel::Produce, Err(RpcError::TimedOut));
+        bench.pass(Duration::from_secs(1));
+        let asked = bench.requests();
+        let peer = asked.iter().find(|r| r.1 == Channel::Admin).unwrap().0;
+        assert_ne!(peer, 2);
+    }
+}
+
 #[test]
 fn metadata_are_refreshed_when_too_old() {
     let mut bench = Bench::new(config());
