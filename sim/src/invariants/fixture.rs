@@ -124,12 +124,24 @@ impl Bench {
         PARTITION
     }
 
-    /// A partition registered with this ISR under this partition epoch.
+    /// The data partition registered with this ISR under this partition epoch, its first in the lead.
     pub(crate) fn register(&mut self, isr: &[i32], epoch: i32) -> TopicPartition {
+        self.register_leader(isr[0], 1, isr, epoch)
+    }
+
+    /// The data partition registered with this leader, its epoch, and this ISR under this partition
+    /// epoch.
+    pub(crate) fn register_leader(
+        &mut self,
+        leader: i32,
+        leader_epoch: i32,
+        isr: &[i32],
+        epoch: i32,
+    ) -> TopicPartition {
         let partition = PARTITION;
         let registration = Registration {
-            leader: Some(NodeId(isr[0])),
-            leader_epoch: LeaderEpoch(1),
+            leader: Some(NodeId(leader)),
+            leader_epoch: LeaderEpoch(leader_epoch),
             isr: isr.iter().copied().map(NodeId).collect(),
         };
         let findings = &mut self.findings;

@@ -4,13 +4,17 @@
 //! data is equal everywhere). Reason: a consumer reads below the high watermark of whoever leads; two
 //! values at one offset there are two truths. Checked whenever a leader or follower says that its high
 //! watermark moved, over what it passed.
+//!
+//! Not over what a loss that was found has made void: who still leads or follows in an epoch before that of
+//! the leader that started without it keeps the old lineage, and may learn late that it was committed.
+//! Once it follows in the new epoch nothing of that is excused.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::ledger::Finding;
 use crate::workload::Record;
 use std::collections::BTreeMap;
 use wavetank_core::note::Note;
-use wavetank_core::types::{NodeId, Offset, TopicPartition};
+use wavetank_core::types::{LeaderEpoch, NodeId, Offset, TopicPartition};
 
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +22,8 @@ pub struct LogMatching {
     /// How far each process's copy has been compared. A follower may know of a high watermark before
     /// the records below it have reached its page cache; they are compared when they have.
     compared: BTreeMap<(NodeId, TopicPartition), Offset>,
+    /// In which epoch each process leads or follows.
+    epochs: BTreeMap<(NodeId, TopicPartition), LeaderEpoch>,
 }
 
 impl Invariant for LogMatching {
@@ -33,6 +39,15 @@ impl Invariant for LogMatching {
         let (node, partition, to) = match seen {
             Seen::Started(node) => {
                 self.compared.retain(|(of, _), _| *of != node);
+                self.epochs.retain(|(of, _), _| *of != node);
+                return Ok(());
+            }
+            Seen::Note(
+                node,
+                Note::BecameLeader { partition, epoch, .. }
+                | Note::BecameFollower { partition, epoch, .. },
+            ) => {
+                self.epochs.insert((node, *partition), *epoch);
                 return Ok(());
             }
             Seen::Note(node, Note::Truncated { partition, to, .. }) => {
@@ -60,7 +75,10 @@ impl Invariant for LogMatching {
             ));
         }
         let from = self.compared.entry((node, partition)).or_default();
+        let epoch = self.epochs.get(&(node, partition));
+        let void = epoch.and_then(|epoch| view.ledger.promises(partition)?.void_from(*epoch));
         let end = Offset(view.ledger.replica(node, partition).end()).min(to);
+        let end = void.map_or(end, |void| void.min(end));
         match agree(node, partition, *from, end, view) {
             Ok(()) => {
                 *from = (*from).max(end);
@@ -129,8 +147,10 @@ fn agree(
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Bench, METADATA};
+    use super::super::fixture::{Bench, EVENTS, METADATA};
     use super::*;
+    use crate::ledger::fixture::batch;
+    use wavetank_core::types::PartitionEpoch;
 
     fn moved(to: i64, leader: bool) -> Note {
         Note::QuorumCommitted { from: Offset(0), to: Offset(to), leader }
@@ -169,6 +189,54 @@ mod tests {
         assert!(at_end(&bench, 3).unwrap_err().contains("lacks"), "it never had it");
         bench.append(NodeId(2), 0, 1, 9);
         assert!(at_end(&bench, 2).unwrap_err().contains("was committed"), "it has another");
+    }
+
+    /// Node 1 leads in epoch 1 and is stopped; node 2, the last of the ISR, loses what it has, and
+    /// leads in epoch 3 from nothing.
+    fn lost_behind_a_stopped_leader() -> (Bench, TopicPartition) {
+        let mut bench = Bench::new();
+        let partition = bench.host(&[1, 2]);
+        bench.register_leader(1, 1, &[1, 2], 0);
+        bench.note(NodeId(1), &leads(partition, 1));
+        for node in [1, 2] {
+            bench.write(NodeId(node), EVENTS, batch(0, 1, 1, 7));
+            bench.write(NodeId(node), EVENTS, batch(1, 1, 1, 7));
+        }
+        bench.note(NodeId(1), &data_moved(partition, 1));
+        bench.register_leader(2, 2, &[2], 1);
+        bench.note(NodeId(2), &leads(partition, 2));
+        bench.lose(NodeId(2), EVENTS);
+        bench.register_leader(2, 3, &[2], 2);
+        bench.note(NodeId(2), &leads(partition, 3));
+        bench.write(NodeId(2), EVENTS, batch(0, 2, 3, 8));
+        bench.note(NodeId(2), &data_moved(partition, 2));
+        assert!(matches!(bench.findings[..], [Finding::Admitted { .. }]), "{:?}", bench.findings);
+        (bench, partition)
+    }
+
+    fn leads(partition: TopicPartition, epoch: i32) -> Note {
+        let epoch = LeaderEpoch(epoch);
+        let partition_epoch = PartitionEpoch(epoch.0 - 1);
+        let (start, high_watermark, isr) = (Offset(0), Offset(0), vec![]);
+        Note::BecameLeader { partition, epoch, start, high_watermark, isr, partition_epoch }
+    }
+
+    fn data_moved(partition: TopicPartition, to: i64) -> Note {
+        Note::HighWatermark { partition, leader: true, from: Offset(0), to: Offset(to) }
+    }
+
+    #[test]
+    fn who_has_not_heard_of_a_loss_keeps_the_old_lineage_until_it_follows_the_new() {
+        let (bench, partition) = lost_behind_a_stopped_leader();
+        let mut invariant = LogMatching::default();
+        let mut see = |note: &Note| invariant.see(Seen::Note(NodeId(1), note), &bench.view());
+        assert!(see(&leads(partition, 1)).is_ok());
+        assert_eq!(see(&data_moved(partition, 2)), Ok(()), "what its followers had was in order");
+        let (epoch, leader) = (LeaderEpoch(3), Some(NodeId(2)));
+        let (log_end, high_watermark) = (Offset(2), Offset(0));
+        let follows = Note::BecameFollower { partition, epoch, leader, log_end, high_watermark };
+        assert!(see(&follows).is_ok());
+        assert!(see(&data_moved(partition, 2)).unwrap_err().contains("was committed"));
     }
 
     #[test]

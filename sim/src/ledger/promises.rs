@@ -188,10 +188,16 @@ impl Promises {
     /// its successor may go on promising what members of its ISR held once; behind an offset from
     /// which the successor's loss was admitted, that promise was void before it was made.
     pub(super) fn counts(&self, node: NodeId, to: Offset) -> i64 {
-        let epoch = self.leading.get(&node);
-        let later = |lineage: &&Lineage| epoch.is_some_and(|epoch| *epoch < lineage.epoch);
-        let void = self.lineages.iter().filter(later).map(|lineage| lineage.offset.0).min();
-        void.map_or(to.0, |void| void.min(to.0))
+        let void = self.leading.get(&node).and_then(|epoch| self.void_from(*epoch));
+        void.map_or(to.0, |void| void.0.min(to.0))
+    }
+
+    /// From where on the log of a node that leads or follows in this epoch, and has not heard of a
+    /// later one, is no longer the log of the partition: where the first loss lies that was found
+    /// when a later leader started.
+    pub fn void_from(&self, epoch: LeaderEpoch) -> Option<Offset> {
+        let later = self.lineages.iter().filter(|lineage| epoch < lineage.epoch);
+        later.map(|lineage| lineage.offset).min()
     }
 
     /// A loss has been found from this offset on. Of the records, those in `elsewhere` are held by a
