@@ -53,6 +53,12 @@
 //! promises from that offset on are void, and order and agreement start anew there. That holds for
 //! what a leader of a smaller epoch still promises later, because it has not heard of the new one; of
 //! that each member of its own ISR must have had what it promises, though it may have cut it since.
+//!
+//! A deposed leader may also be the first to promise a record: all members of its ISR had it, one of them
+//! became the leader, lost it to a fault before anybody had promised it, and led again without it. That
+//! successor's start is then judged again for this record, as if it had been promised before, and the
+//! lineage begins where the record lies.
+//!
 //! A loss that is *not* excused is a violation, and begins a lineage, too, lest it be told again and
 //! again; that one says so ([`Lineage::excused`]), and no history has it as an admitted loss.
 //!
@@ -62,6 +68,7 @@ mod metadata;
 mod promises;
 mod replica;
 
+use promises::Start;
 pub use promises::{Lineage, Promises, Registration};
 pub use replica::{BatchId, ReplicaLog};
 
@@ -428,6 +435,7 @@ impl Ledger {
     pub fn note(&mut self, node: NodeId, note: &Note, disk: &SimDisk, findings: &mut Vec<Finding>) {
         match note {
             Note::HighWatermark { partition, leader: true, from, to } => {
+                self.judge_late_promise(node, *partition, *to, findings);
                 self.commit(node, *partition, *to, findings);
                 self.judge_void(node, *partition, *from, *to, findings);
             }
@@ -440,6 +448,7 @@ impl Ledger {
                 let ids: Vec<BatchId> = log.between(first.0, end.0).copied().collect();
                 self.promises.entry(*partition).or_default().remember_epochs(&ids);
                 if *acks == -1 {
+                    self.judge_late_promise(node, *partition, *end, findings);
                     self.acked(node, *partition, *first, *end, findings);
                 }
             }
@@ -649,6 +658,53 @@ impl Ledger {
         }
     }
 
+    /// What a deposed leader promises first, after a successor has started without it: was that loss
+    /// excused?
+    fn judge_late_promise(
+        &mut self,
+        node: NodeId,
+        partition: TopicPartition,
+        to: Offset,
+        findings: &mut Vec<Finding>,
+    ) {
+        let Some(promises) = self.promises.get(&partition).filter(|known| !known.deleted) else {
+            return;
+        };
+        let to = promises.counts(node, to);
+        let log = self.replica(node, partition);
+        let promised = log.between(0, to).filter(|id| !promises.is_promised(id));
+        let Some((batch, start)) = promises.lacked_by_successor(node, promised) else { return };
+        let elected_from = start.elected_from.and_then(|at| promises.registrations.get(&at));
+        let isr = elected_from.map_or(Vec::new(), |registration| registration.isr.clone());
+        let because = self.why_lost(partition, start.elected_from, &isr, &batch);
+        let records = log.between(batch.base, to).map(BatchId::records).sum();
+        let promises = self.promises.entry(partition).or_default();
+        promises.begin_lineage(batch.base, start.epoch, because.is_none(), records);
+        let Start { leader, epoch, .. } = start;
+        findings.push(match because {
+            Some(because) => Finding::Lost { partition, leader, epoch, batch, isr, because },
+            None => Finding::Admitted { partition, batch, epoch },
+        });
+    }
+
+    /// Why it is not excused that a leader that was elected from this ISR started without a batch, if
+    /// it is not.
+    fn why_lost(
+        &self,
+        partition: TopicPartition,
+        at: Option<PartitionEpoch>,
+        isr: &[NodeId],
+        batch: &BatchId,
+    ) -> Option<String> {
+        if self.flushes(partition) {
+            Some("it was promised to be on the media".to_owned())
+        } else if isr.is_empty() {
+            Some("no controller registered this leader".to_owned())
+        } else {
+            isr.iter().find_map(|member| self.why_expected(partition, at, *member, batch))
+        }
+    }
+
     /// What is promised must be held by all members of the ISR, or by a majority of the voters.
     fn judge_promise(
         &self,
@@ -712,6 +768,10 @@ impl Ledger {
             return;
         }
         known.led = Some(epoch);
+        let end = self.replica(leader, partition).end();
+        let Some(promises) = self.promises.get_mut(&partition) else { return };
+        let elected_from = promises.electorate(leader, epoch).map(|(at, _)| at);
+        promises.starts.push(Start { leader, epoch, end, elected_from });
         let Some(promises) = self.promises.get(&partition) else { return };
         let log = self.replica(leader, partition);
         let electorate = promises.electorate(leader, epoch);
@@ -724,16 +784,9 @@ impl Ledger {
         let missing: Vec<BatchId> =
             promises.promised().filter(|id| !log.holds(id)).copied().collect();
         let Some(first) = missing.first().copied() else { return };
-        let durably = self.flushes(partition);
         let mut excused = true;
         for batch in missing {
-            let because = if durably {
-                Some("it was promised to be on the media".to_owned())
-            } else if isr.is_empty() {
-                Some("no controller registered this leader".to_owned())
-            } else {
-                isr.iter().find_map(|member| self.why_expected(partition, at, *member, &batch))
-            };
+            let because = self.why_lost(partition, at, &isr, &batch);
             if let Some(because) = because {
                 let isr = isr.clone();
                 findings.push(Finding::Lost { partition, leader, epoch, batch, isr, because });

@@ -30,6 +30,19 @@ pub struct Lineage {
     pub excused: bool,
 }
 
+/// How a leader began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    /// Who.
+    pub(super) leader: NodeId,
+    /// In which epoch.
+    pub(super) epoch: LeaderEpoch,
+    /// Where its log ended.
+    pub(super) end: i64,
+    /// The registration with the ISR that it was elected from, if one is known.
+    pub(super) elected_from: Option<PartitionEpoch>,
+}
+
 /// Nothing was acknowledged.
 const NO_EPOCH: i32 = -1;
 
@@ -59,6 +72,8 @@ pub struct Promises {
     pub(super) led: Option<LeaderEpoch>,
     /// The epoch in which each node that ever led last began to.
     pub(super) leading: BTreeMap<NodeId, LeaderEpoch>,
+    /// How each leader began that nobody had overtaken yet, by epoch.
+    pub(super) starts: Vec<Start>,
 }
 
 impl Promises {
@@ -200,6 +215,21 @@ impl Promises {
         later.map(|lineage| lineage.offset).min()
     }
 
+    /// The first batch of these, in order, that a successor of this leader lacked when it started, and
+    /// the first such successor.
+    pub(super) fn lacked_by_successor<'a>(
+        &self,
+        leader: NodeId,
+        promised: impl Iterator<Item = &'a BatchId>,
+    ) -> Option<(BatchId, Start)> {
+        let epoch = self.leading.get(&leader)?;
+        let successors = self.starts.iter().filter(|start| start.epoch > *epoch);
+        let shortest = successors.clone().map(|start| start.end).min()?;
+        let batch = promised.into_iter().find(|batch| batch.base >= shortest)?;
+        let start = successors.into_iter().find(|start| start.end <= batch.base)?;
+        Some((*batch, *start))
+    }
+
     /// A loss has been found from this offset on. Of the records, those in `elsewhere` are held by a
     /// replica outside of the ISR.
     pub(super) fn void(
@@ -212,11 +242,25 @@ impl Promises {
         let keep = self.committed.partition_point(|batch| batch.base < offset);
         let gone = self.committed.split_off(keep);
         let acked = self.acked.split_off(&offset);
-        let records = |id: &BatchId| (id.end() - id.base).unsigned_abs();
+        let all = || gone.iter().chain(acked.values());
+        let records = all().map(BatchId::records).sum();
         if excused {
-            let all = || gone.iter().chain(acked.values());
-            self.admitted += all().map(records).sum::<u64>();
-            self.admitted_alone += all().filter(|id| elsewhere(id)).map(records).sum::<u64>();
+            let alone = all().filter(|id| elsewhere(id));
+            self.admitted_alone += alone.map(BatchId::records).sum::<u64>();
+        }
+        self.begin_lineage(offset, epoch, excused, records);
+    }
+
+    /// From this offset on the log of earlier epochs is void; with it so many records.
+    pub(super) fn begin_lineage(
+        &mut self,
+        offset: i64,
+        epoch: LeaderEpoch,
+        excused: bool,
+        records: u64,
+    ) {
+        if excused {
+            self.admitted += records;
         }
         self.lineages.push(Lineage { offset: Offset(offset), epoch, excused });
     }

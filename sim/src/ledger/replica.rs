@@ -29,6 +29,11 @@ impl BatchId {
     pub fn end(&self) -> i64 {
         self.last + 1
     }
+
+    /// How many offsets it takes.
+    pub fn records(&self) -> u64 {
+        (self.end() - self.base).unsigned_abs()
+    }
 }
 
 impl std::fmt::Display for BatchId {

@@ -230,6 +230,60 @@ fn what_a_deposed_leader_promises_behind_an_admitted_loss_is_void() {
     assert_eq!(tub.ledger.promises(PARTITION).unwrap().committed_end(), 1);
 }
 
+/// Node 1 leads epoch 0 and is stopped before it promises what node 2 has, too. Node 2 leads epoch 1 with
+/// it, loses it to a fault or cuts it, and leads epoch 2 without it.
+fn successor_without(taken: bool) -> Tub {
+    let mut tub = Tub::new(false);
+    tub.register(1, 0, &[1, 2], 0);
+    tub.leads(1, 0);
+    tub.append(&[1, 2], 0, 0, 7);
+    tub.register(2, 1, &[2], 1);
+    tub.leads(2, 1);
+    if taken {
+        tub.power_loss(2);
+    }
+    tub.cut(2, 0);
+    tub.register(2, 2, &[2], 2);
+    tub.leads(2, 2);
+    assert_eq!(tub.findings, [], "nothing was promised");
+    tub
+}
+
+#[test]
+fn what_a_deposed_leader_is_the_first_to_promise_is_void_if_a_fault_took_it_from_its_successor() {
+    for successor_commits_first in [false, true] {
+        let mut tub = successor_without(true);
+        tub.append(&[2], 0, 2, 8);
+        if successor_commits_first {
+            tub.commit(2, 1);
+        }
+        tub.commit(1, 1);
+        tub.acked(1, 0, 1);
+        let [Finding::Admitted { batch, .. }] = tub.findings[..] else {
+            panic!("{:?}", tub.findings)
+        };
+        assert_eq!((batch.base, batch.epoch), (0, 0));
+        tub.commit(2, 1);
+        assert_eq!(tub.findings.len(), 1, "{:?}", tub.findings);
+        let promises = tub.ledger.promises(PARTITION).unwrap();
+        assert_eq!(promises.committed().iter().map(|id| id.epoch).collect::<Vec<_>>(), [2]);
+        assert_eq!(promises.void_from(LeaderEpoch(0)), Some(Offset(0)));
+        assert_eq!(promises.admitted_records(), 1);
+    }
+}
+
+#[test]
+fn what_a_deposed_leader_is_the_first_to_promise_stays_if_no_fault_took_it() {
+    let mut tub = successor_without(false);
+    tub.append(&[2], 0, 2, 8);
+    tub.acked(1, 0, 1);
+    let [Finding::Lost { leader, epoch, because, .. }] = &tub.findings[..] else {
+        panic!("{:?}", tub.findings)
+    };
+    assert_eq!((*leader, *epoch), (NodeId(2), LeaderEpoch(2)));
+    assert_eq!(because, "node 2 lacks it and no fault took it");
+}
+
 #[test]
 fn what_the_new_leader_promises_counts() {
     let mut tub = deposed_and_unaware();
