@@ -74,9 +74,9 @@ pub struct Cluster {
     stale_at: Option<Monotonic>,
     /// Refreshes in a row that failed or brought nothing new.
     fruitless: u32,
-    /// Who gave no answer since the last refresh that succeeded: asked again only when all others
-    /// were. Kafka's Java client prefers whom it has tried least recently, too; by chance alone a
-    /// client may ask the dead for longer than anybody waits.
+    /// Nodes that have not answered since the last successful refresh. They are asked again only
+    /// after all others: a purely random choice may hit unreachable nodes for longer than anyone
+    /// waits. Kafka's Java client likewise prefers the node that it tried least recently.
     silent: BTreeSet<NodeId>,
 }
 
@@ -181,7 +181,7 @@ impl Cluster {
         peers.get(drawn as usize).copied()
     }
 
-    /// Whoever can be asked, in order.
+    /// All known nodes, in order.
     fn peers(&self) -> Vec<NodeId> {
         let mut peers: Vec<NodeId> =
             self.brokers.iter().chain(&self.config.bootstrap).copied().collect();
@@ -190,11 +190,11 @@ impl Cluster {
         peers
     }
 
-    /// A request of any kind to this node brought nothing: the others are asked for metadata first.
+    /// A request to this node failed: the others are asked for metadata first.
     pub(crate) fn note_silent(&mut self, peer: NodeId) {
         self.silent.insert(peer);
         if self.peers().iter().all(|peer| self.silent.contains(peer)) {
-            // Round again, from whoever is not the last.
+            // A new round, without the node that failed last.
             self.silent = BTreeSet::from([peer]);
         }
     }

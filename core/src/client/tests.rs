@@ -192,8 +192,8 @@ fn a_peer_without_an_answer_is_avoided_and_refreshes_back_off() {
     assert!(waits.windows(2).all(|w| w[1] > w[0] || w[1] >= 800), "{waits:?}");
 }
 
-/// Whatever is drawn, nobody is asked a second time before all were asked once, and none waits for
-/// its turn for more than two rounds.
+/// Whatever is drawn, no node is asked twice before all were asked once, and none waits for more
+/// than two rounds.
 #[test]
 fn all_are_asked_before_one_is_asked_again() {
     for skipped_draws in 0..60 {
@@ -216,7 +216,7 @@ fn all_are_asked_before_one_is_asked_again() {
     }
 }
 
-/// A leader that answers no produce request is not the one to be asked who leads.
+/// A leader that does not answer a produce request is not asked for metadata next.
 #[test]
 fn who_answers_nothing_is_not_asked_for_metadata() {
     for skipped_draws in 0..6 {

@@ -5,9 +5,9 @@
 //! values at one offset there are two truths. Checked whenever a leader or follower says that its high
 //! watermark moved, over what it passed.
 //!
-//! Not over what a loss that was found has made void: who still leads or follows in an epoch before that of
-//! the leader that started without it keeps the old lineage, and may learn late that it was committed.
-//! Once it follows in the new epoch nothing of that is excused.
+//! Records that a known loss has made void are not compared. A node that still leads or follows in an
+//! epoch before that of the leader that started without them keeps the old lineage, and may learn late
+//! that they were committed. Once it follows in the new epoch, every record is compared.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::ledger::Finding;

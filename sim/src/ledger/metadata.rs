@@ -1,5 +1,5 @@
-//! The ledger's own replay of the committed metadata log: registrations, new processes, topics that
-//! come and go.
+//! The ledger's own replay of the committed metadata log (registrations, new processes, topics that come
+//! and go), and what a directory says of its partition.
 
 use bytes::Bytes;
 
@@ -127,4 +127,35 @@ impl Ledger {
     pub fn times_removed(&self, name: &str) -> u64 {
         self.topics_removed.get(name).copied().unwrap_or(0)
     }
+
+    /// The metadata log committed a registration.
+    #[cfg(test)]
+    pub(crate) fn register(
+        &mut self,
+        partition: TopicPartition,
+        epoch: PartitionEpoch,
+        registration: Registration,
+        findings: &mut Vec<Finding>,
+    ) {
+        self.tick += 1;
+        let promises = self.promises.entry(partition).or_default();
+        promises.registrations.insert(epoch, registration);
+        promises.ticks.insert(epoch, self.tick);
+        self.judge_members(partition, epoch, findings);
+    }
+
+    /// The metadata log committed that a broker registered as a new process.
+    #[cfg(test)]
+    pub(crate) fn reborn(&mut self, node: NodeId) {
+        self.tick += 1;
+        self.reborn.entry(node).or_default().push(self.tick);
+    }
+}
+
+/// The partition that a `partition.metadata` file in this directory tells of.
+pub(super) fn parse_partition(dir: &str, text: &[u8]) -> Option<TopicPartition> {
+    let text = std::str::from_utf8(text).ok()?;
+    let id = text.lines().find_map(|line| line.strip_prefix("topic_id: "))?;
+    let (_, index) = dir.rsplit_once('-')?;
+    Some(TopicPartition { topic: id.trim().parse().ok()?, partition: index.parse().ok()? })
 }

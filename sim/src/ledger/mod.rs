@@ -54,20 +54,22 @@
 //! what a leader of a smaller epoch still promises later, because it has not heard of the new one; of
 //! that each member of its own ISR must have had what it promises, though it may have cut it since.
 //!
-//! A deposed leader may also be the first to promise a record: all members of its ISR had it, one of them
-//! became the leader, lost it to a fault before anybody had promised it, and led again without it. That
-//! successor's start is then judged again for this record, as if it had been promised before, and the
-//! lineage begins where the record lies.
+//! A deposed leader may also be the first to promise a record: all members of its ISR had it; one of
+//! them became leader, lost it to a fault before anyone had promised it, and led again without it. The
+//! start of that successor is then judged again, as if the record had been promised before it, and
+//! the lineage begins at that record.
 //!
 //! A loss that is *not* excused is a violation, and begins a lineage, too, lest it be told again and
 //! again; that one says so ([`Lineage::excused`]), and no history has it as an admitted loss.
 //!
 //! What does not live here: the invariants that read this ([`crate::invariants`]).
 
+mod deposed;
 mod metadata;
 mod promises;
 mod replica;
 
+use metadata::parse_partition;
 use promises::Start;
 pub use promises::{Lineage, Promises, Registration};
 pub use replica::{BatchId, ReplicaLog};
@@ -525,29 +527,6 @@ impl Ledger {
         }
     }
 
-    /// The metadata log committed a registration.
-    #[cfg(test)]
-    pub(crate) fn register(
-        &mut self,
-        partition: TopicPartition,
-        epoch: PartitionEpoch,
-        registration: Registration,
-        findings: &mut Vec<Finding>,
-    ) {
-        self.tick += 1;
-        let promises = self.promises.entry(partition).or_default();
-        promises.registrations.insert(epoch, registration);
-        promises.ticks.insert(epoch, self.tick);
-        self.judge_members(partition, epoch, findings);
-    }
-
-    /// The metadata log committed that a broker registered as a new process.
-    #[cfg(test)]
-    pub(crate) fn reborn(&mut self, node: NodeId) {
-        self.tick += 1;
-        self.reborn.entry(node).or_default().push(self.tick);
-    }
-
     /// An acks=all answer was sent.
     fn acked(
         &mut self,
@@ -629,62 +608,6 @@ impl Ledger {
         } else {
             None
         }
-    }
-
-    /// What a deposed leader promises that has not heard of an admitted loss is void; but each member
-    /// of the ISR by which it counts had it once, whether it lost it since or cut it for the
-    /// successor.
-    fn judge_void(
-        &self,
-        leader: NodeId,
-        partition: TopicPartition,
-        from: Offset,
-        to: Offset,
-        findings: &mut Vec<Finding>,
-    ) {
-        let Some(promises) = self.promises.get(&partition).filter(|known| !known.deleted) else {
-            return;
-        };
-        let from = promises.counts(leader, to).max(from.0);
-        let Some(registration) = promises.led_by(leader).filter(|_| from < to.0) else { return };
-        let log = self.replica(leader, partition);
-        for &member in &registration.isr {
-            let held = self.replica(member, partition);
-            if let Some(batch) = log.between(from, to.0).find(|id| !held.has_held(id)) {
-                let (batch, durably) = (*batch, false);
-                findings.push(Finding::Missing { partition, leader, member, batch, durably });
-                return;
-            }
-        }
-    }
-
-    /// What a deposed leader promises first, after a successor has started without it: was that loss
-    /// excused?
-    fn judge_late_promise(
-        &mut self,
-        node: NodeId,
-        partition: TopicPartition,
-        to: Offset,
-        findings: &mut Vec<Finding>,
-    ) {
-        let Some(promises) = self.promises.get(&partition).filter(|known| !known.deleted) else {
-            return;
-        };
-        let to = promises.counts(node, to);
-        let log = self.replica(node, partition);
-        let promised = log.between(0, to).filter(|id| !promises.is_promised(id));
-        let Some((batch, start)) = promises.lacked_by_successor(node, promised) else { return };
-        let elected_from = start.elected_from.and_then(|at| promises.registrations.get(&at));
-        let isr = elected_from.map_or(Vec::new(), |registration| registration.isr.clone());
-        let because = self.why_lost(partition, start.elected_from, &isr, &batch);
-        let records = log.between(batch.base, to).map(BatchId::records).sum();
-        let promises = self.promises.entry(partition).or_default();
-        promises.begin_lineage(batch.base, start.epoch, because.is_none(), records);
-        let Start { leader, epoch, .. } = start;
-        findings.push(match because {
-            Some(because) => Finding::Lost { partition, leader, epoch, batch, isr, because },
-            None => Finding::Admitted { partition, batch, epoch },
-        });
     }
 
     /// Why it is not excused that a leader that was elected from this ISR started without a batch, if
@@ -837,14 +760,6 @@ impl Ledger {
         }
         Ok(())
     }
-}
-
-/// The partition that a `partition.metadata` file in this directory tells of.
-fn parse_partition(dir: &str, text: &[u8]) -> Option<TopicPartition> {
-    let text = std::str::from_utf8(text).ok()?;
-    let id = text.lines().find_map(|line| line.strip_prefix("topic_id: "))?;
-    let (_, index) = dir.rsplit_once('-')?;
-    Some(TopicPartition { topic: id.trim().parse().ok()?, partition: index.parse().ok()? })
 }
 
 #[cfg(test)]

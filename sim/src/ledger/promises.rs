@@ -30,16 +30,16 @@ pub struct Lineage {
     pub excused: bool,
 }
 
-/// How a leader began.
+/// The start of a leadership.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Start {
-    /// Who.
+    /// The leader.
     pub(super) leader: NodeId,
-    /// In which epoch.
+    /// Its epoch.
     pub(super) epoch: LeaderEpoch,
-    /// Where its log ended.
+    /// Its log end at that time.
     pub(super) end: i64,
-    /// The registration with the ISR that it was elected from, if one is known.
+    /// The registration with the ISR that it was elected from, if known.
     pub(super) elected_from: Option<PartitionEpoch>,
 }
 
@@ -72,7 +72,7 @@ pub struct Promises {
     pub(super) led: Option<LeaderEpoch>,
     /// The epoch in which each node that ever led last began to.
     pub(super) leading: BTreeMap<NodeId, LeaderEpoch>,
-    /// How each leader began that nobody had overtaken yet, by epoch.
+    /// The starts of leaderships that were not overtaken yet, by epoch.
     pub(super) starts: Vec<Start>,
 }
 
@@ -207,16 +207,15 @@ impl Promises {
         void.map_or(to.0, |void| void.0.min(to.0))
     }
 
-    /// From where on the log of a node that leads or follows in this epoch, and has not heard of a
-    /// later one, is no longer the log of the partition: where the first loss lies that was found
-    /// when a later leader started.
+    /// The offset from which on a node in this epoch may differ from the partition's log: the smallest
+    /// offset of a loss that was found when a leader of a later epoch started.
     pub fn void_from(&self, epoch: LeaderEpoch) -> Option<Offset> {
         let later = self.lineages.iter().filter(|lineage| epoch < lineage.epoch);
         later.map(|lineage| lineage.offset).min()
     }
 
-    /// The first batch of these, in order, that a successor of this leader lacked when it started, and
-    /// the first such successor.
+    /// The first of these batches, which are in order, that a successor of this leader lacked when it
+    /// started, and the first such successor.
     pub(super) fn lacked_by_successor<'a>(
         &self,
         leader: NodeId,
@@ -251,7 +250,7 @@ impl Promises {
         self.begin_lineage(offset, epoch, excused, records);
     }
 
-    /// From this offset on the log of earlier epochs is void; with it so many records.
+    /// From this offset on, the log of earlier epochs is void, and these records with it.
     pub(super) fn begin_lineage(
         &mut self,
         offset: i64,
