@@ -1,18 +1,18 @@
-//! How many bytes wait to be written, and who has to wait because of that.
+//! Counts the bytes that wait to be written, and holds produce requests back while there are too
+//! many.
 //!
-//! A produce with acks=0 is over when the core has seen it, so nothing that a client does slows it
-//! down to the pace of the disk; batches would wait in memory without bound. So a connection gives
-//! a produce request to the core only while what waits is below a limit, and does not read on
-//! before. A request counts until the core has taken it and what it wrote is the disk's; from then
-//! on those bytes count until the kernel has them. How long its answer takes does not count: whoever
-//! waits for followers must not make others wait. The bound is on all directories together: they
-//! share the memory, and mostly the device.
+//! A produce with acks=0 is complete once the core has seen it, so the client never slows down to
+//! the pace of the disk, and batches would pile up in memory without bound. A connection therefore
+//! gives a produce request to the core only while the waiting bytes are below a limit, and reads no
+//! further until then. A request counts until the core has taken it and submitted what it wrote to
+//! the disk. Those bytes then count until the kernel has them. The time until the answer does not
+//! count: a request that waits for followers must not hold up others. The bound covers all
+//! directories together, because they share the memory and usually the device.
 //!
-//! The same place tells when the core has taken a request of any kind, for whoever must not give it
-//! two large ones at a time.
+//! This module also tells when the core has taken a request of any kind, for callers that must not
+//! give it two large requests at a time.
 //!
-//! What followers append needs no such bound: each fetches again only when what it fetched is
-//! written.
+//! A follower's appends need no such bound: it fetches again only when what it fetched is written.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,20 +29,20 @@ pub struct Backlog {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Submitted to the disk, and not taken by the kernel yet.
+    /// Bytes submitted to the disk that the kernel has not taken yet.
     queued: u64,
     /// The sizes of requests that the core has not taken yet, in order.
     requests: VecDeque<u64>,
     /// Their sum.
     admitted: u64,
-    /// Requests of any kind that the core was given, ever.
+    /// Requests of any kind given to the core since the start.
     given: u64,
-    /// Those that it has stepped.
+    /// How many of them the core has stepped.
     stepped: u64,
 }
 
 impl Backlog {
-    /// Nothing waits yet. New requests wait while `limit` bytes or more do.
+    /// An empty backlog. New requests wait while `limit` bytes or more are waiting.
     pub fn new(limit: u64) -> Backlog {
         Backlog { limit, state: Mutex::default(), room: Notify::new() }
     }
@@ -52,19 +52,20 @@ impl Backlog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// So many bytes were submitted to the disk.
+    /// `bytes` were submitted to the disk.
     pub(crate) fn submitted(&self, bytes: u64) {
         self.lock().queued += bytes;
     }
 
-    /// The kernel took so many, or they will never be written.
+    /// The kernel took `bytes`, or they will never be written.
     pub(crate) fn taken(&self, bytes: u64) {
         self.lock().queued -= bytes;
         self.room.notify_waiters();
     }
 
-    /// Waits until there is room for a request of any size, and takes it. The request is given to
-    /// the core at once when this returns: the core takes requests in the order of admission.
+    /// Waits until there is room for a request of any size, and takes it. The caller gives the
+    /// request to the core as soon as this returns: the core takes requests in the order of
+    /// admission.
     pub(crate) async fn admit(&self, bytes: u64) {
         loop {
             let room = self.room.notified();
@@ -80,14 +81,15 @@ impl Backlog {
         }
     }
 
-    /// The core is given a request of any kind, at once; which it is, for [`Backlog::until_taken`].
+    /// Counts a request of any kind that the caller gives to the core at once. Returns its sequence
+    /// number, for [`Backlog::until_taken`].
     pub(crate) fn gives(&self) -> u64 {
         let mut state = self.lock();
         state.given += 1;
         state.given
     }
 
-    /// Waits until the core has stepped that request: it is answered, or parked.
+    /// Waits until the core has stepped that request, that is, answered or parked it.
     pub(crate) async fn until_taken(&self, request: u64) {
         loop {
             let stepped = self.room.notified();
@@ -98,8 +100,8 @@ impl Backlog {
         }
     }
 
-    /// The core has taken so many more requests, of which so many are produces, and what it wrote was
-    /// submitted.
+    /// The core has taken `requests` more requests, `produces` of them produces, and what it wrote
+    /// was submitted.
     pub(crate) fn stepped(&self, requests: usize, produces: usize) {
         let mut state = self.lock();
         state.stepped += requests as u64;
@@ -124,7 +126,7 @@ mod tests {
         let soon = Duration::from_millis(10);
         backlog.admit(1000).await;
         tokio::time::timeout(soon, backlog.admit(1)).await.expect_err("the first is too large");
-        // The core has seen the request: its bytes are the disk's now.
+        // The core has taken the request, so its bytes now count as the disk's.
         backlog.submitted(1000);
         backlog.stepped(1, 1);
         let waiting = tokio::spawn({

@@ -1,8 +1,8 @@
-//! The configuration file: TOML with Kafka's keys, read once, checked whole.
+//! The configuration file: TOML with Kafka's keys, read once and checked as a whole.
 //!
-//! Every error says which file and line, which key, what is wrong and what would be right; a key
-//! that Kafka has and this server does not act on is refused rather than ignored. What the values
-//! mean lives in [`NodeConfig`].
+//! Every error names the file, the line and the key, and says what is wrong and what would be
+//! right. A Kafka key that this server does not act on is refused, not ignored. [`NodeConfig`] says
+//! what the values mean.
 
 mod listeners;
 
@@ -21,36 +21,37 @@ use crate::net::NetLimits;
 pub use listeners::Listener;
 use listeners::ListenerKeys;
 
-/// The node that `serve` runs when it is given no file.
+/// Where `serve` listens when it is given no file.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:9092";
 
-/// `broker.heartbeat.interval.ms` of a node that is its only voter, unless it is given.
+/// `broker.heartbeat.interval.ms` of a node that is its only voter, unless the file sets it.
 const ALONE_HEARTBEAT: Duration = Duration::from_millis(100);
 
-/// Everything that a node is started with.
+/// Everything a node starts with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// What the core is constructed with. A listener's port is 0 where the bound one is to be
+    /// The core's configuration. A listener's port is 0 if the port that is bound is to be
     /// advertised.
     pub node: NodeConfig,
     /// Where to listen.
     pub listeners: Vec<Listener>,
-    /// What was said of that.
+    /// The keys that `listeners` was derived from.
     listener_keys: ListenerKeys,
-    /// Where the data lie, if that was said.
+    /// Where the data is kept, if given.
     pub log_dir: Option<PathBuf>,
-    /// `cluster.id`, if it was said.
+    /// `cluster.id`, if given.
     pub cluster_id: Option<String>,
     /// Where the voters listen.
     pub voters: BTreeMap<NodeId, Endpoint>,
-    /// Where these peers are reached, whatever they advertise.
+    /// Addresses at which peers are reached, whatever they advertise.
     pub overrides: BTreeMap<NodeId, Endpoint>,
     /// Bounds on what others may use.
     pub limits: NetLimits,
 }
 
 impl Default for ServerConfig {
-    /// One node with everything embedded, on a loopback port, that flushes before it acknowledges.
+    /// A single node, broker and controller, on a loopback port, that flushes before it
+    /// acknowledges.
     fn default() -> ServerConfig {
         let mut node = NodeConfig::new(NodeId(1), vec![NodeId(1)]);
         node.topic_defaults.flush_each_batch = true;
@@ -67,7 +68,7 @@ impl Default for ServerConfig {
     }
 }
 
-/// A value and where it stands.
+/// A value and its line.
 struct Entry {
     value: Value,
     line: usize,
@@ -82,7 +83,7 @@ impl ServerConfig {
     /// Reads a file.
     ///
     /// # Errors
-    /// If it cannot be read, is no TOML, or says something that cannot be used.
+    /// If it cannot be read, is not TOML, or has a key or value that cannot be used.
     pub fn from_file(path: &Path) -> Result<ServerConfig, ServeError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ServeError::ConfigUnreadable { path: path.to_path_buf(), error })?;
@@ -92,12 +93,12 @@ impl ServerConfig {
         })
     }
 
-    /// The node that runs when there is no file.
+    /// The configuration when there is no file.
     pub(crate) fn parse_default() -> ServerConfig {
         ServerConfig::parse("").expect("a file without keys has nothing wrong")
     }
 
-    /// Reads a file's text. An error has the line, where there is one, and the problem.
+    /// Parses a file's text. An error has the line, if there is one, and the problem.
     fn parse(text: &str) -> Result<ServerConfig, (Option<usize>, String)> {
         let line_of = |offset: usize| {
             text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
@@ -134,7 +135,8 @@ impl ServerConfig {
                 self.voters = voters(key, value)?;
                 node.voters = self.voters.keys().copied().collect();
             }
-            // Ours, not Kafka's: what /etc/hosts is for names, for a proxy between the nodes.
+            // Ours, not Kafka's: like /etc/hosts, but for nodes. It lets a proxy stand between
+            // them.
             "peer.address.overrides" => self.overrides = addresses(key, value)?,
             "cluster.id" => {
                 let id = word(key, value)?;
@@ -238,14 +240,14 @@ impl ServerConfig {
         Ok(())
     }
 
-    /// What no key alone can say.
+    /// Checks that concern more than one key.
     fn check(&mut self, given: &Given) -> Result<(), (Option<&'static str>, String)> {
         let quorum = Some("controller.quorum.voters");
         if self.voters.is_empty() {
             self.node.voters = vec![self.node.node];
             if !given.heartbeat {
-                // A node alone talks to itself, and should neither start nor stop at the pace that
-                // spares a network.
+                // A single node talks to itself. It should not start and stop at a pace meant to
+                // spare a network.
                 self.node.heartbeat_interval = ALONE_HEARTBEAT;
             }
         } else if !given.node_id {
@@ -285,8 +287,8 @@ impl ServerConfig {
                     .into(),
             ));
         }
-        // Kafka parks a fetch of the quorum for 500 ms whatever the timeouts say. Where they are shorter,
-        // each one that finds nothing is given up, and the leader with it, again and again.
+        // Kafka parks a quorum fetch for 500 ms whatever the timeouts are. If they are shorter,
+        // every fetch that finds nothing times out, and the follower gives up the leader each time.
         let quorum = &mut self.node.quorum;
         let shortest = quorum.request_timeout.min(quorum.fetch_timeout);
         quorum.fetch_wait_max = quorum.fetch_wait_max.min(shortest / 2);
@@ -310,7 +312,7 @@ impl ServerConfig {
         Ok(())
     }
 
-    /// The command line says where to listen.
+    /// Takes the address to listen on from the command line.
     pub(crate) fn listen(&mut self, bind: Endpoint) -> Result<(), String> {
         self.listener_keys.listen(bind)?;
         self.listeners = self.listener_keys.settle(&mut self.node).map_err(|(_, why)| why)?;
@@ -415,7 +417,7 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// `node.id = 1` is a table `node` with a key `id` for TOML; joins them again.
+/// For TOML, `node.id = 1` is a table `node` with a key `id`. This joins them again.
 fn flatten(
     prefix: &str,
     table: &DeTable<'_>,
@@ -526,7 +528,7 @@ fn roles(key: &str, value: &Value) -> Result<(bool, bool), String> {
     Ok((broker, controller))
 }
 
-/// Nodes and where they are reached, as `controller.quorum.voters` has them.
+/// Nodes and their addresses, in the format of `controller.quorum.voters`.
 fn addresses(key: &str, value: &Value) -> Result<BTreeMap<NodeId, Endpoint>, String> {
     let mut addresses = BTreeMap::new();
     for item in list(value) {
@@ -542,7 +544,7 @@ fn addresses(key: &str, value: &Value) -> Result<BTreeMap<NodeId, Endpoint>, Str
     Ok(addresses)
 }
 
-/// As many as storms have: what is larger was never tried.
+/// The largest quorum that storms have. Larger ones were never tested.
 const MAX_VOTERS: usize = 5;
 
 fn voters(key: &str, value: &Value) -> Result<BTreeMap<NodeId, Endpoint>, String> {
@@ -562,7 +564,7 @@ fn log_dir(key: &str, value: &Value) -> Result<PathBuf, String> {
     }
 }
 
-/// `HOST:PORT`, the host in brackets if it is an IPv6 address.
+/// Parses `HOST:PORT`, with the host in brackets if it is an IPv6 address.
 pub fn parse_address(text: &str) -> Option<Endpoint> {
     let (host, port) = text.rsplit_once(':')?;
     let host = match host.strip_prefix('[') {

@@ -1,7 +1,8 @@
-//! The listeners of a node as they are opened, and what follows from where they are.
+//! Opens a node's listeners, and decides what follows from the addresses they are bound to.
 //!
-//! Who may be where the configuration says ([`crate::config`]). Here it is known what the names stand
-//! for: only what this machine alone reaches may serve nodes and strangers alike, for nodes are believed.
+//! The configuration says which listener serves whom ([`crate::config`]). Only here is the bound
+//! address known: a listener that serves both nodes and clients must be reachable from this machine
+//! alone, because nodes are trusted.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,10 +16,12 @@ use crate::config::ServerConfig;
 use crate::error::ServeError;
 use crate::net::{Door, Identity};
 
-/// Binds all listeners. Where port 0 is to be advertised the configuration learns the one that it got.
+/// Binds all listeners. If port 0 is to be advertised, the configuration gets the port that was
+/// bound.
 ///
-/// A node of a cluster whose only listener others can reach does not start. A node alone does: it has
-/// no peers but itself, and gets a second listener on loopback on which it talks to itself.
+/// A node of a cluster does not start if its only listener can be reached from other machines. A
+/// single node does: it has no peers but itself, and gets a second listener on loopback to talk to
+/// itself.
 pub(crate) fn open(config: &mut ServerConfig) -> Result<Vec<(TcpListener, Door)>, ServeError> {
     let mut doors = Vec::new();
     for listener in &config.listeners {
@@ -70,7 +73,7 @@ fn refusal(config: &ServerConfig, local: SocketAddr) -> String {
     )
 }
 
-/// Who this node is, and where it finds the others and itself.
+/// This node's identity, and the addresses of the others and of itself.
 pub(crate) fn identity(
     config: &ServerConfig,
     doors: &[(TcpListener, Door)],
@@ -87,7 +90,7 @@ pub(crate) fn identity(
     Ok(Identity { node, cluster: Some(config.node.cluster_id.clone()), controllers, brokers })
 }
 
-/// From this machine.
+/// The address at which this machine reaches the listener.
 fn reachable(bound: SocketAddr) -> Endpoint {
     let ip = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

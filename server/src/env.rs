@@ -1,8 +1,9 @@
-//! The real world behind the seam: [`TokioEnv`] collects what a machine asks for during a batch of
-//! steps, and hands it to the disk threads and the network thread when the driver flushes.
+//! The real world behind the seam: [`TokioEnv`] collects the effects that a machine submits during
+//! a batch of steps, and hands them to the disk threads and the network thread when the driver
+//! flushes.
 //!
-//! When to step and when to flush is the driver's business (`reactor`); sockets live in `net`,
-//! files in `disk`.
+//! The driver (`reactor`) decides when to step and when to flush. Sockets are in `net`, files in
+//! `disk`.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -18,10 +19,10 @@ use crate::net::{NetCommand, NetHandle};
 use crate::notes::Tracer;
 use crate::timers::TimerQueue;
 
-/// What is called with each note, on the core thread.
+/// Called with each note, on the core thread.
 pub type NoteHook = Box<dyn FnMut(&Note) + Send>;
 
-/// The seam over threads, files and sockets.
+/// The `Env` over threads, files and sockets.
 pub struct TokioEnv {
     origin: Instant,
     now: Monotonic,
@@ -37,8 +38,8 @@ pub struct TokioEnv {
 }
 
 impl TokioEnv {
-    /// An Env over these threads. Without a network its requests go nowhere, which only suits a
-    /// machine that makes none.
+    /// An Env over these threads. Without a network, requests go nowhere, so the machine must make
+    /// none.
     pub fn new(disk: DiskPool, net: Option<NetHandle>, on_note: NoteHook) -> TokioEnv {
         TokioEnv { disk: Some(disk), net, on_note, ..TokioEnv::bare(Instant::now()) }
     }
@@ -66,15 +67,15 @@ impl TokioEnv {
         env
     }
 
-    /// The network was started with where these peers are reached, and what they advertise changes
-    /// nothing about it.
+    /// Pins the addresses of these peers to those that the network was started with, whatever they
+    /// advertise.
     #[must_use]
     pub fn pin_peers(mut self, peers: impl IntoIterator<Item = NodeId>) -> TokioEnv {
         self.pinned.extend(peers);
         self
     }
 
-    /// Reads both clocks; what they say then holds for one step.
+    /// Reads both clocks. Their values hold for one step.
     pub(crate) fn tick(&mut self) {
         let elapsed = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.now = Monotonic(elapsed.max(self.now.0));
@@ -84,14 +85,14 @@ impl TokioEnv {
         });
     }
 
-    /// How long until `deadline`, by the clock as it stands now.
+    /// The time until `deadline`, by the current clock.
     pub(crate) fn until(&self, deadline: Monotonic) -> Duration {
         let at = Duration::from_nanos(deadline.0);
         at.saturating_sub(self.origin.elapsed())
     }
 
-    /// So many more requests, and produces among them, have been stepped, and the flush since has
-    /// submitted what they wrote.
+    /// `requests` more requests, `produces` of them produces, have been stepped, and the flush
+    /// since then has submitted what they wrote.
     pub(crate) fn stepped(&self, requests: usize, produces: usize) {
         if let Some(disk) = self.disk.as_ref().filter(|_| requests > 0) {
             disk.backlog().stepped(requests, produces);
@@ -160,7 +161,8 @@ impl Disk for TokioEnv {
 impl Random for TokioEnv {
     fn draw(&mut self, _site: Site, bound: u64) -> u64 {
         assert!(bound > 0, "a draw needs at least one outcome");
-        // Without entropy no id is unique and no jitter is a jitter: nothing sensible can go on.
+        // Without entropy, ids are not unique and jitter is not random, so the process cannot go
+        // on.
         let bits = getrandom::u64().expect("the operating system gives random numbers");
         if bound == u64::MAX {
             return bits;

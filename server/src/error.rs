@@ -1,4 +1,4 @@
-//! Why the server did not start, or ended: what was attempted, why it failed, what to do.
+//! Why the server did not start, or why it ended: what was attempted, why it failed, what to do.
 
 use std::fmt;
 use std::io;
@@ -16,8 +16,8 @@ pub enum ServeError {
         /// Why.
         error: io::Error,
     },
-    /// The configuration says something that cannot be used. The text names file, line, key and
-    /// what would be right.
+    /// The configuration has something that cannot be used. The text names the file, line and key,
+    /// and says what would be right.
     Config(String),
     /// The data directory cannot be used.
     DataDir {
@@ -60,14 +60,14 @@ pub enum ServeError {
         /// Why.
         error: DiskError,
     },
-    /// What lies in the data directory is not this node's, or cannot be trusted.
+    /// The contents of the data directory are not this node's, or cannot be trusted.
     Refused {
         /// The data directory.
         path: PathBuf,
         /// The core's reason.
         reason: String,
     },
-    /// A graceful stop took too long; what was acknowledged is recovered at the next start.
+    /// A graceful stop took too long. Acknowledged records are recovered at the next start.
     StopTimedOut,
 }
 
@@ -150,7 +150,7 @@ impl fmt::Display for ServeError {
     }
 }
 
-/// What keeps a stop from its end.
+/// What a stop may be waiting for.
 pub(crate) const STOP_WAITS_FOR: &str = "it waits for its disk (a full or slow one was warned of \
     above) or for other nodes to take over what it leads";
 

@@ -1,13 +1,13 @@
-//! Whose directory it is, before the node starts: which cluster's, and whether it may be formatted.
+//! Checks before the start whose directory it is: its cluster, and whether it may be formatted.
 //!
-//! Formatting gives an empty directory to a node. A voter that has lost its data and starts on an empty
-//! directory would vote as if it had never voted, and as if it had never held what others count on it
-//! to hold: so a node of a cluster formats only when it is told to, which is once (as with Kafka's
-//! `kafka-storage format`). A node that is its own only voter has nobody to mislead, and formats by
-//! itself. Each cluster has an id of its own, drawn when its first directory is formatted, so that the
-//! nodes of two clusters never take each other for peers.
+//! Formatting assigns an empty directory to a node. A voter that lost its data and starts on an
+//! empty directory would vote as if it had never voted, and as if it had never held the records
+//! that others rely on it to hold. So a node of a cluster formats only when it is told to, which is
+//! once (as with Kafka's `kafka-storage format`). A node that is its own only voter can mislead
+//! nobody, and formats by itself. Each cluster has its own id, drawn when its first directory is
+//! formatted, so that nodes of two clusters never take each other for peers.
 //!
-//! What lies in a directory is checked by the core when it opens it.
+//! The core checks a directory's contents when it opens it.
 
 use std::io;
 use std::path::Path;
@@ -23,7 +23,7 @@ use crate::error::ServeError;
 const MAX_ID: usize = 64;
 
 /// # Errors
-/// Says what a cluster id is made of.
+/// If it is not a valid cluster id; the text says what one is made of.
 pub(crate) fn check_cluster_id(id: &str) -> Result<(), String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if (1..=MAX_ID).contains(&id.len()) && id.chars().all(legal) {
@@ -35,10 +35,10 @@ pub(crate) fn check_cluster_id(id: &str) -> Result<(), String> {
     }
 }
 
-/// Settles the cluster's id and whether the directory may be formatted.
+/// Decides the cluster's id and whether the directory may be formatted.
 ///
 /// # Errors
-/// If the directory is formatted and should not be, or is not and may not be.
+/// If the directory is formatted but should not be, or is unformatted but may not be formatted.
 pub(crate) fn settle(
     config: &mut ServerConfig,
     format: bool,
@@ -61,7 +61,7 @@ pub(crate) fn settle(
             data.display()
         ))),
         Some(bytes) => {
-            // What cannot be parsed the core refuses, with what to do.
+            // The core refuses a file that cannot be parsed, and says what to do.
             if let (None, Ok(identity)) = (&config.cluster_id, parse_meta_properties(&bytes)) {
                 config.node.cluster_id = identity.cluster_id;
             }
@@ -87,8 +87,8 @@ pub(crate) fn settle(
     }
 }
 
-/// An id as Kafka draws them: a random uuid in 22 characters, of which the first is no dash, because
-/// that would be taken for a flag.
+/// Draws an id as Kafka does: a random uuid in 22 characters. The first is never a dash, because
+/// the id would then be taken for a flag.
 fn draw() -> io::Result<String> {
     loop {
         let mut bytes = [0; 16];

@@ -1,8 +1,8 @@
-//! The world outside: tokio, sockets and files under the core's state machines.
+//! The outside world: tokio, sockets and files under the core's state machines.
 //!
-//! [`TokioEnv`] is the seam over the real world, [`Reactor`] the loop that drives a machine with
-//! it, [`serve`] a whole node. No protocol rule lives here: what is decided is decided in
-//! `wavetank-core`, and bytes become values in `wavetank-wire`.
+//! [`TokioEnv`] implements the core's `Env` over the real world, [`Reactor`] is the loop that
+//! drives a machine with it, and [`serve`] runs a whole node. There is no protocol rule here:
+//! `wavetank-core` makes all decisions, and `wavetank-wire` turns bytes into values.
 
 mod backlog;
 mod config;

@@ -1,13 +1,13 @@
-//! What the process may use, how it divides that, and what it does when it breaks its own rules.
+//! The process's resource limits, how they are divided, and what happens on a bug in the server.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wavetank_core::types::Uuid;
 
-/// Descriptors that are nobody's budget: standard streams, the lock, the listener, event queues,
-/// directories that are listed or synced, connections to peers.
+/// Descriptors outside both budgets: standard streams, the lock, the listener, event queues,
+/// directories being listed or synced, connections to peers.
 const RESERVE: usize = 64;
 
-/// Fewest descriptors that a node starts with.
+/// The fewest descriptors with which a node starts.
 const LEAST: usize = 96;
 
 /// Most files kept open; more than any working set needs.
@@ -31,7 +31,7 @@ impl Descriptors {
     }
 }
 
-/// How many file descriptors the process may have open (the soft limit).
+/// The number of file descriptors that the process may have open (the soft limit).
 fn file_descriptors() -> usize {
     match getrlimit(Resource::Nofile).current {
         Some(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
@@ -39,7 +39,7 @@ fn file_descriptors() -> usize {
     }
 }
 
-/// The division of what the process may have open now.
+/// The division of the current limit.
 pub fn descriptors() -> Descriptors {
     Descriptors::of(file_descriptors())
 }
@@ -48,12 +48,12 @@ pub fn descriptors() -> Descriptors {
 /// programs that use `select`; this one does not.
 ///
 /// # Errors
-/// If even the hard limit is too small for a node. (That the limit cannot be raised is none: the
+/// If even the hard limit is too small for a node. (Failing to raise the limit is not an error: the
 /// budgets follow whatever it is.)
 pub fn raise_file_descriptors() -> std::io::Result<()> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
-        // Some kernels take no unlimited value here; a million is as good.
+        // Some kernels accept no unlimited value here; a million is as good.
         let wanted = Some(maximum.unwrap_or(1 << 20));
         if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum }) {
             tracing::warn!(%error, ?current, ?maximum, "the limit of open files stays as it is");
@@ -67,14 +67,14 @@ pub fn raise_file_descriptors() -> std::io::Result<()> {
     }
 }
 
-/// Which boot of the machine this is, as Linux says; zero where it does not.
+/// Linux's boot id of the machine; zero if there is none.
 pub fn boot_id() -> Uuid {
     let said = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: String = said.trim().chars().filter(|digit| *digit != '-').collect();
     Uuid(u128::from_str_radix(&digits, 16).unwrap_or(0))
 }
 
-/// What is said when a part of the server breaks its own rules.
+/// The message for a bug in a part of the server.
 pub(crate) fn bug(part: &str) -> String {
     format!(
         "wavetank: the {part} thread met a bug (see the panic above); the process ends so that \
@@ -86,7 +86,7 @@ pub(crate) fn bug(part: &str) -> String {
 /// or its network would hang, and one that goes on after a broken assertion could do worse.
 #[derive(Debug)]
 pub struct AbortOnPanic(
-    /// Which part of the server it is.
+    /// The part of the server.
     pub &'static str,
 );
 
@@ -99,8 +99,8 @@ impl Drop for AbortOnPanic {
     }
 }
 
-/// A task whose panic ends the process. The runtime by itself would swallow it, and go on without
-/// the task.
+/// Spawns a task whose panic ends the process. The runtime itself would swallow the panic and go on
+/// without the task.
 pub(crate) fn spawn(part: &'static str, task: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(async move {
         let _guard = AbortOnPanic(part);

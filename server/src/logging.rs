@@ -1,9 +1,9 @@
-//! The log on stderr: lines go through a bounded buffer to a thread of their own, so that nobody who
-//! logs ever waits for the device, or fails because of it.
+//! The log on stderr: lines go through a bounded buffer to a dedicated thread, so that logging
+//! never waits for the device or fails because of it.
 //!
-//! A full device, a pipe whose reader has ended, and a terminal that was stopped are the outside
-//! world: lines that cannot be written are dropped and counted, and the count is told as soon as
-//! writing works again. What is worth a line is not decided here (`notes`, and whoever logs).
+//! The device may be full, a pipe's reader may have ended, a terminal may be stopped. Lines that
+//! cannot be written are dropped and counted, and the count is logged as soon as writing works
+//! again. What is worth a line is decided elsewhere (`notes`, and each caller).
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -19,14 +19,13 @@ const BUFFER: usize = 1 << 20;
 /// How long the last lines of a process may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// How long to wait where the device says "not now" (a terminal that another process made
-/// non-blocking).
+/// How long to wait if the device would block (a terminal that another process made non-blocking).
 const NOT_NOW: Duration = Duration::from_millis(10);
 
 static LOG: OnceLock<Arc<Log>> = OnceLock::new();
 
-/// Log lines on stderr, `info` and above unless `WAVETANK_LOG` says otherwise (as
-/// `wavetank=debug`). Does nothing where a subscriber is already in place.
+/// Logs to stderr, `info` and above unless `WAVETANK_LOG` says otherwise (for example
+/// `wavetank=debug`). Does nothing if a subscriber is already installed.
 pub fn init_logging() {
     let log = Arc::new(Log::default());
     let writer = Arc::clone(&log);
@@ -34,7 +33,7 @@ pub fn init_logging() {
         let _guard = AbortOnPanic("log");
         writer.run(io::stderr());
     });
-    // Without a thread there is no log, and the node, which needs more of them, will say why.
+    // Without a thread there is no log. The node needs more threads and will report the cause.
     let Ok(thread) = thread else { return };
     log.lock().writer = Some(thread.thread().id());
     let wanted = std::env::var("WAVETANK_LOG").unwrap_or_default();
@@ -64,7 +63,7 @@ pub fn init_logging() {
     }
 }
 
-/// Waits, but not for long, until what was logged is written: before the process ends.
+/// Waits before the process ends until the log is written, but not for long.
 pub(crate) fn flush() {
     if let Some(log) = LOG.get() {
         log.flush(LAST_LINES);
@@ -79,14 +78,14 @@ pub(crate) fn last_words(text: &str) {
             log.flush(LAST_LINES);
         }
         None => {
-            // Nobody is left to be told that this failed.
+            // If this fails, there is nobody left to report it to.
             let _ = writeln!(io::stderr(), "{text}");
         }
     }
 }
 
-/// Ends the process with words when any of its threads or tasks panics. For a process that is a
-/// node and nothing else.
+/// Makes a panic in any thread or task end the process with a message. For a process that is
+/// nothing but a node.
 pub(crate) fn end_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -96,11 +95,11 @@ pub(crate) fn end_on_panic() {
     }));
 }
 
-/// The lines on their way.
+/// Lines that wait to be written.
 #[derive(Debug, Default)]
 struct Log {
     state: Mutex<State>,
-    /// There is something to write, or it has been written.
+    /// Signals new lines to write, and that they have been written.
     changed: Condvar,
 }
 
@@ -108,9 +107,9 @@ struct Log {
 struct State {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// Lines that found no room.
+    /// Lines dropped because the buffer was full.
     dropped: u64,
-    /// The thread is writing what it has taken out.
+    /// The thread is writing the lines that it has taken out.
     writing: bool,
     writer: Option<ThreadId>,
 }
@@ -120,12 +119,12 @@ struct State {
 struct Lost {
     lines: u64,
     why: String,
-    /// The device has the beginning of a line.
+    /// The device has only the beginning of a line.
     torn: bool,
 }
 
 impl Log {
-    /// A panic elsewhere is no reason to lose the lock; the state is sound after each statement.
+    /// Ignores poisoning: the state is consistent after each statement.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,7 +186,7 @@ impl Lost {
         self.lines += lines;
     }
 
-    /// Writes a line, after the count of those that went missing before it.
+    /// Writes a line, preceded by the count of lines lost before it.
     fn write(&mut self, device: &mut impl Write, line: &[u8]) {
         if !self.tell(device) {
             return self.add(1, "");
@@ -198,7 +197,7 @@ impl Lost {
         }
     }
 
-    /// Writes the count, if there is one to tell. False if the device does not take it.
+    /// Writes the count if any were lost. False if the device does not take it.
     fn tell(&mut self, device: &mut impl Write) -> bool {
         if self.lines == 0 {
             return true;
@@ -214,7 +213,7 @@ impl Lost {
     }
 }
 
-/// Writes all of it, or tells why not and whether a part was written.
+/// Writes all bytes. The error says why not, and whether a part was written.
 fn put(device: &mut impl Write, mut bytes: &[u8]) -> Result<(), (io::Error, bool)> {
     let whole = bytes.len();
     while !bytes.is_empty() {
@@ -246,7 +245,7 @@ impl Write for Line {
 mod tests {
     use super::*;
 
-    /// Takes so many bytes, then fails until it is emptied.
+    /// Takes `room` bytes, then fails.
     struct Device {
         room: usize,
         taken: Vec<u8>,

@@ -1,5 +1,5 @@
-//! The core's notes as JSON lines in a file (`serve --notes`), for whoever reads along. What becomes of
-//! them in the log is in `notes`.
+//! The core's notes as JSON lines in a file (`serve --notes`), for a program that reads along.
+//! `notes` writes them to the log.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -16,33 +16,33 @@ use crate::error::ServeError;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotedAt {
     /// When, in ns of CLOCK_MONOTONIC: comparable between all processes of a machine. A note's time
-    /// is before the time at which anything that came of its step leaves the process.
+    /// is before any effect of its step leaves the process.
     pub at: u64,
-    /// Whose note.
+    /// The node that wrote the note.
     pub node: NodeId,
-    /// What.
+    /// The note.
     pub note: Note,
 }
 
 /// Now, by the clock that [`NotedAt::at`] uses.
 pub fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
-    // Time since some moment before the machine's start is positive.
+    // The clock starts before the machine's start at the latest, so this is positive.
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Writes notes to a file, each by one write of its own: what has been noted outlives the process
-/// however it ends. (A power loss is another matter: nothing is synced.)
+/// Writes notes to a file, each by its own write: a written note outlives the process, however it
+/// ends. (A power loss is another matter: nothing is synced.)
 #[derive(Debug)]
 pub(crate) struct NoteLog {
     node: NodeId,
-    /// `None` after a write failed: a file with a gap would tell a story that did not happen.
+    /// `None` after a write failed: a file with a gap would describe a run that did not happen.
     file: Option<File>,
     line: Vec<u8>,
 }
 
 impl NoteLog {
-    /// Appends to this file, and creates it where it is missing.
+    /// Appends to this file, and creates it if it is missing.
     pub(crate) fn open(path: &Path, node: NodeId) -> Result<NoteLog, ServeError> {
         let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.map_err(|error| ServeError::Notes { path: path.to_path_buf(), error })?;

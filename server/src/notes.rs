@@ -1,5 +1,5 @@
-//! The core's notes as `tracing` events: what changes who leads and who serves at `info`, what
-//! happens to each batch at `debug`. What a client can make happen as often as it likes has a bound.
+//! The core's notes as `tracing` events: changes of leadership and service at `info`, events of
+//! each batch at `debug`. Notes that a client can provoke at will are throttled.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::throttle::Throttle;
 pub(crate) struct Tracer {
     /// Produces that failed, by partition.
     failed: Throttle<TopicPartition>,
-    /// Reads that met damage, by partition.
+    /// Reads that found damage, by partition.
     refused: Throttle<TopicPartition>,
 }
 

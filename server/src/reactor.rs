@@ -1,5 +1,5 @@
-//! The core loop: takes every ready event, steps the machine with each, then flushes what the
-//! steps submitted. One thread; the only one that touches the machine.
+//! The core loop: takes every ready event, steps the machine with each, then flushes what the steps
+//! submitted. It runs on one thread, the only one that touches the machine.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::env::TokioEnv;
 /// Most events between two flushes: bounds how long the first of a batch waits for its answer.
 const BATCH: usize = 256;
 
-/// Most events that run before a timer that is due.
+/// Most events that run before a due timer.
 const PASSED_OVER: usize = 64 * BATCH;
 
-/// A state machine that the loop can drive: the broker, or a toy in a test.
+/// A state machine that the loop can drive: the broker, or a small one in a test.
 pub trait Machine {
-    /// One event.
+    /// Handles one event.
     fn step(&mut self, event: Event, env: &mut dyn Env);
-    /// Whether the loop should go on; looked at after each step.
+    /// Whether the loop should go on; checked after each step.
     fn status(&self) -> Status;
 }
 
@@ -39,11 +39,11 @@ impl Machine for Broker {
 pub struct Reactor {
     inbox: Receiver<Event>,
     env: TokioEnv,
-    /// Requests that were given out and perhaps not stepped yet.
+    /// Requests returned by `wait` that may not have been stepped yet.
     requests: usize,
     /// Produces among them.
     produces: usize,
-    /// Events taken since a timer was due and did not run.
+    /// Events taken since a timer became due that has not run.
     passed_over: usize,
 }
 
@@ -56,29 +56,30 @@ fn is_produce(event: &Event) -> bool {
 }
 
 impl Reactor {
-    /// Joins the inbox that the disk and the network send to with the Env that submits to them.
+    /// Connects the inbox that the disk and the network send to with the Env that submits to them.
     pub fn new(inbox: Receiver<Event>, env: TokioEnv) -> Reactor {
         Reactor { inbox, env, requests: 0, produces: 0, passed_over: 0 }
     }
 
-    /// The Env, with its clocks read anew: for whoever drives a machine by hand. What is submitted
-    /// leaves with the next [`Reactor::wait`] or [`Reactor::flush`].
+    /// The Env, with its clocks read anew, for callers that drive a machine by hand. Effects leave
+    /// with the next [`Reactor::wait`] or [`Reactor::flush`].
     pub fn env(&mut self) -> &mut TokioEnv {
         self.env.tick();
         &mut self.env
     }
 
-    /// Hands over what was submitted.
+    /// Hands over the submitted effects.
     pub fn flush(&mut self) {
         self.env.flush();
     }
 
-    /// Flushes, then appends to `events` what is ready, due timers last; waits for the first of
-    /// them at most `patience` (`None`: as long as it takes). False if nobody is left who could
-    /// send anything and no timer is armed.
+    /// Flushes, then appends the ready events to `events`, due timers last. Waits for the first
+    /// event at most `patience` (`None`: as long as it takes). False if all senders are gone and no
+    /// timer is armed.
     pub fn wait(&mut self, patience: Option<Duration>, events: &mut Vec<Event>) -> bool {
         self.env.flush();
-        // What the last call gave has been stepped, and what came of it is the disk's now.
+        // The last call's events have been stepped, and their effects have been submitted to the
+        // disk.
         self.env.stepped(std::mem::take(&mut self.requests), std::mem::take(&mut self.produces));
         let before = events.len();
         let goes_on = self.wait_for_events(patience, events);
@@ -113,9 +114,10 @@ impl Reactor {
         true
     }
 
-    /// What came before a timer is handled before it: a process that was stopped for longer than a
-    /// session finds its peers' heartbeats and the end of their sessions at once. So due timers run
-    /// when the inbox is empty; under a load that never lets it be, after so many events.
+    /// Events that came before a timer fired are handled before it: a process that was stopped for
+    /// longer than a session finds its peers' heartbeats and the end of their sessions at the same
+    /// time. So due timers run when the inbox is empty, or, under a load that never empties it,
+    /// after [`PASSED_OVER`] events.
     fn take_ready(&mut self, events: &mut Vec<Event>) {
         self.env.tick();
         let now = wavetank_core::env::Clock::now(&self.env);
@@ -140,7 +142,7 @@ impl Reactor {
         }
     }
 
-    /// Steps the machine until it is done, and tells how it ended.
+    /// Steps the machine until it is done, and returns how it ended.
     pub fn run(mut self, machine: &mut dyn Machine) -> Status {
         let mut events = vec![Event::Start { boot_id: crate::limits::boot_id() }];
         loop {
@@ -186,8 +188,8 @@ mod tests {
         matches!(event, Event::Timer { .. })
     }
 
-    /// A controller that was stopped (SIGSTOP) found the heartbeats behind the ends of the sessions,
-    /// and fenced everybody.
+    /// Once, a controller that had been stopped (SIGSTOP) handled the ends of the sessions before
+    /// the heartbeats, and fenced every broker.
     #[test]
     fn what_waits_in_the_inbox_runs_before_timers_that_are_due() {
         let (inbox, mut reactor) = reactor();

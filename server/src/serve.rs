@@ -1,8 +1,8 @@
-//! One node for real: the core on its thread, disk and network on theirs, from the first look at
-//! the data directory to a graceful stop.
+//! One real node: the core, the disk and the network on their own threads, from opening the data
+//! directory to a graceful stop.
 //!
 //! [`serve`] is the command: it prints the ready line, obeys signals and returns how it ended.
-//! [`Server`] is the same without a terminal, for whoever embeds a node.
+//! [`Server`] is the same without a terminal, for programs that embed a node.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -29,30 +29,30 @@ use crate::net::{self, NetThread};
 use crate::note_log::NoteLog;
 use crate::reactor::Reactor;
 
-/// Where the data lie if nobody says otherwise, below the working directory.
+/// The default data directory, below the working directory.
 pub const DEFAULT_DATA: &str = "wavetank-data";
 
 /// How long a graceful stop may take.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
-/// How often one is told that the stop is not done.
+/// How often an unfinished stop is logged.
 const STILL_STOPPING: Duration = Duration::from_secs(5);
 
-/// Signals that come together are one wish to stop: supervisors and shells signal the process and
-/// then its group.
+/// Signals within this time count as one: supervisors and shells signal the process and then its
+/// group.
 const ONE_WISH: Duration = Duration::from_millis(500);
 
-/// What the command line says.
+/// The options of the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServeOptions {
     /// The data directory; wins over `log.dirs`.
     pub data: Option<PathBuf>,
     /// `HOST:PORT`; wins over `listeners`. Port 0 takes any free one.
     pub listen: Option<String>,
-    /// A configuration file; none is one node with everything embedded.
+    /// A configuration file. Without one, a single node is both broker and controller.
     pub config: Option<PathBuf>,
-    /// May an empty data directory be formatted? A node alone formats it without.
+    /// Whether an empty data directory may be formatted. A single node formats it anyway.
     pub format: bool,
-    /// The cluster's id, where the configuration file does not say it.
+    /// The cluster's id, if the configuration file does not give it.
     pub cluster_id: Option<String>,
     /// Where to write the core's notes, one JSON object a line ([`crate::NotedAt`]).
     pub notes: Option<PathBuf>,
@@ -88,14 +88,14 @@ impl ServeOptions {
     }
 }
 
-/// What the threads tell whoever waits.
+/// Messages from the threads to [`Server::join`] and [`Server::wait_ready`].
 #[derive(Debug)]
 enum News {
     /// The broker is registered and unfenced (or the controller takes part in its quorum).
     Ready,
     /// The core has ended, and everything that it submitted is on the disk.
     Ended(Status),
-    /// Somebody wants a graceful stop.
+    /// A graceful stop was requested.
     Stop,
 }
 
@@ -123,20 +123,20 @@ impl Server {
         Server::start_without(FlawSet::NONE, options)
     }
 
-    /// The same, of a node that leaves rules out: for whoever tests the tests. No configuration, flag
-    /// or feature leads here.
+    /// The same, for a node that leaves rules out, to test the tests. No configuration, flag or
+    /// feature leads here.
     ///
     /// # Errors
     /// See [`Server::start`].
     pub fn start_without(rules: FlawSet, options: &ServeOptions) -> Result<Server, ServeError> {
-        // Before the configuration, whose defaults follow the limit.
+        // Before the configuration, because its defaults depend on the limit.
         limits::raise_file_descriptors().map_err(ServeError::Start)?;
         let mut config = options.resolve()?;
         check_connections(config.limits.max_connections, limits::descriptors().connections)?;
         config.node.flaws = rules;
         let path = options.data.clone().or_else(|| config.log_dir.clone());
         let path = path.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
-        // Every id and every jitter is drawn: without random numbers nothing can start.
+        // Ids and jitter are random, so nothing can start without random numbers.
         getrandom::u64().map_err(|error| ServeError::Start(io::Error::other(error)))?;
         let data = DataDir::open(&path)?;
         identity::settle(&mut config, options.format, &path)?;
@@ -167,7 +167,7 @@ impl Server {
                 let _guard = AbortOnPanic("core");
                 // Returning from `run` drops the reactor, which finishes the disk's work.
                 let status = reactor.run(&mut broker);
-                // Unlocked only now, when nothing writes any more.
+                // Unlocked only now that nothing writes any more.
                 drop(data);
                 let _ = ended.send(News::Ended(status));
             })
@@ -180,13 +180,13 @@ impl Server {
         self.local
     }
 
-    /// What clients are told to connect to.
+    /// The address that clients are told to connect to.
     pub fn advertised(&self) -> &Endpoint {
         &self.advertised
     }
 
     /// Waits until the broker is registered and unfenced. False if that took longer than `within`
-    /// or it ended before; [`Server::join`] tells why.
+    /// or the node ended before; [`Server::join`] returns why.
     pub fn wait_ready(&self, within: Duration) -> bool {
         match self.news.recv_timeout(within) {
             Ok(News::Ready) => true,
@@ -204,7 +204,7 @@ impl Server {
         let _ = self.teller.send(News::Stop);
     }
 
-    /// Waits for the end, carrying out [`Server::stop`]s.
+    /// Waits for the end, and carries out [`Server::stop`]s.
     ///
     /// # Errors
     /// Why the node failed or refused to go on, or that its stop took too long.
@@ -222,7 +222,7 @@ impl Server {
                 Ok(News::Ready) => ready(&self),
                 Ok(News::Stop) => {
                     give_up.get_or_insert_with(|| Instant::now() + STOP_WITHIN);
-                    // The core may have ended just now; its news is on the way.
+                    // The core may have just ended; then its message is on the way.
                     let _ = self.inbox.send(Event::Shutdown);
                 }
                 Ok(News::Ended(status)) => break status,
@@ -252,8 +252,8 @@ impl Server {
     }
 }
 
-/// Connections and log files are descriptors of one budget: what connections may not take is for
-/// the log.
+/// Connections and log files share the limit of descriptors. Connections may not take the log's
+/// part.
 fn check_connections(wanted: usize, most: usize) -> Result<(), ServeError> {
     if wanted <= most {
         return Ok(());
@@ -265,7 +265,7 @@ fn check_connections(wanted: usize, most: usize) -> Result<(), ServeError> {
     )))
 }
 
-/// Tells when the node is ready, and writes the notes down where that was asked for.
+/// Reports when the node is ready, and writes the notes to a file if requested.
 fn note_hook(
     is_broker: bool,
     teller: &Sender<News>,
@@ -288,7 +288,7 @@ fn note_hook(
 }
 
 /// Runs one node until it is told to stop (SIGTERM, SIGINT) or fails. Prints one line on stdout
-/// when it serves, with the bound address as its last word; the log goes to stderr.
+/// when it is ready, with the bound address as the last word; the log goes to stderr.
 ///
 /// # Errors
 /// What was attempted, why it failed, what to do; see [`ServeError::exit_code`].
@@ -296,7 +296,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     serve_without(FlawSet::NONE, options)
 }
 
-/// The same, of a node that leaves rules out; see [`Server::start_without`].
+/// The same, for a node that leaves rules out; see [`Server::start_without`].
 ///
 /// # Errors
 /// See [`serve`].
@@ -320,7 +320,7 @@ fn run(rules: FlawSet, options: &ServeOptions) -> Result<(), ServeError> {
             false => format!("{host}:{port}"),
         };
         let mut out = io::stdout().lock();
-        // If nobody reads it, serving is still what was asked for.
+        // If nobody reads stdout, the node still serves.
         let _ = writeln!(
             out,
             "wavetank: node {} is ready, advertised as {advertised}, listening on {}",
@@ -331,7 +331,7 @@ fn run(rules: FlawSet, options: &ServeOptions) -> Result<(), ServeError> {
 }
 
 /// Calls `then` at the first SIGINT or SIGTERM; the second ends the process at once. For other
-/// commands that have something to put away.
+/// commands that have something to clean up.
 ///
 /// # Errors
 /// If the operating system gives no thread or no signals.
@@ -343,14 +343,14 @@ pub fn on_stop_signal(then: impl FnOnce() + Send + 'static) -> io::Result<()> {
         if stopped.recv().is_ok() {
             then();
         }
-        // Later ones go nowhere.
+        // Later signals are ignored.
         while stopped.recv().is_ok() {}
     })?;
     Ok(())
 }
 
-/// A file would be larger than this process may make one (`ulimit -f`). Unhandled, it kills without a
-/// word.
+/// A write would exceed the process's limit on a file's size (`ulimit -f`). Unhandled, it kills the
+/// process without a message.
 const SIGXFSZ: i32 = 25;
 
 /// The first signal asks for a graceful stop, the second ends the process at once.
@@ -364,7 +364,7 @@ fn watch_signals(stop: Sender<News>) -> io::Result<()> {
     };
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let _guard = AbortOnPanic("signals");
-        // Whoever handles it is told by the write, which fails (EFBIG).
+        // With a handler installed, the write fails instead (EFBIG).
         let _too_large = too_large;
         runtime.block_on(async {
             let mut first: Option<Instant> = None;

@@ -1,17 +1,17 @@
-//! A bound on lines that others can provoke: bad frames, refused connections, failed produces.
+//! A bound on log lines that others can provoke: bad frames, refused connections, failed produces.
 //!
-//! A line tells an operator that something happens and who does it; the ten-thousandth tells
-//! nothing, fills the disk and hides the rest. So a source has a few lines in each window, all of
-//! them together have some more, and what was left out is counted.
+//! The first line tells an operator what happens and who causes it. The ten-thousandth says nothing
+//! new, fills the disk and hides the rest. So each source gets a few lines in each window, all
+//! sources together get some more, and suppressed lines are counted.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How long a count runs.
+/// The length of a window.
 const WINDOW: Duration = Duration::from_secs(60);
 /// Lines for each source in a window.
 const PER_SOURCE: u32 = 5;
-/// Lines for all sources together in a window; also the most sources that are remembered.
+/// Lines for all sources together in a window; also the most sources kept.
 const IN_ALL: u32 = 50;
 
 /// Counts the lines of one kind by their source.
@@ -28,7 +28,7 @@ impl<K: Ord> Throttle<K> {
         Throttle { since: Instant::now(), logged: 0, by_source: BTreeMap::new(), suppressed: 0 }
     }
 
-    /// May this source have a line now?
+    /// Whether this source may log a line now.
     pub(crate) fn allows(&mut self, source: K) -> bool {
         let count = self.by_source.get(&source).copied().unwrap_or(0);
         if count >= PER_SOURCE || self.logged >= IN_ALL {
@@ -40,7 +40,8 @@ impl<K: Ord> Throttle<K> {
         true
     }
 
-    /// Starts another window where the last one is over; how many lines it did without.
+    /// Starts a new window if the last one is over. Returns how many lines that one suppressed, if
+    /// any.
     pub(crate) fn next_window(&mut self, now: Instant) -> Option<u64> {
         if now.saturating_duration_since(self.since) < WINDOW {
             return None;

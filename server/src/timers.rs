@@ -1,7 +1,7 @@
-//! The armed timers of one machine, in the order in which they are due.
+//! The armed timers of one machine, in order of deadline.
 //!
-//! A replaced or disarmed timer is dropped here, although the contract would allow it to fire: the
-//! tank exercises that. Reading the clock is not done here.
+//! A replaced or disarmed timer is dropped here, although the contract would allow it to fire; the
+//! tank tests that case. This module does not read the clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ pub struct TimerQueue {
 }
 
 impl TimerQueue {
-    /// Arms, replacing the key's earlier deadline.
+    /// Arms a timer, replacing the key's earlier deadline.
     pub fn arm(&mut self, key: TimerKey, deadline: Monotonic) {
         if let Some(old) = self.by_key.insert(key, deadline) {
             self.by_deadline.remove(&(old, key));

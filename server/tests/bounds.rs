@@ -1,8 +1,8 @@
-//! What one request, one connection and all of them together may take: requests that are much work,
+//! Bounds on what one request, one connection and all of them together may use: expensive requests,
 //! answers that nobody reads, and a good client beside them.
 //!
-//! `cargo test --release -p wavetank-server --test bounds -- --nocapture` prints the figures; with
-//! `WAVETANK_HOSTILE_FRAMES=500000` it goes on for long.
+//! `cargo test --release -p wavetank-server --test bounds -- --nocapture` prints the figures;
+//! `WAVETANK_HOSTILE_FRAMES=500000` makes it a long run.
 
 mod common;
 #[path = "../../sim/tests/liar/mod.rs"]
@@ -51,7 +51,7 @@ fn zeros(bytes: usize) -> Bytes {
     builder.build(Offset(0), LeaderEpoch::NONE).to_bytes()
 }
 
-/// Looks partition 0 of a topic up by this timestamp.
+/// Looks up partition 0 of a topic by this timestamp.
 fn lookup(topic: &str, timestamp: i64) -> Request {
     let partition =
         ListOffsetsPartition { partition: 0, current_leader_epoch: LeaderEpoch::NONE, timestamp };
@@ -71,7 +71,7 @@ fn megabyte() -> Bytes {
     builder.build(Offset(0), LeaderEpoch::NONE).to_bytes()
 }
 
-/// Nine million records of seven bytes, each of which says that it is the first.
+/// Nine million records of seven bytes, each claiming to be the first.
 fn many_records() -> Bytes {
     const COUNT: usize = 9_000_000;
     let plain = [12, 0, 0, 0, 1, 1, 0].repeat(COUNT);
@@ -94,7 +94,7 @@ fn now() -> i64 {
     now.expect("after 1970").as_millis() as i64
 }
 
-/// A Metadata v9 request that names so many topics.
+/// A Metadata v9 request that names `count` topics.
 fn names(count: usize) -> Request {
     let topics = (0..count).map(|i| TopicRef::name(format!("{i:07}"))).collect();
     Request::Metadata(MetadataRequest {
@@ -104,7 +104,7 @@ fn names(count: usize) -> Request {
     })
 }
 
-/// Closed by the server without an answer, and soon?
+/// Whether the server soon closes the connection without an answer.
 fn is_cut_off(node: &Node, request: &Request) -> bool {
     let mut stream = TcpStream::connect(node.address()).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
@@ -138,7 +138,7 @@ fn a_request_that_is_too_much_work_is_refused() {
     assert!(is_cut_off(&node, &names(300_000)), "more elements than a request may have");
     let Response::Metadata(answer) = client.ask(9, &names(90_000)) else { panic!("metadata") };
     assert_eq!(answer.topics.len(), 90_000);
-    // Named a thousand times, a topic is told once.
+    // A topic named a thousand times is returned once.
     let topics = Some(vec![TopicRef::name("bombed"); 1000]);
     let request = MetadataRequest { topics, ..MetadataRequest::default() };
     let answer = client.ask(9, &Request::Metadata(request));
@@ -147,7 +147,7 @@ fn a_request_that_is_too_much_work_is_refused() {
     assert_eq!(produce(&mut client, "bombed", 1, common::batch("fine")), ErrorCode::None);
 }
 
-/// A partition that is named many times is work once.
+/// A partition named many times costs the work of one.
 #[test]
 fn a_partition_named_many_times() {
     let node = Node::start(&[]);
@@ -173,7 +173,7 @@ fn a_partition_named_many_times() {
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
-/// A client with whom all is well: how long each of its requests took, shortest first.
+/// Runs a good client, and returns the latency of each of its requests, shortest first.
 fn latencies(node: &Node, time: Duration) -> Vec<Duration> {
     let mut client = node.client();
     let mut taken = Vec::new();
@@ -212,7 +212,7 @@ fn a_good_client_among_bad_ones() {
     }
     let calm = latencies(&node, Duration::from_secs(2));
 
-    // Fifty who ask for fifty megabytes each and read nothing.
+    // Fifty clients that each ask for fifty megabytes and read nothing.
     let mut silent = Vec::new();
     for _ in 0..50 {
         let mut client = node.client();
@@ -260,7 +260,7 @@ fn a_good_client_among_bad_ones() {
         resident >> 20,
     );
     assert!(resident < 400 << 20, "{} MiB", resident >> 20);
-    // On a machine that does nothing else; where it does, in proportion.
+    // The fixed bound is for an idle machine; on a busy one the bound is in proportion.
     let allowed = Duration::from_millis(100).max(10 * percentile(&calm, 99));
     assert!(percentile(&stormy, 99) < allowed, "{:?}", percentile(&stormy, 99));
 }
@@ -292,17 +292,18 @@ fn a_client_that_takes_nothing_is_closed() {
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
-/// Hostile frames in all; `WAVETANK_HOSTILE_FRAMES` says how many.
+/// The number of hostile frames in all, from `WAVETANK_HOSTILE_FRAMES`.
 fn frames() -> usize {
     std::env::var("WAVETANK_HOSTILE_FRAMES").map_or(6_000, |text| text.parse().expect("a number"))
 }
 
-/// A frame of an API that is known, with values that nobody sends, and every third time with bytes
-/// of nobody's.
+/// A frame of a known API, with values that no client sends, and one time in three with random
+/// bytes.
 fn hostile_frame(dice: &mut Dice, known: &Known) -> Vec<u8> {
     loop {
         let request = Hostile { dice, known }.request();
-        // What is enclosed is of any version, which nothing encodes; clients' listeners refuse it all.
+        // The enclosed request may have any version, and not all can be encoded; clients' listeners
+        // refuse every envelope anyway.
         if let Request::Envelope(_) = request {
             continue;
         }
@@ -318,7 +319,7 @@ fn hostile_frame(dice: &mut Dice, known: &Known) -> Vec<u8> {
     }
 }
 
-/// Sends its share of hostile frames, some on each connection, and takes what comes, or not.
+/// Sends its share of hostile frames, some on each connection, and reads only some of the answers.
 fn pester(addresses: &[String], known: &Known, seed: u64, count: usize) {
     let mut dice = Dice(seed);
     let mut sent = 0;
@@ -332,7 +333,8 @@ fn pester(addresses: &[String], known: &Known, seed: u64, count: usize) {
         let _ = stream.set_read_timeout(Some(Duration::from_millis(2)));
         for _ in 0..=dice.below(12) {
             let frame = hostile_frame(&mut dice, known);
-            // Closed after an earlier one: the next goes on another connection.
+            // The server closed the connection after an earlier frame: the next goes on another
+            // connection.
             if stream.write_all(&frame).is_err() {
                 break;
             }
@@ -344,10 +346,11 @@ fn pester(addresses: &[String], known: &Known, seed: u64, count: usize) {
     }
 }
 
-/// Asks for megabytes and reads nothing, looks up what is large, and sends bombs, until it is over.
+/// Fetches megabytes without reading them, looks up offsets in large batches, and sends
+/// decompression bombs, until `over` is set.
 fn burden(address: &str, over: &AtomicBool) {
     let bomb = large_record();
-    // As much as a batch may hold, which each look-up has to decompress.
+    // The largest batch allowed, which each look-up has to decompress.
     let mut client = Client::connect(address);
     assert_eq!(produce(&mut client, "t", 1, zeros(15 << 20)), ErrorCode::None);
     for _ in 0..20 {
@@ -376,7 +379,7 @@ fn burden(address: &str, over: &AtomicBool) {
     }
 }
 
-/// Writes and reads all the while: what was acknowledged, and how long each request took.
+/// Writes and reads until `over` is set. Returns what was acknowledged, and each request's latency.
 fn witness(address: &str, acks: i16, over: &AtomicBool) -> (Vec<String>, Vec<Duration>) {
     let mut client = Client::connect(address);
     let (mut acknowledged, mut taken) = (Vec::new(), Vec::new());
@@ -414,7 +417,7 @@ fn kept(address: &str) -> Vec<String> {
     }
 }
 
-/// Where a topic's partition 0 is led.
+/// The address of the leader of a topic's partition 0.
 fn leader_of(client: &mut Client, topic: &str) -> String {
     let metadata = client.metadata(topic);
     let leads = metadata.topics[0].partitions[0].leader;
@@ -422,7 +425,7 @@ fn leader_of(client: &mut Client, topic: &str) -> String {
     format!("127.0.0.1:{}", leader.endpoint.port)
 }
 
-/// Clients' listeners of nodes, where nobody is believed to be a peer.
+/// Attacks the clients' listeners of nodes, where nobody is trusted to be a peer.
 fn under_fire(mut nodes: Vec<Node>, acks: i16) {
     let addresses: Vec<String> = nodes.iter().map(Node::address).collect();
     let mut client = Client::connect(&addresses[0]);

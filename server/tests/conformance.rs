@@ -1,5 +1,5 @@
-//! The seam's promises, held by the real world: the suite of `wavetank-sim` over two nodes with
-//! real files, sockets and clocks.
+//! Contract tests of the real `Env`: the suite of `wavetank-sim`, run over two nodes with real
+//! files, sockets and clocks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ use wavetank_core::types::{Endpoint, NodeId};
 use wavetank_server::{DataDir, DiskPool, NetLimits, NetThread, Reactor, TokioEnv, start_network};
 use wavetank_sim::conformance::{Act, CASES, Harness, node};
 
-/// A node's life.
+/// The running part of a node.
 struct Process {
     reactor: Reactor,
     network: NetThread,
@@ -74,8 +74,8 @@ impl Real {
         this.process = Some(Process { reactor: Reactor::new(events, env), network });
     }
 
-    /// Takes what is ready at a node. The driver asks for versions when it connects; a broker would
-    /// answer, the suite's puppets do not.
+    /// Takes the ready events of a node. The driver asks for versions when it connects. A broker
+    /// would answer; the suite's machines do not, so this does.
     fn pump(&mut self, index: usize, wait: Duration) {
         let this = &mut self.nodes[index];
         let reactor = &mut this.process.as_mut().expect("it runs").reactor;

@@ -1,8 +1,8 @@
-//! The pool of disk threads beside the simulated disk: the same random sequences of operations, and
-//! what is compared must be equal; and after a kill at a random system call, what is there must be
-//! something that the simulated disk allows.
+//! Compares the pool of disk threads with the simulated disk. Both run the same random sequences of
+//! operations, and what is compared must be equal. After a kill at a random system call, the files
+//! must be in a state that the simulated disk allows.
 //!
-//! `WAVETANK_SEQUENCES` and `WAVETANK_DISK_KILLS` say how many, `WAVETANK_SEED` from which on
+//! `WAVETANK_SEQUENCES` and `WAVETANK_DISK_KILLS` set how many, `WAVETANK_SEED` the first seed
 //! (`ci/kills` runs many).
 
 mod common;
@@ -30,7 +30,7 @@ fn wanted(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// In memory where there is such a place: what is compared does not depend on the device.
+/// A directory in memory if possible: what is compared does not depend on the device.
 fn directory() -> TempDir {
     let memory = Path::new("/dev/shm");
     match memory.is_dir() {
@@ -40,8 +40,8 @@ fn directory() -> TempDir {
     .expect("a temporary directory")
 }
 
-/// A process that another test starts has this one's descriptors, locks among them, until it runs
-/// its own program: what was let go may be held for a moment longer.
+/// Opens a data directory. A process that another test starts inherits this one's descriptors,
+/// locks among them, until it execs: a released lock may be held for a moment longer.
 fn opened(data: &Path) -> DataDir {
     let end = Instant::now() + Duration::from_secs(10);
     loop {
@@ -99,7 +99,7 @@ impl Harness for Pool {
     }
 
     fn restart(&mut self, _node: usize) {
-        // Ends when all that was submitted is done.
+        // Dropping it finishes all submitted operations.
         drop(self.reactor.take());
         self.events.clear();
         self.reactor = Some(reactor(self.data.path()));
@@ -118,7 +118,7 @@ fn the_pool_does_what_the_tank_does() {
     }
 }
 
-/// Not a test: the process that runs a sequence until it is killed. It tells each answer, by
+/// Not a test: the process that runs a sequence until it is killed. It prints each answer, by
 /// directory and number.
 #[test]
 fn child() {
@@ -150,7 +150,7 @@ fn child() {
     std::process::exit(0);
 }
 
-/// How many of these were answers.
+/// Prints the answers among the events, and returns how many there were.
 fn tell(answers: &mut BTreeMap<DirId, usize>, events: &mut Vec<Event>) -> usize {
     let mut count = 0;
     for event in events.drain(..) {
@@ -197,7 +197,7 @@ fn what_a_kill_leaves_is_what_the_tank_allows() {
     for (seed, sequence) in sequences.take(count as usize) {
         let data = directory();
         let how = numbers.one_of(&[Action::KillBefore, Action::KillAfter, Action::KillHalf]);
-        // The first calls are the lock's.
+        // The first calls belong to the lock.
         faults.plant(CHANGES, 3 + numbers.below(30) as i64, how, 1);
         let output = Command::new(std::env::current_exe().expect("this binary"))
             .args(["--exact", "child", "--nocapture"])
@@ -217,7 +217,7 @@ fn what_a_kill_leaves_is_what_the_tank_allows() {
         let mut answers = BTreeMap::new();
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             let Some(rest) = line.strip_prefix("answer ") else { continue };
-            // The last line may be cut.
+            // The last line may be incomplete.
             let Some((dir, number)) = rest.split_once(' ') else { continue };
             let (Ok(dir), Ok(number)) = (dir.parse(), number.parse::<usize>()) else { continue };
             let last = answers.entry(DirId(dir)).or_insert(0);

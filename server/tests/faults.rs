@@ -1,9 +1,9 @@
-//! A node that is killed at random system calls, or whose system calls fail, while topics are
-//! created, deleted, rolled, checkpointed and produced to: whatever was acknowledged is there after
-//! the next start. And a flood for which the disk is too slow.
+//! A node is killed at random system calls, or its system calls fail, while topics are created,
+//! deleted, rolled, checkpointed and produced to. Everything acknowledged must be there after the
+//! next start. Also a flood for which the disk is too slow.
 //!
-//! `WAVETANK_KILLS` and `WAVETANK_INJECTIONS` say how many of each, `WAVETANK_SEED` which
-//! (`ci/kills` runs many); faults come from `common::faults`.
+//! `WAVETANK_KILLS` and `WAVETANK_INJECTIONS` set how many of each, `WAVETANK_SEED` the seed
+//! (`ci/kills` runs many). The faults come from `common::faults`.
 
 mod common;
 
@@ -32,7 +32,7 @@ const LINES: &[&str] = &[
     "auto.create.topics.enable = false",
 ];
 
-/// In which a node is ready after the last fault, or says why not.
+/// The time within which a node is ready after the last fault, or has ended with a reason.
 const SOON: Duration = Duration::from_secs(15);
 
 /// How long an answer may take while faults last.
@@ -42,7 +42,7 @@ fn wanted(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// What clients were told, and what they may not know.
+/// What clients know from the answers, and what is uncertain.
 #[derive(Default)]
 struct Ledger {
     /// Topics that exist, with the values acknowledged at their offsets.
@@ -55,7 +55,7 @@ struct Ledger {
 }
 
 impl Ledger {
-    /// One request. `None` if there was no answer.
+    /// Makes one request. `None` if there was no answer.
     fn step(&mut self, client: &mut Client, numbers: &mut Numbers) -> Option<()> {
         let names: Vec<String> = self.topics.keys().cloned().collect();
         match numbers.below(12) {
@@ -133,7 +133,7 @@ impl Ledger {
                     acknowledged.insert(answer.base_offset.0, value);
                 }
             }
-            // It is being created.
+            // The topic is still being created.
             ErrorCode::UnknownTopicOrPartition
             | ErrorCode::NotLeaderOrFollower
             | ErrorCode::LeaderNotAvailable => std::thread::sleep(Duration::from_millis(1)),
@@ -143,7 +143,7 @@ impl Ledger {
         Some(())
     }
 
-    /// Everything acknowledged is there. `None` if the node ended meanwhile.
+    /// Checks that everything acknowledged is there. `None` if the node ended meanwhile.
     fn verify(&mut self, client: &mut Client) -> Option<()> {
         let request = MetadataRequest {
             topics: None,
@@ -204,7 +204,7 @@ impl Ledger {
     }
 }
 
-/// A node on `data` that should be ready soon.
+/// Starts a node on `data`, which should be ready soon.
 fn start(data: &Path, faults: &Faults) -> Node {
     Node::try_start(data, LINES, Some(faults), SOON)
         .unwrap_or_else(|ended| panic!("not ready after {SOON:?}; ended: {ended:?}"))
@@ -260,7 +260,8 @@ fn killed_at_random_calls() {
                 steps += 1;
             }
         }
-        // What counts is a kill at a call. One that came too late for that is no news.
+        // Only a kill at a system call counts. If the fault did not strike, the node is killed
+        // uncounted.
         if faults.happened() == 1 {
             let status = node.wait(PATIENCE).expect("it was killed");
             assert_eq!(status.signal(), Some(9), "{status}");
@@ -281,7 +282,7 @@ fn killed_at_random_calls() {
     assert!(ledger.acknowledged > count, "there was something to lose");
 }
 
-/// Which calls fail with what, and whether that is for want of something that may come back.
+/// Which calls fail with which error, and whether the error is exhaustion, which may pass.
 const INJECTIONS: &[(i64, i64, bool)] = &[
     (OPEN, EMFILE, true),
     (OPEN, ENFILE, true),
@@ -351,7 +352,8 @@ fn failing_calls() {
             *bitten.entry((calls, error)).or_insert(0) += 1;
         }
         faults.end();
-        // Either it has ended, with words and a code, or it serves. Its end may be on the way.
+        // Either it serves or it has ended, with a message and an exit code. It may be about to
+        // end.
         let served = match node.ended() {
             Some(_) => None,
             None => client(&mut node).and_then(|mut client| ledger.verify(&mut client)),
@@ -374,7 +376,8 @@ fn failing_calls() {
     assert!(some * 2 > count, "most faults bite: {bitten:?}");
 }
 
-/// Nobody who wants no acknowledgement is slowed down by waiting for one; so the node must.
+/// A client that wants no acknowledgements is not slowed down by waiting for them, so the node must
+/// slow it down.
 #[test]
 fn a_flood_without_acknowledgements_waits_for_the_disk() {
     let Some(faults) = Faults::new() else { return };
@@ -382,7 +385,7 @@ fn a_flood_without_acknowledgements_waits_for_the_disk() {
     let node = Node::try_start(data.path(), &[], Some(&faults), SOON).expect("ready");
     node.client().until_leader("flood");
     let before = node.resident_bytes();
-    // A disk that is full, and will have room later.
+    // The disk is full, and will have room later.
     faults.plant(WRITE, 1, Action::Fail(ENOSPC), i64::MAX / 2);
     let text = "x".repeat(900_000);
     let mut floods = Vec::new();
@@ -420,7 +423,7 @@ fn a_flood_without_acknowledgements_waits_for_the_disk() {
     drop(clients);
 }
 
-/// What is there can be read, a stop says what it waits for, and once there is room all goes on.
+/// While the disk is full, existing records can be read. Once there is room, writes go on.
 #[test]
 fn a_full_disk_keeps_nobody_from_reading() {
     let Some(faults) = Faults::new() else { return };

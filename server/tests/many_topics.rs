@@ -1,8 +1,8 @@
-//! Many topics in a node with few descriptors: created, listed, deleted, created again, and the node
-//! started again on them, each in a time and memory that is told.
+//! Many topics on a node with few descriptors: created, listed, deleted and created again, and the
+//! node restarted with them. Prints the time and memory of each step.
 //!
-//! `WAVETANK_TOPICS` says how many; the bounds are held for 10,000 in a release build on an idle
-//! machine (`ci/many-topics`), for fewer only that nothing fails.
+//! `WAVETANK_TOPICS` sets how many. The bounds on time are checked from 10,000 topics on, and hold
+//! in a release build on an idle machine (`ci/many-topics`).
 
 mod common;
 
@@ -49,7 +49,7 @@ fn create(client: &mut Client, count: usize) {
             other => panic!("{other:?}"),
         }
     }
-    // Created is what can be produced to.
+    // A topic counts as created once it can be produced to.
     for index in (0..count).step_by(count.div_ceil(100)).chain([count - 1]) {
         until_served(client, index);
     }
@@ -107,8 +107,8 @@ fn list(client: &mut Client, count: usize) {
     }
 }
 
-/// What the syncs of creating as many directories with a few files in them take by themselves, one
-/// after the other: those that durability asks for, by whatever way a node makes them.
+/// The time of the syncs alone, one after the other, that creating `count` directories with a file
+/// in each needs. Durability requires them, however a node makes them.
 fn syncs_alone(count: usize) -> Duration {
     let data = tempfile::tempdir().expect("a temporary directory");
     let sync = |path: &Path| std::fs::File::open(path).and_then(|file| file.sync_all());

@@ -1,5 +1,5 @@
-//! Pressure from one side that must not reach the other: large answers of a peer, clients that hold
-//! memory, requests that are much work.
+//! Load from one side that must not affect the other: large answers of a peer, clients that hold
+//! memory, expensive requests.
 
 mod common;
 
@@ -24,7 +24,7 @@ fn child_main() {
     common::child_main();
 }
 
-/// A network with nothing behind it, which knows one peer.
+/// A network without a core, which knows one peer.
 fn network(limits: NetLimits, peer: &TcpListener) -> (NetHandle, Receiver<Event>) {
     let own = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = peer.local_addr().expect("bound").port();
@@ -46,7 +46,8 @@ fn frame(stream: &mut TcpStream) -> Vec<u8> {
     frame
 }
 
-/// Takes a connection, says what it speaks, and reads a request: its version and correlation.
+/// Accepts a connection, answers which versions it speaks, and reads a request: its version and
+/// correlation.
 fn peer_that_is_asked(listener: &TcpListener) -> (TcpStream, i16, i32) {
     let (mut stream, _) = listener.accept().expect("a connection");
     frame(&mut stream);
@@ -80,7 +81,7 @@ fn outcome(events: &Receiver<Event>) -> Result<Response, RpcError> {
     }
 }
 
-/// A leader's batch may be as large as a whole request was, and came under other limits than ours.
+/// A leader's batch may be as large as a whole request, written under other limits than ours.
 #[test]
 fn an_answer_may_be_larger_than_a_request() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -109,7 +110,7 @@ fn an_answer_may_be_larger_than_a_request() {
     assert_eq!(common::values(&answer.topics[0].partitions[0])[0].len(), 30 << 20);
 }
 
-/// But not as large as a peer likes.
+/// But an answer cannot have any size.
 #[test]
 fn an_answer_has_a_bound_all_the_same() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -124,7 +125,7 @@ fn an_answer_has_a_bound_all_the_same() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
-/// How long each of some produces of 900 KB takes, longest first.
+/// The latencies of `count` produces of 900 KB each, longest first.
 fn large_produces(client: &mut Client, topic: &str, count: usize) -> Vec<Duration> {
     let mut builder = BatchBuilder::new();
     builder.push(now(), None, Some(&vec![b'x'; 900_000]), &[]);
@@ -149,7 +150,7 @@ fn now() -> i64 {
     now.expect("after 1970").as_millis() as i64
 }
 
-/// Half a request, and then nothing: the memory for it is others' soon.
+/// A client sends half a request, and then nothing: its memory soon goes to others.
 #[test]
 fn who_sends_half_a_request_does_not_keep_the_memory() {
     let node = Node::start(&[]);
@@ -160,7 +161,7 @@ fn who_sends_half_a_request_does_not_keep_the_memory() {
         let mut stream = TcpStream::connect(node.address()).expect("it listens");
         stream.set_write_timeout(Some(Duration::from_secs(1))).expect("a timeout");
         stream.write_all(&(declared << 20).to_be_bytes()).expect("taken");
-        // The last one is not read to its end.
+        // The server may stop reading the last one before its end.
         let _ = (0..sent).try_for_each(|_| stream.write_all(&[0; 1 << 20]));
         held.push(stream);
     }
@@ -171,7 +172,8 @@ fn who_sends_half_a_request_does_not_keep_the_memory() {
     assert!(node.resident_bytes() < 400 << 20, "{} MiB", node.resident_bytes() >> 20);
 }
 
-/// Fetches of thousands of partitions that wait for records: they are work once, and then none.
+/// Fetches of thousands of partitions that wait for records: they cost work once, and none while
+/// they wait.
 #[test]
 fn fetches_that_wait_keep_nobody_from_the_lane() {
     let node = Node::start(&[]);

@@ -1,5 +1,5 @@
-//! A whole node at its port: as a client of the raw protocol sees it, under bytes that are no
-//! protocol, and as the command that starts, refuses and stops.
+//! A whole node at its port: as a client of the raw protocol sees it, under hostile bytes, and as
+//! the command that starts, refuses and stops.
 //!
 //! The node runs in a child process, which is this test binary again (see `child_main`), so that
 //! signals, exit codes and memory are those of a process.
@@ -91,7 +91,7 @@ fn a_client_of_the_raw_protocol() {
     client.until_leader("made");
     assert_eq!(produce(&mut client, &by_name, -1, "one").base_offset, Offset(0));
     assert_eq!(produce(&mut client, &by_name, 1, "two").base_offset, Offset(1));
-    // acks=0 has no answer; the next one's answer is the next request's.
+    // acks=0 has no answer: the next answer belongs to the next request.
     client.send(7, &Request::Produce(common::produce(&by_name, 0, "three")));
     assert_eq!(produce(&mut client, &by_name, -1, "four").base_offset, Offset(3));
     let fetched = fetch(&mut client, &by_name, 0);
@@ -153,10 +153,10 @@ fn an_unknown_version_of_api_versions_is_answered() {
     assert_eq!(head[4..10], *b"\0\0\0\x07\0\x23", "the correlation id and error 35");
 }
 
-/// Closed by the server, and soon?
+/// Whether the server soon closes the connection.
 fn closed(mut stream: TcpStream) -> bool {
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
-    // A reset is a close, too: unread bytes of ours were there.
+    // A reset counts, too: it means that some of our bytes were unread.
     matches!(stream.read(&mut [0; 64]), Ok(0) | Err(_))
 }
 
@@ -170,13 +170,13 @@ fn hostile_bytes() {
         seed ^= seed << 17;
         seed
     };
-    // Lengths that nobody means.
+    // Invalid lengths.
     for length in [-1_i32, i32::MIN, i32::MAX, 101 << 20] {
         let mut stream = TcpStream::connect(node.address()).expect("it listens");
         stream.write_all(&length.to_be_bytes()).expect("sent");
         assert!(closed(stream), "a frame of {length} bytes");
     }
-    // No header, an unknown API, an unknown version, a body that is none.
+    // No header, an unknown API, an unknown version, an invalid body.
     let frames: [&[u8]; 5] = [
         b"\0\0\0\0",
         b"\0\0\0\x03abc",
@@ -189,7 +189,7 @@ fn hostile_bytes() {
         stream.write_all(frame).expect("sent");
         assert!(closed(stream), "{frame:?}");
     }
-    // Large declarations that are never honoured, held open together.
+    // Large declared lengths whose bytes never come, held open together.
     let mut held = Vec::new();
     for _ in 0..200 {
         let mut stream = TcpStream::connect(node.address()).expect("it listens");
@@ -197,7 +197,7 @@ fn hostile_bytes() {
         stream.write_all(&[0; 1000]).expect("sent");
         held.push(stream);
     }
-    // Random frames whose headers are right, so that every decoder sees some.
+    // Random frames with valid headers, so that every decoder gets some.
     for round in 0..3000_u64 {
         let Ok(mut stream) = TcpStream::connect(node.address()) else { panic!("round {round}") };
         let api = ApiKey::ALL[random() as usize % ApiKey::ALL.len()];
@@ -214,7 +214,7 @@ fn hostile_bytes() {
         let cut = if round % 3 == 0 { random() as usize % body.len() } else { body.len() };
         let mut bytes = declared.to_be_bytes().to_vec();
         bytes.extend_from_slice(&body[..cut]);
-        // The server may have closed in the middle already.
+        // The server may already have closed the connection.
         let _ = stream.write_all(&bytes);
     }
     let memory = node.resident_bytes();
@@ -325,7 +325,7 @@ fn data_of_another_node_are_refused() {
         assert_eq!(code, Some(2), "{line}: {text}");
         assert!(text.contains("will not start"), "{line}: {text}");
     }
-    // And nothing was changed: it starts as itself.
+    // Nothing was changed: it starts with its own configuration.
     let node = Node::start_on(data.path(), &[]);
     drop(node);
 }
@@ -358,7 +358,7 @@ fn idle_connections_are_closed() {
     let mut client = node.client();
     client.until_leader("t");
     std::thread::sleep(Duration::from_millis(600));
-    // The node's connections to itself were idle, too, and come back.
+    // The node's connections to itself were idle, too, and are reopened.
     let mut client = node.client();
     client.until_leader("another");
 }
@@ -369,7 +369,7 @@ fn signals_that_come_together_are_one() {
     assert_eq!(node.terminate_by(&["TERM", "INT", "TERM"]), Some(0), "a graceful stop");
 }
 
-/// Copies a node's data, without sub-sub-directories: there are none.
+/// Copies a node's data.
 fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).expect("a directory") {
         let entry = entry.expect("an entry");
@@ -383,7 +383,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What is done to a file of a stopped node.
+/// Damage to a file of a stopped node.
 enum Damage {
     Flip(usize),
     Cut(u64),
@@ -454,8 +454,8 @@ fn damaged_files() {
     }
 }
 
-/// A bit flips in the metadata log while a node that was killed is down. No checkpoint tells of the
-/// topic yet; but this machine has not gone down, so it was no power loss that tore the log.
+/// A bit flips in the metadata log while a killed node is down. No checkpoint names the topic yet.
+/// But the machine has not gone down since, so no power loss can have torn the log.
 #[test]
 fn a_flipped_bit_deletes_no_topic() {
     let data = tempfile::tempdir().expect("a temporary directory");
@@ -479,7 +479,7 @@ fn a_flipped_bit_deletes_no_topic() {
     assert_eq!(values(&fetched), ["x"]);
 }
 
-/// Somebody removes the data directory under a node that runs.
+/// Somebody removes the data directory of a running node.
 #[test]
 fn a_data_directory_that_is_removed_ends_the_node_with_words() {
     let parent = tempfile::tempdir().expect("a temporary directory");
@@ -498,7 +498,7 @@ fn a_data_directory_that_is_removed_ends_the_node_with_words() {
     assert!(!data.exists(), "it is not made anew");
 }
 
-/// The topic goes and comes again while its directories are still on their way.
+/// The topic is deleted and created again while its old directories are still being removed.
 #[test]
 fn a_topic_is_deleted_and_created_again_and_again() {
     let mut node = Node::start(&[]);
@@ -547,8 +547,8 @@ fn damaged(data: &Path, file: &str, damage: &Damage) -> tempfile::TempDir {
     copied
 }
 
-/// What a stranger can make a node log, and what a leader change logs; then it still serves, and
-/// stops as it should.
+/// Makes a node log what bad clients and leader changes cause. Then it must still serve, and stop
+/// gracefully.
 fn serves_whatever_becomes_of_its_log(node: &mut Node) {
     for _ in 0..30 {
         let mut stream = TcpStream::connect(node.address()).expect("it listens");
@@ -556,7 +556,7 @@ fn serves_whatever_becomes_of_its_log(node: &mut Node) {
         assert!(closed(stream));
     }
     let mut client = node.client();
-    // Topics are created, and get leaders: notes of all kinds.
+    // Topics are created and get leaders, which writes notes of all kinds.
     for topic in ["one", "two", "three"] {
         client.until_leader(topic);
         let mut bad = common::produce(&TopicRef::name(topic), -1, "bad");
@@ -589,14 +589,14 @@ fn a_log_that_nobody_reads_any_more() {
 fn a_log_whose_reader_sleeps() {
     let data = tempfile::tempdir().expect("a temporary directory");
     let (mut node, log) = Node::start_logging(data.path(), &[], "debug", Stdio::piped());
-    // Far more than a pipe holds, and more than waits for it.
+    // Far more than a pipe and the log's buffer hold.
     let mut client = node.client();
     client.until_leader("busy");
     for round in 0..3000 {
         let answer = produce(&mut client, &TopicRef::name("busy"), 1, "x");
         assert_eq!(answer.error, ErrorCode::None, "in round {round}");
     }
-    // It wakes: what was lost is told, and what comes after is there.
+    // The reader wakes: the number of lost lines is logged, and later lines are there.
     let mut log = log.expect("a pipe");
     let reader = std::thread::spawn(move || {
         let mut text = String::new();
@@ -650,7 +650,7 @@ fn what_a_client_sent_before_it_closed_is_executed() {
             client
                 .send(7, &Request::Produce(common::produce(&topic, 0, &format!("forgotten {i}"))));
         }
-        // And closed, without a look at the answer.
+        // Closes without reading the answer.
     }
     let start = Instant::now();
     loop {
@@ -693,7 +693,7 @@ fn nobody_else_may_read_the_data() {
 fn librdkafka_asks_for_all_topics() {
     let node = Node::start(&[]);
     let header = b"\0\x03\0\x0d\0\0\0\x07\0\x02id\0";
-    // The second with three bytes over.
+    // The second body has three bytes too many.
     for body in [&b"\0\x01\0\0"[..], b"\0\0\0\0\x01\0\0"] {
         let mut stream = TcpStream::connect(node.address()).expect("it listens");
         let length = (header.len() + body.len()) as i32;

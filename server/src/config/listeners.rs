@@ -1,10 +1,10 @@
-//! Where a node listens, and whom it serves there: `listeners` and its four companions, by Kafka's
-//! rules (`KafkaConfig.validateValues`, `CoreUtils.listenerListToEndPoints`).
+//! Where a node listens, and what each listener serves: `listeners` and its four companion keys, by
+//! Kafka's rules (`KafkaConfig.validateValues`, `CoreUtils.listenerListToEndPoints`).
 //!
-//! Two differences. One listener may serve clients and nodes alike where only this machine reaches it;
-//! `controller.listener.names` is left out then. (Whether it does is known once it is bound; see
-//! [`crate::doors`].) And `advertised.listeners`, if it is given, has every listener of clients and
-//! brokers.
+//! There are two differences. One listener may serve both clients and nodes if only this machine
+//! can reach it; `controller.listener.names` is then left out. (Whether that is so is known once
+//! the listener is bound; see [`crate::doors`].) And `advertised.listeners`, if given, must name
+//! every listener for clients and brokers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ use super::{DEFAULT_LISTEN, Value, list, parse_address, word};
 
 const PLAINTEXT: &str = "PLAINTEXT";
 
-/// Kafka's names; a listener of the first is all that there is so far.
+/// Kafka's names. Only the first is supported so far.
 const PROTOCOLS: [&str; 4] = [PLAINTEXT, "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
 
 const LISTENERS: &str = "listeners";
@@ -34,13 +34,13 @@ pub struct Listener {
     pub name: String,
     /// Where to listen.
     pub bind: Endpoint,
-    /// How the core knows it.
+    /// Its identity in the core.
     pub id: ListenerId,
-    /// What may be asked there.
+    /// Which requests it accepts.
     pub serves: Serves,
 }
 
-/// What was said.
+/// The keys as they were given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ListenerKeys {
     listeners: Option<Vec<(String, Endpoint)>>,
@@ -54,7 +54,7 @@ pub(crate) struct ListenerKeys {
 type Problem = (Option<&'static str>, String);
 
 impl ListenerKeys {
-    /// Takes one of the keys; `None` if it is another.
+    /// Sets one of the keys. `None` if `key` is not one of them.
     pub(super) fn set(&mut self, key: &str, value: &Value) -> Option<Result<(), String>> {
         Some(match key {
             LISTENERS => named(key, value, true).map(|them| self.listeners = Some(them)),
@@ -68,7 +68,7 @@ impl ListenerKeys {
         })
     }
 
-    /// The command line says where to listen.
+    /// Takes the address to listen on from the command line.
     pub(super) fn listen(&mut self, bind: Endpoint) -> Result<(), String> {
         let name = match self.listeners.as_deref() {
             None => PLAINTEXT.to_string(),
@@ -85,8 +85,7 @@ impl ListenerKeys {
         Ok(())
     }
 
-    /// All listeners, checked against each other and the node's roles; the node learns what it
-    /// advertises.
+    /// All listeners, checked against each other and the node's roles. Sets what `node` advertises.
     pub(super) fn settle(&self, node: &mut NodeConfig) -> Result<Vec<Listener>, Problem> {
         let default = parse_address(DEFAULT_LISTEN).expect("the default is an address");
         let given = self.listeners.clone();
@@ -175,7 +174,7 @@ impl ListenerKeys {
         Ok(controllers)
     }
 
-    /// What brokers' listeners are called by those who connect.
+    /// The addresses at which clients and brokers reach the brokers' listeners.
     fn advertise(
         &self,
         of_brokers: &[&(String, Endpoint)],
@@ -230,7 +229,7 @@ impl ListenerKeys {
         Ok(all)
     }
 
-    /// The listener on which brokers reach each other.
+    /// The listener that brokers use to reach each other.
     fn inter_broker(
         &self,
         of_brokers: &[&(String, Endpoint)],
@@ -253,7 +252,7 @@ impl ListenerKeys {
         Ok(name)
     }
 
-    /// Is this listener's protocol one that we speak?
+    /// Checks that this listener's protocol is one that we support.
     fn plaintext(&self, key: &'static str, name: &str) -> Result<(), Problem> {
         let is_controller = self.controllers.iter().flatten().any(|known| known == name);
         let protocol = match &self.protocols {
@@ -278,12 +277,12 @@ impl ListenerKeys {
     }
 }
 
-/// Does it stand for every interface?
+/// Whether it stands for every interface.
 fn is_wildcard(endpoint: &Endpoint) -> bool {
     ["0.0.0.0", "::", ""].contains(&endpoint.host.as_str())
 }
 
-/// A listener's name, which Kafka compares in capitals.
+/// A listener's name, in capitals as Kafka compares it.
 fn listener_name(key: &str, text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     match !text.is_empty() && text.chars().all(fits) {
@@ -321,7 +320,7 @@ fn protocols(key: &str, value: &Value) -> Result<BTreeMap<String, String>, Strin
     Ok(map)
 }
 
-/// `NAME://HOST:PORT`, as many as there are; without a name it is PLAINTEXT.
+/// A list of `NAME://HOST:PORT`. The name defaults to PLAINTEXT.
 fn named(key: &str, value: &Value, bound: bool) -> Result<Vec<(String, Endpoint)>, String> {
     let mut them: Vec<(String, Endpoint)> = Vec::new();
     for item in list(value) {
@@ -350,7 +349,7 @@ fn named(key: &str, value: &Value, bound: bool) -> Result<Vec<(String, Endpoint)
     }
 }
 
-/// One an IPv4 and the other an IPv6 address, which may share a port?
+/// Whether one is an IPv4 and the other an IPv6 address, which may share a port.
 fn differ(one: &Endpoint, other: &Endpoint) -> bool {
     match (one.host.parse::<IpAddr>(), other.host.parse::<IpAddr>()) {
         (Ok(one), Ok(other)) => one.is_ipv4() != other.is_ipv4(),

@@ -1,4 +1,4 @@
-//! Files that are right, and each mistake with the line and the words that it must be told in.
+//! Valid files, and each mistake with the line and the words that the error must have.
 
 use super::*;
 use wavetank_core::event::ListenerId;
@@ -66,7 +66,7 @@ fn peers_behind_a_proxy() {
     assert_eq!(config.voters[&NodeId(1)].port, 9192, "who votes is another matter");
 }
 
-/// The text with one line put in place of another (or at its end).
+/// The text with the line of the same key replaced (or with the line appended).
 fn with(line: &str) -> String {
     let key = line.split('=').next().expect("there is a first part");
     let kept: Vec<&str> = THREE.lines().filter(|old| !old.starts_with(key)).collect();
@@ -159,7 +159,7 @@ fn addresses() {
     }
 }
 
-/// Four listeners as a production cluster has them.
+/// Four listeners, as in a production cluster.
 const NAMED: &str = r#"
 node.id = 2
 controller.quorum.voters = ["1@a:9193", "2@b:9193", "3@c:9193"]
@@ -223,7 +223,7 @@ fn mistakes_among_named_listeners() {
         let (_, problem) = ServerConfig::parse(&text).expect_err(expected);
         assert!(problem.contains(expected), "{new}: {problem}");
     }
-    // A broker only names how controllers are called.
+    // On a broker the key only names the controllers' listener.
     let broker = format!(
         "node.id = 2\n{brokers}listeners = \"PLAINTEXT://b:9092\"\ncontroller.listener.names = \"CTL\"\n"
     );

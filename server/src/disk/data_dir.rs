@@ -1,4 +1,4 @@
-//! The data directory as a whole: it exists, can be written, and is ours alone.
+//! The data directory as a whole: it exists, is writable, and is locked for us.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::ServeError;
 
-/// A data directory, locked for this process until the value is dropped (or the process ends, in
-/// whatever way).
+/// A data directory, locked for this process until the value is dropped (or the process ends,
+/// however it ends).
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -16,17 +16,17 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Creates the directory where it is missing and locks it.
+    /// Creates the directory if it is missing, and locks it.
     ///
     /// # Errors
-    /// If it cannot be created or written, or another process has it.
+    /// If it cannot be created or written, or another process holds the lock.
     pub fn open(path: &Path) -> Result<DataDir, ServeError> {
         let refuse = |what: &'static str| {
             move |error: io::Error| ServeError::DataDir { path: path.to_path_buf(), what, error }
         };
         if !path.is_dir() {
             super::create_directories(path).map_err(refuse("create"))?;
-            // Or a power loss takes everything with it.
+            // Otherwise a power loss could lose the directory and everything in it.
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
             File::open(parent.unwrap_or(Path::new(".")))
                 .and_then(|parent| parent.sync_all())
@@ -45,7 +45,7 @@ impl DataDir {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                // Only to be helpful: the lock says no, whatever the file says.
+                // Only for a better error message: the lock decides, whatever the file says.
                 let _ = lock.read_to_string(&mut holder);
                 let holder = holder.trim().parse().ok();
                 return Err(ServeError::DataDirLocked { path: path.to_path_buf(), holder });

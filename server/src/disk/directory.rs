@@ -1,20 +1,20 @@
-//! One directory's files and the execution of its operations, in the order of submission.
+//! One directory's files, and its operations, which run in the order of submission.
 //!
-//! Work comes in two phases, so that the pool can keep a thread free of waiting for the device:
+//! Work has two phases, so that the pool can keep one thread that never waits for the device:
 //! [`Directory::run_fast`] does what ends in the page cache, [`Directory::run_slow`] what waits for
-//! the disk. A sync is postponed past later appends and reads (its watermark only grows by that)
-//! but never past a rename, truncation or removal.
+//! the disk. A sync may be postponed past later appends and reads (which can only raise its
+//! watermark), but never past a rename, truncation or removal.
 //!
-//! **What is used up is no fault.** An operation that is refused for want of descriptors, memory or
-//! space ([`is_exhaustion`]) has not happened: it stays at the head of the queue, what is behind it
-//! waits as it would for a slow disk, and it is tried again later. A write of which the kernel
-//! took a part goes on behind that part: no byte is written twice, and no hole is left. So a full
-//! disk looks to the core like one that takes long: what is appended there is not acknowledged
-//! until there is room. What fitted before is synced meanwhile, and reads pass appends that wait:
-//! they ask for what was written before. A sync that fails for want of space has lost what it was to
-//! write, and is a fault like any other.
+//! **Exhaustion is not a fault.** An operation refused because descriptors, memory or space are
+//! used up ([`is_exhaustion`]) has not happened. It stays at the head of the queue, the operations
+//! behind it wait as they would for a slow disk, and it is retried later. A write of which the
+//! kernel took only a part resumes behind that part: no byte is written twice, and no hole is left.
+//! So to the core a full disk looks like a slow one: appends are not acknowledged until there is
+//! room. What fitted before is synced meanwhile, and reads overtake waiting appends, because they
+//! ask for what was written before. A sync that fails because space is used up has lost the data it
+//! should have written, and is a fault like any other.
 //!
-//! Scheduling lives in the parent module, the cache of descriptors in `files`.
+//! Scheduling is in the parent module, the descriptor cache in `files`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
@@ -33,15 +33,15 @@ use super::Common;
 use super::files::{Key, Taken};
 use super::sys::{self, SyncError, classify, is_exhaustion};
 
-/// How long an operation waits that was refused for want of something: at first, and at most.
+/// How long an operation waits that was refused because of exhaustion: at first, and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_LAST: Duration = Duration::from_secs(1);
 
-/// A file that is, or was lately, open.
+/// A file that is open, or was recently.
 #[derive(Clone, Copy, Debug)]
 struct Handle {
     key: Key,
-    /// Where the next append goes: the length as we made it.
+    /// Where the next append goes: the length that our own writes gave it.
     end: u64,
 }
 
@@ -52,13 +52,13 @@ struct Lent {
     end: u64,
     /// Written to since the last sync.
     dirty: bool,
-    /// Opened just now: `end` is what was found, not what we made.
+    /// Just opened: `end` is the length found, not the result of our writes.
     found: bool,
 }
 
 impl Lent {
-    /// The file must end here, as the core counts it. If it does not though we have had it open, that
-    /// is our bug; else it may have been changed while nobody looked.
+    /// The file must end where the core believes it does. If it does not although we kept it open,
+    /// that is our bug. Otherwise it may have been changed while it was closed.
     fn must_end_at(&self, at: u64, file: FileId) -> Result<(), Trouble> {
         if self.end != at && self.found {
             let end = self.end;
@@ -81,9 +81,9 @@ impl Lent {
 enum Trouble {
     /// The operating system said no.
     Os(io::Error),
-    /// It would have to wait for the device, in a phase that must not.
+    /// It would have to wait for the device, and this phase must not.
     Device,
-    /// Writes of before, thought to be on their way, were lost.
+    /// Earlier writes that were believed to be on their way to the disk were lost.
     Lost(io::Error),
 }
 
@@ -93,7 +93,7 @@ impl From<io::Error> for Trouble {
     }
 }
 
-/// What a directory holds; see [`DiskDone::Listed`].
+/// A directory's contents; see [`DiskDone::Listed`].
 #[derive(Debug, Default)]
 struct Listing {
     files: Vec<(FileKind, u64)>,
@@ -101,16 +101,16 @@ struct Listing {
     strangers: u32,
 }
 
-/// Why the head of the queue was not done, and stays.
+/// Why the head of the queue was not done and stays there.
 #[derive(Debug)]
 enum Stuck {
-    /// It wants the phase that may wait for the device.
+    /// It needs the phase that may wait for the device.
     Device,
-    /// Something is used up.
+    /// Descriptors, memory or space are used up.
     Exhausted(io::Error),
 }
 
-/// A directory that is being worked on by at most one thread.
+/// A directory. At most one thread works on it at a time.
 #[derive(Debug)]
 pub(super) struct Directory {
     common: Arc<Common>,
@@ -118,18 +118,18 @@ pub(super) struct Directory {
     is_root: bool,
     pub(super) queue: VecDeque<DiskOp>,
     files: BTreeMap<FileKind, Handle>,
-    /// Files whose write or sync failed: nothing on them succeeds any more.
+    /// Files whose write or sync failed: no later operation on them succeeds.
     failed: BTreeMap<FileKind, DiskError>,
-    /// Files with a sync to do, and the generation that asked last.
+    /// Files with a pending sync, and the generation of the latest request.
     pending: BTreeMap<FileKind, (FileId, u32)>,
     /// The head of the queue needs the phase that may wait for the device.
     needs_device: bool,
     may_wait: bool,
-    /// Something is used up: not before this has passed.
+    /// Something is used up: the time to wait before the next try.
     delay: Option<Duration>,
-    /// It is the head of the queue that was refused for that, not a postponed sync.
+    /// The head of the queue was refused because of exhaustion, not a postponed sync.
     head_waits_for_room: bool,
-    /// It was made, and its parent not synced since.
+    /// The directory was created, and its parent has not been synced since.
     unsynced_name: bool,
     /// Removed and not opened again.
     removed: bool,
@@ -137,7 +137,7 @@ pub(super) struct Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // A panic may have a file still lent.
+        // During a panic a file may still be lent.
         if !std::thread::panicking() {
             self.forget_all();
         }
@@ -165,17 +165,17 @@ impl Directory {
         }
     }
 
-    /// Is there nothing left to remember of it?
+    /// Whether it was removed and has nothing left to do.
     pub(super) fn is_gone(&self) -> bool {
         self.removed && self.is_idle()
     }
 
-    /// Nothing to do?
+    /// Whether there is nothing to do.
     pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.pending.is_empty()
     }
 
-    /// Must the next piece of work wait for the device?
+    /// Whether the next piece of work must wait for the device.
     pub(super) fn wants_slow(&self) -> bool {
         if self.needs_device || (self.head_waits_for_room && !self.pending.is_empty()) {
             return true;
@@ -186,18 +186,19 @@ impl Directory {
         }
     }
 
-    /// Do acknowledgements wait for it, or the node itself? Creating and removing many directories
-    /// is never in a hurry.
+    /// Whether acknowledgements, or the node itself, wait for it. Creating and removing many
+    /// directories is never urgent.
     pub(super) fn is_urgent(&self) -> bool {
         self.is_root || self.pending.keys().any(|kind| matches!(kind, FileKind::Log(_)))
     }
 
-    /// How long it has to wait because something is used up, if it has to.
+    /// How long it has to wait because something is used up, if at all.
     pub(super) fn delay(&self) -> Option<Duration> {
         self.delay.filter(|_| !self.is_idle())
     }
 
-    /// Runs operations up to the next one that has to wait for the device or for what is used up.
+    /// Runs operations up to the next one that has to wait, for the device or because of
+    /// exhaustion.
     pub(super) fn run_fast(&mut self, done: &mut Vec<DiskDone>) {
         while !self.wants_slow() {
             let Some(op) = self.queue.pop_front() else { break };
@@ -221,7 +222,7 @@ impl Directory {
         self.may_wait = false;
     }
 
-    /// Whether all are done.
+    /// Returns whether all are done.
     fn sync_pending(&mut self, done: &mut Vec<DiskDone>) -> bool {
         while let Some((kind, (file, generation))) = self.pending.pop_first() {
             if let Err(stuck) = self.sync_file(file, generation, done) {
@@ -229,7 +230,7 @@ impl Directory {
                 self.stuck(stuck);
                 return false;
             }
-            // The head of the queue is not helped by that.
+            // That does not make room for the head of the queue.
             if !self.head_waits_for_room {
                 self.relieved();
             }
@@ -237,7 +238,8 @@ impl Directory {
         true
     }
 
-    /// Whether it was done, well or not; otherwise it is at the head of the queue again.
+    /// Returns whether the operation ended, in success or failure. If not, it is back at the head
+    /// of the queue.
     fn try_one(&mut self, op: DiskOp, done: &mut Vec<DiskDone>) -> bool {
         match self.execute(op, done) {
             Ok(()) => {
@@ -257,7 +259,7 @@ impl Directory {
         }
     }
 
-    /// Does the reads that stand behind nothing but appends and syncs.
+    /// Runs the reads that have only appends and syncs in front of them.
     fn let_reads_pass(&mut self, done: &mut Vec<DiskDone>) {
         let mut at = 0;
         while let Some(op) = self.queue.get(at).filter(|op| !is_barrier(op)) {
@@ -267,7 +269,7 @@ impl Directory {
             }
             let op = self.queue.remove(at).expect("just seen");
             if let Err((op, _)) = self.execute(op, done) {
-                // It waits for the same, or for the other phase.
+                // It waits for the same resource, or for the other phase.
                 self.queue.insert(at, op);
                 return;
             }
@@ -294,7 +296,7 @@ impl Directory {
         }
     }
 
-    /// The process ends, and what waits for room never got it.
+    /// Drops the operations that still wait for room when the process ends.
     pub(super) fn give_up(&mut self) {
         let operations = self.queue.len() + self.pending.len();
         let path = self.path.display();
@@ -358,7 +360,7 @@ impl Directory {
                 let read = self.read(file.kind, at, len).map(|bytes| {
                     done.push(DiskDone::Read { tag, file, at, bytes });
                 });
-                // What was lost is the next sync's to tell; what is there can be read.
+                // The next sync reports the loss. What is there can be read.
                 if let Err(Trouble::Lost(_)) = read {
                     return self.execute(op, done);
                 }
@@ -374,7 +376,7 @@ impl Directory {
         }
     }
 
-    /// What failed is told to the core, unless it may yet succeed.
+    /// Reports a failure to the core, unless the operation may yet succeed.
     fn fails(
         &mut self,
         file: FileId,
@@ -397,7 +399,7 @@ impl Directory {
             super::create_directory(&self.path)?;
             self.unsynced_name = true;
         }
-        // A directory that a power loss takes away would take every synced file with it.
+        // A power loss that removes the directory would remove every synced file in it.
         if self.unsynced_name {
             self.sync_root()?;
             self.unsynced_name = false;
@@ -412,7 +414,7 @@ impl Directory {
             };
             let metadata = match entry.metadata() {
                 Ok(metadata) => metadata,
-                // Another directory was renamed or removed meanwhile: it is not here any more.
+                // It was renamed or removed meanwhile.
                 Err(gone) if gone.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error.into()),
             };
@@ -441,7 +443,7 @@ impl Directory {
         self.common.root_sync.sync(&self.common.root).map_err(of_sync)
     }
 
-    /// One sync serves all those that are asked for in a row.
+    /// One sync serves all directory syncs that are next in the queue.
     fn sync_names(
         &mut self,
         dir: DirId,
@@ -481,8 +483,8 @@ impl Directory {
         Ok(())
     }
 
-    /// Removes the directory and our files in it. What somebody else put there stays, and so does the
-    /// directory then.
+    /// Removes the directory and our files in it. Foreign files stay, and then so does the
+    /// directory.
     fn remove(&mut self) -> Result<(), Trouble> {
         assert!(!self.is_root, "the log directory itself is never removed");
         self.forget_all();
@@ -511,9 +513,9 @@ impl Directory {
         }
     }
 
-    /// What follows under its new name is another lane's, which opens its files anew. Syncs submitted
-    /// before have been done. What no sync covers yet is in the page cache and is the file's, not the
-    /// descriptor's: a sync under the new name covers it.
+    /// Operations under the new name belong to another lane, which opens the files anew. All syncs
+    /// submitted before the rename are done. Unsynced writes are in the page cache and belong to
+    /// the file, not to the descriptor, so a sync under the new name covers them.
     fn rename_all(&mut self, name: &str) -> Result<(), Trouble> {
         assert!(!self.is_root, "the log directory itself has no other name");
         fs::rename(&self.path, self.common.root.join(name))?;
@@ -526,7 +528,7 @@ impl Directory {
         self.forget(kind);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true).mode(super::FILE_MODE);
-        // Nothing of it is unsynced that could be lost with its descriptor: it is empty.
+        // The file is empty, so no unsynced write can be lost with its descriptor.
         let lent = self.open_file(kind, &options)?;
         self.give_back(kind, lent);
         Ok(())
@@ -584,7 +586,7 @@ impl Directory {
         result
     }
 
-    /// Joins the appends to the same file that stand next in the queue into one write.
+    /// Joins the appends to the same file that are next in the queue into one write.
     fn append(
         &mut self,
         file: FileId,
@@ -665,7 +667,8 @@ impl Directory {
         }
         let synced = self.with(file.kind, |lent| {
             lent.dirty = false;
-            // Whatever the reason: the kernel may count as clean now what it could not write.
+            // Whatever the reason for the error, the kernel may now count pages as clean that it
+            // could not write.
             lent.file.sync_data().map_err(Trouble::Lost)?;
             Ok(lent.end)
         });
@@ -698,8 +701,8 @@ impl Directory {
         })
     }
 
-    /// What failed stays failed: after a failed sync the kernel calls the pages clean, and a second
-    /// sync would succeed without having written them (fsyncgate).
+    /// A failed file stays failed: after a failed sync the kernel marks the pages clean, and a
+    /// second sync would succeed without having written them (fsyncgate).
     fn refuse_failed(&self, file: FileId, op: DiskOpKind, done: &mut Vec<DiskDone>) -> bool {
         let Some(&error) = self.failed.get(&file.kind) else { return false };
         done.push(DiskDone::Failed { file, op, error });
@@ -730,12 +733,12 @@ impl Directory {
     }
 }
 
-/// The name under which an operation on a whole directory fails.
+/// The file named in the failure of an operation on a whole directory.
 fn whole(dir: DirId) -> FileId {
     FileId { dir, kind: FileKind::CleanShutdown }
 }
 
-/// What is to go may be gone already.
+/// A file to be removed may already be gone.
 fn absent_is_fine(removed: io::Result<()>) -> Result<(), Trouble> {
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
@@ -764,7 +767,7 @@ fn waits_for_device(op: &DiskOp) -> bool {
     }
 }
 
-/// May not run before the syncs submitted earlier.
+/// Whether it must not run before the syncs submitted earlier.
 fn is_barrier(op: &DiskOp) -> bool {
     match op {
         DiskOp::Append { .. } | DiskOp::Sync { .. } | DiskOp::Read { .. } => false,

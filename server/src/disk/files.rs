@@ -1,15 +1,16 @@
-//! The open files of all directories: a cache of descriptors with a hard bound, whose coldest are
-//! closed first. Whoever needs a closed one opens it again.
+//! The open files of all directories: a cache of descriptors with a hard bound, which closes the
+//! least recently used first. An owner that needs a closed file opens it again.
 //!
 //! **A file with unsynced writes is synced before it is closed, and clean ones are closed first.**
-//! A sync on a descriptor opened later does cover the file's dirty pages. But an error of writing
-//! them back that strikes while nobody has the file open is remembered by the inode alone (Linux's
-//! `errseq_t`: the next to open it is told, if nobody was told before), and an inode whose pages
-//! count as clean may be dropped from memory, with the error. So a descriptor with unsynced writes
-//! is a promise to hear of their fate, and is not given up before that is known. A failure met
-//! while making room is kept for the file's owner, who fails its next operation.
+//! A sync on a descriptor opened later does cover the file's dirty pages. But a writeback error
+//! that occurs while the file is closed is kept only in the inode (Linux's `errseq_t`: the next
+//! open sees the error if nobody has seen it yet), and an inode whose pages count as clean may be
+//! evicted from memory, and the error with it. Only a descriptor kept open guarantees that the
+//! outcome of unsynced writes is seen, so it is not closed before that is known. If making room
+//! fails a sync, the error is kept for the file's owner, which fails its next operation.
 //!
-//! What is written and where lives in `directory`, who may wait for the device in the parent module.
+//! What is written where is in `directory`; which thread may wait for the device is in the parent
+//! module.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -31,12 +32,12 @@ pub(super) struct OpenFiles {
 #[derive(Debug, Default)]
 struct Table {
     slots: BTreeMap<Key, Slot>,
-    /// By when they were used last: those without unsynced writes, and those with.
+    /// Idle files by last use: those without unsynced writes, and those with.
     clean: BTreeMap<u64, Key>,
     dirty: BTreeMap<u64, Key>,
     /// Descriptors that are open or about to be.
     open: usize,
-    /// Counts uses; also the next key.
+    /// Counts uses; also gives the next key.
     clock: u64,
 }
 
@@ -51,18 +52,19 @@ enum Slot {
     Lent,
     /// Being synced, then closed.
     Closing,
-    /// Closed, because the sync before that failed.
+    /// Closed after the sync before closing failed.
     Failed(io::Error),
 }
 
-/// What there is of a file that was open.
+/// The state of a file that was open.
 #[derive(Debug)]
 pub(super) enum Taken {
     /// The descriptor, to be given back, and whether it has writes that no sync has covered.
     Open(File, bool),
-    /// It was closed; the key is worth nothing any more.
+    /// It was closed; the key is no longer valid.
     Closed,
-    /// It is being synced and closed: whoever may wait for the device calls [`OpenFiles::wait`].
+    /// It is being synced and closed. A caller that may wait for the device calls
+    /// [`OpenFiles::wait`].
     Busy,
     /// Its unsynced writes could not be made durable.
     Failed(io::Error),
@@ -80,7 +82,7 @@ impl Drop for Room<'_> {
 }
 
 impl OpenFiles {
-    /// None open, and never more than `limit`.
+    /// An empty cache that never opens more than `limit`.
     pub(super) fn new(limit: usize) -> OpenFiles {
         OpenFiles { limit, table: Mutex::new(Table::default()), changed: Condvar::new() }
     }
@@ -90,7 +92,7 @@ impl OpenFiles {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Room for one more. `None`: only by waiting for the device, which the caller may not.
+    /// Room for one more. `None` if that takes waiting for the device and the caller may not wait.
     pub(super) fn room(&self, may_wait: bool) -> Option<Room<'_>> {
         let mut table = self.lock();
         loop {
@@ -103,7 +105,7 @@ impl OpenFiles {
             }
             table = match table.dirty.pop_first() {
                 Some((_, key)) => self.sync_and_close(key, table),
-                // All are lent, or being closed by others.
+                // All are lent, or other threads are closing them.
                 None => self.changed.wait(table).unwrap_or_else(PoisonError::into_inner),
             };
         }
@@ -131,7 +133,7 @@ impl OpenFiles {
         table
     }
 
-    /// The room becomes an open file's.
+    /// Turns the room into an open file's key.
     pub(super) fn opened(&self, room: Room<'_>) -> Key {
         std::mem::forget(room);
         let mut table = self.lock();
@@ -174,7 +176,7 @@ impl OpenFiles {
         self.changed.notify_all();
     }
 
-    /// Waits until a file that was busy no longer is.
+    /// Waits until a busy file is no longer busy.
     pub(super) fn wait(&self, key: Key) {
         let mut table = self.lock();
         while matches!(table.slots.get(&key), Some(Slot::Closing)) {
@@ -182,7 +184,8 @@ impl OpenFiles {
         }
     }
 
-    /// Its owner needs it no more: the name is gone, and with it what was not synced.
+    /// Closes a file that its owner no longer needs. Its name is gone, and so are its unsynced
+    /// writes.
     pub(super) fn forget(&self, key: Key) {
         self.wait(key);
         let mut table = self.lock();
@@ -199,8 +202,9 @@ impl OpenFiles {
         }
     }
 
-    /// The kernel gives no descriptor though the budget has room: somebody else needs them. Closes
-    /// half of those without unsynced writes; whether there was any.
+    /// The kernel refuses a descriptor although the budget has room, so something else in the
+    /// process needs them. Closes half of those without unsynced writes. Returns whether there were
+    /// any.
     pub(super) fn give_way(&self) -> bool {
         let mut table = self.lock();
         let some = table.clean.len().div_ceil(2);
@@ -272,7 +276,7 @@ mod tests {
         assert_eq!(files.open(), 1);
     }
 
-    /// A pipe cannot be synced (EINVAL), as a broken device could not.
+    /// A pipe cannot be synced (EINVAL); it stands for a broken device.
     #[test]
     fn a_sync_that_fails_before_closing_is_kept_for_the_owner() {
         let files = OpenFiles::new(1);

@@ -1,10 +1,9 @@
 //! The disk: a small pool of threads that executes operations off the core thread.
 //!
 //! Operations on one directory run in the order of submission; directories are independent. At
-//! least one thread never waits for the device, so that a read or a write of one directory does
-//! not stand behind the sync of another; and what acknowledgements wait for goes before the making
-//! and removing of directories. What an operation does lives in `directory`, which files are open
-//! in `files`.
+//! least one thread never waits for the device, so a read or write of one directory does not wait
+//! behind the sync of another. Work that acknowledgements wait for goes before creating and
+//! removing directories. `directory` says what an operation does, `files` which files are open.
 
 mod data_dir;
 mod directory;
@@ -32,31 +31,32 @@ use directory::{Directory, length};
 use files::OpenFiles;
 use sys::SharedSync;
 
-/// The file whose lock says that a process uses the data directory.
+/// The file whose lock marks the data directory as in use by a process.
 pub(crate) const LOCK_FILE: &str = ".lock";
 
-/// Records are for whoever runs the node, whatever the umask would leave to others.
+/// Only the user who runs the node may read records, whatever the umask would allow others.
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// Creates a directory, and those above it that are missing.
+/// Creates a directory and its missing parents.
 fn create_directories(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
 }
 
-/// Creates a directory in one that is there.
+/// Creates a directory in an existing one.
 fn create_directory(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path)
 }
 
-/// Threads of the pool; all but one may wait for the device at a time. File systems join syncs that
-/// run at the same time (one commit of a journal serves all of them), so several wait better.
+/// Threads of the pool. All but one may wait for the device at the same time. File systems join
+/// concurrent syncs (one journal commit serves them all), so several waiting threads do better than
+/// one.
 const THREADS: usize = 8;
 
-/// So many urgent lanes in a row, and then one that is not.
+/// After this many urgent lanes in a row, one that is not urgent gets a turn.
 const URGENT_RUN: usize = 8;
 
-/// Bytes that may wait to be written before producers do; see [`Backlog`].
+/// Bytes that may wait to be written before producers have to wait; see [`Backlog`].
 const BACKLOG: u64 = 64 << 20;
 
 /// The pool. Dropping it finishes what was submitted and ends the threads.
@@ -64,8 +64,8 @@ const BACKLOG: u64 = 64 << 20;
 pub struct DiskPool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    /// Queues are kept by name: what was submitted for a name is done in that order, whoever holds
-    /// it by now.
+    /// Queues are kept by name: operations on a name run in the order of submission, whichever
+    /// directory id has the name by now.
     names: BTreeMap<DirId, Arc<str>>,
 }
 
@@ -100,8 +100,8 @@ impl Common {
 #[derive(Debug, Default)]
 struct State {
     lanes: BTreeMap<Arc<str>, Lane>,
-    /// Lanes with work that no thread has taken. One whose class has changed since it was put here
-    /// stands elsewhere, too, and is passed over here.
+    /// Lanes with work that no thread has taken. A lane whose class has changed since it was queued
+    /// is also in another queue, and is skipped here.
     fast: VecDeque<Arc<str>>,
     urgent: VecDeque<Arc<str>>,
     slow: VecDeque<Arc<str>>,
@@ -116,13 +116,13 @@ struct State {
 
 #[derive(Debug)]
 struct Lane {
-    /// Away while a thread works on it.
+    /// `None` while a thread works on it.
     directory: Option<Directory>,
-    /// What came in meanwhile.
+    /// Operations submitted while a thread works on the directory.
     incoming: VecDeque<DiskOp>,
-    /// Where it stands.
+    /// The queue that it is in.
     queued: Option<Class>,
-    /// As `Delayed`: until then.
+    /// If it is `Delayed`: until when.
     until: Option<Instant>,
 }
 
@@ -130,11 +130,11 @@ struct Lane {
 enum Class {
     /// Its next work ends in the page cache.
     Fast,
-    /// It waits for the device, and others for it.
+    /// It waits for the device, and acknowledgements or the node wait for it.
     Urgent,
     /// It waits for the device.
     Slow,
-    /// Something is used up.
+    /// It waits because something is used up.
     Delayed,
 }
 
@@ -170,7 +170,7 @@ impl DiskPool {
         Ok(DiskPool { shared, threads, names: BTreeMap::new() })
     }
 
-    /// What waits to be written.
+    /// The bytes that wait to be written.
     pub fn backlog(&self) -> Arc<Backlog> {
         Arc::clone(&self.shared.common.backlog)
     }
@@ -198,8 +198,8 @@ impl DiskPool {
                 DiskOp::RemoveDir { .. } => {
                     self.names.remove(&dir);
                 }
-                // Nothing more comes for it before the new name is there, and then in a queue of
-                // that name: one of the old name may be opened under another id.
+                // The core submits nothing more for it until it has the new name, and then to the
+                // queue of that name: a directory of the old name may be opened under another id.
                 DiskOp::RenameDir { name, .. } => {
                     self.names.insert(dir, Arc::from(name.as_str()));
                 }
@@ -241,7 +241,7 @@ impl Drop for DiskPool {
         self.shared.lock().stopping = true;
         self.shared.work.notify_all();
         for thread in self.threads.drain(..) {
-            // A panicked thread has ended the process already.
+            // A panic in a thread has already ended the process.
             let _ = thread.join();
         }
     }
@@ -264,7 +264,7 @@ fn directory_of(op: &DiskOp) -> DirId {
 }
 
 impl State {
-    /// Puts a lane that has work where it belongs; whether it did not stand there before.
+    /// Puts a lane that has work into its queue. Returns whether it was not in that queue before.
     fn enqueue(&mut self, name: Arc<str>) -> bool {
         let lane = self.lanes.get_mut(&name).expect("a lane with work exists");
         let Some(directory) = &lane.directory else { return false };
@@ -289,7 +289,8 @@ impl State {
         true
     }
 
-    /// A read does not wait for room: what is before it is tried again now, and lets it pass.
+    /// A read does not wait for room: the head of the queue is retried now, and then lets the read
+    /// pass.
     fn end_delay(&mut self, name: &Arc<str>) {
         let lane = self.lanes.get_mut(name).expect("a lane with work exists");
         if lane.queued == Some(Class::Delayed) {
@@ -299,7 +300,7 @@ impl State {
         }
     }
 
-    /// Lanes whose wait is over stand in the others' queues again; at the end, all of them.
+    /// Puts lanes whose delay is over back into the other queues. On stopping, all of them.
     fn end_delays(&mut self, now: Instant) {
         while let Some((until, _)) = self.delayed.first()
             && (*until <= now || self.stopping)
@@ -310,7 +311,8 @@ impl State {
         }
     }
 
-    /// Takes the first lane whose next work may be done now; whether it may wait for the device.
+    /// Takes the first lane whose next work may be done now. The flag says whether it may wait for
+    /// the device.
     fn pick(&mut self) -> Option<(Arc<str>, Directory, bool)> {
         let slow = self.waiting + 1 < THREADS;
         let order = match (slow, self.urgent_run < URGENT_RUN) {
@@ -406,7 +408,7 @@ fn work(shared: &Shared) {
             directory.run_fast(&mut done);
         }
         for one in done.drain(..) {
-            // The core is gone when the process ends; then nobody needs to know.
+            // The core is gone when the process ends; then nobody needs the completion.
             let _ = shared.inbox.send(Event::Disk(one));
         }
         state = shared.lock();
@@ -497,7 +499,7 @@ mod tests {
         let (name, mut directory, slow) = state.pick().expect("a sync to note");
         directory.run_fast(&mut Vec::new());
         state.put_back(name, directory, slow);
-        // It waits for the device; what comes now does not, and goes first.
+        // The sync waits for the device. The read that comes now does not, and goes first.
         let lane = state.lanes.get_mut("a").expect("it is there");
         let read = DiskOp::Read { tag: ReadTag::Fetch(reply()), file, at: 0, len: 1 };
         lane.directory.as_mut().expect("at rest").queue.push_back(read);
@@ -535,7 +537,7 @@ mod tests {
         assert_eq!(lanes, [""], "only the root is left");
     }
 
-    /// Many more files than descriptors, all of them in use in turn and none of them synced.
+    /// Many more files than descriptors, all used in turn and none of them synced.
     #[test]
     fn a_few_descriptors_serve_any_number_of_files() {
         let temporary = tempfile::tempdir().expect("a temporary directory");

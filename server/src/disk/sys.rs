@@ -1,4 +1,4 @@
-//! What the operating system is asked for, and how its refusals are told apart.
+//! Calls to the operating system, and the classification of its errors.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -12,10 +12,10 @@ use wavetank_core::event::DiskError;
 /// Most buffers handed to the kernel at once (Linux's `IOV_MAX`).
 const MAX_SLICES: usize = 1024;
 
-/// Is something used up that others may give back: descriptors, memory, space, quota? Then nothing
-/// is wrong with the disk, nothing of the operation has happened, and it may be tried again: it was
-/// refused before it began. (Not so for a sync: what it could not write is lost to it; and a limit
-/// on the size of one file, EFBIG, is not given back.)
+/// Whether a resource is used up that may become free again: descriptors, memory, space, quota.
+/// Then nothing is wrong with the disk, the operation was refused before it began, and it may be
+/// retried. (This does not hold for a sync: what it could not write is lost. And a limit on the
+/// size of one file, EFBIG, does not become free.)
 pub(super) fn is_exhaustion(error: &io::Error) -> bool {
     const EAGAIN: i32 = 11;
     const ENOMEM: i32 = 12;
@@ -28,12 +28,12 @@ pub(super) fn is_exhaustion(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| used_up.contains(&code))
 }
 
-/// Are descriptors what is used up?
+/// Whether the resource that is used up is descriptors.
 pub(super) fn wants_descriptor(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24))
 }
 
-/// How the operating system's refusal is told to the core.
+/// Maps an error of the operating system to the one that the core gets.
 pub(super) fn classify(error: &io::Error) -> DiskError {
     const EIO: i32 = 5;
     match error.kind() {
@@ -45,12 +45,12 @@ pub(super) fn classify(error: &io::Error) -> DiskError {
     }
 }
 
-/// Why a sync of a directory did not happen: it could not be opened, or the sync failed.
+/// Why a directory sync did not happen: the directory could not be opened, or the sync failed.
 #[derive(Debug)]
 pub(super) enum SyncError {
-    /// May be tried again if that was for want of something.
+    /// May be retried if the cause was exhaustion.
     Open(io::Error),
-    /// Never tried again.
+    /// Never retried.
     Sync(io::Error),
 }
 
@@ -59,7 +59,7 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), SyncError> {
     File::open(path).map_err(SyncError::Open)?.sync_all().map_err(SyncError::Sync)
 }
 
-/// Syncs of one directory that many ask for: one that starts after a request serves it.
+/// Shared syncs of one directory: a sync that starts after a request serves that request.
 #[derive(Debug, Default)]
 pub(super) struct SharedSync {
     rounds: Mutex<Rounds>,
@@ -71,8 +71,8 @@ struct Rounds {
     started: u64,
     done: u64,
     running: bool,
-    /// A sync failed: the kernel may count as clean what it could not write, so none is believed
-    /// any more.
+    /// A sync failed. The kernel may count as clean what it could not write, so no later sync is
+    /// trusted.
     failed: Option<i32>,
 }
 
@@ -104,7 +104,7 @@ impl SharedSync {
                 Err(SyncError::Sync(error)) => {
                     rounds.failed = Some(error.raw_os_error().unwrap_or(5));
                 }
-                // Who waits tries it in turn.
+                // The others that wait try it in turn.
                 Err(SyncError::Open(error)) => {
                     self.ended.notify_all();
                     return Err(SyncError::Open(error));
@@ -115,8 +115,8 @@ impl SharedSync {
     }
 }
 
-/// Writes as much as the kernel takes. What it took is gone from `parts`, also after an error, so
-/// that the rest may follow it and no byte is written twice.
+/// Writes as much as the kernel takes. What it took is removed from `parts`, also after an error,
+/// so that a later call writes the rest and no byte twice.
 pub(super) fn write_parts(file: &mut File, parts: &mut VecDeque<Bytes>) -> io::Result<()> {
     loop {
         while parts.front().is_some_and(Bytes::is_empty) {

@@ -1,38 +1,39 @@
-//! How large an answer from a peer may be: as large as what was asked for can make it, whatever this
-//! node takes of requests (`socket.request.max.bytes`).
+//! The largest answer accepted from a peer. It follows from the request, not from this node's limit
+//! on requests (`socket.request.max.bytes`).
 //!
-//! A frame of requests holds what one client sends at a time. An answer to a follower's fetch holds
-//! batches of many clients, and the first of them whatever its size (KIP-74), also one that came when
-//! the limits were others. Refused once, it would be refused each time, and replication would stand.
-//! So Kafka's followers take any size. Here there is a bound, because a peer may be wrong, and memory
-//! is taken as bytes come.
+//! A request frame holds what one client sends at a time. The answer to a follower's fetch holds
+//! batches of many clients, and the first batch whatever its size (KIP-74), even one written under
+//! other limits. If it were refused once, it would be refused every time, and replication would
+//! stall. So Kafka's followers accept any size. Here there is a bound, because a peer may be
+//! faulty, and memory is taken only as bytes arrive.
 
 use wavetank_core::msg::{FetchRequest, Request};
 
-/// What this node asks for at most in one fetch, in bytes; leaders give 55 MiB by default
+/// The most that this node asks for in one fetch, in bytes. Leaders return 55 MiB by default
 /// (`fetch.max.bytes`).
 const MOST_FETCHED: i32 = 64 << 20;
 
-/// The largest batch that is taken where `socket.request.max.bytes` allows less, in bytes: above its
-/// default of 100 MiB, by which the leader may have taken it.
+/// The largest batch accepted if `socket.request.max.bytes` is smaller, in bytes. It exceeds that
+/// key's default of 100 MiB, up to which the leader may have accepted batches.
 const LARGEST_BATCH: usize = 256 << 20;
 
-/// What the answer to a fetch may hold beside records, in bytes: its header, and the endpoints of
-/// leaders...
+/// What a fetch response may hold besides records, in bytes: its header and the leaders'
+/// endpoints...
 const FETCH_HEADER: usize = 1 << 20;
-/// ... for each topic its name, and ...
+/// ... for each topic, its name, and ...
 const FETCH_TOPIC: usize = 512;
-/// ... for each partition offsets, epochs and the leader.
+/// ... for each partition, offsets, epochs and the leader.
 const FETCH_PARTITION: usize = 256;
 
-/// The most that the answer to anything but a fetch may have, in bytes. The metadata of a hundred
-/// thousand partitions take some 10 MB.
+/// The bound on answers to anything but a fetch, in bytes. The metadata of a hundred thousand
+/// partitions takes some 10 MB.
 const OTHERS: usize = 64 << 20;
 
-/// The same for the first question on a connection, whose answerer has not said yet who it is.
+/// The bound on the answer to the first request on a connection, when the peer has not identified
+/// itself.
 pub(super) const FIRST: usize = 1 << 20;
 
-/// Asks for no more than this node wants to hold. (Each partition of a replica's fetch is bounded,
+/// Limits a fetch to what this node wants to hold. (Each partition of a replica's fetch is bounded;
 /// their sum is not.)
 pub(super) fn moderate(request: &mut Request) {
     if let Request::Fetch(fetch) = request {
@@ -40,7 +41,7 @@ pub(super) fn moderate(request: &mut Request) {
     }
 }
 
-/// How many bytes the answer may have. `max_frame` is `socket.request.max.bytes`.
+/// The most bytes that the answer may have. `max_frame` is `socket.request.max.bytes`.
 pub(super) fn bound(request: &Request, max_frame: usize) -> usize {
     match request {
         Request::Fetch(fetch) => bound_of_fetch(fetch, max_frame),
@@ -101,7 +102,7 @@ mod tests {
         let mut few = fetch(12, 12 << 20);
         moderate(&mut few);
         let small = 4 << 20;
-        // The sum of what was asked is cut, and the largest batch beside it is not.
+        // The sum of the partitions' bounds is capped; the largest batch on top of it is not.
         assert!(bound(&few, small) > (64 << 20) + (256 << 20));
         assert!(bound(&few, small) < (64 << 20) + (256 << 20) + (2 << 20));
         let mut one = fetch(1, 1 << 20);

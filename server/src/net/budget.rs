@@ -1,11 +1,11 @@
-//! Bytes that wait to be sent, in all: `queued.max.response.bytes`.
+//! The budget for bytes that wait to be sent on all connections: `queued.max.response.bytes`.
 //!
-//! A connection has one answer on its way at a time, and nothing more is read from it until that is
-//! sent. But an answer may be fifty megabytes, and there may be thousands of connections whose
-//! clients do not read. So what a fetch may bring shrinks as the budget fills: a quarter of what is
-//! left of its first half, and at least [`FLOOR`], with which a good client still gets on. Beyond the
-//! whole budget the core is asked for nothing that has a large answer; and while half of it is taken,
-//! clients that take nothing are closed sooner.
+//! A connection sends one answer at a time, and nothing more is read from it until that is sent.
+//! But an answer may be fifty megabytes, and thousands of clients may not read theirs. So the size
+//! that a fetch may return shrinks as the budget fills: to a quarter of what is left of the first
+//! half, but at least [`FLOOR`], with which a good client still makes progress. When the whole
+//! budget is taken, no request with a large answer goes to the core. When half of it is taken,
+//! connections of clients that read nothing are closed sooner.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,10 +13,10 @@ use tokio::sync::Notify;
 use wavetank_core::msg::Request;
 use wavetank_core::types::NodeId;
 
-/// What a fetch may always bring, in bytes. (A first batch that is larger comes whole, KIP-74.)
+/// What a fetch may always return, in bytes. (A larger first batch is returned whole, KIP-74.)
 const FLOOR: usize = 256 << 10;
 
-/// Counts what is on its way out.
+/// Counts the bytes of outgoing answers.
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: usize,
@@ -26,9 +26,9 @@ pub(super) struct Budget {
 
 #[derive(Debug, Default)]
 struct Taken {
-    /// Of answers that wait to be sent.
+    /// Bytes of answers that wait to be sent.
     waiting: usize,
-    /// What answers that the core is asked for may bring.
+    /// Bytes that answers still expected from the core may have.
     promised: usize,
 }
 
@@ -49,12 +49,12 @@ impl Budget {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Is so much waiting that clients which take nothing are a nuisance?
+    /// Whether so much waits that clients which read nothing should be closed sooner.
     pub(super) fn is_tight(&self) -> bool {
         self.lock().waiting > self.limit / 2
     }
 
-    /// Is all of it taken?
+    /// Whether all of it is taken.
     pub(super) fn is_full(&self) -> bool {
         self.lock().waiting >= self.limit
     }
@@ -62,7 +62,7 @@ impl Budget {
     /// Waits until less than all of it is taken.
     async fn room(&self) {
         loop {
-            // Registered before looking, so that nothing is missed.
+            // Registered before the check, so that no notification is missed.
             let freed = self.freed.notified();
             if !self.is_full() {
                 return;
@@ -71,7 +71,7 @@ impl Budget {
         }
     }
 
-    /// Waits until the core may be asked this, and bounds what a fetch may bring.
+    /// Waits until this request may go to the core, and bounds what a fetch may return.
     pub(super) async fn admit(self: &Arc<Budget>, request: &mut Request) -> Option<Share> {
         let is_client = match request {
             Request::Fetch(fetch) => fetch.replica == NodeId::NONE,
@@ -106,7 +106,7 @@ impl Budget {
         Some(Share { budget: Arc::clone(self), bytes: granted, promised: true })
     }
 
-    /// An answer of so many bytes begins to wait.
+    /// Counts an answer of `bytes` that begins to wait.
     pub(super) fn queue(self: &Arc<Budget>, bytes: usize) -> Share {
         self.lock().waiting += bytes;
         Share { budget: Arc::clone(self), bytes, promised: false }
@@ -127,7 +127,7 @@ impl Budget {
 }
 
 impl Share {
-    /// So many bytes of it are no longer needed.
+    /// Gives back `bytes` that are sent.
     pub(super) fn sent(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;

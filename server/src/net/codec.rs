@@ -1,5 +1,5 @@
-//! Frames to events and back, by `wavetank-wire`: which version a connection speaks, what is
-//! answered without the core, and what is filled in that only the wire knows.
+//! Converts frames to events and back, with `wavetank-wire`: picks the version that a connection
+//! speaks, answers what needs no core, and fills in what only the wire knows.
 
 use bytes::Bytes;
 use wavetank_core::error_code::ErrorCode;
@@ -10,27 +10,27 @@ use wavetank_wire::{Bounds, RequestFrame, SUPPORTED, WireError};
 
 use super::outbound::Versions;
 
-/// What nodes call themselves.
+/// The software name that nodes give.
 const SOFTWARE: &str = "wavetank";
 
-/// What the answer to a request needs to know of it.
+/// What is needed to encode the answer to a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context {
     pub(super) correlation: i32,
     pub(super) version: i16,
 }
 
-/// What a frame turned out to be.
+/// A decoded frame.
 pub(super) enum Incoming {
     Request {
         context: Context,
         request: Request,
     },
-    /// The answer is clear from the header.
+    /// The header alone determines the answer.
     AnswerAtOnce(Vec<Bytes>),
 }
 
-/// A frame is a request.
+/// Decodes a frame as a request.
 pub(super) fn decode_request(frame: Bytes, bounds: Bounds) -> Result<Incoming, WireError> {
     match wavetank_wire::decode_request_within(frame, bounds) {
         Ok(RequestFrame { correlation, version, request, .. }) => {
@@ -44,21 +44,23 @@ pub(super) fn decode_request(frame: Bytes, bounds: Bounds) -> Result<Incoming, W
     }
 }
 
-/// Which API a frame is about, if it is one that we know.
+/// The API of a frame, if we know it.
 pub(super) fn api(frame: &[u8]) -> Option<ApiKey> {
     let (key, _) = frame.split_first_chunk::<2>()?;
     ApiKey::from_key(i16::from_be_bytes(*key))
 }
 
-/// What ApiVersions says on a listener: (key, least, greatest). Produce is advertised from 0, as Kafka 4 does,
-/// because librdkafka takes the lack of v0 for a lack of compression (KAFKA-18659).
+/// The answer to ApiVersions on a listener: (key, least, greatest). Produce is advertised from
+/// version 0, as in Kafka 4, because librdkafka takes a missing v0 to mean no compression
+/// (KAFKA-18659).
 fn advertised(serves: Serves) -> Vec<(i16, i16, i16)> {
     let least = |api, min| if api == ApiKey::Produce { 0 } else { min };
     let served = SUPPORTED.iter().filter(|(api, _, _)| serves.api(*api));
     served.map(|(api, min, max)| (api.key(), least(*api, *min), *max)).collect()
 }
 
-/// An answer is a frame. The core leaves the list of APIs to whoever knows the versions.
+/// Encodes an answer as a frame. The core leaves the list of APIs empty, because only the wire
+/// knows the versions.
 pub(super) fn encode_response(
     context: &Context,
     serves: Serves,
@@ -77,7 +79,8 @@ pub(super) fn newest_api_versions() -> i16 {
     wavetank_wire::highest(ApiKey::ApiVersions)
 }
 
-/// Asks a peer what it speaks, and tells what we are (KIP-511) and whom we look for (KIP-1242).
+/// Asks a peer which versions it speaks, and says what we are (KIP-511) and whom we expect
+/// (KIP-1242).
 pub(super) fn api_versions_request(
     version: i16,
     client_id: &str,
@@ -92,23 +95,24 @@ pub(super) fn api_versions_request(
     wavetank_wire::encode_request(version, -1, client_id, &request)
 }
 
-/// Does whoever asks so say that it is another node? Anybody may say that.
+/// Whether the sender says that it is another node. Any client can say that.
 pub(super) fn is_node(asked: &ApiVersionsRequest) -> bool {
     asked.client_software_name == SOFTWARE && asked.node.known().is_some()
 }
 
-/// What came of asking.
+/// The outcome of asking a peer for its versions.
 pub(super) enum Agreement {
     Versions(Versions),
     /// The peer does not speak our version of ApiVersions, but this one.
     TryAgain(i16),
-    /// It is another node, or of another cluster, than was looked for.
+    /// It is not the node that we expected, or of another cluster.
     Another,
 }
 
 /// Reads a peer's answer to [`api_versions_request`].
 pub(super) fn agree(frame: Bytes, asked: i16) -> Result<Agreement, String> {
-    // "I do not know this version" comes in the layout that everybody knows, after the correlation.
+    // UNSUPPORTED_VERSION comes right after the correlation id, in the layout of version 0, which
+    // all know.
     let refused = frame.get(4..6) == Some(&ErrorCode::UnsupportedVersion.code().to_be_bytes());
     let version = if refused { 0 } else { asked };
     let (_, response) = wavetank_wire::decode_response(ApiKey::ApiVersions, version, frame)
@@ -133,7 +137,7 @@ pub(super) fn agree(frame: Bytes, asked: i16) -> Result<Agreement, String> {
     }
 }
 
-/// A request is a frame, in the newest version that both speak; `None` if there is none.
+/// Encodes a request as a frame, in the newest version that both speak; `None` if there is none.
 pub(super) fn encode_request(
     versions: &Versions,
     correlation: i32,
@@ -150,7 +154,7 @@ pub(super) fn encode_request(
     Some((version, wavetank_wire::encode_request(version, correlation, client_id, request)))
 }
 
-/// A frame is the answer to a request of this API and version: its correlation id and itself.
+/// Decodes the answer to a request of this API and version: its correlation id and the response.
 pub(super) fn decode_response(
     api: ApiKey,
     version: i16,

@@ -13,18 +13,18 @@ use tokio::time::Instant;
 
 use super::memory::{self, Hold, Memory, Refused};
 
-/// What each frame has for free, in bytes; such frames are bounded by the number of connections.
+/// Bytes of each frame that are not counted; they are bounded by the number of connections.
 const FREE: usize = memory::UNIT;
 
-/// How much more is made room for at a time, in bytes, while not much has come...
+/// How much room to reserve at a time, in bytes, while little has arrived...
 const CHUNK: usize = 64 << 10;
-/// ... and later on.
+/// ... and later.
 const LARGE_CHUNK: usize = 1 << 20;
 
-/// Within which time a large frame that holds memory must get on, ...
+/// The time within which a large frame that holds memory must make progress, ...
 const WINDOW: Duration = Duration::from_secs(20);
-/// ... by how many bytes at least: an uplink of half a Mbit/s. While memory is short more is asked
-/// of it (see `memory`).
+/// ... and the least progress, in bytes: an uplink of half a Mbit/s. While memory is short, more is
+/// required (see `memory`).
 const PROGRESS: usize = 1 << 20;
 
 /// Most buffers handed to the kernel at once.
@@ -37,7 +37,7 @@ pub(super) enum FrameError {
     Io(io::Error),
     /// It ended inside a frame.
     Half {
-        /// Bytes of it that had come.
+        /// Bytes of it that had arrived.
         got: usize,
     },
     /// The declared length is negative or above the limit.
@@ -49,16 +49,16 @@ pub(super) enum FrameError {
     },
     /// The memory for large requests stayed taken.
     NoMemory,
-    /// It holds memory that others wait for, and gets on the least.
+    /// It holds memory that others wait for, and makes the least progress.
     Dropped {
-        /// Bytes of it that had come.
+        /// Bytes of it that had arrived.
         got: usize,
         /// As declared.
         length: usize,
     },
-    /// It holds memory for large requests and does not come.
+    /// It holds memory for large requests, and its bytes do not arrive.
     Slow {
-        /// Bytes of it that had come.
+        /// Bytes of it that had arrived.
         got: usize,
         /// As declared.
         length: usize,
@@ -104,8 +104,8 @@ pub(super) struct Frame {
     pub(super) _memory: Option<Hold>,
 }
 
-/// Reads the next frame; what has been read beyond it stays in `buffer`. `None` at a clean end.
-/// Memory beyond what is free is taken from `large`, on behalf of a source.
+/// Reads the next frame. Bytes read beyond it stay in `buffer`. `None` at a clean end. Memory
+/// beyond [`FREE`] is taken from `large`, on behalf of a source.
 pub(super) async fn read_frame(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
@@ -129,12 +129,12 @@ pub(super) async fn read_frame(
     let mut memory: Option<Hold> = None;
     let mut window = Window { ends: Instant::now() + WINDOW, came: 0 };
     while buffer.len() < length {
-        // Room is made as bytes come, never for what is only declared.
+        // Room is reserved as bytes arrive, never for a length that is only declared.
         let room = (length - buffer.len()).min(buffer.len().clamp(CHUNK, LARGE_CHUNK));
         let beyond = (buffer.len() + room).saturating_sub(FREE);
         if let Some((large, source)) = large.filter(|_| beyond > 0) {
             let hold = memory.get_or_insert_with(|| large.hold(source));
-            // The wait for memory is nobody's fault.
+            // The wait for memory does not count against the sender.
             let since = Instant::now();
             hold.grow(beyond.next_multiple_of(memory::UNIT)).await.map_err(|why| match why {
                 Refused::Taken => FrameError::NoMemory,
@@ -154,14 +154,14 @@ pub(super) async fn read_frame(
     Ok(Some(Frame { bytes: buffer.split_to(length).freeze(), _memory: memory }))
 }
 
-/// The time in which a frame must get on.
+/// The time in which a frame must make progress.
 struct Window {
     ends: Instant,
     came: usize,
 }
 
 impl Window {
-    /// Reads what is there while the frame gets on and nobody needs its memory more.
+    /// Reads what is there, unless the frame makes no progress or others need its memory more.
     async fn fill(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -184,14 +184,14 @@ impl Window {
         if self.came >= PROGRESS {
             *self = Window { ends: Instant::now() + WINDOW, came: 0 };
         } else if Instant::now() >= self.ends {
-            // A byte at each look is no progress.
+            // A few bytes on each read are not enough progress.
             return Err(FrameError::Slow { got: buffer.len(), length });
         }
         Ok(read)
     }
 }
 
-/// Does the buffer start with a whole frame?
+/// Whether the buffer starts with a whole frame.
 pub(super) fn is_whole(buffer: &[u8]) -> bool {
     buffer.split_first_chunk::<4>().is_some_and(|(declared, rest)| {
         usize::try_from(i32::from_be_bytes(*declared)).is_ok_and(|length| length <= rest.len())
@@ -205,7 +205,7 @@ pub(super) async fn fill(
     room: usize,
 ) -> Result<usize, FrameError> {
     buffer.reserve(room);
-    // There may be more room, which nobody has counted.
+    // The buffer may have more capacity, which is not counted.
     stream.read_buf(&mut buffer.limit(room)).await.map_err(FrameError::Io)
 }
 
@@ -224,12 +224,12 @@ impl OutQueue {
         self.parts.is_empty()
     }
 
-    /// How many bytes wait.
+    /// The number of bytes that wait.
     pub(super) fn len(&self) -> usize {
         self.parts.iter().map(Bytes::len).sum()
     }
 
-    /// Writes once, and tells how much was taken; the rest stays. Nothing is lost if the future is
+    /// Writes once and returns how much was taken. The rest stays. Nothing is lost if the future is
     /// dropped.
     pub(super) async fn write_some(
         &mut self,
@@ -272,7 +272,7 @@ mod tests {
         (result, buffer)
     }
 
-    /// A runtime whose clock stands still until everybody waits for it.
+    /// A runtime whose clock advances only when every task waits for it.
     fn paused() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -311,14 +311,14 @@ mod tests {
             let (mut stream, mut buffer) = (&bytes[..], BytesMut::new());
             read_frame(&mut stream, &mut buffer, 4 * UNIT, Some((&large, SOMEBODY))).await
         };
-        // It takes three units beside the free one; another would make six of four.
+        // It takes three units besides the free one. Two frames would need six of the four.
         let first = runtime.block_on(read()).expect("whole").expect("a frame");
         assert!(matches!(runtime.block_on(read()), Err(FrameError::NoMemory)));
         drop(first);
         assert!(runtime.block_on(read()).expect("whole").is_some());
     }
 
-    /// Reads a frame of which a client sends the first half at once, and then so many bytes a second.
+    /// Reads a frame whose first half a client sends at once, and the rest at `bytes_a_second`.
     fn dribbled(bytes_a_second: usize, length: usize) -> (Result<Option<Frame>, FrameError>, u64) {
         let large = Arc::new(Memory::new(length, length));
         paused().block_on(async {
@@ -338,13 +338,13 @@ mod tests {
         })
     }
 
-    /// A byte a second is progress, but not fast enough to hold what others may wait for.
+    /// A byte a second is too slow to hold memory that others may wait for.
     #[test]
     fn who_dribbles_does_not_keep_the_memory() {
         let (result, took) = dribbled(1, 100 << 20);
         assert!(matches!(result, Err(FrameError::Slow { .. })), "{result:?}");
         assert_eq!(took, WINDOW.as_secs());
-        // An uplink of a Mbit/s is, as long as nobody else needs it.
+        // An uplink of a Mbit/s is fast enough, as long as nobody else needs the memory.
         let (result, took) = dribbled(128 << 10, 100 << 20);
         assert!(matches!(result, Ok(Some(_))), "{result:?}");
         assert_eq!(took, 399);

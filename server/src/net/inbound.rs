@@ -1,11 +1,11 @@
-//! One connection on which requests arrive: a frame is read, decoded and given to the core; the
-//! next one waits until it is answered (KAFKA.md, item 67).
+//! One inbound connection: a frame is read, decoded and given to the core, and the next one waits
+//! until it is answered (KAFKA.md, item 67).
 //!
-//! Requests that had come whole when the client went away are executed all the same, as in Kafka: one
-//! who writes with acks=0 and closes has done nothing wrong. Only their answers are lost.
+//! Requests that had arrived whole when the client went away are still executed, as in Kafka: a
+//! client may write with acks=0 and close. Only their answers are lost.
 //!
-//! What cannot be decoded is logged and closes the connection, as Kafka does: there is no error
-//! code for bytes that are no request.
+//! A frame that cannot be decoded is logged and closes the connection, as in Kafka: there is no
+//! error code for bytes that are not a request.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -30,17 +30,17 @@ use super::{Door, Shared, memory};
 /// How much of later requests is read while one is being answered, in bytes.
 const READ_AHEAD: usize = 64 << 10;
 
-/// How long the last requests of a client that has gone may take.
+/// How long the last requests of a client that has gone away may take.
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// How long a request that is much work may keep others of its kind from the core.
+/// How long an expensive request may keep others of its kind from the core.
 const LONGEST_TURN: Duration = Duration::from_millis(250);
 
-/// What a client must take of an answer, in bytes, within the time that it may stall...
+/// How much of an answer a client must read, in bytes, within the time that it may stall...
 const PROGRESS: usize = 64 << 10;
-/// ... which is this where too much waits to be sent.
+/// ... which is this if too much waits to be sent.
 const TIGHT_STALL: Duration = Duration::from_secs(5);
-/// How often to look whether it does.
+/// How often to check whether it does.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The core's answer to the request at hand.
@@ -56,23 +56,23 @@ pub(super) enum Reply {
 enum Closed {
     /// The client went away between requests.
     ByPeer,
-    /// The core wanted it, or is gone.
+    /// The core asked for it, or is gone.
     ByUs,
     /// No whole request for too long.
     Idle,
-    /// The client does not take its answer.
+    /// The client does not read its answer.
     Stalled,
     /// The socket broke.
     Io(io::Error),
-    /// The client sent what is no request.
+    /// The client sent an invalid frame.
     Frame(FrameError),
-    /// The client sent what is no request that we know.
+    /// The client sent a frame that is not a request we know.
     Decode(WireError),
-    /// The client sent what is not served on the listener that it came in on.
+    /// The client sent a request that its listener does not serve.
     NotServed(ApiKey),
 }
 
-/// Tells the core and the dispatcher when the task ends, however it does.
+/// Tells the core and the dispatcher when the task ends, however it ends.
 struct Goodbye {
     shared: Arc<Shared>,
     connection: ConnectionId,
@@ -152,15 +152,16 @@ struct Inbound {
     connection: ConnectionId,
     door: Door,
     stream: TcpStream,
-    /// Whose requests these are; see [`memory::source`].
+    /// Where the requests come from; see [`memory::source`].
     source: IpAddr,
     replies: UnboundedReceiver<(i32, Reply)>,
     buffer: BytesMut,
-    /// The client has gone; what it sent before is executed until then.
+    /// The client has gone away; requests that it sent before are executed until then.
     drain: Option<Instant>,
-    /// The request at hand is much work, and has the lane until then, or until the core has taken it.
+    /// The current request is expensive, and has the lane until then, or until the core has taken
+    /// it.
     turn: Option<(Turn, Instant)>,
-    /// It has said that it is another node.
+    /// The client has said that it is another node.
     is_peer: bool,
 }
 
@@ -185,10 +186,10 @@ impl Inbound {
                     Ok(Ok(None)) => return Err(Closed::ByPeer),
                     Ok(Ok(Some(frame))) => frame,
                 },
-                // Between requests the only thing to come from the core is its end.
+                // Between requests, the core can only close the connection.
                 _ = self.replies.recv() => return Err(Closed::ByUs),
             };
-            // Before anything of it is looked at.
+            // Checked before anything else in the frame is read.
             if let Some(api) = codec::api(&frame.bytes).filter(|api| !self.door.serves.api(*api)) {
                 return Err(Closed::NotServed(api));
             }
@@ -206,11 +207,12 @@ impl Inbound {
             let inspected = shared.lane.inspect(&mut request, context.version, self.source).await;
             inspected.ok_or(Closed::ByUs)?;
             if shared.budget.is_full() {
-                // What waits for the budget keeps nobody from the lane.
+                // A request that waits for the budget must not keep others from the lane.
                 self.turn = None;
             }
             let promised = shared.budget.admit(&mut request).await;
-            // Nothing is waited for between this and giving it to the core (see `Backlog::admit`).
+            // Between this and giving the request to the core nothing may wait (see
+            // `Backlog::admit`).
             if let Request::Produce(_) = &request {
                 self.room(frame.bytes.len()).await?;
             }
@@ -233,25 +235,25 @@ impl Inbound {
         }
     }
 
-    /// Waits until not too much waits to be written. The client is not read from meanwhile.
+    /// Waits until the disk's backlog has room. Nothing is read from the client meanwhile.
     async fn room(&mut self, bytes: usize) -> Result<(), Closed> {
         tokio::select! {
             () = self.shared.backlog.admit(bytes as u64) => Ok(()),
-            // Between requests the only thing to come from the core is its end.
+            // Between requests, the core can only close the connection.
             _ = self.replies.recv() => Err(Closed::ByUs),
         }
     }
 
-    /// A node introduces itself when it asks which versions are spoken (see `codec`).
+    /// A node identifies itself when it asks for the supported versions (see `codec`).
     fn notice(&mut self, request: &Request) {
         if let Request::ApiVersions(asked) = request {
             self.is_peer |= self.door.serves != Serves::Clients && codec::is_node(asked);
         }
     }
 
-    /// Decodes here what takes no time, and the rest when it is its turn. The turn lasts until the
-    /// core has taken the request, so that it has one such at a time; but not for a produce, whose
-    /// batches each have a turn of their own.
+    /// Decodes small requests here, and large ones on the lane when it is their turn. The turn
+    /// lasts until the core has taken the request, so that the core has one large request at a
+    /// time. A produce does not keep its turn, because each piece of its batches gets its own.
     async fn decode(&mut self, frame: &Bytes) -> Result<Incoming, Closed> {
         match codec::decode_request(frame.clone(), GLANCE) {
             Err(WireError::TooMany { .. }) => {}
@@ -285,7 +287,7 @@ impl Inbound {
         self.shared.lane.run(&turn, encode).await.ok_or(Closed::ByUs)
     }
 
-    /// Waits for the core's answer, and notices meanwhile when the client goes away.
+    /// Waits for the core's answer, and notices if the client goes away meanwhile.
     async fn reply(&mut self, correlation: i32, ticket: u64) -> Result<Reply, Closed> {
         let shared = Arc::clone(&self.shared);
         loop {
@@ -308,7 +310,8 @@ impl Inbound {
                         Err(error) => return Err(Closed::Frame(error)),
                     }
                 }
-                // It has been looked at. It may wait now, a fetch for records, but it is no work.
+                // The core has taken the request. It may still wait, as a fetch does for records,
+                // but that is no work.
                 () = shared.backlog.until_taken(ticket), if self.turn.is_some() => {
                     self.turn = None;
                 }
@@ -323,7 +326,7 @@ impl Inbound {
         }
     }
 
-    /// The client has gone. An error unless it left a whole request.
+    /// The client has gone away. An error unless it left a whole request.
     fn gone(&mut self, how: Closed) -> Result<(), Closed> {
         if !frame::is_whole(&self.buffer) {
             return Err(how);
@@ -332,7 +335,7 @@ impl Inbound {
         Ok(())
     }
 
-    /// Sends an answer, as fast as the client takes it, but not for ever.
+    /// Sends an answer as fast as the client reads it, and gives up if the client stalls.
     async fn write(&mut self, parts: Vec<Bytes>) -> Result<(), Closed> {
         let shared = Arc::clone(&self.shared);
         let mut out = OutQueue::default();

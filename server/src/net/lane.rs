@@ -1,12 +1,14 @@
-//! Work that takes longer than a glance, on a thread of its own and one job at a time: large
-//! requests are decoded, batches of many records looked at, large answers encoded.
+//! Expensive work on a dedicated thread, one job at a time: decoding large requests, inspecting
+//! batches of many records, encoding large answers.
 //!
-//! So a request of a hundred thousand names, or a batch that decompresses to a thousand times its
-//! size, holds up neither the network's thread nor the core's, and takes its memory once, whoever
-//! else sends the same. Turns are for a piece of work at a time, and given fairly (`turns`): behind any
-//! number of bad requests a good large one waits for one piece of each party.
+//! So a request with a hundred thousand names, or a batch that decompresses to a thousand times its
+//! size, holds up neither the network thread nor the core thread, and takes its memory only once,
+//! however many clients send the same. A turn is for one piece of work, and turns are given fairly
+//! (`turns`): behind any number of bad requests, a good large one waits for one piece of each
+//! source.
 //!
-//! The thread does nothing else. What else blocks, looking up names, may do so for minutes.
+//! The thread does nothing else. Other blocking work, such as looking up names, may block for
+//! minutes.
 
 use std::io;
 use std::net::IpAddr;
@@ -22,11 +24,11 @@ use wavetank_wire::Bounds;
 use super::turns::{Kind, Turn, Turns};
 use crate::limits::AbortOnPanic;
 
-/// What is decoded at a glance, on the network's thread: some tenths of a millisecond.
+/// Bounds of what is decoded on the network thread: some tenths of a millisecond of work.
 pub(super) const GLANCE: Bounds = Bounds { memory: 256 << 10, elements: 2000 };
 
-/// Bytes of records, decompressed, that are looked at on the network's thread for one request: below
-/// a millisecond.
+/// Bytes of records, decompressed, that are inspected on the network thread for one request: less
+/// than a millisecond of work.
 const GLANCE_RECORDS: usize = 256 << 10;
 
 /// Bytes of records, decompressed, after which a turn ends.
@@ -60,7 +62,7 @@ impl Lane {
         self.turns.turn(source, kind).await
     }
 
-    /// Does a piece of work. `None` if the process ends meanwhile.
+    /// Runs a piece of work. `None` if the process ends meanwhile.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         _turn: &Turn,
@@ -68,14 +70,14 @@ impl Lane {
     ) -> Option<T> {
         let (sender, outcome) = oneshot::channel();
         let job = move || {
-            // Who asked may have gone.
+            // The caller may be gone.
             let _ = sender.send(job());
         };
         self.jobs.send(Box::new(job)).ok()?;
         outcome.await.ok()
     }
 
-    /// Looks at the records of a Produce request, so that the core need not. `None` if the process
+    /// Inspects the records of a Produce request, so that the core need not. `None` if the process
     /// ends meanwhile.
     pub(super) async fn inspect(
         &self,
@@ -97,10 +99,10 @@ impl Lane {
     }
 }
 
-/// Topic and partition by their places in the request.
+/// The indices of topic and partition in the request.
 type Place = (usize, usize);
 
-/// Looks at what takes no time, and gives back the rest.
+/// Inspects what is cheap, and returns the rest.
 fn at_a_glance(produce: &mut ProduceRequest, version: i16) -> Vec<(Place, Option<Bytes>)> {
     let mut room = GLANCE_RECORDS;
     let mut left = Vec::new();
@@ -134,7 +136,7 @@ fn piece(left: Vec<(Place, Option<Bytes>)>, version: i16) -> (Looked, Vec<(Place
     for (place, records) in left.by_ref() {
         done += records.as_ref().map_or(0, Bytes::len);
         let outcome = Inspection::of(records, version);
-        // What is refused may have been decompressed in vain.
+        // A refused batch may have been decompressed in vain.
         done += outcome.map_or(PIECE, |inspection| inspection.plain_bytes());
         outcomes.push((place, outcome));
         if done >= PIECE {
@@ -144,7 +146,7 @@ fn piece(left: Vec<(Place, Option<Bytes>)>, version: i16) -> (Looked, Vec<(Place
     (outcomes, left.collect())
 }
 
-/// Is encoding this answer more than a glance?
+/// Whether encoding this answer is expensive.
 pub(super) fn is_large(response: &Response) -> bool {
     let Response::Metadata(metadata) = response else { return false };
     let elements = metadata.topics.iter().map(|topic| 1 + 4 * topic.partitions.len());

@@ -1,14 +1,15 @@
-//! Memory for large requests, while they come and while they are in use:
+//! Memory for large requests, while they arrive and while they are in use:
 //! `queued.max.request.bytes`.
 //!
-//! It is taken as bytes come, never for what is only declared. Whoever sends half a request and then
-//! nothing must not keep it from the others. So no address has more than half of it; and where
-//! somebody waits, whoever brings the least for what it holds is cut off first. A good client brings
-//! a megabyte within seconds; who holds fifty megabytes has to bring five a second then, and needs
-//! only get on at all while there is enough for everybody (see `frame`).
+//! It is taken as bytes arrive, never for a length that is only declared. A client that sends half
+//! a request and then nothing must not keep memory from the others. So no address may hold more
+//! than half of it; and while somebody waits, the request that brings the least for what it holds
+//! is cut off first. A good client sends a megabyte within seconds. A request that holds fifty
+//! megabytes must then bring five a second; while there is enough memory for all, it only needs to
+//! make some progress (see `frame`).
 //!
-//! Requests that each hold a part and wait for more would wait for each other. Then the one that
-//! came last is cut off, so that the first gets on.
+//! Requests that each hold a part and wait for more would deadlock. Then the one that came last is
+//! cut off, so that the first makes progress.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -24,20 +25,21 @@ pub(super) const UNIT: usize = 256 << 10;
 /// How long a request may wait for memory.
 pub(super) const MEMORY_WAIT: Duration = Duration::from_secs(30);
 
-/// After so long a wait somebody else is cut off.
+/// After a wait of this length, another request is cut off.
 const SHORT: Duration = Duration::from_secs(1);
 
-/// How often who waits looks again.
+/// How often a waiting request checks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// Nobody is cut off sooner after it was given memory.
+/// No request is cut off within this time of being given memory.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Where memory is short, what is held must have come at a pace of so many seconds for all of it.
+/// While memory is short, a request's bytes must arrive fast enough to bring all that it holds
+/// within this many seconds.
 const PACE: usize = 10;
 
-/// Whom a request is of, for what one party may hold: an address, or the network of one in IPv6,
-/// where everybody has many addresses.
+/// The source that a request counts against: an IPv4 address, or the /64 network of an IPv6
+/// address, because every IPv6 host has many addresses.
 pub(super) fn source(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -53,16 +55,16 @@ pub(super) fn source(ip: IpAddr) -> IpAddr {
 pub(super) enum Refused {
     /// It stayed taken for [`MEMORY_WAIT`].
     Taken,
-    /// Others wait, and this one gets on the least.
+    /// Others wait, and this one makes the least progress.
     Dropped,
 }
 
-/// All of it.
+/// The memory for all large requests.
 #[derive(Debug)]
 pub(super) struct Memory {
     /// In bytes.
     limit: usize,
-    /// What one source may hold, in bytes.
+    /// The most that one source may hold, in bytes.
     per_source: usize,
     state: Mutex<State>,
     freed: Notify,
@@ -72,7 +74,7 @@ pub(super) struct Memory {
 struct State {
     held: usize,
     by_source: BTreeMap<IpAddr, usize>,
-    /// Who holds some, or waits, in the order of coming.
+    /// Requests that hold memory or wait for it, in the order of arrival.
     holders: BTreeMap<u64, Holder>,
     next: u64,
 }
@@ -82,7 +84,7 @@ struct Holder {
     source: IpAddr,
     bytes: usize,
     stage: Stage,
-    /// When it was given memory last after a wait.
+    /// When it was last given memory after a wait.
     since: Instant,
     pace: Pace,
     dropped: Arc<Notify>,
@@ -90,17 +92,17 @@ struct Holder {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Bytes of it are waited for.
+    /// Its bytes are arriving.
     Coming,
     /// It waits for more memory.
     Waiting,
-    /// All of it is there, and the core's.
+    /// All of it has arrived, and the core has it.
     Whole,
     /// It is told to give back what it holds.
     Dropped,
 }
 
-/// What came within this second and the one before.
+/// Bytes that arrived within this second and the one before.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     second: Instant,
@@ -121,7 +123,7 @@ impl Pace {
     }
 }
 
-/// What one request holds; given back when it is dropped.
+/// The memory of one request, given back on drop.
 #[derive(Debug)]
 pub(super) struct Hold {
     memory: Arc<Memory>,
@@ -130,7 +132,7 @@ pub(super) struct Hold {
 }
 
 impl Memory {
-    /// So many bytes, of which the largest request takes so many.
+    /// `bytes` of memory, for requests of up to `largest` bytes.
     pub(super) fn new(bytes: usize, largest: usize) -> Memory {
         let limit = bytes.max(largest) / UNIT * UNIT;
         let per_source = (limit / 2).max(largest).min(limit);
@@ -142,7 +144,7 @@ impl Memory {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request of this source begins to need memory.
+    /// Registers a request of this source that begins to need memory.
     pub(super) fn hold(self: &Arc<Memory>, source: IpAddr) -> Hold {
         let (now, dropped) = (Instant::now(), Arc::new(Notify::new()));
         let mut state = self.lock();
@@ -160,12 +162,13 @@ impl Memory {
         Hold { memory: Arc::clone(self), id, dropped }
     }
 
-    /// Cuts off who gets on the least, of those who hold what `id` waits for, if anybody does badly.
+    /// Of the requests that hold memory which `id` waits for, cuts off the one that makes the least
+    /// progress, if any is too slow.
     fn drop_one(&self, id: u64) {
         let now = Instant::now();
         let mut state = self.lock();
         let Some(waiting) = state.holders.get(&id).map(|holder| holder.source) else { return };
-        // Who waits for its own address's memory gets none of the others'.
+        // If its own source is at the limit, memory of other sources would not help.
         let full = state.by_source.get(&waiting).is_some_and(|held| held + UNIT > self.per_source);
         let involved = state
             .holders
@@ -195,7 +198,7 @@ impl Memory {
 }
 
 impl State {
-    /// Takes memory up to so many bytes, or tells that it is not to be had.
+    /// Takes memory up to `bytes` in all. False if there is not enough.
     fn try_grow(&mut self, id: u64, bytes: usize, memory: &Memory) -> bool {
         let holder = self.holders.get_mut(&id).expect("it is there until it is dropped");
         let of_source = self.by_source.entry(holder.source).or_default();
@@ -219,26 +222,26 @@ impl State {
 }
 
 impl Holder {
-    /// How many seconds all that it holds would take at the pace at which bytes come; `None` if that
-    /// is well, or if it cannot be blamed.
+    /// How many seconds all that it holds would take at the pace at which its bytes arrive. `None`
+    /// if that is fast enough, or if the delay is not its fault.
     fn lag(&mut self, now: Instant) -> Option<usize> {
         if self.stage != Stage::Coming || now.saturating_duration_since(self.since) < GRACE {
             return None;
         }
         self.pace.turn(now);
-        // Of two that bring nothing, the one that holds more.
+        // Of two that bring nothing, the one that holds more has the greater lag.
         let lag = self.bytes / self.pace.now.max(self.pace.before).max(1);
         (lag >= PACE).then_some(lag)
     }
 }
 
 impl Hold {
-    /// Takes memory up to so many bytes in all, or waits for it.
+    /// Takes memory up to `bytes` in all, or waits for it.
     pub(super) async fn grow(&mut self, bytes: usize) -> Result<(), Refused> {
         let bytes = bytes / UNIT * UNIT;
         let since = Instant::now();
         loop {
-            // Registered before looking, so that nothing is missed.
+            // Registered before the check, so that no notification is missed.
             let freed = self.memory.freed.notified();
             if self.memory.lock().try_grow(self.id, bytes, &self.memory) {
                 return Ok(());
@@ -257,7 +260,7 @@ impl Hold {
         }
     }
 
-    /// So many bytes of it came.
+    /// `bytes` of it arrived.
     pub(super) fn came(&self, bytes: usize) {
         let now = Instant::now();
         if let Some(holder) = self.memory.lock().holders.get_mut(&self.id) {
@@ -266,14 +269,14 @@ impl Hold {
         }
     }
 
-    /// All of it came.
+    /// All of it has arrived.
     pub(super) fn whole(&self) {
         if let Some(holder) = self.memory.lock().holders.get_mut(&self.id) {
             holder.stage = Stage::Whole;
         }
     }
 
-    /// Returns when others need the memory, and this one is to give it back.
+    /// Returns when others need the memory and this request must give it back.
     pub(super) async fn dropped(&self) {
         self.dropped.notified().await;
     }
@@ -362,7 +365,7 @@ mod tests {
         assert!(waited < Duration::from_secs(2), "{waited:?}");
     }
 
-    /// Nobody does badly: who comes last waits.
+    /// No request is too slow, so the last to come waits.
     #[tokio::test(start_paused = true)]
     async fn who_gets_on_is_left_alone() {
         let memory = Arc::new(Memory::new(16 * MIB, 16 * MIB));

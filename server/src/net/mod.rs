@@ -1,9 +1,9 @@
 //! The network: one thread with a tokio runtime, which accepts connections, talks to peers, and
 //! turns frames into events and answers into frames.
 //!
-//! The core sends it commands in batches and gets events back; it never waits for it. What a frame
-//! means is `codec`'s business (and `wavetank-wire`'s), one connection that requests come in on is
-//! `inbound`'s, one that they go out on is `outbound`'s.
+//! The core sends commands in batches, gets events back, and never waits for the network. `codec`
+//! (with `wavetank-wire`) says what a frame means, `inbound` serves one connection of a client or
+//! peer to us, and `outbound` one connection of ours to a peer.
 
 mod answers;
 mod budget;
@@ -47,14 +47,14 @@ use names::Names;
 use outbound::Outgoing;
 use room::Room;
 
-/// How long accepting rests after it failed.
+/// How long accepting pauses after a failure.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// How often to look whether something is to be told.
+/// How often to report suppressed log lines.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
-/// Most threads for what blocks: names are looked up there, each at most once at a time, and a
-/// name whose server is silent keeps its thread from the names of other peers.
+/// Most threads for blocking work, which is name look-ups, at most one for each name at a time. A
+/// name whose server is silent occupies its thread, which other names cannot use.
 const BLOCKING_THREADS: usize = 32;
 
 /// What the core asks of the network; see [`wavetank_core::env::Network`].
@@ -66,7 +66,7 @@ pub enum NetCommand {
         peer: NodeId,
         /// On which connection.
         channel: Channel,
-        /// For how long to wait, from now.
+        /// How long to wait, from now.
         timeout: Duration,
         /// What.
         request: Request,
@@ -88,7 +88,7 @@ pub enum NetCommand {
         /// Whose.
         to: ReplyTo,
     },
-    /// Where a peer listens.
+    /// Learn where a peer listens.
     LearnPeer {
         /// Who.
         peer: NodeId,
@@ -97,22 +97,22 @@ pub enum NetCommand {
     },
 }
 
-/// Bounds of what others may make this node use.
+/// Bounds on the resources that others may make this node use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetLimits {
     /// `socket.request.max.bytes`: the largest frame, in bytes.
     pub max_frame: usize,
-    /// `connections.max.idle.ms`: how long a connection may stay without a whole request.
+    /// `connections.max.idle.ms`: how long a connection may stay open without a whole request.
     pub max_idle: Duration,
-    /// `max.connections`. Of several listeners, each has a part of it for itself alone.
+    /// `max.connections`. If there are several listeners, each has a part reserved.
     pub max_connections: usize,
     /// `queued.max.request.bytes`: bytes of large requests held at once; small ones (up to 256 KiB)
-    /// are bounded by the number of connections. One address has half of it, or one request.
+    /// are bounded by the number of connections. One address may hold half of it, or one request.
     pub request_memory: usize,
-    /// `queued.max.response.bytes`: bytes of answers that wait to be sent, in all. Not a key of
-    /// Kafka's, which has no such bound.
+    /// `queued.max.response.bytes`: bytes of answers that wait to be sent, in all. Kafka has
+    /// neither this key nor such a bound.
     pub response_memory: usize,
-    /// How long a peer may take next to nothing of an answer before its connection is closed.
+    /// How long a peer may read next to nothing of an answer before its connection is closed.
     pub write_stall: Duration,
 }
 
@@ -129,8 +129,8 @@ impl Default for NetLimits {
     }
 }
 
-/// Sends commands to the network thread. When the last one is dropped, the thread finishes the
-/// answers that are on their way and ends.
+/// Sends commands to the network thread. When the last handle is dropped, the thread finishes the
+/// answers being sent and ends.
 #[derive(Clone, Debug)]
 pub struct NetHandle {
     commands: UnboundedSender<Vec<NetCommand>>,
@@ -139,7 +139,7 @@ pub struct NetHandle {
 impl NetHandle {
     /// Hands over commands, in order.
     pub fn send(&self, commands: Vec<NetCommand>) {
-        // The thread ends before the core only when the process does.
+        // The thread ends before the core only if the process ends.
         let _ = self.commands.send(commands);
     }
 }
@@ -153,38 +153,38 @@ pub struct NetThread {
 }
 
 impl NetThread {
-    /// Waits for the end that dropping the [`NetHandle`]s causes.
+    /// Waits for the thread to end after all [`NetHandle`]s are dropped.
     pub fn join(self) {
-        // A panicked thread has ended the process already.
+        // A panic in the thread has already ended the process.
         let _ = self.thread.join();
     }
 }
 
-/// Where a connection came in.
+/// The listener of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Door {
-    /// How the core knows the listener.
+    /// The listener's identity in the core.
     pub id: ListenerId,
-    /// What may be asked there.
+    /// Which requests it accepts.
     pub serves: Serves,
 }
 
-/// Who this node is and whom it knows.
+/// This node's identity, and the peers it knows.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// Its id.
     pub node: NodeId,
-    /// Its cluster. Peers are asked whether they are of it, and who they think they are; `None` if
-    /// nobody is asked.
+    /// Its cluster. Peers are asked to confirm their cluster and node id; with `None` they are not
+    /// asked.
     pub cluster: Option<String>,
-    /// Where controllers are reached.
+    /// Addresses of the controllers.
     pub controllers: BTreeMap<NodeId, Endpoint>,
-    /// Where brokers are, as far as that is known already.
+    /// Addresses of the brokers known so far.
     pub brokers: BTreeMap<NodeId, Endpoint>,
 }
 
-/// Starts the thread on one bound listener that serves everybody, to talk to peers that are not asked
-/// who they are.
+/// Starts the thread on one bound listener that serves everybody. Peers are not asked to identify
+/// themselves.
 ///
 /// # Errors
 /// See [`start_on`].
@@ -220,7 +220,7 @@ pub fn start_on(
         let _context = runtime.enter();
         doors.push((tokio::net::TcpListener::from_std(listener)?, door));
     }
-    // Whoever comes in where only nodes do is let in first.
+    // Connections on the controllers' listener are accepted first.
     doors.sort_by_key(|(_, door)| door.serves != Serves::Controllers);
     let (commands, receiver) = unbounded_channel();
     let Identity { node, cluster, controllers, brokers } = identity;
@@ -230,22 +230,22 @@ pub fn start_on(
         let listeners: Vec<_> = doors.iter().map(|(_, door)| door.id).collect();
         let dispatcher = Dispatcher::new(shared, Peers { controllers, brokers }, &listeners);
         runtime.block_on(dispatcher.run(doors, receiver));
-        // Nobody waits for the answer of a name server any more.
+        // Does not wait for name look-ups that are still running.
         runtime.shutdown_background();
     })?;
     Ok((NetHandle { commands }, NetThread { local, thread }))
 }
 
-/// The network's runtime, with the first of its threads for what blocks (the resolver). It stays:
-/// as long as there is one, work waits for it where the operating system has no more threads to
-/// give; without any the runtime would panic.
+/// The network's runtime, with the first of its threads for blocking work (the resolver). That
+/// thread stays: as long as there is one, work waits for it if the operating system refuses more
+/// threads. Without any, the runtime would panic.
 fn runtime() -> io::Result<Runtime> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_keep_alive(Duration::from_secs(365 * 24 * 3600))
         .build()?;
-    // Is there a thread to be had?
+    // Checks that the operating system gives a thread.
     std::thread::Builder::new().spawn(|| ())?.join().map_err(|_| io::Error::other("a thread"))?;
     runtime
         .block_on(async { tokio::task::spawn_blocking(|| ()).await })
@@ -262,17 +262,18 @@ struct Shared {
     node: NodeId,
     cluster: Option<String>,
     limits: NetLimits,
-    /// Memory for the part of requests beyond what each has for free.
+    /// Memory for large requests, beyond the part that is not counted.
     large: Arc<Memory>,
-    /// Answers on their way out.
+    /// Bytes of outgoing answers.
     budget: Arc<Budget>,
     /// The thread for large requests.
     lane: Lane,
-    /// Where peers' names lead.
+    /// Look-ups of peers' names.
     names: Arc<Names>,
-    /// Lines about what strangers did, by their address.
+    /// Limits log lines about misbehaving clients, by address.
     complaints: Mutex<Throttle<IpAddr>>,
-    /// Lines about what peers answered. They are apart, so that no stranger's flood hides them.
+    /// Limits log lines about peers' answers. Kept apart, so that a client's flood cannot suppress
+    /// them.
     peer_complaints: Mutex<Throttle<NodeId>>,
 }
 
@@ -305,22 +306,22 @@ impl Shared {
     }
 
     fn deliver(&self, event: Event) {
-        // The core is gone when the process ends; then nobody needs to know.
+        // The core is gone when the process ends; then nobody needs the event.
         let _ = self.inbox.send(event);
     }
 
-    /// May a line about this peer be logged, or have there been enough?
+    /// Whether a line about this address may be logged, or there have been enough.
     fn complain(&self, from: SocketAddr) -> bool {
         let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         complaints.allows(from.ip())
     }
 
-    /// The same of a peer that answered.
+    /// The same for a peer's answers.
     fn complain_of_peer(&self, peer: NodeId) -> bool {
         self.peer_complaints.lock().unwrap_or_else(PoisonError::into_inner).allows(peer)
     }
 
-    /// Tells how many lines a window did without.
+    /// Logs how many lines were suppressed in the last window.
     fn tell_suppressed(&self) {
         let now = std::time::Instant::now();
         let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
@@ -334,7 +335,7 @@ impl Shared {
     }
 }
 
-/// Where connections come from.
+/// A source of connections.
 trait Listen {
     /// The next one.
     fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr, Door)>>;
@@ -365,7 +366,7 @@ async fn accept(
     listener.accept().await
 }
 
-/// Where the other nodes are reached.
+/// The addresses of the other nodes.
 #[derive(Debug, Default)]
 struct Peers {
     controllers: BTreeMap<NodeId, Endpoint>,
@@ -417,7 +418,7 @@ impl Dispatcher {
         mut commands: UnboundedReceiver<Vec<NetCommand>>,
     ) {
         let (gone_sender, mut gone) = unbounded_channel();
-        // While it fails, accepting alone backs off: everybody else goes on.
+        // If accepting fails, only accepting backs off.
         let mut resume = None;
         let mut failures = 0_u64;
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
@@ -436,7 +437,7 @@ impl Dispatcher {
                         self.accept(stream, from, door, &gone_sender);
                     }
                     Err(error) => {
-                        // Out of descriptors, most likely: leave room for others to end.
+                        // Most likely out of descriptors: wait for other connections to end.
                         resume = Some(Instant::now() + ACCEPT_BACKOFF);
                         failures += 1;
                         if failures.is_power_of_two() {
@@ -452,7 +453,7 @@ impl Dispatcher {
                 }
             }
         }
-        // The core has ended. Let the answers that it gave last reach the sockets.
+        // The core has ended. Let its last answers reach the sockets.
         drop(listener);
         let mut open = self.inbound.len();
         self.inbound.clear();
@@ -493,7 +494,7 @@ impl Dispatcher {
 
     fn reply(&mut self, to: ReplyTo, reply: Reply) {
         if let Some((_, connection)) = self.inbound.get(&to.connection) {
-            // A connection that is gone needs no answer.
+            // A closed connection needs no answer.
             let _ = connection.send((to.correlation, reply));
         }
     }
@@ -507,7 +508,7 @@ impl Dispatcher {
     ) {
         if !self.room.enter(door.id) {
             self.refused += 1;
-            // One line for each power of two: a flood must not flood the log.
+            // One line for each power of two, so that many refusals do not flood the log.
             if self.refused.is_power_of_two() {
                 tracing::warn!(
                     %from,
@@ -558,8 +559,8 @@ mod tests {
             runtime
                 .block_on(Dispatcher::new(shared, Peers::default(), &[]).run(Exhausted, receiver));
         });
-        // Each is answered at once, since nobody knows where the peer listens. Twenty rests of the
-        // acceptor would be two seconds.
+        // Each is answered at once, because the peer's address is not known. Twenty pauses of the
+        // acceptor would take two seconds.
         let start = std::time::Instant::now();
         for peer in 10..30 {
             let request = Request::Metadata(MetadataRequest::default());

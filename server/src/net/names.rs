@@ -1,9 +1,9 @@
-//! Where names lead: look-ups that may hang, each at most once at a time.
+//! Name look-ups, which may hang; at most one for each name at a time.
 //!
-//! The system's resolver blocks, for half a minute and more where a name server is silent, and cannot
-//! be called off. Whoever waits for it gives up sooner and asks again; so a look-up that is on its way
-//! serves all who ask, and what a name led to before is used meanwhile, and when it fails. (Peers are
-//! asked who they are, so that an address that has changed hands does no harm.)
+//! The system's resolver blocks, for half a minute or more if a name server is silent, and cannot
+//! be cancelled. Callers give up sooner and ask again. So a look-up in progress serves all callers,
+//! and the last known addresses are used meanwhile and if it fails. (Peers are asked to identify
+//! themselves, so an address that now belongs to another node does no harm.)
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,16 +15,16 @@ use tokio::sync::watch;
 
 use crate::limits::AbortOnPanic;
 
-/// How long a look-up is waited for where the name is known from before.
+/// How long to wait for a look-up if the name was resolved before.
 const KNOWN_PATIENCE: Duration = Duration::from_millis(200);
 
-/// Most names that are remembered: more than a cluster has nodes.
+/// Most names kept: more than a cluster has nodes.
 const MOST_NAMES: usize = 1024;
 
 /// The system's resolver, or a test's.
 type Resolver = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
 
-/// What is known.
+/// The known names.
 pub(super) struct Names {
     resolver: Resolver,
     names: Mutex<BTreeMap<String, Name>>,
@@ -32,13 +32,13 @@ pub(super) struct Names {
 
 #[derive(Default)]
 struct Name {
-    /// Where it led when it was looked up last.
+    /// Its addresses at the last successful look-up.
     known: Vec<IpAddr>,
-    /// The look-up on its way: changes to the error, or to nothing, when it ends.
+    /// The look-up in progress: gets its outcome when it ends.
     looking: Option<watch::Receiver<Outcome>>,
 }
 
-/// `None` while it goes on.
+/// `None` while the look-up runs.
 type Outcome = Option<Result<(), String>>;
 
 impl std::fmt::Debug for Names {
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Names {
 }
 
 impl Names {
-    /// By the system's resolver.
+    /// With the system's resolver.
     pub(super) fn new() -> Names {
         Names::by(Arc::new(|name| {
             Ok((name, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
@@ -64,10 +64,10 @@ impl Names {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where this leads, at least to one address.
+    /// The addresses of `host`, at least one.
     ///
     /// # Errors
-    /// If the name is not known from before, and cannot be looked up.
+    /// If the name was never resolved and cannot be looked up now.
     pub(super) async fn resolve(
         self: &Arc<Names>,
         host: &str,
@@ -82,7 +82,7 @@ impl Names {
             let ended = tokio::time::timeout(KNOWN_PATIENCE, ended).await;
             ended.ok().and_then(Result::ok).and_then(|outcome| outcome.clone())
         } else {
-            // The sender is gone without a word only when the process ends.
+            // The sender disappears without an outcome only when the process ends.
             ended.await.map_err(io::Error::other)?.clone()
         };
         let known = self.lock().get(host).map(|name| name.known.clone()).unwrap_or_default();
@@ -93,15 +93,16 @@ impl Names {
         Ok(known.into_iter().map(|address| SocketAddr::new(address, port)).collect())
     }
 
-    /// Has it looked up before anybody needs it: name servers may be silent by then.
+    /// Looks a name up before it is needed, because the name server may be silent by then.
     pub(super) fn learn(self: &Arc<Names>, host: &str) {
         if host.parse::<IpAddr>().is_err() {
-            // Whoever needs it joins the look-up.
+            // A later caller joins the look-up.
             let _ = self.look_up(host);
         }
     }
 
-    /// Joins the look-up that is on its way, or starts one. Is the name known from before?
+    /// Joins the look-up in progress, or starts one. The flag says whether the name was resolved
+    /// before.
     fn look_up(self: &Arc<Names>, host: &str) -> (bool, watch::Receiver<Outcome>) {
         let mut names = self.lock();
         if names.len() >= MOST_NAMES && !names.contains_key(host) {
@@ -128,7 +129,7 @@ impl Names {
                 }
             });
             drop(names);
-            // Nobody may wait any more.
+            // All callers may have given up.
             let _ = sender.send(Some(outcome.map_err(|error| error.to_string())));
         });
         (is_known, looking)
@@ -152,7 +153,7 @@ mod tests {
             wait.lock().expect("no panic").recv().unwrap_or_else(gone)
         })));
         let soon = Duration::from_millis(20);
-        // Not known: whoever asks waits, however often, for one look-up.
+        // Not resolved yet: all callers wait for one look-up, however often they ask.
         for _ in 0..20 {
             assert!(tokio::time::timeout(soon, names.resolve("peer", 1)).await.is_err());
         }
@@ -161,7 +162,7 @@ mod tests {
         answers.send(Ok(vec![address])).expect("it waits");
         let found = names.resolve("peer", 1).await.expect("known");
         assert_eq!(found, [SocketAddr::new(address, 1)]);
-        // Known, and the look-up hangs.
+        // Resolved before, and the look-up hangs.
         for _ in 0..3 {
             let found = names.resolve("peer", 2).await.expect("known from before");
             assert_eq!(found, [SocketAddr::new(address, 2)]);
@@ -173,7 +174,7 @@ mod tests {
         names.resolve("another", 1).await.expect_err("it is not known");
     }
 
-    /// A peer that was never needed before the name server fell silent.
+    /// A peer that was not needed until the name server fell silent.
     #[tokio::test]
     async fn what_was_learned_early_is_known() {
         let (answers, wait) = channel::<IpAddr>();

@@ -1,11 +1,11 @@
-//! One connection to a peer on one channel: opened when there is something to send, versions
-//! agreed at its start (ApiVersions), answers matched in order. The same question asks whether this is
-//! the node and the cluster that were looked for (KIP-1242), so that nothing is said to another, and
-//! nothing that it says is believed: addresses change hands.
+//! One connection to a peer on one channel: opened when there is something to send, versions agreed
+//! at its start (ApiVersions), answers matched in order. The same request asks whether this is the
+//! expected node and cluster (KIP-1242), so that nothing is sent to another node and none of its
+//! answers is believed: an address may come to belong to another node.
 //!
-//! Each request has exactly one outcome, and the outcomes of a channel come in the order of
-//! sending. A timeout or a broken frame breaks the connection, as in Kafka's clients; whether the
-//! peer acted on what was in flight is then unknown. How large an answer may be is in `answers`.
+//! Each request has exactly one outcome, and a channel's outcomes come in the order of sending. A
+//! timeout or a bad frame closes the connection, as in Kafka's clients; it is then unknown whether
+//! the peer acted on the requests in flight. `answers` bounds the size of an answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -26,17 +26,17 @@ use super::frame::{self, OutQueue, read_frame};
 use super::names::Names;
 use super::{Shared, answers, codec};
 
-/// `reconnect.backoff.ms`: between two attempts to reach a peer, so that a machine that tries again
-/// at once does not spin.
+/// `reconnect.backoff.ms`: the time between two attempts to reach a peer, so that a machine that
+/// retries at once does not spin.
 const RECONNECT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// How [`connect`] tells that somebody else listens where the peer should.
+/// The error with which [`connect`] reports that another node listens at the peer's address.
 const MISROUTED: io::ErrorKind = io::ErrorKind::AddrNotAvailable;
 
-/// A request on its way.
+/// A request to be sent.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    /// Where the peer listens, if anybody knows.
+    /// The peer's address, if known.
     pub(super) endpoint: Option<Endpoint>,
     pub(super) deadline: Instant,
     pub(super) request: Request,
@@ -45,7 +45,7 @@ pub(super) struct Outgoing {
 /// The versions that a peer speaks: key to (least, greatest).
 pub(super) type Versions = BTreeMap<i16, (i16, i16)>;
 
-/// Runs until nobody can send any more.
+/// Runs until all senders are gone.
 pub(super) async fn run(
     shared: Arc<Shared>,
     peer: NodeId,
@@ -114,7 +114,7 @@ pub(super) async fn run(
     }
 }
 
-/// A peer that is down is tried again and again: one line for each power of two.
+/// A peer that is down is retried many times: one line for each power of two.
 fn tell_unreached(
     peer: NodeId,
     channel: Channel,
@@ -155,8 +155,8 @@ async fn connect(
             .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
         match codec::agree(frame.bytes, version).map_err(io::Error::other)? {
             codec::Agreement::Versions(versions) => return Ok((stream, versions)),
-            // One that does not speak version 5 cannot say who it is: it is believed, as its kind
-            // was before, or nodes could not be upgraded one by one.
+            // A peer that does not speak version 5 cannot identify itself. It is trusted, as such
+            // peers were before, because otherwise nodes could not be upgraded one by one.
             codec::Agreement::TryAgain(lower) => version = lower,
             codec::Agreement::Another => {
                 let what = "another node, or one of another cluster, listens there";
@@ -181,14 +181,14 @@ struct InFlight {
 enum Why {
     /// It broke, or a side ended it.
     Over(String),
-    /// The peer answers what cannot be used: most likely it will again.
+    /// The peer sent an unusable answer, and most likely will again.
     Answer(BadAnswer),
 }
 
 /// What is wrong with an answer.
 #[derive(Debug)]
 enum BadAnswer {
-    /// It declares a length that is negative, or more than what was asked for can make.
+    /// Its declared length is negative, or larger than any answer to the request can be.
     Length { api: ApiKey, declared: i32, limit: usize },
     /// Anything else.
     Other(String),
@@ -247,7 +247,7 @@ impl Session<'_> {
         self.settle();
     }
 
-    /// Delivers the outcomes that are known, up to the first that is not.
+    /// Delivers the known outcomes, up to the first unknown one.
     fn settle(&mut self) {
         while let Some(outcome) = self.in_flight.front_mut().and_then(|head| head.outcome.take()) {
             self.in_flight.pop_front();
@@ -307,7 +307,7 @@ impl Session<'_> {
         why
     }
 
-    /// Takes the whole frames out of the buffer.
+    /// Takes the complete frames out of the buffer.
     fn answers(&mut self, buffer: &mut BytesMut) -> Result<(), BadAnswer> {
         while let Some(&declared) = buffer.first_chunk::<4>() {
             let waiting = self.in_flight.iter_mut().find(|entry| entry.outcome.is_none());

@@ -1,28 +1,28 @@
-//! How many connections may be open, and that no listener takes the room of another: clients that
-//! come by the thousand must not lock out the peers of a node, by whom it becomes ready and stays so.
-//! Kafka protects the listener between brokers likewise (KIP-402). A single listener has no such
-//! room: who comes in there cannot be told apart before it has spoken.
+//! Bounds the number of open connections, and reserves some for each listener: thousands of clients
+//! must not lock out a node's peers, which it needs to become and stay ready. Kafka protects the
+//! inter-broker listener in the same way (KIP-402). A single listener has nothing to reserve,
+//! because connections cannot be told apart before they have sent something.
 
 use std::collections::BTreeMap;
 
 use wavetank_core::event::ListenerId;
 
-/// Most that a listener has for itself alone: more than the peers of any quorum open.
+/// The most reserved for one listener: more than the peers of any quorum open.
 const MOST_OWN: usize = 64;
 
-/// Who is in.
+/// The open connections.
 #[derive(Debug)]
 pub(super) struct Room {
-    /// What each listener has for itself alone.
+    /// Connections reserved for each listener.
     own: usize,
-    /// What they share beyond that.
+    /// Connections that the listeners share beyond that.
     shared: usize,
     open: BTreeMap<ListenerId, usize>,
 }
 
 impl Room {
-    /// `most` connections through these listeners, but at least one through each. A quarter of them
-    /// is divided among the listeners, if there are several.
+    /// `most` connections through these listeners, but at least one through each. If there are
+    /// several, a quarter is reserved, divided among them.
     pub(super) fn new(most: usize, listeners: &[ListenerId]) -> Room {
         let open: BTreeMap<_, _> = listeners.iter().map(|listener| (*listener, 0)).collect();
         let own = match open.len() {
@@ -32,7 +32,7 @@ impl Room {
         Room { own, shared: most.saturating_sub(own * open.len()), open }
     }
 
-    /// Lets one in, if there is room.
+    /// Admits a connection, if there is room.
     pub(super) fn enter(&mut self, listener: ListenerId) -> bool {
         let shared: usize = self.open.values().map(|open| open.saturating_sub(self.own)).sum();
         let open = self.open.entry(listener).or_default();
@@ -41,7 +41,7 @@ impl Room {
         fits
     }
 
-    /// One that was let in has gone.
+    /// An admitted connection is closed.
     pub(super) fn leave(&mut self, listener: ListenerId) {
         let open = self.open.entry(listener).or_default();
         *open = open.checked_sub(1).expect("who leaves was let in");
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(enter(&mut room, 0, 1000), 448 - 2 * 37);
         assert_eq!(enter(&mut room, 1, 1000), 37);
         assert_eq!(enter(&mut room, 2, 1000), 37);
-        // What a listener has for itself is nobody else's when it is left, either.
+        // A reserved connection that is closed is not given to other listeners.
         room.leave(ListenerId::Broker(2));
         assert_eq!(enter(&mut room, 0, 10) + enter(&mut room, 1, 10), 0);
         assert_eq!(enter(&mut room, 2, 10), 1);

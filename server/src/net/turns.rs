@@ -1,10 +1,10 @@
-//! Whose turn it is: turns at something that one does at a time, given fairly.
+//! Fair turns at something that only one may do at a time.
 //!
-//! Each address has its queue, and these take turns, so that two hundred connections of one client
-//! keep another waiting as long as one does; a connection has one request at hand, and so one place.
-//! What waits is of three kinds, and none waits for the end of another kind's queue: of five turns,
-//! peers and produces have two each, if they want them. A stranger who pretends to be a peer gains no
-//! more than that.
+//! Each address has a queue, and the queues take turns, so that two hundred connections of one
+//! client delay another client no more than one connection does. A connection handles one request
+//! at a time, and so has one place. There are three kinds of requests, and none waits for another
+//! kind's queue to empty: of five turns, peers and produces get two each, if they want them. A
+//! client that pretends to be a peer gains no more than that.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -23,7 +23,7 @@ pub(super) enum Kind {
     Other,
 }
 
-/// Which kind is asked first, turn by turn.
+/// Which kind comes first, turn by turn.
 const ORDER: [Kind; 5] = [Kind::Peer, Kind::Produce, Kind::Peer, Kind::Produce, Kind::Other];
 
 /// Gives the turns.
@@ -36,24 +36,24 @@ pub(super) struct Turns {
 struct State {
     /// Somebody has the turn.
     taken: bool,
-    /// The next place in [`ORDER`].
+    /// The next index in [`ORDER`].
     next: usize,
     peers: Queue,
     produces: Queue,
     others: Queue,
 }
 
-/// Who waits, by address.
+/// Requests that wait, by address.
 #[derive(Debug, Default)]
 struct Queue {
     order: VecDeque<IpAddr>,
     waiting: BTreeMap<IpAddr, VecDeque<oneshot::Sender<Turn>>>,
 }
 
-/// The turn; it passes on when this is dropped.
+/// The turn. Dropping it passes the turn on.
 #[derive(Debug)]
 pub(super) struct Turn {
-    /// Taken out when it has passed on.
+    /// `None` once it has been passed on.
     turns: Option<Arc<Turns>>,
 }
 
@@ -88,7 +88,7 @@ impl State {
         }
     }
 
-    /// Who is next.
+    /// Takes the next request out.
     fn pop(&mut self) -> Option<oneshot::Sender<Turn>> {
         for ahead in 0..ORDER.len() {
             let place = (self.next + ahead) % ORDER.len();
@@ -136,7 +136,7 @@ impl Drop for Turn {
             let Some(next) = next else { return };
             match next.send(Turn { turns: Some(Arc::clone(&turns)) }) {
                 Ok(()) => return,
-                // Its connection has gone meanwhile. (Taken out, or it would pass on itself.)
+                // Its connection is gone meanwhile. (Emptied, or its drop would pass the turn on.)
                 Err(mut back) => back.turns = None,
             }
         }
@@ -152,7 +152,8 @@ mod tests {
         IpAddr::from([192, 0, 2, last])
     }
 
-    /// Who waits, in this order, while somebody has the turn; and then gets it in which order.
+    /// Queues these in order while somebody has the turn, and returns the order in which they got
+    /// it.
     async fn served(waiting: &[(u8, Kind)]) -> Vec<(u8, Kind)> {
         let turns = Arc::new(Turns::default());
         let first = turns.turn(from(0), Kind::Other).await;
@@ -194,7 +195,7 @@ mod tests {
         assert_eq!(served.len(), 60);
     }
 
-    /// A connection that is closed while it waits, or when it is just given the turn.
+    /// A connection that is closed while it waits, or just when it is given the turn.
     #[tokio::test]
     async fn who_has_gone_is_passed_over() {
         let turns = Arc::new(Turns::default());
@@ -207,7 +208,7 @@ mod tests {
         let mut given = Box::pin(turns.turn(from(2), Kind::Produce));
         assert!(tokio::time::timeout(soon, &mut given).await.is_err());
         drop(first);
-        // It has been given the turn, and does not know yet.
+        // It has been given the turn, but has not noticed yet.
         drop(given);
         let next = tokio::time::timeout(10 * soon, turns.turn(from(3), Kind::Other));
         next.await.expect("it is free");

@@ -1,9 +1,9 @@
-/* Faults of system calls, planted into a process by LD_PRELOAD.
+/* Faults of system calls, injected into a process by LD_PRELOAD.
  *
- * The process that tests maps the file that WAVETANK_FAULTS names and says in it which calls to
- * count, and what befalls the n-th: the process is killed before or after it (a write perhaps when
- * half is written), the call fails with an error, or takes long. Only calls on files below the
- * directory WAVETANK_FAULTS_BELOW are counted, and accept.
+ * The test maps the file that WAVETANK_FAULTS names, and writes to it which calls to count and what
+ * happens at the n-th: the process is killed before or after it (or when half of a write is done),
+ * the call fails with an error, or it takes long. Only accept and calls on files below the
+ * directory WAVETANK_FAULTS_BELOW are counted.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -24,13 +24,13 @@
 
 /* Shared with faults.rs; all 64 bits wide. */
 struct control {
-    _Atomic long calls;     /* bits of the calls that count */
-    _Atomic long countdown; /* how many more until it happens; 0: it does not */
+    _Atomic long calls;     /* bit mask of the calls to count */
+    _Atomic long countdown; /* how many more calls until the fault; 0: no fault */
     _Atomic long action;
     _Atomic long value;     /* the error number, or milliseconds */
-    _Atomic long times;     /* how often it happens from then on */
+    _Atomic long times;     /* how often the fault strikes from then on */
     _Atomic long counted;   /* calls so far */
-    _Atomic long happened;  /* how often it did */
+    _Atomic long happened;  /* how often it struck */
 };
 
 enum { OPEN = 1, WRITE = 2, SYNC = 4, RENAME = 8, UNLINK = 16, TRUNCATE = 32, ACCEPT = 64,
@@ -76,7 +76,7 @@ static int is_ours(int fd) {
     return control && fd >= 0 && fd < FDS && ours[fd];
 }
 
-/* What befalls this call: 0 nothing, FAIL (errno is set), KILL_AFTER, KILL_HALF. */
+/* The fault for this call: 0 none, FAIL (errno is set), KILL_AFTER, KILL_HALF. */
 static int befalls(long call) {
     if (!control || inside || !(control->calls & call)) return 0;
     atomic_fetch_add(&control->counted, 1);

@@ -1,5 +1,5 @@
-//! Faults of system calls in a node's process: `faults.c`, compiled and preloaded, told what to do
-//! through a file that both map.
+//! Faults of system calls in a node's process: `faults.c`, compiled and preloaded, controlled
+//! through a file that it maps.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use tempfile::NamedTempFile;
 
-/// Calls that can be counted; bits.
+/// Calls that can be counted, as bits.
 pub const OPEN: i64 = 1;
 pub const WRITE: i64 = 2;
 pub const SYNC: i64 = 4;
@@ -19,7 +19,7 @@ pub const TRUNCATE: i64 = 32;
 pub const ACCEPT: i64 = 64;
 pub const MKDIR: i64 = 128;
 pub const READ: i64 = 256;
-/// All that change something on the disk.
+/// All calls that change something on the disk.
 pub const CHANGES: i64 = OPEN | WRITE | SYNC | RENAME | UNLINK | TRUNCATE | MKDIR;
 
 pub const EIO: i64 = 5;
@@ -29,16 +29,16 @@ pub const EMFILE: i64 = 24;
 pub const ENOSPC: i64 = 28;
 pub const EDQUOT: i64 = 122;
 
-/// What befalls a call.
+/// The fault of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     KillBefore,
     KillAfter,
-    /// After half of a write; other calls are done whole.
+    /// After half of a write. Other calls are done whole.
     KillHalf,
-    /// With this error number.
+    /// Fails with this error number.
     Fail(i64),
-    /// Takes so many milliseconds more.
+    /// Takes this many milliseconds longer.
     Delay(i64),
 }
 
@@ -57,7 +57,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// `None`, and a line that says why, where no shared library can be built.
+    /// `None`, and a line that says why, if no shared library can be built.
     pub fn new() -> Option<Faults> {
         library()?;
         let control = NamedTempFile::new().expect("a temporary file");
@@ -65,7 +65,7 @@ impl Faults {
         Some(Faults { control })
     }
 
-    /// What a process needs in its environment, with its files below `data`.
+    /// The environment for a process whose files are below `data`.
     pub fn environment(&self, data: &Path) -> Vec<(&'static str, PathBuf)> {
         vec![
             ("LD_PRELOAD", library().expect("it was built").to_path_buf()),
@@ -88,7 +88,7 @@ impl Faults {
         i64::from_ne_bytes(bytes)
     }
 
-    /// The `nth` of these calls from now on, and `times` in a row from then on.
+    /// Plants a fault at the `nth` of these calls from now on, and `times` in a row.
     pub fn plant(&self, calls: i64, nth: i64, action: Action, times: i64) {
         self.set(COUNTDOWN, 0);
         let (number, value) = match action {
@@ -107,19 +107,19 @@ impl Faults {
         self.set(COUNTDOWN, nth);
     }
 
-    /// Nothing more happens, and what did is forgotten.
+    /// Ends all faults and resets the count of those that struck.
     pub fn end(&self) {
         self.set(COUNTDOWN, 0);
         self.set(CALLS, 0);
         self.set(HAPPENED, 0);
     }
 
-    /// How often it happened.
+    /// How often the fault struck.
     pub fn happened(&self) -> i64 {
         self.get(HAPPENED)
     }
 
-    /// How many of the calls there were.
+    /// How many calls were counted.
     pub fn counted(&self) -> i64 {
         self.get(COUNTED)
     }
@@ -149,11 +149,11 @@ fn build() -> Option<PathBuf> {
     }
 }
 
-/// A small generator of numbers, seeded (Vigna's SplitMix64).
+/// A small seeded random number generator (Vigna's SplitMix64).
 pub struct Numbers(pub u64);
 
 impl Numbers {
-    /// Below `bound`.
+    /// A number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

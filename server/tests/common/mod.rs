@@ -29,7 +29,7 @@ use faults::Faults;
 const ARGUMENTS: &str = "WAVETANK_TEST_NODE";
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What `child_main` runs when this binary was started as a node; otherwise nothing.
+/// Runs a node if this binary was started as one; otherwise does nothing.
 pub fn child_main() {
     let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
     match arguments.as_str() {
@@ -73,7 +73,8 @@ fn bug() {
     std::thread::sleep(PATIENCE);
 }
 
-/// Makes the network's task of a connection break an assertion: the core answers what nobody asked.
+/// Makes the network's task of a connection break an assertion: the core answers a request that was
+/// not made.
 fn network_bug() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let (inbox, events) = channel();
@@ -109,7 +110,7 @@ fn spawn(arguments: &[&str], level: &str, stderr: Stdio, faults: Option<&Faults>
         .expect("this binary can be started")
 }
 
-/// Starts a node that should end at once: its exit code and what it said.
+/// Starts a node that should end at once. Returns its exit code and its stderr.
 pub fn refusal(arguments: &[&str]) -> (Option<i32>, String) {
     let mut child = spawn(arguments, "error", Stdio::piped(), None);
     let mut text = String::new();
@@ -133,7 +134,7 @@ pub fn refusal(arguments: &[&str]) -> (Option<i32>, String) {
     (code, reader.join().expect("the reader"))
 }
 
-/// A node that starts, and does not take part yet.
+/// A node that is starting and does not take part yet.
 pub struct Launched {
     child: Child,
     lines: Receiver<String>,
@@ -141,12 +142,13 @@ pub struct Launched {
 }
 
 impl Launched {
-    /// Waits until it is ready, which in a cluster needs others.
+    /// Waits until it is ready, which in a cluster takes other nodes.
     pub fn ready(self) -> Node {
         self.ready_within(PATIENCE).expect("the ready line comes").0
     }
 
-    /// `Err`: how it ended before it was ready, or `None` if it neither was nor ended in time.
+    /// `Err`: how it ended before it was ready, or `None` if it neither got ready nor ended in
+    /// time.
     fn ready_within(
         self,
         within: Duration,
@@ -156,7 +158,7 @@ impl Launched {
         let address = loop {
             let line = match lines.recv_timeout(within.saturating_sub(start.elapsed())) {
                 Ok(line) => line,
-                // Its end has closed its output.
+                // The process ended, which closed its output.
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(Some(child.wait().expect("a child")));
                 }
@@ -181,7 +183,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// On data of its own, with these lines of configuration.
+    /// Starts a node on its own data directory, with these lines of configuration.
     pub fn start(lines: &[&str]) -> Node {
         let data = tempfile::tempdir().expect("a temporary directory");
         let mut node = Node::start_on(data.path(), lines);
@@ -193,7 +195,7 @@ impl Node {
         Node::start_logging(data, lines, "error", Stdio::inherit()).0
     }
 
-    /// With a log of this level to there; the reading end if that is a pipe.
+    /// Logs at this level to `stderr`. Returns the reading end if that is a pipe.
     pub fn start_logging(
         data: &Path,
         lines: &[&str],
@@ -204,8 +206,8 @@ impl Node {
         node.expect("the ready line comes")
     }
 
-    /// With faults of its system calls. `Err`: how it ended before it was ready, or `None` if it
-    /// neither was nor ended within this time.
+    /// Starts a node with faults of its system calls. `Err`: how it ended before it was ready, or
+    /// `None` if it neither got ready nor ended within this time.
     pub fn try_start(
         data: &Path,
         lines: &[&str],
@@ -263,7 +265,7 @@ impl Node {
         port.parse().expect("a port")
     }
 
-    /// A connection on which an answer is waited for at most so long; `None` if there is none.
+    /// A connection that waits at most `patience` for an answer. `None` if the node gives none.
     pub fn try_client(&self, patience: Duration) -> Option<Client> {
         let stream = TcpStream::connect(&self.address).ok()?;
         stream.set_read_timeout(Some(patience)).expect("a timeout");
@@ -272,7 +274,7 @@ impl Node {
         Some(client)
     }
 
-    /// How it ended, if it has.
+    /// How it ended, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child")
     }
@@ -289,7 +291,7 @@ impl Node {
     }
 
     pub fn client(&self) -> Client {
-        // Connections of a flood before may have to be swept first.
+        // Connections of an earlier flood may have to be closed first.
         for _ in 0..100 {
             let stream = TcpStream::connect(&self.address).expect("it listens");
             stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -302,12 +304,12 @@ impl Node {
         panic!("no connection is accepted any more");
     }
 
-    /// SIGTERM, and its exit code.
+    /// Sends SIGTERM, and returns the exit code.
     pub fn terminate(&mut self) -> Option<i32> {
         self.terminate_by(&["TERM"])
     }
 
-    /// These signals in a row, and its exit code.
+    /// Sends these signals in a row, and returns the exit code.
     pub fn terminate_by(&mut self, signals: &[&str]) -> Option<i32> {
         let pid = self.child.id();
         let commands: Vec<String> =
@@ -353,14 +355,14 @@ pub struct Client {
 }
 
 impl Client {
-    /// A bare connection, on which nothing was asked yet.
+    /// A new connection on which no request has been sent.
     pub fn connect(address: &str) -> Client {
         let stream = TcpStream::connect(address).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         Client { stream, correlation: 0 }
     }
 
-    /// Asks (and so creates) until a topic's partition 0 has a leader.
+    /// Asks for metadata (which creates the topic) until a topic's partition 0 has a leader.
     pub fn until_topic(&mut self, topic: &str) {
         let start = Instant::now();
         loop {
@@ -384,7 +386,7 @@ impl Client {
         self.stream.write_all(&parts.concat())
     }
 
-    /// The next answer; correlation ids are looked at by `ask`.
+    /// The next answer; `ask` checks correlation ids.
     pub fn receive(&mut self, api: ApiKey, version: i16) -> Response {
         self.try_receive(api, version).expect("an answer").1
     }
@@ -425,7 +427,7 @@ impl Client {
         }
     }
 
-    /// Asks (and so creates) until partition 0 has a leader that knows it.
+    /// Asks for metadata (which creates the topic) until partition 0 has a leader that knows it.
     pub fn until_leader(&mut self, topic: &str) {
         let start = Instant::now();
         loop {
@@ -445,7 +447,7 @@ impl Client {
     }
 }
 
-/// Asks for a topic of one partition.
+/// A request to create a topic of one partition.
 pub fn creation(name: &str) -> CreateTopicsRequest {
     let topic = CreatableTopic {
         name: name.into(),

@@ -1,5 +1,5 @@
-//! Whose directory it is, and where the others are: formatting, cluster ids, voters that do not fit
-//! what lies there, addresses that change.
+//! Whose directory it is, and where the other nodes are: formatting, cluster ids, voters that do
+//! not match the directory's contents, addresses that change.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -19,7 +19,7 @@ fn cluster_id(data: &Path) -> String {
     line.expect("it names the cluster").to_string()
 }
 
-/// Three nodes on loopback, as files and directories.
+/// The configuration files and data directories of three nodes on loopback.
 struct Three {
     work: TempDir,
 }
@@ -66,7 +66,7 @@ fn free_ports() -> Vec<u16> {
     held.iter().map(|held| held.local_addr().expect("bound").port()).collect()
 }
 
-/// Appends with acks=all wherever the leader is now.
+/// Appends with acks=all at the current leader.
 fn produce(nodes: &[Node], text: &str) {
     let by_port: BTreeMap<u16, &Node> = nodes.iter().map(|node| (node.port(), node)).collect();
     for _ in 0..300 {
@@ -122,7 +122,7 @@ fn each_cluster_has_an_id_of_its_own_and_keeps_it() {
     assert!(text.contains("formatted already"), "{text}");
 }
 
-/// The others' empty logs would outvote what it has, and its topics would be gone.
+/// Otherwise the two empty logs would outvote its log, and its topics would be gone.
 #[test]
 fn one_node_does_not_grow_to_three() {
     let three = Three { work: TempDir::new().expect("a directory") };
@@ -152,7 +152,7 @@ fn a_clusters_node_formats_only_when_it_is_told_to() {
     let (code, text) = refusal(&["--config", &file, "--cluster-id", "a b"]);
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("no cluster id"), "{text}");
-    // One that has lost its data does not come back as if it had none.
+    // A node that has lost its data does not come back as a new one.
     let nodes = three.start(&ports, true);
     produce(&nodes, "a");
     drop(nodes);
@@ -162,12 +162,12 @@ fn a_clusters_node_formats_only_when_it_is_told_to() {
     assert!(text.contains("restore them"), "{text}");
 }
 
-/// How often the addresses go round; `WAVETANK_ROTATIONS=20` for long.
+/// How often the addresses rotate; `WAVETANK_ROTATIONS=20` makes a long run.
 fn rotations() -> usize {
     std::env::var("WAVETANK_ROTATIONS").map_or(2, |text| text.parse().expect("a number"))
 }
 
-/// Every node knows all three where they are now.
+/// Waits until every node knows the current addresses of all three, and serves.
 fn until_all_serve(nodes: &[Node], ports: &[u16]) {
     let start = Instant::now();
     for node in nodes {
@@ -184,8 +184,8 @@ fn until_all_serve(nodes: &[Node], ports: &[u16]) {
     }
 }
 
-/// Registrations in the metadata log are of the old addresses; what is configured wins, and whoever
-/// listens where another did says so.
+/// Registrations in the metadata log have the old addresses. The configured ones win, and a node
+/// that listens at another's old address says who it is.
 #[test]
 fn addresses_may_change() {
     let three = Three { work: TempDir::new().expect("a directory") };
@@ -196,7 +196,7 @@ fn addresses_may_change() {
     drop(nodes);
     let mut longest = Duration::ZERO;
     for round in 0..=rotations() {
-        // At last all of them are new.
+        // In the last round all ports are new.
         if round == rotations() {
             ports = free_ports();
         } else {
@@ -215,17 +215,18 @@ fn addresses_may_change() {
     assert!(longest < Duration::from_secs(15), "{longest:?}");
 }
 
-/// One node's address goes to another while the third goes on: its connections to the two lead to
-/// the wrong one, and what it sends there is not for it. Whether the topic is served meanwhile depends on
-/// who is controller: the two were killed, which leaves the third alone in the ISR, and it is fenced if
-/// it cannot reach the controller. Nothing is lost, and all serve once it knows the addresses.
+/// Two nodes swap addresses while the third goes on: its connections to the two lead to the wrong
+/// node, and its requests reach a node that they are not meant for. Whether the topic is served
+/// meanwhile depends on who is controller: the two were killed, which leaves the third alone in the
+/// ISR, and it is fenced if it cannot reach the controller. Nothing is lost, and all serve once the
+/// third knows the addresses.
 #[test]
 fn two_swap_addresses_under_the_third() {
     let three = Three { work: TempDir::new().expect("a directory") };
     let mut ports = free_ports();
     let mut nodes = three.start(&ports, true);
     produce(&nodes, "before");
-    // The third goes on, with the configuration that it started with.
+    // The third goes on with the configuration that it started with.
     let third = nodes.pop().expect("three");
     drop(nodes);
     ports.swap(0, 1);
@@ -235,7 +236,7 @@ fn two_swap_addresses_under_the_third() {
     };
     let launched = [launch(1), launch(2)];
     let mut nodes: Vec<Node> = launched.into_iter().map(Launched::ready).collect();
-    // Some sessions long.
+    // Longer than two sessions.
     std::thread::sleep(Duration::from_secs(5));
     drop(third);
     nodes.push(launch(3).ready());

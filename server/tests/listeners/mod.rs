@@ -1,4 +1,5 @@
-//! Who may ask what where: listeners for clients, brokers and controllers apart, and one for all.
+//! Which requests each listener accepts: separate listeners for clients, brokers and controllers,
+//! and one for all.
 
 use std::net::TcpListener;
 
@@ -13,7 +14,7 @@ use crate::liar::{Dice, Hostile, Known};
 /// Three nodes, each with four listeners.
 struct Named {
     work: TempDir,
-    /// By node: for clients, for clients of another kind, for brokers, for controllers.
+    /// By node: for clients, for other clients, for brokers, for controllers.
     ports: [[u16; 4]; 3],
 }
 
@@ -57,7 +58,7 @@ fn apis(client: &mut Client) -> Vec<ApiKey> {
     answer.apis.iter().filter_map(|(key, _, _)| ApiKey::from_key(*key)).collect()
 }
 
-/// What only nodes send.
+/// Requests that only nodes send.
 fn of_peers() -> Vec<(i16, Request)> {
     let as_replica = FetchRequest {
         replica: NodeId(2),
@@ -98,7 +99,8 @@ fn each_listener_serves_those_it_is_for() {
     let named = Named::new();
     let launched: Vec<Launched> = (0..3).map(|node| named.launch(node)).collect();
     let nodes: Vec<Node> = launched.into_iter().map(Launched::ready).collect();
-    // Replication goes from broker to broker, clients are told of their own listener.
+    // Brokers use the inter-broker listener; clients get the addresses of the listener that they
+    // use.
     for (at, column) in [(0, 0), (1, 1), (2, 2)] {
         let mut client = Client::connect(&format!("127.0.0.1:{}", named.ports[at][column]));
         client.until_topic("t");
@@ -141,7 +143,7 @@ fn each_listener_serves_those_it_is_for() {
     drop(nodes);
 }
 
-/// The same listener for clients and controllers, where anybody may be a client.
+/// One listener for clients and controllers that other machines can reach.
 #[test]
 fn a_single_listener_is_for_loopback_or_for_a_node_alone() {
     let data = TempDir::new().expect("a directory");
@@ -167,7 +169,7 @@ fn a_single_listener_is_for_loopback_or_for_a_node_alone() {
     assert!(text.contains("not loopback") && text.contains("controller.listener.names"), "{text}");
 }
 
-/// A connection that was meant for another node, or another cluster, is told so (KIP-1242).
+/// A client that expects another node or another cluster gets an error that says so (KIP-1242).
 #[test]
 fn who_looks_for_another_is_told_so() {
     let node = Node::start(&["cluster.id = \"here\""]);

@@ -1,5 +1,5 @@
-//! What people put into a data directory: copies, renamed directories, things of their own. Nothing of
-//! that is removed, and none of it is taken for a replica.
+//! Foreign contents of a data directory: copies, renamed directories, files of others. Nothing of
+//! it is removed or taken for a replica.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use wavetank_core::types::TopicRef;
 use crate::common::{Node, refusal, values};
 use crate::{copy, fetch, produce};
 
-/// A node that was stopped, with a topic of two records.
+/// Leaves the data of a stopped node, with a topic of two records.
 fn stopped(data: &Path) -> [&'static str; 2] {
     let records = ["one", "two"];
     let mut node = Node::start_on(data, &[]);
@@ -34,8 +34,8 @@ fn refused(data: &Path, words: &[&str]) {
     }
 }
 
-/// Which of two copies has all records can only be known by whoever made the copy: served from the
-/// wrong one, what was acknowledged since is missing.
+/// Only the person who made a copy knows which of the two has all records. If the wrong one were
+/// served, records acknowledged since the copy would be missing.
 #[test]
 fn a_copy_of_a_replica_is_no_replica() {
     let data = tempfile::tempdir().expect("a temporary directory");
@@ -98,7 +98,7 @@ fn what_is_not_ours_is_left_alone() {
             assert!(file.exists(), "{} is gone", file.display());
         }
     }
-    // A topic that goes takes its own files with it, and no others.
+    // Deleting a topic removes its own files and no others.
     let mut node = Node::start_on(data.path(), &[]);
     let topics = vec![TopicRef::name("kept")];
     let deletion = Request::DeleteTopics(DeleteTopicsRequest { topics, timeout_ms: 5000 });

@@ -1,4 +1,5 @@
-//! One directory's operations without the pool: what is joined, what waits, what stays failed.
+//! One directory's operations without the pool: joined appends, waiting operations, lasting
+//! failures.
 
 use super::*;
 use std::path::Path;
@@ -20,7 +21,7 @@ fn append(at: u64, text: &'static str) -> DiskOp {
     }
 }
 
-/// What the pool does, until the directory is at rest or waits for room.
+/// Does what the pool does, until the directory is idle or waits for room.
 fn run(directory: &mut Directory, ops: Vec<DiskOp>) -> Vec<DiskDone> {
     for op in &ops {
         if let DiskOp::Append { bytes, .. } = op {
@@ -84,7 +85,7 @@ fn a_sync_goes_before_a_rename_and_a_truncation() {
     assert!(matches!(&done[2], DiskDone::Read { bytes, .. } if bytes == "a"), "{done:?}");
 }
 
-/// A pipe takes writes until it is full, has no length, and cannot be synced.
+/// /dev/null takes writes, has no length, and cannot be synced.
 #[test]
 fn what_failed_stays_failed() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -98,7 +99,7 @@ fn what_failed_stays_failed() {
     assert_eq!(done, [written, failed(DiskOpKind::Sync)], "this device cannot be synced");
     let done = run(&mut directory, vec![append(3, "def"), sync]);
     assert_eq!(done, [failed(DiskOpKind::Append), failed(DiskOpKind::Sync)], "never tried again");
-    // A file of that name made anew is another file.
+    // A new file of the same name is another file.
     let unlink = DiskOp::Unlink { file: LOG };
     let done = run(
         &mut directory,
@@ -107,7 +108,7 @@ fn what_failed_stays_failed() {
     assert_eq!(done, [DiskDone::Written { file: LOG, generation: 3, upto: 1 }]);
 }
 
-/// A file whose every write says "no space left", until somebody makes room.
+/// Every write to this file fails with "no space left", until somebody makes room.
 #[test]
 fn a_write_that_does_not_fit_waits_for_room() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -130,7 +131,7 @@ fn a_write_that_does_not_fit_waits_for_room() {
     assert_eq!(directory.delay(), None);
 }
 
-/// The acknowledgement of what fitted must not wait for what does not fit.
+/// The acknowledgement of a write that fitted must not wait for one that does not.
 #[test]
 fn what_fitted_is_synced_while_another_waits_for_room() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -186,7 +187,7 @@ fn a_file_closed_for_others_is_opened_again() {
         vec![
             DiskOp::Create { file: LOG, generation: 3 },
             append(0, "abc"),
-            // Closes the log, which has to be synced before.
+            // This closes the log, which has to be synced first.
             DiskOp::Create { file: other, generation: 3 },
             append(3, "def"),
             read,
@@ -197,7 +198,8 @@ fn a_file_closed_for_others_is_opened_again() {
     assert!(matches!(&done[2], DiskDone::Read { bytes, .. } if bytes == "abcdef"), "{done:?}");
 }
 
-/// The sync before closing failed: whoever asks next is told, and nobody hears that it is durable.
+/// If the sync before closing fails, the next sync reports it, and the file is never reported
+/// durable.
 #[test]
 fn a_failure_met_while_closing_is_told() {
     let dir = tempfile::tempdir().expect("a temporary directory");
