@@ -293,8 +293,8 @@ there is no plan of the counterexample, or usage or environment error.")]
     },
 }
 
-/// The explorer's server binds by itself and does not tell the port: 0, any free one, is no port that
-/// anybody could open.
+/// Refuses port 0 (any free one): the explorer's server binds by itself and does not report the
+/// port, so nobody could open it.
 fn explorer_port(text: &str) -> Result<u16, String> {
     match text.parse() {
         Ok(0) => Err("nobody would learn which port it got; name one from 1 to 65535".to_owned()),

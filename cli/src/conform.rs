@@ -1,7 +1,7 @@
-//! `--conform`: holds runs of the tank against the models.
+//! `--conform`: trace validation, which checks runs of the tank against the models.
 //!
 //! The glue between the tank, whose invariants see every note, the ledger's registrations and the
-//! disks, and [`wavetank_models::conform`], which knows none of them. What is checked lives there.
+//! disks, and [`wavetank_models::conform`], which knows none of them and does the checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -18,7 +18,7 @@ use wavetank_sim::invariants::{Invariant, Kind, Seen, View};
 use wavetank_sim::run::Options;
 use wavetank_sim::workload::Record;
 
-/// The models that runs are held against, by id.
+/// The models that runs are validated against, by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Models(Vec<&'static str>);
 
@@ -45,12 +45,12 @@ impl FromStr for Models {
 }
 
 impl Models {
-    /// Those that notes and registrations are enough for.
+    /// The models that need only notes and registrations.
     pub fn of_notes() -> Models {
         Models(wavetank_reenact::conform::MODELS.to_vec())
     }
 
-    /// The invariants, for each run; `None` if there are no models.
+    /// The invariants for each run; `None` if there are no models.
     pub fn additions(&self) -> Option<Additions> {
         let models = self.0.clone();
         if models.is_empty() {
@@ -75,23 +75,23 @@ impl Models {
     }
 }
 
-/// One run held against one model.
+/// Validates one run against one model.
 #[derive(Debug)]
 struct ConformsTo {
     name: &'static str,
     checker: Box<dyn Conforms>,
-    /// The newest registration of each partition that the checker was told.
+    /// The newest registration of each partition that was passed to the checker.
     told: BTreeMap<TopicPartition, PartitionEpoch>,
-    /// Nodes whose process has started and noted nothing yet.
+    /// Nodes whose process has started and has written no note yet.
     fresh: BTreeMap<NodeId, Fresh>,
 }
 
-/// What a process finds that it may change before its first note.
+/// What a process finds on its disk and may change before its first note.
 #[derive(Debug)]
 struct Fresh {
     /// The last stop was marked as clean.
     clean_stop: bool,
-    /// The directories whose logs no power loss would have changed.
+    /// Directories whose logs a power loss would not have changed.
     settled: BTreeSet<String>,
 }
 
@@ -116,8 +116,9 @@ impl ConformsTo {
         Box::new(ConformsTo { name, checker, told: BTreeMap::new(), fresh: BTreeMap::new() })
     }
 
-    /// What a process finds on its disk. Told before its first note, and not when it starts: by then
-    /// the ledger has read all that the end of the process before did to the disk.
+    /// Tells the checker what a process finds on its disk. This comes before its first note and not
+    /// at its start: only by then has the ledger read all that the end of the previous process did
+    /// to the disk.
     fn tell_left(&mut self, node: NodeId, view: &View<'_>) -> Result<(), Box<Parted>> {
         let Some(fresh) = self.fresh.remove(&node) else { return Ok(()) };
         let disk = view.world.disk(node);
@@ -135,7 +136,7 @@ impl ConformsTo {
         Ok(())
     }
 
-    /// What the metadata log committed since the last note of this partition.
+    /// Tells the checker what the metadata log has committed since the last note of this partition.
     fn tell_registrations(
         &mut self,
         partition: TopicPartition,
@@ -171,8 +172,8 @@ fn on_disk(node: NodeId, asks: Asks, view: &View<'_>) -> OnDisk {
     }
 }
 
-/// Is what this directory holds of this partition, and not of a topic of the same name that was
-/// deleted, or that was created in its place?
+/// Whether the directory belongs to this partition, and not to a topic of the same name that was
+/// deleted before or created in its place.
 fn is_of(disk: &SimDisk, dir: &str, partition: TopicPartition) -> bool {
     if partition == TopicPartition::METADATA {
         return true;
@@ -183,7 +184,8 @@ fn is_of(disk: &SimDisk, dir: &str, partition: TopicPartition) -> bool {
     })
 }
 
-/// What the checkpoint on a disk says of the log in this directory, as a process would read it.
+/// The recovery point of this directory's log in the checkpoint on disk, as a process would read
+/// it.
 fn recovery_point(disk: &SimDisk, dir: &str) -> i64 {
     let Some(content) = disk.visible("", FileKind::RecoveryPoints) else { return 0 };
     let name = SmallFile::RecoveryPoints.name();
@@ -192,7 +194,7 @@ fn recovery_point(disk: &SimDisk, dir: &str) -> i64 {
     of.map_or(0, |line| line.offset.0)
 }
 
-/// Has the process that ended marked its stop as clean?
+/// Whether the last process marked its stop as clean.
 fn is_marked_clean(disk: &SimDisk) -> bool {
     disk.visible("", FileKind::CleanShutdown)
         .is_some_and(|content| checkpoint::parse_clean_shutdown(&content.to_bytes()).is_ok())
@@ -207,7 +209,7 @@ impl Invariant for ConformsTo {
         Kind::WhiteBox
     }
 
-    /// What was registered after the last note of its partition is judged, too.
+    /// Registrations after the last note of their partition are checked, too.
     fn at_end(&mut self, _history: &[Record], view: &View<'_>) -> Result<(), String> {
         for (partition, _) in view.ledger.partitions() {
             self.tell_registrations(partition, view).map_err(|parted| parted.to_string())?;
@@ -218,7 +220,7 @@ impl Invariant for ConformsTo {
     fn see(&mut self, seen: Seen<'_>, view: &View<'_>) -> Result<(), String> {
         match seen {
             Seen::Started(node) => {
-                // What is registered by now is what the process before it may have known.
+                // The previous process may have known everything registered until now.
                 let partitions: Vec<TopicPartition> = self.told.keys().copied().collect();
                 for partition in partitions {
                     self.tell_registrations(partition, view)
@@ -260,8 +262,9 @@ mod tests {
         hunt(&HuntOptions { seeds, flaws, additions, until_found, ..HuntOptions::default() })
     }
 
-    /// Whether a seed of 0..100 parts from a model, and says so with these words. A flaw may part a
-    /// run at one of several rules first, so seeds are tried until one does at the rule meant.
+    /// Whether a seed of 0..400 diverges from a model, with these words in the message. With a
+    /// flaw, a run may diverge at one of several rules first, so seeds are tried until one diverges
+    /// at the intended rule.
     fn parts(flaw: &str, model: &str, says: &str) -> Result<(), Vec<String>> {
         let name = format!("conforms-to-{model}");
         let at_step = format!("the run and {model} part at step ");
@@ -315,7 +318,7 @@ mod tests {
         }
     }
 
-    /// No note follows any registration.
+    /// Hides all notes, so that no note follows any registration.
     #[derive(Debug)]
     struct AtEndOnly(Box<dyn Invariant>);
 
@@ -337,7 +340,7 @@ mod tests {
         }
     }
 
-    /// What a plan's run says, held against these models to its end.
+    /// The violations of a plan's run, validated against these models to its end.
     fn replayed(plan: &str, flaw: Option<&str>, models: &str) -> Vec<(String, String)> {
         let plan = Plan::from_json(plan).unwrap();
         let plan = Plan { flaws: flaw.into_iter().map(str::to_owned).collect(), ..plan };
@@ -363,15 +366,17 @@ mod tests {
         }
     }
 
-    /// The metadata told first that a proposal was taken; the answer to it wiped the next one.
+    /// Once, the metadata log showed first that a proposal was accepted; then the answer to it
+    /// cancelled the next proposal.
     #[test]
     fn an_answer_cancels_no_later_proposal() {
         let plan = include_str!("../tests/plans/answer-cancels-later-proposal.json");
         assert_eq!(replayed(plan, None, "M7"), []);
     }
 
-    /// Plans that `ci/reenact/run flaws` plays on processes say which rule they leave out. A change of the
-    /// core may move a run so that it does without; then both sides would agree that nothing is wrong.
+    /// Each plan that `ci/reenact/run flaws` plays on processes leaves out one rule. A change of
+    /// the core may alter a run so that the rule no longer matters; then both sides would agree
+    /// that nothing is wrong.
     #[test]
     fn the_plans_of_reenact_still_show_their_flaws() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../ci/reenact/flaws");
@@ -385,7 +390,7 @@ mod tests {
         }
     }
 
-    /// Who joins an ISR without a leader's note is wrong to M1; to M3 registrations are nothing.
+    /// For M1, joining an ISR without a leader's note is a violation. M3 ignores registrations.
     #[test]
     fn registrations_that_no_note_follows_are_judged_at_the_end() {
         for (model, judges) in [("M1", true), ("M3", false)] {

@@ -1,4 +1,5 @@
-//! Ctrl-C, and the signal by which CI ends a job: long work stops at its next seam and says what it has.
+//! Ctrl-C, and the signal with which CI ends a job: long work stops at the next opportunity and
+//! reports what it has.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

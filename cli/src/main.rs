@@ -1,7 +1,7 @@
 //! The `wavetank` command: arguments in, a verdict out.
 //!
-//! Here live the flags, the text and JSON that people and scripts read, and the exit codes. What is
-//! run and judged lives in the libraries (`sim`, `scenarios`, `linearizability`, `server`).
+//! This crate has the flags, the text and JSON that people and scripts read, and the exit codes.
+//! Running and judging are in the libraries (`sim`, `scenarios`, `linearizability`, `server`).
 
 mod args;
 mod commands;
@@ -21,7 +21,7 @@ use clap::Parser;
 use crate::args::{Args, Command};
 use crate::output::{Failure, Out, Verdict};
 
-/// Storms allocate in small pieces all the time; with this allocator they run some 7 % faster.
+/// Storms make many small allocations; with this allocator they run some 7 % faster.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Ok(Verdict::Violated) => ExitCode::from(1),
         Err(failure) => {
             if !failure.is_silent() {
-                // The exit code says it, too, where stderr takes nothing.
+                // If stderr takes nothing, the exit code still says it.
                 let _ = writeln!(std::io::stderr(), "{failure}");
             }
             ExitCode::from(failure.code())

@@ -1,11 +1,11 @@
-//! What a command says and how it ends: standard output, failures, colours, numbers.
+//! A command's output and end: standard output, failures, colours, numbers.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-/// How a command ended when nothing hindered it.
+/// The outcome of a command that could do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// All held: exit code 0.
@@ -34,12 +34,12 @@ impl Failure {
         Failure::sentence(format!("cannot {attempted}: {why}{end}"), 2)
     }
 
-    /// A library's own sentence, with the exit code that it goes with.
+    /// A library's own message, with its exit code.
     pub fn sentence(text: impl fmt::Display, code: u8) -> Failure {
         Failure { text: text.to_string(), code, silent: false }
     }
 
-    /// What it says.
+    /// The message.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -49,7 +49,7 @@ impl Failure {
         self.code
     }
 
-    /// Whoever read our output has gone: there is nobody to tell.
+    /// Whether the reader of our output is gone, so that nothing need be reported.
     pub fn is_silent(&self) -> bool {
         self.silent
     }
@@ -71,43 +71,43 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Standard output, buffered; ends quietly when the reader has gone.
+/// Buffered standard output. The command ends quietly when the reader is gone.
 pub struct Out {
     writer: Box<dyn Write>,
     colour: bool,
 }
 
 impl Out {
-    /// The process's.
+    /// The process's standard output.
     pub fn standard() -> Out {
         let stdout = io::stdout();
         let colour = colour_allowed(stdout.is_terminal());
         Out { writer: Box::new(io::BufWriter::new(stdout)), colour }
     }
 
-    /// Where nobody reads it.
+    /// An output that discards everything.
     #[cfg(test)]
     pub fn nowhere() -> Out {
         Out { writer: Box::new(io::sink()), colour: false }
     }
 
-    /// One line.
+    /// Writes one line.
     pub fn line(&mut self, text: impl fmt::Display) -> Result<(), Failure> {
         Ok(writeln!(self.writer, "{text}")?)
     }
 
-    /// Text as it is.
+    /// Writes the text as it is.
     pub fn text(&mut self, text: &str) -> Result<(), Failure> {
         Ok(self.writer.write_all(text.as_bytes())?)
     }
 
-    /// One JSON value, indented, and a newline.
+    /// Writes one JSON value, indented, and a newline.
     pub fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(value).expect("keys are strings");
         self.line(text)
     }
 
-    /// Everything out of the buffer.
+    /// Flushes the buffer.
     pub fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.writer.flush()?)
     }
@@ -118,7 +118,7 @@ impl Out {
     }
 }
 
-/// A file that is written when work is done, and known to be writable before it begins.
+/// A file that is written after the work, and checked to be writable before it.
 #[derive(Debug)]
 pub struct Later {
     path: PathBuf,
@@ -127,14 +127,14 @@ pub struct Later {
 }
 
 impl Later {
-    /// Opens or creates it; what it holds stays until it is written.
+    /// Opens or creates the file. It keeps its contents until [`Later::write`].
     pub fn open(path: &Path, flag: &'static str) -> Result<Later, Failure> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
         let file = file.map_err(|error| Later::cannot(path, flag, error))?;
         Ok(Later { path: path.to_owned(), flag, file })
     }
 
-    /// Replaces what it held.
+    /// Replaces the contents.
     pub fn write(
         mut self,
         content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -157,7 +157,7 @@ impl Later {
     }
 }
 
-/// What a colour means here.
+/// The meaning of a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// A violation, an error.
@@ -200,7 +200,7 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// A measured number as people read it: three significant places, thousands apart.
+/// A measured number for people: three significant digits, or whole with thousands apart.
 pub fn measured(number: f64) -> String {
     if !number.is_finite() {
         "-".to_owned()

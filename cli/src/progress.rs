@@ -1,4 +1,4 @@
-//! How far long work has come: a bar on a terminal, elsewhere a plain line on standard error every ten
+//! Progress of long work: a bar on a terminal, otherwise a plain line on standard error every ten
 //! seconds.
 
 use std::io::IsTerminal;
@@ -11,10 +11,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::{grouped, measured};
 
-/// How often a line is written where there is no terminal.
+/// How often a line is written if there is no terminal.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Seeds that are done, of how many, and what came of them.
+/// Seeds done, of how many, and a message about their results.
 #[derive(Clone, Debug, Default)]
 struct State {
     done: u64,
@@ -47,7 +47,7 @@ impl State {
     }
 }
 
-/// See the module. Dropping it ends it.
+/// See the module. Dropping it ends the display.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
@@ -55,7 +55,7 @@ pub struct Progress {
     lines: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
-/// What work tells its progress through.
+/// The handle with which work reports its progress.
 #[derive(Clone, Debug)]
 pub struct Told {
     bar: ProgressBar,
@@ -63,7 +63,7 @@ pub struct Told {
 }
 
 impl Progress {
-    /// Of so many seeds, if that is known.
+    /// Progress through this many seeds, if the number is known.
     pub fn of(seeds: Option<u64>) -> Progress {
         let template = match seeds {
             Some(_) => "{wide_bar} {pos}/{len} seeds, {msg}, {per_sec}, {eta} left",
@@ -77,14 +77,14 @@ impl Progress {
         Progress { bar, state, lines }
     }
 
-    /// To be handed to whoever does the work.
+    /// A handle for the work.
     pub fn told(&self) -> Told {
         Told { bar: self.bar.clone(), state: self.state.clone() }
     }
 }
 
 impl Told {
-    /// So many seeds are done; what came of them.
+    /// Reports the number of seeds done, and a message about their results.
     pub fn set(&self, done: u64, message: String) {
         self.bar.set_position(done);
         self.bar.set_message(message.clone());
@@ -103,7 +103,7 @@ impl Drop for Progress {
     }
 }
 
-/// Writes a line each time that `every` has passed, until the sender is dropped.
+/// Writes a line every `every`, until the sender is dropped.
 fn lines(
     state: Arc<Mutex<State>>,
     every: Duration,

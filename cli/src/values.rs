@@ -1,4 +1,4 @@
-//! The values that flags take: ranges of seeds, shards, times, and names that the libraries know.
+//! The values of flags: ranges of seeds, shards, times, and names that the libraries know.
 
 use std::num::{IntErrorKind, NonZeroU64, NonZeroUsize};
 use std::ops::Range;
@@ -85,7 +85,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// How many: a whole number from 1 to a largest that makes sense.
+/// A whole number from 1 to `MOST`.
 pub fn parse_count<const MOST: u64>(text: &str) -> Result<NonZeroU64, String> {
     match text.replace('_', "").parse::<u64>() {
         Ok(0) => Err("none is too few; write 1 or more".to_owned()),
@@ -98,7 +98,7 @@ pub fn parse_count<const MOST: u64>(text: &str) -> Result<NonZeroU64, String> {
     }
 }
 
-/// How many threads: more would only wait for each other.
+/// A number of threads, at most 1024: more would only wait for each other.
 pub fn parse_jobs(text: &str) -> Result<NonZeroUsize, String> {
     let jobs = parse_count::<1024>(text)?;
     Ok(NonZeroUsize::try_from(jobs).expect("1024 fits"))
@@ -175,7 +175,7 @@ impl FromStr for Faults {
     }
 }
 
-/// Names of workloads, as hunts filter them.
+/// Names of workloads to filter a hunt by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workloads(pub Vec<String>);
 
@@ -200,7 +200,7 @@ fn listed(text: &str, what: &str, known: &[&str]) -> Result<Vec<String>, String>
         .collect()
 }
 
-/// There is nothing of that name; perhaps another was meant, and these there are.
+/// The error for an unknown name: the name that was probably meant, and all known names.
 pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     format!("there is no {what} {name:?}{}; known: {}", meant(name, known), known.join(", "))
 }
@@ -210,7 +210,7 @@ pub fn meant(name: &str, known: &[&str]) -> String {
     let name = name.to_lowercase().replace('_', "-");
     let near = |other: &&&str| {
         let other = other.to_lowercase().replace('_', "-");
-        // Jaro and Winkler see no letters that changed places in a name of three.
+        // Jaro-Winkler misses transposed letters in a name of three letters.
         let slip = strsim::osa_distance(&name, &other) == 1;
         strsim::jaro_winkler(&name, &other).max(if slip { 0.9 } else { 0.0 })
     };

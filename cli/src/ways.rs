@@ -1,9 +1,8 @@
 //! The four ways in which a flaw of the zoo is caught, for `wavetank zoo list`.
 //!
-//! What a model or a storm or a history finds is looked up where it is known (the models' variants,
-//! the saved results of `zoo hunt`, which CI repeats); what runs held against the models find stands
-//! here, with a reason where a way cannot apply. The tests check each claim that can be checked in
-//! seconds.
+//! What storms and histories find is looked up in the saved results of `zoo hunt`, which CI
+//! repeats. What models and trace validation find is listed here, and so is the reason if a way
+//! cannot apply. The tests check each entry that can be checked in seconds.
 
 use serde::{Deserialize, Serialize};
 use wavetank_core::flaw::Flaw;
@@ -11,25 +10,25 @@ use wavetank_core::flaw::Flaw;
 /// The saved result of `zoo hunt`, as the report shows it.
 const HUNTED: &str = include_str!("../../ci/results/zoo.json");
 
-/// The same of `zoo hunt --by history`.
+/// The same for `zoo hunt --by history`.
 const HUNTED_BY_HISTORY: &str = include_str!("../../ci/results/zoo-history.json");
 
-/// Caught, or why not.
+/// Whether a way catches the flaw, or why not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Way {
-    /// By what.
+    /// What catches it.
     Caught(String),
-    /// Why it cannot be, this way.
+    /// Why this way cannot catch it.
     Not(&'static str),
 }
 
-/// All four.
+/// All four ways.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ways {
     /// The models that fail without the rule, with the length of a shortest counterexample.
     pub model: Way,
-    /// The models that a run without the rule parts from (`hunt --conform`).
+    /// The models from which a run without the rule diverges (`hunt --conform`).
     pub conformance: Way,
     /// The promise that breaks in a storm, and after how many seeds (median).
     pub storm: Way,
@@ -38,7 +37,7 @@ pub struct Ways {
 }
 
 impl Ways {
-    /// Their names and what they come to, in order.
+    /// The ways with their names, in order.
     pub fn each(&self) -> [(&'static str, &Way); 4] {
         [
             ("model", &self.model),
@@ -49,7 +48,7 @@ impl Ways {
     }
 }
 
-/// Model, flaw, and how many steps a shortest way to the broken promise has.
+/// Model, flaw, and the length of a shortest counterexample, in steps.
 const COUNTEREXAMPLES: [(&str, Flaw, usize); 20] = [
     ("M1", Flaw::TruncateToHighWatermark, 8),
     ("M1", Flaw::UnknownEpochAnsweredWithNext, 10),
@@ -73,7 +72,7 @@ const COUNTEREXAMPLES: [(&str, Flaw, usize); 20] = [
     ("R3C", Flaw::LeaderResumesEpoch, 9),
 ];
 
-/// The models that runs with the flaw part from, as `crate::conform`'s tests find.
+/// The models from which runs with the flaw diverge, as found by `crate::conform`'s tests.
 pub const PARTS: [(&str, Flaw); 16] = [
     ("M1", Flaw::TruncateToHighWatermark),
     ("M1", Flaw::UnknownEpochAnsweredWithNext),
@@ -179,8 +178,8 @@ fn why_conforms(flaw: Flaw) -> &'static str {
     }
 }
 
-/// What the saved results say of this flaw if its median range has a find; not every range need
-/// have one. The seeds of that range, the promise, and whose complaint it was.
+/// The saved result for this flaw, if the median range found it; not every range need have found
+/// it. Returns the seeds of that range, the broken promise, and its kind.
 fn found(saved: &str, flaw: Flaw) -> Option<(String, String, String)> {
     let saved: Saved = serde_json::from_str(saved).expect("a test reads the saved results");
     let name = flaw.story().name;
@@ -239,8 +238,8 @@ mod tests {
     use super::*;
     use wavetank_models::Bounds;
 
-    /// The models' own tests walk these ways; that none is shorter takes half a minute each
-    /// (`wavetank model check`).
+    /// The models' own tests replay these counterexamples. Checking that none is shorter takes half
+    /// a minute each (`wavetank model check`).
     const SLOW: [(&str, Flaw); 2] =
         [("R1", Flaw::UnknownEpochAnsweredWithNext), ("R3", Flaw::VoteBeforeDurable)];
 

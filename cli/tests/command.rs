@@ -1,4 +1,4 @@
-//! The command as a script meets it: exit codes, what goes where, the promised field names.
+//! The command as a script sees it: exit codes, what goes where, the stable field names.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -13,7 +13,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Exit code 2, nothing on stdout, and an error with all of these in it.
+/// Checks for exit code 2, nothing on stdout, and an error that has all of these parts.
 fn refused(args: &[&str], parts: &[&str]) {
     let output = wavetank(args);
     let error = text(&output.stderr);
@@ -175,7 +175,8 @@ fn a_hunt_that_tested_less_than_is_required_is_not_green() {
     let (code, told) = hunt(&["--require", "ops=100000000"]);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("2 seeds held") && told.contains("100000000 are required"), "{told}");
-    // The profile without faults has none of these, and a hunt without faults is none of faults.
+    // The calm profile draws no faults, so a hunt limited to crashes has none of the faults asked
+    // for.
     let (code, told) = hunt(&["--profile", "calm", "--faults", "crash"]);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("of the kinds that were asked for"), "{told}");
@@ -210,7 +211,7 @@ fn a_replay_says_what_to_look_at_next_and_its_trace_is_for_people() {
     assert!(!trace.contains("Uuid(") && !trace.contains("b\""), "no ids, no payloads");
 }
 
-/// Sends a signal by the shell's own `kill`, and says what came of it.
+/// Sends the signal with the shell's own `kill`.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_hunt_prints_and_saves_what_it_has() {
@@ -277,7 +278,7 @@ fn a_saved_plan_is_the_seeds_run() {
     let plan = plan.to_str().unwrap();
     assert_eq!(wavetank(&["replay", "3", "--save-plan", plan]).status.code(), Some(0));
     let (seed, saved) = (wavetank(&["replay", "3"]), wavetank(&["replay", plan]));
-    // But for what to type next.
+    // Up to the suggested next commands, which differ.
     let run = |output: &Output| text(&output.stdout).split_once("next:").unwrap().0.to_owned();
     assert_eq!(run(&seed), run(&saved));
     assert_eq!(saved.status.code(), Some(0));
@@ -317,7 +318,7 @@ fn a_history_with_a_lost_write_is_not_valid() {
     assert!(text(&check.stdout).contains("unseen"), "{}", text(&check.stdout));
 }
 
-/// Two writes of a register and a read between them; EDN, one map after the other.
+/// Two writes of a register, and then a read; EDN, one map after the other.
 fn register(read: &str) -> String {
     let op = |kind: &str, process: u32, f: &str, value: &str| {
         format!("{{:type :{kind}, :process {process}, :f :{f}, :value {value}}}\n")

@@ -15,14 +15,14 @@ use wavetank_linearizability::{Anomaly, Validity, Verdict as Judgement, log, txn
 use crate::args::CheckArgs;
 use crate::output::{Failure, Later, Out, Style, Verdict, grouped, measured};
 
-/// What `--json` prints for a file; the field names are a promise.
+/// What `--json` prints for a file. The field names are stable.
 #[derive(Serialize)]
 struct Report<'a> {
     file: &'a str,
     model: &'a str,
     valid: Validity,
     operations: u64,
-    /// Judging, not parsing.
+    /// The time of judging, without parsing.
     seconds: f64,
     anomalies: &'a BTreeMap<String, Vec<Anomaly>>,
     counts: &'a BTreeMap<String, u64>,
@@ -36,18 +36,18 @@ struct Unread<'a> {
     error: &'a str,
 }
 
-/// A file, judged.
+/// A judged file.
 struct Judged {
     file: String,
     model: &'static str,
     verdict: Judgement,
-    /// Why it is unknown, in words.
+    /// Why the verdict is unknown.
     unknown: Vec<String>,
     seconds: f64,
     page: Option<Page>,
 }
 
-/// Reads, judges, tells.
+/// Reads the histories, judges them, and prints the verdicts.
 pub fn run(args: &CheckArgs, out: &mut Out) -> Result<Verdict, Failure> {
     let to = args.html.as_deref().map(|path| Later::open(path, "--html")).transpose()?;
     if let [path] = args.history.as_slice()
@@ -134,7 +134,7 @@ fn many(args: &CheckArgs, to: Option<Later>, out: &mut Out) -> Result<Verdict, F
     Ok(Verdict::Held)
 }
 
-/// All pages as one, each section headed by its file.
+/// All pages as one, with the file in each section's heading.
 fn together(pages: Vec<(String, Page)>) -> Page {
     let subtitle = format!("{} histories", pages.len());
     let mut all = Page { title: "Histories".into(), subtitle, sections: Vec::new() };
@@ -147,7 +147,7 @@ fn together(pages: Vec<(String, Page)>) -> Page {
     all
 }
 
-/// The files named, and those in the folders named, by name.
+/// The given files, and those in the given folders, sorted by name.
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for path in paths {
@@ -226,7 +226,7 @@ fn judge(args: &CheckArgs, path: &Path) -> Result<Judged, Failure> {
     Ok(Judged { file, model, verdict, unknown, seconds, page })
 }
 
-/// Judges operations on an object, for as long as `--limit` says.
+/// Judges operations on an object, within `--limit`.
 fn object<M: Model>(
     args: &CheckArgs,
     file: &str,
@@ -276,7 +276,7 @@ fn word(judged: &Judged, width: usize, out: &Out) -> String {
     out.paint(style, &format!("{word:width$}"))
 }
 
-/// A line of the table.
+/// Prints a line of the table.
 fn row(judged: &Judged, width: usize, out: &mut Out) -> Result<(), Failure> {
     let found: Vec<String> = judged
         .verdict

@@ -1,4 +1,4 @@
-//! `wavetank hunt`: the main job.
+//! `wavetank hunt`: runs seeded storms.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,10 +16,10 @@ use crate::interrupt;
 use crate::output::{Failure, Later, Out, Style, Verdict, grouped, measured};
 use crate::progress::{Progress, Told};
 
-/// So many seeds with violations are told in text; JSON has all.
+/// Most seeds with violations that the text lists. JSON has all.
 const TOLD: usize = 20;
 
-/// What `--json` writes: the report's promised fields, and the digest of all runs.
+/// What `--json` writes: the report's stable fields, and the digest of all runs.
 #[derive(Serialize)]
 struct Json<'a> {
     #[serde(flatten)]
@@ -27,7 +27,7 @@ struct Json<'a> {
     fingerprint: Fingerprint,
 }
 
-/// Hunts and tells.
+/// Hunts, and prints the result.
 pub fn run(args: &HuntArgs, out: &mut Out) -> Result<Verdict, Failure> {
     let to_stdout = args.json.as_deref() == Some(Path::new("-"));
     let file = match &args.json {
@@ -38,7 +38,7 @@ pub fn run(args: &HuntArgs, out: &mut Out) -> Result<Verdict, Failure> {
     let progress = Progress::of(seeds_to_run(args));
     let report = hunt(&options(args, progress.told(), stop));
     drop(progress);
-    // First what lasts: whoever reads the text may have gone with the same Ctrl-C.
+    // The file first: the same Ctrl-C may have ended the reader of the text.
     if let Some(file) = file {
         let text = serde_json::to_string_pretty(&json_of(&report)).expect("keys are strings");
         file.write(|to| writeln!(to, "{text}"))?;
@@ -81,7 +81,7 @@ fn options(args: &HuntArgs, progress: Told, stop: Arc<AtomicBool>) -> HuntOption
     }
 }
 
-/// How many seeds there are to run, if the time does not say so.
+/// The number of seeds to run, unless a time limits the hunt.
 fn seeds_to_run(args: &HuntArgs) -> Option<u64> {
     let seeds = match (&args.seeds, args.time) {
         (Some(seeds), _) => seeds.0.end - seeds.0.start,
@@ -182,7 +182,7 @@ fn by_seed(violations: &[FoundViolation]) -> BTreeMap<u64, Vec<&FoundViolation>>
     seeds
 }
 
-/// A weak seed held, but tested too little to count; why most of them are.
+/// Counts weak seeds, which held but tested too little, and gives the most frequent reason.
 fn weak(report: &HuntReport) -> String {
     let share = 100.0 * report.weak_seeds as f64 / report.seeds.max(1) as f64;
     let mut text =
@@ -216,7 +216,7 @@ fn faults(kinds: &BTreeMap<String, FaultCounts>) -> String {
     format!("fired of planned: {}", kinds.join(", "))
 }
 
-/// What was lost or doubled, and why no promise speaks against it.
+/// What was lost or duplicated, and why that breaks no promise.
 fn excused(report: &HuntReport) -> String {
     format!(
         "{} records lost with all the copies that counted (faults took them from each disk that had \

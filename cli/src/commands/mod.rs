@@ -1,4 +1,4 @@
-//! One module a command: read the arguments, call the library, say what came of it.
+//! One module for each command: reads the arguments, calls the library, prints the result.
 
 pub mod check;
 pub mod hunt;
@@ -12,7 +12,7 @@ pub mod zoo;
 
 use std::num::NonZeroUsize;
 
-/// As many threads as asked for, or as the machine runs at once.
+/// The number of threads: as requested, or as many as the machine runs in parallel.
 fn jobs(asked: Option<NonZeroUsize>) -> usize {
     asked.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
 }

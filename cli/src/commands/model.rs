@@ -1,4 +1,4 @@
-//! `wavetank model`: the protocols as small models, the right ones and the wrong ones.
+//! `wavetank model`: small models of the protocols, correct ones and flawed variants.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -34,7 +34,7 @@ pub fn run(args: ModelArgs, out: &mut Out) -> Result<Verdict, Failure> {
     }
 }
 
-/// The models that `check` is asked for: all, or one.
+/// The models to check: all, or one.
 fn asked(model: &str) -> Result<Vec<&'static Entry>, Failure> {
     match model {
         "all" => Ok(ALL.iter().collect()),
@@ -46,7 +46,7 @@ fn asked(model: &str) -> Result<Vec<&'static Entry>, Failure> {
     }
 }
 
-/// The model that `explore` is asked for.
+/// The model to explore.
 fn one(name: &str) -> Result<&'static Entry, Failure> {
     find(name).ok_or_else(|| {
         let message = match name {
@@ -66,10 +66,10 @@ fn names() -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// A model and the rule that it is to be without.
+/// A model and the rule to leave out.
 type Without<'a> = (&'a Entry, &'static str);
 
-/// Those of the models that have the variant: at least one.
+/// The models that have the variant; at least one.
 fn with_variant<'a>(entries: &[&'a Entry], flaw: &str) -> Result<Vec<Without<'a>>, Failure> {
     if let [entry] = entries {
         return Ok(vec![(*entry, variant(entry, flaw)?)]);
@@ -129,15 +129,15 @@ fn list(json: bool, out: &mut Out) -> Result<Verdict, Failure> {
     Ok(Verdict::Held)
 }
 
-/// A row of the table. Serializes with the field names that `model check --json` promises.
+/// A row of the table. Serializes with the stable field names of `model check --json`.
 #[derive(Serialize)]
 struct Row {
     name: &'static str,
     /// `correct`, or the rule that is left out.
     variant: &'static str,
     holds: bool,
-    /// Is this what the variant must come to? The right protocol holds, in as many states as ever; a
-    /// wrong one fails, where the right one holds.
+    /// Whether the outcome is the expected one: the correct protocol holds, in the pinned number of
+    /// states; a flawed one fails where the correct one holds.
     as_expected: bool,
     unique_states: u64,
     depth: usize,
@@ -149,13 +149,13 @@ struct Row {
     property: Option<String>,
     /// What the counterexample's steps do.
     counterexample: Option<Vec<String>>,
-    /// Only states at most so many steps away were looked at; null if all were.
+    /// The depth limit, in steps, up to which states were explored; null if there was none.
     steps_looked_at: Option<usize>,
-    /// The right protocol, in the same bounds, holds as many steps away: states that were found.
+    /// States of the correct protocol, explored as deep within the same bounds, as a control.
     control_states: Option<u64>,
 }
 
-/// What the right protocol is called where wrong ones have their names.
+/// The name of the correct protocol among the variants.
 const CORRECT: &str = "correct";
 
 impl Row {
@@ -185,7 +185,7 @@ impl Row {
     }
 }
 
-/// Every variant of these models.
+/// Checks every variant of these models.
 fn check(
     entries: &[&Entry],
     bounds: Bounds,
@@ -223,8 +223,8 @@ fn check(
     Ok(if as_expected { Verdict::Held } else { Verdict::Violated })
 }
 
-/// One wrong variant of these models, each with its counterexample. To see that is what is asked for:
-/// a violation is found. That there is none is no such answer: the model or its check has gone wrong.
+/// Checks one flawed variant of these models, and prints each counterexample. A violation is the
+/// expected outcome. If there is none, that is an error: the model or its check is broken.
 fn check_flaw(
     without: &[Without<'_>],
     bounds: Bounds,
@@ -255,7 +255,7 @@ fn check_flaw(
     Err(Failure::sentence(regressions.join("\n"), 2))
 }
 
-/// Why a wrong variant's row is no finding.
+/// Why a flawed variant's row is an error and not a finding, if it is.
 fn regression(row: &Row) -> Option<String> {
     let Row { name, variant, .. } = row;
     if row.holds {
@@ -274,14 +274,15 @@ fn regression(row: &Row) -> Option<String> {
     }
 }
 
-/// The counterexample, and the plan that it becomes: of the first of these models that has one.
+/// Prints the counterexample, and saves the plan made from it, of the first of these models that
+/// has one.
 fn save_plan(
     without: &[Without<'_>],
     bounds: Bounds,
     path: &Path,
     out: &mut Out,
 ) -> Result<Verdict, Failure> {
-    // The search may take minutes: what it cannot end well with is said first.
+    // The search may take minutes, so an unwritable file is reported first.
     writable(path).map_err(|error| cannot_write(path, error))?;
     let mut refusals = Vec::new();
     for (entry, flaw) in without {
@@ -324,11 +325,12 @@ fn cannot_write(path: &Path, error: io::Error) -> Failure {
     Failure::new(format!("write {}", path.display()), error, "Name another file with --plan.")
 }
 
-/// Can a plan be written there? What is there stays as it is, and nothing new stays behind.
+/// Checks that a plan can be written there. An existing file stays as it is, and no new one is
+/// left.
 fn writable(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).open(path) {
         Ok(_) => fs::remove_file(path),
-        // To open a pipe would wait for its reader, and end what it reads.
+        // Opening a pipe would wait for its reader, and closing it would end the reader's input.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::metadata(path)? {
             there if there.is_file() || there.is_dir() => {
                 OpenOptions::new().append(true).open(path).map(|_| ())
@@ -406,7 +408,7 @@ fn explore(
     out: &mut Out,
 ) -> Result<Verdict, Failure> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    // The explorer's own server panics where it cannot listen.
+    // The explorer's server panics if it cannot listen.
     TcpListener::bind(address).map_err(|error| {
         let message = format!("cannot listen on {address}: {error}; choose another --port");
         Failure::sentence(message, 2)
@@ -439,7 +441,7 @@ mod tests {
         }
     }
 
-    /// Somebody stands, nobody forgets: of such steps no fault makes a plan.
+    /// A candidate stands and no voter loses its state: no fault makes a plan of these steps.
     fn stand() -> Vec<Step> {
         let happening = Happening::Stand(0);
         vec![Step { action: "stands".into(), happening, state: "-".into() }]
@@ -544,8 +546,8 @@ mod tests {
         assert_eq!(plan.flaws, [FLAW]);
     }
 
-    /// What is amiss with a saved `model check all --json`: a row for each model and each variant, in
-    /// their order, and of the right ones as many states as they have.
+    /// What is wrong with a saved `model check all --json`. It must have a row for each model and
+    /// variant, in order, and the correct ones must have their pinned number of states.
     fn amiss(saved: &Value) -> Vec<String> {
         let mut rows = saved["result"].as_array().expect("a list").iter();
         let mut amiss = Vec::new();

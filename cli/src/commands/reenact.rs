@@ -1,5 +1,5 @@
-//! `wavetank reenact`: a plan on real processes, beside the tank's run of it. What is done and judged
-//! is in `wavetank-reenact`.
+//! `wavetank reenact`: a plan on real processes, compared with the tank's run of it. Playing and
+//! judging are in `wavetank-reenact`.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::commands::replay::Source;
 use crate::conform::Models;
 use crate::output::{Failure, Out, Style, Verdict, grouped};
 
-/// Plays the plan, and says what both sides came to.
+/// Plays the plan, and prints both sides' results.
 pub fn run(args: &ReenactArgs, out: &mut Out) -> Result<Verdict, Failure> {
     let source = Source {
         command: "reenact",
@@ -61,7 +61,7 @@ pub fn run(args: &ReenactArgs, out: &mut Out) -> Result<Verdict, Failure> {
     }
 }
 
-/// What serves: this program, unless another was named.
+/// The program to start nodes with: this one, unless another was named.
 fn program(args: &ReenactArgs) -> Result<Vec<PathBuf>, Failure> {
     match &args.program {
         Some(program) => Ok(vec![program.clone()]),

@@ -53,15 +53,15 @@ pub fn run(args: &ReplayArgs, out: &mut Out) -> Result<Verdict, Failure> {
 /// Where a plan comes from: a seed as a hunt draws it, or a file.
 #[derive(Debug)]
 pub struct Source<'a> {
-    /// What is to be done with it, for errors.
+    /// The command, for error messages.
     pub command: &'static str,
     /// The seed or the file.
     pub what: &'a SeedOrPlan,
-    /// What a seed draws from.
+    /// The profile that a seed draws from.
     pub profile: Profile,
-    /// What a seed is limited to.
+    /// The kinds of faults that a seed is limited to.
     pub faults: Option<&'a Faults>,
-    /// See `faults`.
+    /// The workloads that a seed is limited to.
     pub workload: Option<&'a Workloads>,
 }
 
@@ -198,7 +198,7 @@ fn tell_violations(report: &ReplayReport, out: &mut Out) -> Result<(), Failure> 
     Ok(())
 }
 
-/// What the faults did, where the run got to, what was lost within the promises.
+/// Prints what the faults did, which marks the run reached, and what was lost within the promises.
 fn tell_outcome(outcome: &Outcome, out: &mut Out) -> Result<(), Failure> {
     if !outcome.faults.is_empty() {
         let kinds = outcome.faults.iter().map(|(name, counts)| {
@@ -230,12 +230,12 @@ fn tell_outcome(outcome: &Outcome, out: &mut Out) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What to look at next: every event up to the violation, what clients saw, the plan.
+/// Prints what to look at next: every event up to the violation, what clients saw, the plan.
 fn tell_next(args: &ReplayArgs, report: &ReplayReport, out: &mut Out) -> Result<(), Failure> {
     let again = again(args);
     let mut steps = Vec::new();
     if !args.trace {
-        // To the moment of the first violation, and a little beyond.
+        // Until a little after the first violation.
         let until = report.violations.first().map(|found| {
             let us = found.at_us + 1_000;
             format!(" --until {}.{:06}", us / 1_000_000, us % 1_000_000)

@@ -1,8 +1,8 @@
 //! `wavetank report`: REPORT.md from saved result files.
 //!
-//! A result file is one JSON object: what was run (`title`, `command`), on what (`commit`,
-//! `machine`), and the command's own JSON under `result`; `ci/record` writes it. Rendering is a pure
-//! function of the files, so that the same results give the same bytes.
+//! A result file, written by `ci/record`, is one JSON object: what was run (`title`, `command`), on
+//! what (`commit`, `machine`), and the command's own JSON under `result`. Rendering is a pure
+//! function of the files, so the same results give the same bytes.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -25,7 +25,7 @@ struct Saved {
     result: Value,
 }
 
-/// What a result is about: its section, in the order of the report.
+/// A result's section, in the order of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
@@ -37,9 +37,9 @@ enum Kind {
     Check,
     /// Real clients against `wavetank serve`.
     Clients,
-    /// Measured beside other simulators.
+    /// Measurements compared with other simulators.
     Peers,
-    /// Of `model check`.
+    /// `wavetank model check --json`.
     Models,
     /// Any other figures.
     Figures,
@@ -69,7 +69,7 @@ impl Kind {
     }
 }
 
-/// Renders and writes, or compares.
+/// Renders the report, and writes it or compares it with the file.
 pub fn run(args: &ReportArgs, out: &mut Out) -> Result<Verdict, Failure> {
     let text = render(&load(&args.results)?);
     let path = args.output.display();
@@ -149,12 +149,12 @@ fn render(saved: &[Saved]) -> String {
     text
 }
 
-/// A paragraph of its own.
+/// Appends a paragraph.
 fn section(text: &mut String, line: std::fmt::Arguments<'_>) {
     writeln!(text, "\n{line}").expect("writing to a String cannot fail");
 }
 
-/// A hunt's object, with the rates that follow from it.
+/// Renders a hunt's object, with the rates computed from it.
 fn hunt(text: &mut String, result: &Value) {
     let number = |name: &str| result[name].as_f64().unwrap_or(f64::NAN);
     let violations = result["violations"].as_array().map_or(0, Vec::len);
@@ -200,7 +200,8 @@ fn hunt(text: &mut String, result: &Value) {
     }
 }
 
-/// What `model check` printed: a row for each variant, with the length of its counterexample.
+/// Renders the JSON of `model check`: a row for each variant, with the length of its
+/// counterexample.
 fn models(text: &mut String, result: &Value) {
     let columns = [
         ("model", "name"),
@@ -232,7 +233,8 @@ fn ratio(result: &Value, above: &str, below: &str) -> String {
     measured(number(above) / number(below))
 }
 
-/// An object as two columns, a list of objects as a table whose columns are the fields of the first.
+/// Renders an object as two columns, and a list of objects as a table with the fields of the first
+/// as columns.
 fn table(text: &mut String, result: &Value) {
     let mut rows = Vec::new();
     match result {

@@ -46,7 +46,7 @@ fn find<'a>(scenarios: &'a [Scenario], name: &str) -> Result<&'a Scenario, Failu
     })
 }
 
-/// One line a variant. True if all came out as they must.
+/// Prints one line for each variant. True if all had the expected outcome.
 fn assert_all(scenario: &Scenario, out: &mut Out) -> Result<bool, Failure> {
     let mut all_as_told = true;
     for variant in &scenario.variants {

@@ -1,4 +1,4 @@
-//! `wavetank serve`: the broker for real. Everything about it is in `wavetank-server`.
+//! `wavetank serve`: the broker for real clients. All of it is in `wavetank-server`.
 
 use wavetank_server::{ServeOptions, serve};
 

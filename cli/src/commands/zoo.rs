@@ -1,4 +1,4 @@
-//! `wavetank zoo`: proof that the tank finds what it is for.
+//! `wavetank zoo`: shows that the tank finds the bugs that it is built to find.
 
 use std::sync::Arc;
 

@@ -1,11 +1,11 @@
 //! Steps of a leader's requests for another ISR (M2) as faults.
 //!
-//! What the counterexample hangs on is that of two copies of one request the first comes last. No fault
-//! delays one frame; but what stalls on two connections behind a cut comes on each in its own time when
-//! the cut ends. So the plan is written by hand for this shape, and only who joins is the
-//! counterexample's: that follower is paused until it has left the ISR; when it is to come back, the
-//! leader's requests and its own heartbeats do not reach the controller, until its session has ended
-//! and for some time more.
+//! The counterexample depends on two copies of one request, of which the first arrives last. No
+//! fault delays a single frame. But frames that stall on two connections behind a cut arrive on
+//! each at a different time when the cut ends. So the plan is written by hand for this shape, and
+//! only the follower that joins is taken from the counterexample. That follower is paused until it
+//! has left the ISR. When it is to come back, the leader's requests and its own heartbeats do not
+//! reach the controller until its session has ended, and for some time more.
 
 use wavetank_models::Happening;
 use wavetank_sim::plan::{FaultKind, Partition, Pause, Plan, Shape, Target};
@@ -39,7 +39,7 @@ pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Result<Plan, NoPlan>
     plan.faults = chain(vec![
         Moment::at(100_000, vec![FaultKind::Pause(Pause { node: joins.clone(), for_us: away })]),
         Moment::at(away - early, vec![cut(&joins, Target::ActiveController, true, beats)]),
-        // The request that is to let it in again.
+        // The request that should add it to the ISR again.
         Moment::after(
             "isr_proposed",
             1,

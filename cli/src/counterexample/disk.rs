@@ -1,10 +1,10 @@
 //! Steps of one log on one disk (M7) as faults, at the leader of a topic that flushes before it
 //! acknowledges.
 //!
-//! To cut a log takes a new leader whose log parts from it, and the model has no other replicas. So
-//! where there is a [`Happening::Cut`], the log is a follower's, of a topic that leaves flushing to
-//! the system: [`cut`]. For this shape the way to the cut is written by hand, whatever the steps before
-//! it are; those after it are the counterexample's.
+//! A log is cut only if a new leader's log diverges from it, and the model has no other replicas.
+//! So if there is a [`Happening::Cut`], the log is a follower's, of a topic that leaves flushing to
+//! the system: [`cut`]. For this shape the steps up to the cut are written by hand, whatever the
+//! counterexample's are; those after it are taken from the counterexample.
 
 use wavetank_models::Happening;
 use wavetank_sim::plan::{Crash, FailSync, FaultKind, Plan, PowerLoss, PowerLossAll, Target};
@@ -21,7 +21,7 @@ pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Plan {
 fn flush(steps: &[Happening], vary: &mut Vary) -> Plan {
     let mut plan = environment::plan(vary.number, 3, 6_000);
     plan.topics[0].flush_each_batch = true;
-    // The model has one log; with copies of it, all must lose power to lose anything.
+    // The model has one log. If there are copies, all must lose power for a record to be lost.
     let copies = vary.pick(&[1, 1, 3]);
     plan.topics[0].replication_factor = copies;
     plan.disk.torn = true;
@@ -69,7 +69,7 @@ fn flush(steps: &[Happening], vary: &mut Vary) -> Plan {
         let (count, delay) = (vary.range(1, 8), vary.pick(&[0, 0, 0, 100, 1_000]));
         moments.push(Moment::after(note, count, delay, vec![fault]));
     }
-    // Of one power loss's leavings not all are damage.
+    // Not every power loss leaves damage.
     if matches!(steps.last(), Some(Happening::Itself)) {
         for _ in 0..vary.range(0, 4) {
             let down_us = vary.range(20_000, 400_000);
@@ -84,10 +84,11 @@ fn flush(steps: &[Happening], vary: &mut Vary) -> Plan {
     plan
 }
 
-/// The follower's process ends and starts, which makes its log durable, and a checkpoint says so.
-/// Then it is away for so long that the leader is the whole ISR, loses power, and leads on with less:
-/// the follower is back, cuts, and `after` strikes before the next checkpoint. All but `after` is
-/// written by hand: what the counterexample does before its cut is not looked at.
+/// The follower's process ends and restarts, which makes its log durable, and a checkpoint says so.
+/// Then it is away until the leader is the only member of the ISR, loses power, and still leads
+/// with a shorter log. The follower comes back and cuts its log, and `after` strikes before the
+/// next checkpoint. All but `after` is written by hand; the counterexample's steps before its cut
+/// are ignored.
 fn cut(after: &[Happening], vary: &mut Vary) -> Plan {
     let mut plan = environment::plan(vary.number, 2, 12_000);
     plan.disk.torn = true;
@@ -114,7 +115,7 @@ fn cut(after: &[Happening], vary: &mut Vary) -> Plan {
         } else {
             continue;
         };
-        // The leader has cut a torn tail before.
+        // The leader has truncated a torn tail before.
         let (count, delay) = (vary.range(1, 2), vary.pick(&[0, 1_000, 10_000, 100_000]));
         moments.push(Moment::after("truncated", count, delay, vec![fault]));
     }

@@ -1,4 +1,4 @@
-//! The small cluster that counterexamples are replayed in: brokers and controllers apart, one
+//! The small cluster that counterexamples are replayed in: separate brokers and controllers, one
 //! partition, one producer.
 
 use wavetank_sim::plan::{
@@ -9,17 +9,17 @@ use wavetank_sim::plan::{
 /// The topic's name.
 pub(super) const TOPIC: &str = "counterexample";
 
-/// `broker.session.timeout.ms`: so long after its end a leader is replaced. Longer than anything else
-/// between two steps, so that nothing else runs out.
+/// `broker.session.timeout.ms`: a leader is replaced this long after its end. Longer than anything
+/// else between two steps, so that no other timeout expires.
 pub(super) const SESSION_MS: u64 = 1_000;
 
 /// The controllers.
 pub(super) const CONTROLLERS: [i32; 3] = [7, 8, 9];
 
-/// When a cluster without faults is up, and its topic there, ns.
+/// When a cluster without faults is up and has its topic, in ns.
 pub(super) const START_NS: u64 = 6_000_000_000;
 
-/// So many brokers, each with a replica.
+/// A plan with `brokers` brokers, each with a replica.
 pub(super) fn plan(seed: u64, brokers: i32, storm_ms: u64) -> Plan {
     Plan {
         version: PLAN_VERSION,
@@ -83,7 +83,7 @@ fn node() -> NodePlan {
         quorum_fetch_wait_ms: 100,
         heartbeat_interval_ms: 100,
         session_timeout_ms: SESSION_MS,
-        // Whom a plan holds up does not fall out of the ISR for it.
+        // A replica that a plan holds up must not leave the ISR for that.
         replica_lag_time_max_ms: 20_000,
         replica_fetch_wait_ms: 200,
         replica_fetch_max_bytes: 1 << 20,

@@ -1,27 +1,27 @@
 //! From a model's counterexample to a plan that breaks the same kind of promise in the tank.
 //!
-//! A model orders steps as it likes; in a cluster they come about by themselves, in an order that
-//! faults can only steer. So a plan is built from the steps (who is cut off, crashed or without power,
-//! after which note of the broker), and then tried: with the flaw it must break a promise, without it
-//! must hold. What the steps leave open (on which of several notes, the how-manieth, for how long, the
-//! tank's seed) is varied from try to try, in a fixed order: the same counterexample gives the same
-//! plan.
+//! A model can take steps in any order. In a cluster they happen by themselves, and faults can only
+//! influence their order. So a plan is built from the steps (which node is cut off, crashed or
+//! without power, after which note of the broker), and then tried: with the flaw it must break a
+//! promise, and without the flaw it must hold. What the steps leave open (which of several notes,
+//! which occurrence of it, for how long, the tank's seed) is varied from try to try, in a fixed
+//! order, so the same counterexample gives the same plan.
 //!
-//! How much of a plan is the counterexample's differs:
+//! How much of a plan comes from the counterexample differs:
 //!
-//! - `replication` (M1, R1) goes step by step;
-//! - `disk` (M7) makes each step that is a fault one, after the note of the step before; but where the
-//!   log is cut, what leads to the cut is a plan written by hand, and only the faults after it are the
-//!   counterexample's;
-//! - `alteration` (M2) takes from the steps only who is to join: a plan written by hand for this shape;
-//! - `quorum` (M3, R3, R3C) takes from the steps only which voter forgets, and whether that voter and others
-//!   stand for election: two plans written by hand, one for each shape.
+//! - `replication` (M1, R1) follows it step by step;
+//! - `disk` (M7) turns each step that is a fault into one, after the note of the step before. But
+//!   if the log is cut, the plan up to the cut is written by hand, and only the faults after it
+//!   come from the counterexample;
+//! - `alteration` (M2) takes from the steps only which follower joins: the plan is written by hand
+//!   for this shape;
+//! - `quorum` (M3, R3, R3C) takes from the steps only which voter forgets, and which voters stand
+//!   for election: there are two plans written by hand, one for each shape.
 //!
-//! Nor is the promise that breaks held against the property that the model broke: any violation counts
-//! that the zoo counts for this flaw ([`counts`]). Which one it is, is pinned for each plan in the
-//! tests.
+//! The broken promise is not compared with the property that the model broke: any violation counts
+//! that the zoo counts for this flaw ([`counts`]). The tests pin which one it is for each plan.
 //!
-//! What does not live here: models, and the carrying out of faults.
+//! Models are not here, and neither is the execution of faults.
 
 mod alteration;
 mod disk;
@@ -45,25 +45,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// How many plans are tried for a counterexample.
 pub const TRIES: u64 = 2_000;
 
-/// A plan that does what the counterexample does.
+/// A plan that reproduces the counterexample.
 #[derive(Debug)]
 pub struct Found {
     /// With the flaw in it.
     pub plan: Plan,
-    /// Which try it was, from 1.
+    /// The number of the try, from 1.
     pub tries: u64,
-    /// What it breaks.
+    /// The violation that it causes.
     pub violation: Violation,
 }
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoPlan {
-    /// The rule is one of the model alone: the broker cannot be built without it.
+    /// Only the model can leave out the rule: the broker cannot be built without it.
     NotInTheBroker,
     /// No fault leads to this step, counted from 1, for this reason.
     Step(usize, &'static str),
-    /// None of so many plans broke a promise with the flaw and held without it.
+    /// None of this many plans broke a promise with the flaw and held without it.
     NotFound(u64),
 }
 
@@ -114,7 +114,7 @@ pub fn find(entry: &Entry, flaw: &str, steps: &[Step], tries: u64) -> Result<Fou
     Err(NoPlan::NotFound(tries))
 }
 
-/// What one try chooses: numbers that follow from the try's.
+/// The choices of one try: pseudo-random numbers derived from the try's number.
 #[derive(Clone, Debug)]
 struct Vary {
     /// The try's number, and its plan's seed.
@@ -177,11 +177,11 @@ impl Moment {
     }
 }
 
-/// One moment after the other: each is armed when the one before has struck.
+/// Chains the moments: each is armed when the one before has struck.
 fn chain(moments: Vec<Moment>) -> Vec<Fault> {
     let mut rest: Vec<Fault> = Vec::new();
     for Moment { when, mut faults } in moments.into_iter().rev() {
-        // What cannot fail to strike carries what follows.
+        // A fault that always strikes carries the following ones.
         faults.sort_by_key(|fault| !matches!(fault, FaultKind::Partition(_)));
         let mut now: Vec<Fault> =
             faults.into_iter().map(|what| Fault::new(when.clone(), what)).collect();
@@ -197,8 +197,7 @@ fn leader() -> Target {
     Target::LeaderOf(PARTITION)
 }
 
-/// The partition's replicas in the order in which the controller elects from them, as the tank places
-/// them for this plan.
+/// The partition's replicas for this plan, in the order in which the controller elects from them.
 fn replicas(plan: &Plan) -> Vec<i32> {
     #[derive(Debug)]
     struct Look(Arc<Mutex<Vec<i32>>>);
@@ -211,7 +210,7 @@ fn replicas(plan: &Plan) -> Vec<i32> {
             Kind::WhiteBox
         }
 
-        /// The partition is there: remembers its replicas, and that is all there is to see.
+        /// Remembers the partition's replicas once it exists.
         fn see(&mut self, _: Seen<'_>, view: &View<'_>) -> Result<(), String> {
             let image = view.ledger.image();
             let Some((topic, _)) = image.topic_by_name(environment::TOPIC) else { return Ok(()) };

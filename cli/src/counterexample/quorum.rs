@@ -1,15 +1,16 @@
 //! Steps of the metadata quorum (M3, R3, R3C) as faults.
 //!
-//! What a counterexample's outcome hangs on is who forgets: that voter loses power at the notes of its
-//! votes. The other two are candidates of one epoch only if they cannot hear each other, so they are
-//! cut apart, and the active controller is taken away; elections then happen by themselves.
+//! A counterexample's outcome depends on which voter forgets: that voter loses power at the notes
+//! of its votes. The other two become candidates of one epoch only if they cannot hear each other,
+//! so they are partitioned from each other, and the active controller crashes. Elections then
+//! happen by themselves.
 //!
-//! Where nobody else ever stands, what is forgotten is no vote but records: the leader's, which the
-//! others have fetched. Then nobody is cut off, and only the leader's disk is slow.
+//! If no other voter ever stands, the forgotten state is not a vote but the leader's records, which
+//! the others have fetched. Then no node is cut off, and only the leader's disk is slow.
 //!
-//! So for each of these two shapes a plan is written by hand: the steps choose between them, and the
-//! first says who forgets; their order and number are nowhere in it. The second
-//! ([`forgotten_records`]) has nothing of the steps at all.
+//! So a plan is written by hand for each of these two shapes, and the steps choose between them.
+//! The first plan takes from the steps which voter forgets, but not their order and number. The
+//! second ([`forgotten_records`]) takes nothing from the steps.
 
 use wavetank_models::Happening;
 use wavetank_sim::plan::{Crash, FaultKind, Partition, Plan, PowerLoss, Shape, SlowDisk, Target};
@@ -49,7 +50,7 @@ pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Result<Plan, NoPlan>
     });
     let mut moments =
         vec![Moment::at(100_000, vec![apart]), Moment::at(vary.range(1_000, 300_000), vec![gone])];
-    // It forgets what it answered; or its own candidacy, which it also counts on.
+    // It forgets a vote that it answered, or its own candidacy, which it also counts on.
     let mut notes = vec!["quorum_vote_answered", "quorum_vote_answered", "quorum_voted"];
     if stood {
         notes.push("quorum_candidate");
@@ -65,9 +66,9 @@ pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Result<Plan, NoPlan>
     Ok(plan)
 }
 
-/// A broker ends, so that the active controller writes records, on a disk that has become slow; it
-/// loses power when a follower has synced them, and is back before anybody misses it. By hand: for this
-/// shape, the same whatever the steps are.
+/// A broker crashes, so that the active controller writes records, on a disk that has become slow.
+/// The controller loses power when a follower has synced them, and is back before it is missed.
+/// Written by hand for this shape, the same whatever the steps are.
 fn forgotten_records(vary: &mut Vary) -> Plan {
     let mut plan = environment::plan(vary.number, 3, 8_000);
     plan.disk.torn = true;

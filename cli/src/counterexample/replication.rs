@@ -1,20 +1,20 @@
 //! Steps of a partition's replicas (M1, R1) as faults.
 //!
-//! A model's controller elects, and replicas hear of it, whenever they like. A cluster's elects when
-//! it has missed the leader for a session, and all hear of it soon. So the steps are put in the order
-//! of their leader epochs ([`terms`]), which changes nothing for a replica, and then a fault is what
-//! keeps from happening what the steps do not have:
+//! In a model, the controller may elect at any time, and replicas may hear of it at any time. In a
+//! cluster, the controller elects when the leader's session has expired, and all replicas hear of
+//! it soon. So the steps are sorted by leader epoch ([`terms`]), which changes nothing for a
+//! replica. Then faults prevent what does not happen in the steps:
 //!
 //! - a follower that does not fetch in an epoch is cut off from its leader;
-//! - a deposed leader crashes, right after the last that happens in its epoch, until it is heard of
+//! - a deposed leader crashes right after the last step in its epoch, until it hears of an epoch
 //!   again;
 //! - a leader that does not hear of the ISR that it proposed is cut off from the controllers;
-//! - at the end, whoever the steps leave in the ISR without what was promised is made leader: the
-//!   other members crash.
+//! - at the end, the replica that the steps leave in the ISR without all promised records is made
+//!   leader: the other members crash.
 //!
-//! The model's controller may also depose a leader without fencing it; the broker's never does. Then
-//! a fourth replica is its *double*: it fetches all that this leader appends, and takes its place
-//! (in the ISR, and when it leads again).
+//! The model's controller may also depose a leader without fencing it; the broker's never does. In
+//! that case a fourth replica is its *double*: it fetches all that this leader appends, and takes
+//! its place (in the ISR, and when it leads again).
 
 use wavetank_models::Happening;
 use wavetank_sim::plan::{Crash, FaultKind, Partition, Plan, PowerLoss, Shape, Target};
@@ -26,11 +26,11 @@ use super::{Moment, Vary, chain, replicas};
 const REPLICAS: u8 = 3;
 const DOUBLE: u8 = REPLICAS;
 
-/// What happens in one leader epoch.
+/// The steps in one leader epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Term {
     leader: u8,
-    /// Was the leader before fenced for it?
+    /// Whether the previous leader was fenced for it.
     fenced: bool,
     steps: Vec<Happening>,
 }
@@ -53,7 +53,8 @@ impl Term {
     }
 }
 
-/// The steps by leader epoch: that of whoever takes the step, or hears in it.
+/// The steps by leader epoch: the epoch of the replica that takes the step, or the one that it
+/// hears of.
 fn terms(steps: &[Happening]) -> Vec<Term> {
     let mut terms = vec![Term { leader: 0, fenced: true, steps: Vec::new() }];
     let mut known = [0_usize; REPLICAS as usize];
@@ -89,8 +90,8 @@ fn terms(steps: &[Happening]) -> Vec<Term> {
     terms
 }
 
-/// The same steps, with the double in the place of a leader that was deposed without being fenced:
-/// who it doubles, and from which term on.
+/// Puts the double in the place of a leader that was deposed without being fenced. Returns which
+/// replica it doubles, and from which term on.
 fn with_double(terms: &mut [Term]) -> Option<(u8, usize)> {
     let deposed: Vec<(u8, usize)> = (1..terms.len())
         .filter(|at| !terms[*at].fenced)
@@ -137,18 +138,19 @@ fn with_double(terms: &mut [Term]) -> Option<(u8, usize)> {
     Some((who, from))
 }
 
-/// One try's translation.
+/// The translation of one try.
 struct Cast {
     terms: Vec<Term>,
-    /// Who is doubled, from which term on.
+    /// The doubled replica, and from which term on.
     double: Option<(u8, usize)>,
-    /// Who lacks, after the last step, what was promised; `None` where the last step does not tell.
+    /// The replica that lacks promised records after the last step; `None` if that step does not
+    /// show it.
     suspect: Option<u8>,
-    /// Nodes by the model's numbers.
+    /// Nodes by the model's replica numbers.
     nodes: Vec<i32>,
-    /// How long an election takes, with some time to spare, microseconds.
+    /// How long an election takes, with some time to spare, in microseconds.
     election_us: u64,
-    /// Until the end of the storm.
+    /// A duration that lasts until the end of the storm, in microseconds.
     long_us: u64,
 }
 
@@ -162,7 +164,7 @@ pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Plan {
     let mut plan = environment::plan(vary.number, brokers, long_us / 1000);
     plan.workload.producers[0].interval_us = vary.pick(&[5_000, 20_000, 40_000]);
     plan.workload.producers[0].max_in_flight = vary.pick(&[1, 1, 5]);
-    // Followers that come back get on record by record, so that a step may come in between.
+    // Followers that come back catch up record by record, so that a step may come in between.
     if vary.range(0, 1) == 0 {
         plan.node.replica_fetch_max_bytes = 256;
     }
@@ -184,8 +186,8 @@ pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Plan {
     plan
 }
 
-/// The replica whose log or membership this step changes: where it is the step that breaks a promise,
-/// that is who lacks what was promised. (An append extends what is promised instead, and a fetch may.)
+/// The replica whose log or membership this step changes. If the step breaks a promise, that
+/// replica lacks promised records. (An append extends what is promised instead, and a fetch may.)
 fn last_changed(last: &Happening, terms: &[Term]) -> Option<u8> {
     match *last {
         Happening::Fetch(replica)
@@ -213,7 +215,8 @@ fn last_changed(last: &Happening, terms: &[Term]) -> Option<u8> {
     }
 }
 
-/// The controller elects the first member of the ISR, in the order in which replicas are assigned.
+/// The order in which replicas must be assigned: the controller elects the first in it that is in
+/// the ISR.
 fn order_of_first_leadership(terms: &[Term], replicas: u8) -> Vec<u8> {
     let mut order: Vec<u8> = Vec::new();
     for actor in terms.iter().map(|term| term.leader).chain(0..replicas) {
@@ -242,7 +245,7 @@ impl Cast {
         FaultKind::Partition(Partition { shape, one_way: false, clients_too: false, for_us })
     }
 
-    /// Whoever has no part in the term of this leader is cut off from it, until they meet again.
+    /// Cuts off followers that do not fetch in this leader's term, until the two meet again.
     fn cuts(&self, at: usize) -> Vec<FaultKind> {
         let term = &self.terms[at];
         let mut cuts = Vec::new();
@@ -270,7 +273,8 @@ impl Cast {
         cuts
     }
 
-    /// How long a replica that goes when this term begins stays away: until it is heard of again.
+    /// How long a replica that leaves when this term begins stays away: until it hears of an epoch
+    /// again.
     fn absence(&self, actor: u8, at: usize) -> u64 {
         let back = (at..self.terms.len()).find(|later| self.terms[*later].hears(actor));
         back.map_or(self.long_us, |later| (later - at + 1) as u64 * self.election_us)
@@ -295,7 +299,7 @@ impl Cast {
         moments
     }
 
-    /// Right after the last that happens in this term.
+    /// The moment right after the last step in this term.
     fn after_term(&self, at: usize, faults: Vec<FaultKind>, vary: &mut Vary) -> Moment {
         let term = &self.terms[at];
         let replicated = term.steps.iter().any(|step| matches!(step, Happening::Fetch(_)));
@@ -367,7 +371,7 @@ impl Cast {
         }
     }
 
-    /// Who is in the ISR at the end, by the model and in the cluster.
+    /// The members of the ISR at the end, in the model and in the cluster.
     fn members(&self) -> (Vec<u8>, Vec<u8>) {
         let mut model: Vec<u8> = self.actors().collect();
         let mut cluster = model.clone();
@@ -415,19 +419,19 @@ impl Cast {
         (model, cluster)
     }
 
-    /// A member of the ISR is to lead alone.
+    /// Makes a member of the ISR lead alone.
     fn end(&self, moments: &mut Vec<Moment>, vary: &mut Vary) {
         let last = self.terms.len() - 1;
         let now = self.terms[last].leader;
         let (model, cluster) = self.members();
         let followers: Vec<u8> = model.iter().copied().filter(|actor| *actor != now).collect();
-        // A leader that lost its tail leads on: it is the one.
+        // A leader that lost its tail still leads: it is the suspect.
         if followers.is_empty() || self.suspect == Some(now) {
             return;
         }
         let fetched = matches!(self.terms[last].steps.last(), Some(Happening::Fetch(_)));
         let next = match self.suspect {
-            // That a follower holds more may also be what lets the leader promise more.
+            // A fetch may also let the leader promise more, and then another replica lacks it.
             Some(suspect) if !fetched || vary.range(0, 1) == 0 => suspect,
             Some(_) | None => vary.pick(&followers),
         };
@@ -437,11 +441,11 @@ impl Cast {
             self.terms[last].steps.iter().any(|step| matches!(step, Happening::Propose { .. }));
         let delay = vary.pick(&[0, 0, 1_000, 20_000, 300_000]);
         moments.push(if !cluster.contains(&next) {
-            // It was fenced, and must come back first.
+            // It was fenced, and must rejoin first.
             let note = vary.pick(&["isr_committed", "partition_changed"]);
             Moment::after(note, vary.range(1, 3), delay, crashes)
         } else if proposes && !self.promises_after_proposal(last) {
-            // Where the last step is the proposal, its leader was just made deaf.
+            // If the last step is the proposal, its leader was just cut off from the controllers.
             Moment::at(delay, crashes)
         } else {
             let mut moment = self.after_term(last, crashes, vary);
@@ -452,7 +456,7 @@ impl Cast {
         });
     }
 
-    /// What a leader appends, or hears that a follower holds, may be promised.
+    /// Whether an append or a fetch follows the proposal, after which more may be promised.
     fn promises_after_proposal(&self, at: usize) -> bool {
         let steps = &self.terms[at].steps;
         let proposed = steps.iter().position(|step| matches!(step, Happening::Propose { .. }));

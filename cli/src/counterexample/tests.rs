@@ -1,4 +1,4 @@
-//! Plans of known counterexamples. What the flaws are lives in `models` and `core`.
+//! Plans of known counterexamples. The flaws are described in `models` and `core`.
 
 use wavetank_models::{Bounds, find as model};
 use wavetank_sim::hunt::run_caught;
@@ -15,9 +15,9 @@ fn search(name: &str, flaw: &str, tries: u64) -> Result<Found, NoPlan> {
     find(entry, flaw, &steps, tries)
 }
 
-/// What each plan breaks: the model, the flaw, the invariant, and a part of what is said of it (where
-/// the invariant's name alone says little). The search takes whatever the zoo counts, so that a plan
-/// that has come to break something else is noticed only here.
+/// What each plan breaks: the model, the flaw, the invariant, and a part of its message (if the
+/// invariant's name alone says little). The search accepts whatever the zoo counts, so only this
+/// table shows that a plan now breaks something else.
 const BROKEN: [(&str, &str, &str, &str); 20] = [
     ("M1", "truncate-to-high-watermark", "acked-stays", ""),
     ("M1", "unknown-epoch-answered-with-next", "acked-stays", ""),
@@ -46,7 +46,7 @@ fn a_plan_breaks_its_promise_with_the_flaw_and_holds_without() {
     let mut others = Vec::new();
     for (name, flaw, invariant, part) in BROKEN {
         let found = search(name, flaw, 200).unwrap_or_else(|none| panic!("{name} {flaw}: {none}"));
-        // As it is written and read again.
+        // As written to a file and read back.
         let plan = Plan::from_json(&found.plan.to_json()).unwrap();
         assert_eq!(plan.flaws, [flaw]);
         let with = run_caught(&plan, Options::default());
@@ -61,7 +61,7 @@ fn a_plan_breaks_its_promise_with_the_flaw_and_holds_without() {
     assert!(others.is_empty(), "these break something else: {others:#?}");
 }
 
-/// Every variant that the broker can be built with becomes a plan, and is pinned.
+/// Every variant with which the broker can be built becomes a plan, and is pinned.
 #[test]
 fn no_plan_is_left_unpinned() {
     for entry in wavetank_models::ALL {
@@ -88,9 +88,10 @@ fn what_cannot_be_planned_says_why() {
     assert!(matches!(nobody_forgets, NoPlan::Step(1, _)), "{nobody_forgets}");
 }
 
-/// A follower's checkpoint names a high watermark; it is away while its leader, the whole ISR then,
-/// loses power and most of its log. Back, it cuts, appends what is below `min.insync.replicas` and so
-/// is nobody's promise, and its process ends before the next checkpoint.
+/// A follower's checkpoint has a high watermark. The follower is away while its leader, then the
+/// only member of the ISR, loses power and most of its log. When it is back, it cuts its log and
+/// appends records that fewer replicas than `min.insync.replicas` hold, so that they are not
+/// promised. Its process ends before the next checkpoint.
 fn cut_below_the_high_watermark(number: u64) -> Plan {
     let vary = &mut Vary::new(number);
     let mut plan = environment::plan(number, 2, 12_000);
