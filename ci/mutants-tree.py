@@ -34,7 +34,7 @@ pub(crate) fn mutant(number: u32) -> bool {
 }
 """
 
-# What may hold a brace that is none: comments, strings, characters (a lifetime is no character).
+# Tokens in which a brace does not count: comments, strings, characters (but not lifetimes).
 QUOTED = re.compile(
     r'//[^\n]*|/\*.*?\*/|b?r(#*)".*?"\1|b?"(?:\\.|[^"\\])*"|b?\'(?:\\[^\n]+?|[^\\\n])\'', re.S
 )
@@ -98,7 +98,7 @@ def group(listing, names, tree, where):
             start, end = span(text, json.loads(function))
             numbers = [number for number, _ in functions[function]]
             if start < done:
-                # A function within one that has been written already.
+                # A function within one that has already been written.
                 lines += [f"{path} 0 0 {number}" for number in numbers]
                 continue
             body = body_of(text, start, end)
@@ -109,7 +109,7 @@ def group(listing, names, tree, where):
                 out += f"if crate::mutant({number}) {edited(text, mutant, body, end)} else "
                 lines.append(f"{path} {before} {out.count(chr(10)) + 1} {number}")
             out += text[body:end] + "\n}"
-            # What is wrong in none of them is wrong because of all.
+            # An error outside each single mutant is blamed on all of them.
             after = out.count("\n") + 1
             lines += [f"{path} {first} {after} {number}" for number in numbers]
             done = end
@@ -136,7 +136,7 @@ def blame(where, errors):
         places = [line.split() for line in file]
     with open(errors) as file:
         found = re.findall(r"^\s*--> ([^:\n]+):(\d+):\d+", file.read(), re.M)
-    # Functions within functions are never written.
+    # Nested functions are never written, so their mutants are built alone.
     blamed = {number for _, first, _, number in places if first == "0"}
     for path, line in found:
         inside = [

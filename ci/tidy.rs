@@ -1,11 +1,12 @@
 //! House rules that neither rustfmt nor clippy can state, checked on the text of every Rust source.
 //!
-//! One file without dependencies, built by `rustc` in `ci/tidy`, so that it runs before anything
-//! else compiles. It knows just enough of Rust's lexis to blank out comments, strings and test
-//! code. What needs types (a catch-all arm over one of our closed enums) is not here.
+//! One file without dependencies, which `ci/tidy` builds with `rustc`, so that it runs before
+//! anything else compiles. It knows just enough of Rust's lexical syntax to blank out comments,
+//! strings and test code. Rules that need types (a catch-all arm over one of our closed enums) are
+//! not here.
 //!
-//! `ci/tidy` checks; `ci/tidy --fix` lowers the recorded lengths in `ci/tidy-exceptions.txt` to
-//! what the sources have now, and never raises one.
+//! `ci/tidy` checks; `ci/tidy --fix` lowers the lengths recorded in `ci/tidy-exceptions.txt` to
+//! those of the current sources, and never raises one.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,22 +14,22 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
 
-/// Most lines of a file, test code not counted.
+/// Most lines of a file, without its test code.
 const FILE_LINES: usize = 800;
 /// Most lines of a function, from its `fn` to its closing brace.
 const FUNCTION_LINES: usize = 70;
-/// Where the lengths that are above the limits are recorded.
+/// The record of lengths above the limits.
 const EXCEPTIONS: &str = "ci/tidy-exceptions.txt";
 
-/// A word or call that must not occur.
+/// A banned word or call.
 struct Ban {
-    /// What must not occur: matched where no identifier character adjoins its ends.
+    /// The banned text, matched as a whole word.
     text: &'static str,
-    /// The folders that it is banned in; empty for everywhere.
+    /// The folders in which it is banned; empty for everywhere.
     within: &'static [&'static str],
-    /// Files that may, or folders (with a slash at the end).
+    /// Files in which it is allowed, or folders (with a trailing slash).
     except: &'static [&'static str],
-    /// Which part of the text is looked at.
+    /// Which part of the text is searched.
     look_at: LookAt,
     /// What to do instead.
     instead: &'static str,
@@ -36,7 +37,7 @@ struct Ban {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LookAt {
-    /// Code, but no test code.
+    /// Code without test code.
     Code,
     /// Code and test code.
     AllCode,
@@ -44,10 +45,10 @@ enum LookAt {
     AllButStrings,
 }
 
-/// The files that measure how long a hunt takes and spread it over threads: the only ones of the
-/// tank that may see a wall clock or a thread, since nothing of it reaches a run.
+/// Files that time a hunt and spread it over threads. Only these files of the tank may use a wall
+/// clock or a thread, because neither reaches a run.
 const HUNT_DRIVER: &[&str] = &["sim/src/hunt.rs", REENACT];
-/// Those, and what measures speed.
+/// These files, and those that measure speed.
 const CLOCKS: &[&str] = &[
     "sim/src/hunt.rs",
     "sim/benches/",
@@ -56,7 +57,7 @@ const CLOCKS: &[&str] = &[
     "sim/tests/cluster/costs.rs",
     REENACT,
 ];
-/// Plans on real processes: real time and threads are what it is about.
+/// Plays plans on real processes, which takes real time and threads.
 const REENACT: &str = "sim/reenact/";
 const DETERMINISTIC: &[&str] = &["core", "sim", "wire", "linearizability"];
 const BUG_IS_ASSERTED: &str = "a branch that only debug has breaks determinism: assert! stays on";
@@ -232,7 +233,7 @@ const BANS: &[Ban] = &[
     },
 ];
 
-/// One thing that is wrong.
+/// A violation of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Finding {
     path: String,
@@ -241,11 +242,11 @@ struct Finding {
     message: String,
 }
 
-/// Lengths that are over a limit: `(rule, path, function or "-")` to lines.
+/// Lengths above a limit: `(rule, path, function or "-")` to lines.
 type Lengths = BTreeMap<(String, String, String), usize>;
 
-/// A source with the parts that a rule must not see turned into spaces; all the same length, so
-/// that offsets and lines agree.
+/// A source in which the parts that a rule must not see are turned into spaces. All versions have
+/// the same length, so that offsets and lines agree.
 struct Source {
     path: String,
     /// Comments and strings blanked.
@@ -350,7 +351,7 @@ fn block_comment_end(bytes: &[u8], start: usize) -> usize {
     bytes.len()
 }
 
-/// Where the string or character literal that starts at `at` ends, if one does.
+/// The end of the string or character literal that starts at `at`, if one does.
 fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     let starts_word = at == 0 || !is_identifier(bytes[at - 1]);
     match bytes[at] {
@@ -520,11 +521,10 @@ fn check_bans(source: &Source) -> Vec<Finding> {
     findings
 }
 
-/// The lengths of this source that are over a limit, and the line that each starts at.
+/// The lengths of this source that are above a limit, and the line at which each starts.
 fn measure(source: &Source) -> Vec<((String, String, String), usize, usize)> {
     let mut over = Vec::new();
-    // A blanked test line is empty, an ordinary empty line is short anyway: count the lines of the
-    // file without those that only test code fills.
+    // A blanked test line looks like an empty one: lines that only test code fills are subtracted.
     let tests = source
         .code
         .lines()
@@ -571,8 +571,8 @@ fn parse_exceptions(text: &str) -> Result<Lengths, String> {
     Ok(lengths)
 }
 
-/// Compares what was measured with what is recorded. A recorded length may only fall, and must
-/// follow the source down.
+/// Compares the measured lengths with the recorded ones. A recorded length may only fall, and must
+/// fall with the source.
 fn check_lengths(
     measured: &[((String, String, String), usize, usize)],
     recorded: &Lengths,
@@ -617,7 +617,7 @@ fn check_lengths(
     findings
 }
 
-/// The exceptions file with each number lowered to what is measured now.
+/// The exceptions file, with each number lowered to the current measurement.
 fn lowered(
     measured: &[((String, String, String), usize, usize)],
     recorded: &Lengths,

@@ -27,7 +27,7 @@ def check_index(log, base, starts):
     count = 0
     for relative, position in struct.iter_unpack(">ii", index[: len(index) // 8 * 8]):
         if (relative, position) == (0, 0) and count > 0:
-            break  # the unused rest of an index that is allocated ahead
+            break  # the unused rest of a preallocated index
         if relative <= last[0] or position <= last[1]:
             fail(f"{log.with_suffix('.index')}: entries must ascend, {(relative, position)} after {last}")
         batch = starts.get(position)

@@ -22,7 +22,8 @@ def main():
     with open(value["--config"]) as new, open(config, "w") as old:
         old.writelines(line for line in new if not line.startswith(UNKNOWN))
     node = re.search(r"^node\.id = (\d+)", open(config).read(), re.M).group(1)
-    # Signals are for the server, so the server is this process, and its log is read by the child.
+    # Signals must reach the server, so this process becomes the server, and the child reads its
+    # log.
     log, said = os.pipe()
     if os.fork():
         os.dup2(said, 2)

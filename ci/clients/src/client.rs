@@ -17,23 +17,23 @@ use crate::Trouble;
 const TOPIC: &str = "lines";
 const WAIT: Duration = Duration::from_secs(60);
 
-/// A line as it was read.
+/// A line that was read.
 pub struct Line {
     pub offset: i64,
     pub number: u32,
 }
 
-/// What became of a line that was sent.
+/// The outcome of a sent line.
 #[derive(Clone, Copy)]
 pub struct Sent {
-    /// Where its acknowledgement says it is; `None` if it was given up.
+    /// The offset in its acknowledgement; `None` if librdkafka gave it up.
     pub offset: Option<i64>,
 }
 
-/// What became of all.
+/// The outcome of all lines.
 pub struct Outcome {
     pub lines: Vec<Sent>,
-    /// The longest time without an acknowledgement while lines were on their way.
+    /// The longest time without an acknowledgement while lines were in flight.
     pub longest_silence: Duration,
 }
 
@@ -54,7 +54,7 @@ pub fn create_topic(addresses: &str, replicas: usize) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// The admin API is the only one that needs a future waited for.
+/// Waits for a future. Only the admin API needs this.
 fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
@@ -112,7 +112,7 @@ impl ProducerContext for Context {
     }
 }
 
-/// Sends numbered lines; `watch` is called again and again with how many are acknowledged.
+/// Sends numbered lines, and calls `watch` repeatedly with the number of acknowledged lines.
 pub fn produce(
     addresses: &str,
     lines: u32,
@@ -129,7 +129,7 @@ pub fn produce(
         .set("message.send.max.retries", "1000000")
         .set("retry.backoff.ms", "50")
         .set("linger.ms", "2")
-        // Small batches, so that the node is killed among many of them.
+        // Small batches, so that the kill comes among many of them.
         .set("batch.num.messages", "200")
         .set("queue.buffering.max.messages", "5000")
         .create_with_context(Context(Arc::clone(&reports)))?;

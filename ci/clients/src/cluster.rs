@@ -1,4 +1,5 @@
-//! Nodes as processes of the `wavetank` command, on loopback ports, with their data in one place.
+//! Nodes as processes of the `wavetank` command, on loopback ports, with their data in one
+//! directory.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -28,7 +29,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts that many nodes and waits until all are ready. One node has no configuration file.
+    /// Starts `size` nodes and waits until all are ready. A single node has no configuration file.
     pub fn start(binary: &Path, work: &Path, size: usize) -> Result<Cluster, Trouble> {
         let mut cluster = Cluster { binary: binary.to_path_buf(), nodes: Vec::new() };
         let ports: Vec<u16> = {
@@ -92,7 +93,7 @@ impl Cluster {
         node.ok_or_else(|| format!("there is no node {id}").into())
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self, id: i32) -> Result<(), Trouble> {
         let (mut child, _) = self.node(id)?.process.take().ok_or("the node does not run")?;
         child.kill()?;
@@ -100,7 +101,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts a node on its data and port; see [`Cluster::wait_ready`].
+    /// Starts a node again on its data and port; see [`Cluster::wait_ready`].
     pub fn restart(&mut self, id: i32) -> Result<(), Trouble> {
         self.start_with(id, &[])
     }
@@ -131,7 +132,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits for the node's ready line (its only one); a node that was ready stays so.
+    /// Waits for the node's ready line (its only one). A node that was ready stays ready.
     pub fn wait_ready(&mut self, id: i32) -> Result<(), Trouble> {
         let node = self.node(id)?;
         let (_, lines) = node.process.as_ref().ok_or("the node does not run")?;
@@ -146,7 +147,7 @@ impl Cluster {
         }
     }
 
-    /// SIGTERM to all, and waits; says how long it took.
+    /// Sends SIGTERM to all, and waits. Returns how long it took.
     pub fn stop(mut self) -> Result<String, Trouble> {
         let start = Instant::now();
         for node in &self.nodes {

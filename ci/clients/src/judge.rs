@@ -1,4 +1,5 @@
-//! What the client was promised, and whether it came back so. Knows nothing of brokers.
+//! Judges whether the lines that came back are those that the client was promised. Knows nothing of
+//! brokers.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +9,14 @@ use crate::client::{Line, Sent};
 pub struct Verdict {
     pub acknowledged: usize,
     pub refused: usize,
-    /// Lines that came back once more than once.
+    /// Extra occurrences of lines that came back more than once.
     pub duplicates: usize,
-    /// Promises that were not kept.
+    /// Broken promises.
     pub broken: Vec<String>,
 }
 
-/// Every acknowledged line is there, at the offset that its acknowledgement named; first
-/// occurrences are in the order of sending; nothing comes back that was not sent.
+/// Checks that every acknowledged line is there, at the offset in its acknowledgement; that first
+/// occurrences are in the order of sending; and that nothing comes back that was not sent.
 pub fn judge(sent: &[Sent], read: &[Line]) -> Verdict {
     let mut verdict = Verdict {
         acknowledged: sent.iter().filter(|sent| sent.offset.is_some()).count(),

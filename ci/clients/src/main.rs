@@ -1,8 +1,9 @@
-//! A real client against real nodes: numbered lines through librdkafka, a SIGKILL in the middle, and
-//! what comes back. Prints figures; exits 1 if a promise was broken, 2 if the run could not be made.
+//! A real client against real nodes: sends numbered lines through librdkafka with a SIGKILL in the
+//! middle, and checks what comes back. Prints figures; exits 1 if a promise was broken, 2 if the
+//! run could not be made.
 //!
-//! Nodes are processes of the `wavetank` command (`cluster`); what was sent, acknowledged and read
-//! is judged in `judge`. The other clients (kcat, kafka-python) are driven by the script `run`.
+//! Nodes are processes of the `wavetank` command (`cluster`); `judge` judges what was sent,
+//! acknowledged and read. The script `run` drives the other clients (kcat, kafka-python).
 
 mod client;
 mod cluster;
@@ -56,8 +57,8 @@ fn run(binary: &std::path::Path, work: &std::path::Path, lines: u32) -> Result<b
     Ok(held_by_one && held_by_three)
 }
 
-/// Lines with acks=all and one request in flight; the partition's leader is killed after a third of
-/// them and comes back two seconds later, on the same data and port.
+/// Sends lines with acks=all and one request in flight. The partition's leader is killed after a
+/// third of them and comes back two seconds later, on the same data and port.
 fn scenario(name: &str, mut cluster: Cluster, lines: u32) -> Result<bool, Trouble> {
     println!("== {name}: {lines} lines");
     let addresses = cluster.addresses();

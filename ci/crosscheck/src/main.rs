@@ -1,7 +1,8 @@
-//! Every message of `wire/tests/common` in every version: encoded by wavetank, decoded and encoded
-//! again by `kafka-protocol`, which is generated from Kafka's own schemas. The bytes must be equal.
+//! Encodes every message of `wire/tests/common` in every version with wavetank, and decodes and
+//! re-encodes it with `kafka-protocol`, which is generated from Kafka's own schemas. The bytes must
+//! be equal.
 //!
-//! Exits with 1 if they are not. ListOffsets v11 is newer than that crate and has v10's layout.
+//! Exits with 1 if they are not. ListOffsets v11 is newer than that crate, and has v10's layout.
 
 #[path = "../../../wire/tests/common/mod.rs"]
 mod common;

@@ -1,7 +1,7 @@
 //! The ping-pong in madsim over its Endpoint: `ping LOAD SIMULATED_SECONDS [node|flow]`.
 //!
-//! `node` runs one task per node that answers whatever comes; `flow` one task per ordered pair and
-//! outstanding message.
+//! `node` runs one task per node that answers every message; `flow` runs one task per ordered pair
+//! and outstanding message.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ async fn by_flow(id: usize, outstanding: u64, received: Arc<AtomicU64>) -> std::
     madsim::time::sleep(Duration::from_millis(10)).await;
     let flows = NODES as u64 * NODES as u64 * outstanding;
     let mut tasks = Vec::new();
-    // A flow's tag names the ordered pair and the message; both of its ends run a task.
+    // A flow's tag names the ordered pair and the message. Both ends run a task.
     for tag in 0..flows {
         let (from, to) = ((tag as usize / NODES) % NODES, tag as usize % NODES);
         if from == to || (id != from && id != to) {
@@ -64,7 +64,7 @@ async fn by_flow(id: usize, outstanding: u64, received: Arc<AtomicU64>) -> std::
     Ok(())
 }
 
-/// Time on the processor since `start`, which is wall time where the system does not tell.
+/// Processor time of the main thread, or wall time since `start` if the system does not report it.
 fn cpu_seconds(start: Instant) -> f64 {
     let schedstat = std::fs::read_to_string("/proc/self/schedstat").ok();
     let first = schedstat.as_deref().and_then(|text| text.split(' ').next());

@@ -1,8 +1,9 @@
-//! Runs the ping-pongs in turn, so that all meet the same moods of the machine, and compares them:
-//! `compare ROUNDS TANK TURMOIL MADSIM [JSON_FILE]`, each of the three the path of its `ping`.
+//! Runs the ping-pongs interleaved, so that changes in the machine's load affect all of them, and
+//! compares them: `compare ROUNDS TANK TURMOIL MADSIM [JSON_FILE]`, each of the three the path of
+//! its `ping`.
 //!
 //! A figure is the median of the rounds. Ratios are of processor time per message, which other jobs
-//! disturb least; compare simulated time only within one engine, each has its own latencies.
+//! disturb least. Compare simulated time only within one engine: each has its own latencies.
 
 use std::process::{Command, ExitCode};
 
@@ -24,11 +25,11 @@ struct Row {
     messages_per_second: f64,
     cpu_us_per_message: f64,
     simulated_seconds_per_second: f64,
-    /// Its processor time per message over that of wavetank under the same load.
+    /// Its processor time per message, divided by wavetank's under the same load.
     times_wavetank: f64,
 }
 
-/// Which binary (0 tank, 1 turmoil, 2 madsim), with which arguments: about a second each.
+/// Binary (0 tank, 1 turmoil, 2 madsim), load and arguments; about a second each.
 const RUNS: [(usize, &str, &[&str]); 8] = [
     (0, "light", &["light", "200"]),
     (1, "light", &["light", "120"]),

@@ -1,8 +1,8 @@
 //! The ping-pong in wavetank's bare world: `ping LOAD SIMULATED_SECONDS`, one JSON line.
 //!
-//! Five nodes, all 20 ordered pairs; `light` keeps one message outstanding per pair, `heavy` 50.
-//! A message is a request or a response with 64 bytes of text, over connections with the default
-//! latency, the digest of every event and effect included.
+//! Five nodes, all 20 ordered pairs; `light` keeps one message outstanding per pair, `heavy` 50. A
+//! message is a request or a response with 64 bytes of text, over connections with the default
+//! latency. The digest of every event and effect is included.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ impl Machine for Node {
     }
 }
 
-/// Time on the processor since `start`, which is wall time where the system does not tell.
+/// Processor time of the main thread, or wall time since `start` if the system does not report it.
 fn cpu_seconds(start: Instant) -> f64 {
     let schedstat = std::fs::read_to_string("/proc/self/schedstat").ok();
     let first = schedstat.as_deref().and_then(|text| text.split(' ').next());

@@ -8,7 +8,7 @@ use turmoil::net::UdpSocket;
 
 const NODES: usize = 5;
 
-/// Time on the processor since `start`, which is wall time where the system does not tell.
+/// Processor time of the main thread, or wall time since `start` if the system does not report it.
 fn cpu_seconds(start: Instant) -> f64 {
     let schedstat = std::fs::read_to_string("/proc/self/schedstat").ok();
     let first = schedstat.as_deref().and_then(|text| text.split(' ').next());
@@ -37,7 +37,7 @@ fn main() {
             let received = received.clone();
             async move {
                 let socket = UdpSocket::bind("0.0.0.0:9000").await?;
-                // Everyone binds before anyone sends.
+                // Every node binds before any node sends.
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 for peer in (0..NODES).filter(|peer| *peer != id) {
                     for _ in 0..outstanding {
