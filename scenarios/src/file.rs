@@ -7,49 +7,49 @@ use serde::Deserialize;
 use serde_json::Value;
 use wavetank_sim::plan::Plan;
 
-/// A story that runs.
+/// A story with runs that show it.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// The file's name without its ending.
     pub name: String,
     /// One line.
     pub title: String,
-    /// Where history met it.
+    /// Where it happened in history.
     pub source: String,
     /// What happens and why, in a few paragraphs.
     pub story: String,
-    /// The runs, in the order in which they are told.
+    /// The runs, in the order of the story.
     pub variants: Vec<Variant>,
 }
 
 /// One run of a scenario.
 #[derive(Clone, Debug)]
 pub struct Variant {
-    /// What is different in it.
+    /// What differs in this run.
     pub name: String,
     /// The scenario's plan with the variant's changes.
     pub plan: Plan,
-    /// What must come of it.
+    /// The expected outcome.
     pub expect: Expectation,
 }
 
-/// What must come of a run.
+/// The expected outcome of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expectation {
-    /// The invariants that break, all and only these; none means that everything holds.
+    /// The invariants that break, exactly these; none means that everything holds.
     pub violated: Vec<String>,
-    /// Are records lost that were acknowledged with acks=0 or 1, which breaks no promise?
+    /// Whether records acknowledged with acks=0 or 1 are lost, which breaks no promise.
     pub loses_weakly_acked: bool,
-    /// Marks that are reached.
+    /// Marks that must be reached.
     #[serde(default)]
     pub reached: Vec<String>,
-    /// Marks that are not.
+    /// Marks that must not be reached.
     #[serde(default)]
     pub not_reached: Vec<String>,
 }
 
-/// Why a file is no scenario.
+/// Why a file is not a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScenarioError {
     name: String,
@@ -78,7 +78,7 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct VariantEntry {
     name: String,
-    /// JSON pointers into the plan, and what stands there in this variant.
+    /// JSON pointers into the plan, and their values in this variant.
     #[serde(default)]
     change: BTreeMap<String, Value>,
     expect: Expectation,
@@ -88,7 +88,7 @@ impl Scenario {
     /// Reads a file.
     ///
     /// # Errors
-    /// Says what is missing, unknown or impossible, and where.
+    /// If something is missing, unknown or impossible; the text says what and where.
     pub fn parse(name: &str, text: &str) -> Result<Scenario, ScenarioError> {
         let wrong = |why: String| ScenarioError { name: name.to_owned(), why };
         let file: File = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;

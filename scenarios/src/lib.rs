@@ -1,11 +1,11 @@
-//! Lessons and regressions that run: a plan, its story, and the outcome that it must have.
+//! Lessons and regressions that run: a plan, its story, and its expected outcome.
 //!
 //! A scenario is one file in `scenarios/lessons/`: TOML with the story, a plan as `wavetank replay`
 //! takes it, and variants of the plan ("with the rule", "without it"), each with its expected
-//! outcome beside it. Running a variant gives a timeline of what a client could see and what
-//! decided it: acknowledgements and reads, leaders, ISRs, truncations, crashes.
+//! outcome. Running a variant gives a timeline of what a client could see and what caused it:
+//! acknowledgements and reads, leaders, ISRs, truncations, crashes.
 //!
-//! What does not live here: how a plan is run and judged (`wavetank-sim`).
+//! Running and judging plans is not here (`wavetank-sim`).
 
 mod file;
 mod runner;
@@ -20,10 +20,10 @@ const LESSONS: [(&str, &str); 2] = [
     ("kip-101", include_str!("../lessons/kip-101.toml")),
 ];
 
-/// All scenarios that come with this build.
+/// All scenarios of this build.
 ///
 /// # Errors
-/// Says which file is no scenario, and why.
+/// If a file is not a scenario; the text says which and why.
 pub fn all() -> Result<Vec<Scenario>, ScenarioError> {
     LESSONS.iter().map(|(name, text)| Scenario::parse(name, text)).collect()
 }

@@ -1,4 +1,4 @@
-//! Runs a variant, and compares what came of it with what the file promises.
+//! Runs a variant, and compares its outcome with the file's expectation.
 
 use wavetank_sim::run::{Options, Outcome, run_with};
 
@@ -10,14 +10,14 @@ use crate::timeline::Recorder;
 pub struct Shown {
     /// What happened, one aligned line each.
     pub timeline: Vec<String>,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Where that is not what the file promises; empty if it is.
+    /// Differences from the file's expectation; empty if there are none.
     pub surprises: Vec<String>,
 }
 
 impl Shown {
-    /// What came of it, in a sentence.
+    /// The outcome in one sentence.
     pub fn conclusion(&self) -> String {
         let broken: Vec<&str> =
             self.outcome.violations.iter().map(|violation| &violation.invariant[..]).collect();

@@ -1,7 +1,7 @@
-//! The timeline of a run: what a client could see, and what decided it, one aligned line each.
+//! The timeline of a run: what a client could see, and what caused it, one aligned line each.
 //!
-//! Written by an invariant that never complains: it is told of everything that happens. Runs of
-//! acknowledgements and of reads without anything else between them are one line.
+//! Written by an invariant that never fails, because invariants see everything that happens.
+//! Consecutive acknowledgements, or reads, with nothing else between them are one line.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -21,14 +21,14 @@ pub(crate) struct Recorder {
 
 #[derive(Debug, Default)]
 struct Timeline {
-    /// When, ns, and the line.
+    /// The time in ns, and the line.
     lines: Vec<(u64, String)>,
     runs: BTreeMap<(u64, NodeId, &'static str, NamedPartition), Offsets>,
     isr: BTreeMap<TopicPartition, Vec<NodeId>>,
     down: BTreeMap<NodeId, bool>,
 }
 
-/// Neighbouring offsets, and when the last of them came.
+/// Consecutive offsets, and the time of the last one.
 #[derive(Debug)]
 struct Offsets {
     first: i64,
@@ -43,7 +43,7 @@ fn line(at_ns: u64, who: &str, what: &str, text: &str) -> String {
 }
 
 impl Recorder {
-    /// What has been collected, and the verdicts, in the order of time.
+    /// The collected lines and the verdicts, in order of time.
     pub(crate) fn lines(&self, violations: &[Violation]) -> Vec<String> {
         let mut timeline = self.timeline.lock().expect("no holder panics");
         timeline.end_runs();
@@ -87,7 +87,7 @@ impl Invariant for Recorder {
                 timeline.say(view.world.now(), "tank", "strikes", &text);
             }
             Seen::Client(record) => timeline.client(record),
-            // The invariant that it breaks says so.
+            // The invariant that it breaks reports it.
             Seen::OddAnswer(..) => {}
         }
         Ok(())
@@ -149,7 +149,7 @@ impl Timeline {
         }
     }
 
-    /// Adds offsets to the run that they continue, or begins one.
+    /// Adds offsets to the run that they continue, or starts a new one.
     fn offsets(
         &mut self,
         record: &Record,
@@ -169,7 +169,7 @@ impl Timeline {
         }
     }
 
-    /// Processes that have ended since the last look.
+    /// Adds lines for processes that have ended since the last call.
     fn look_for_ends(&mut self, view: &View<'_>) {
         for id in view.plan.cluster.nodes() {
             let node = NodeId(id);
@@ -185,7 +185,7 @@ impl Timeline {
         self.say(view.world.now(), &host(node), what, &text);
     }
 
-    /// The transitions that a timeline tells; the others would drown them.
+    /// The transitions that the timeline shows. Others are left out, because they would hide these.
     fn describe(&mut self, note: &Note, view: &View<'_>) -> Option<(&'static str, String)> {
         let data = |partition: &TopicPartition| *partition != TopicPartition::METADATA;
         let name = |partition: &TopicPartition| view.name(*partition);

@@ -1,6 +1,6 @@
-//! The seed corpus, `ci/corpus/`: each plan must hold, and must fail with the flaw that is planted
-//! again. A plan is a `.json` file as `wavetank replay` takes it; the `.toml` beside it says which
-//! flaw, which promise then breaks, and the story.
+//! The seed corpus, `ci/corpus/`: each plan must hold, and must fail when its flaw is planted
+//! again. A plan is a `.json` file as `wavetank replay` takes it; the `.toml` beside it has the
+//! flaw, the promise that it breaks, and the story.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use wavetank_sim::run::{Options, Outcome};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Planted {
-    /// Name of the flaw that plants the fault again.
+    /// The name of the flaw to plant again.
     flaw: String,
     /// The invariant that then breaks.
     invariant: String,

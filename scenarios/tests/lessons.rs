@@ -1,4 +1,4 @@
-//! Every lesson comes out as it is told, line by line.
+//! Every lesson has its expected outcome and timeline, line by line.
 
 use wavetank_scenarios::{Scenario, all, run};
 
