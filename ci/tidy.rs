@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
 
-/// Most lines of a file, without its test code.
+/// Maximum lines of a file, without its test code.
 const FILE_LINES: usize = 800;
-/// Most lines of a function, from its `fn` to its closing brace.
+/// Maximum lines of a function, from its `fn` to its closing brace.
 const FUNCTION_LINES: usize = 70;
 /// The record of lengths above the limits.
 const EXCEPTIONS: &str = "ci/tidy-exceptions.txt";

@@ -19,7 +19,7 @@ use wavetank_core::types::Uuid;
 use crate::config::ServerConfig;
 use crate::error::ServeError;
 
-/// Most bytes of a cluster id.
+/// Maximum length of a cluster id, in bytes.
 const MAX_ID: usize = 64;
 
 /// # Errors

@@ -7,19 +7,19 @@ use wavetank_core::types::Uuid;
 /// directories being listed or synced, connections to peers.
 const RESERVE: usize = 64;
 
-/// The fewest descriptors with which a node starts.
+/// Minimum descriptors with which a node starts.
 const LEAST: usize = 96;
 
-/// Most files kept open; more than any working set needs.
+/// Maximum files kept open; more than any working set needs.
 const MOST_FILES: usize = 16 << 10;
 
 /// How the limit of open files (`RLIMIT_NOFILE`, soft) is divided. Files and connections draw on
 /// the same limit, so each has a budget of its own and neither can starve the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptors {
-    /// Most files below the data directory that are open at a time.
+    /// Maximum files below the data directory that are open at a time.
     pub files: usize,
-    /// Most connections that clients and peers may have open to this node.
+    /// Maximum connections that clients and peers may have open to this node.
     pub connections: usize,
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::limits::AbortOnPanic;
 
-/// Most bytes of lines that wait for the device.
+/// Maximum bytes of lines that wait for the device.
 const BUFFER: usize = 1 << 20;
 
 /// How long the last lines of a process may take to be written.

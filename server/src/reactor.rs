@@ -11,10 +11,10 @@ use wavetank_core::msg::Request;
 
 use crate::env::TokioEnv;
 
-/// Most events between two flushes: bounds how long the first of a batch waits for its answer.
+/// Maximum events between two flushes: bounds how long the first of a batch waits for its answer.
 const BATCH: usize = 256;
 
-/// Most events that run before a due timer.
+/// Maximum events that run before a due timer.
 const PASSED_OVER: usize = 64 * BATCH;
 
 /// A state machine that the loop can drive: the broker, or a small one in a test.

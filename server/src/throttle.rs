@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const WINDOW: Duration = Duration::from_secs(60);
 /// Lines for each source in a window.
 const PER_SOURCE: u32 = 5;
-/// Lines for all sources together in a window; also the most sources kept.
+/// Lines for all sources together in a window; also the maximum number of sources kept.
 const IN_ALL: u32 = 50;
 
 /// Counts the lines of one kind by their source.

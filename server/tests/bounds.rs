@@ -1,5 +1,5 @@
 //! Bounds on what one request, one connection and all of them together may use: expensive requests,
-//! answers that nobody reads, and a good client beside them.
+//! answers that nobody reads, and a good client at the same time.
 //!
 //! `cargo test --release -p wavetank-server --test bounds -- --nocapture` prints the figures;
 //! `WAVETANK_HOSTILE_FRAMES=500000` makes it a long run.

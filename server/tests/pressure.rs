@@ -110,7 +110,7 @@ fn an_answer_may_be_larger_than_a_request() {
     assert_eq!(common::values(&answer.topics[0].partitions[0])[0].len(), 30 << 20);
 }
 
-/// But an answer cannot have any size.
+/// But an answer's size is bounded.
 #[test]
 fn an_answer_has_a_bound_all_the_same() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

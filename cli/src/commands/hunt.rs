@@ -16,7 +16,7 @@ use crate::interrupt;
 use crate::output::{Failure, Later, Out, Style, Verdict, grouped, measured};
 use crate::progress::{Progress, Told};
 
-/// Most seeds with violations that the text lists. JSON has all.
+/// Maximum seeds with violations that the text lists. JSON has all.
 const TOLD: usize = 20;
 
 /// What `--json` writes: the report's stable fields, and the digest of all runs.

@@ -9,7 +9,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use bytes::{Buf, Bytes};
 use wavetank_core::event::DiskError;
 
-/// Most buffers handed to the kernel at once (Linux's `IOV_MAX`).
+/// Maximum buffers handed to the kernel at once (Linux's `IOV_MAX`).
 const MAX_SLICES: usize = 1024;
 
 /// Whether a resource is used up that may become free again: descriptors, memory, space, quota.

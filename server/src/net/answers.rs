@@ -1,5 +1,5 @@
-//! The largest answer accepted from a peer. It follows from the request, not from this node's limit
-//! on requests (`socket.request.max.bytes`).
+//! The largest answer accepted from a peer. It follows from the request, and may exceed this node's
+//! limit on requests (`socket.request.max.bytes`).
 //!
 //! A request frame holds what one client sends at a time. The answer to a follower's fetch holds
 //! batches of many clients, and the first batch whatever its size (KIP-74), even one written under
@@ -17,7 +17,7 @@ const MOST_FETCHED: i32 = 64 << 20;
 /// key's default of 100 MiB, up to which the leader may have accepted batches.
 const LARGEST_BATCH: usize = 256 << 20;
 
-/// What a fetch response may hold besides records, in bytes: its header and the leaders'
+/// Maximum size of a fetch response besides its records, in bytes: its header and the leaders'
 /// endpoints...
 const FETCH_HEADER: usize = 1 << 20;
 /// ... for each topic, its name, and ...

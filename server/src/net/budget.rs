@@ -4,8 +4,8 @@
 //! But an answer may be fifty megabytes, and thousands of clients may not read theirs. So the size
 //! that a fetch may return shrinks as the budget fills: to a quarter of what is left of the first
 //! half, but at least [`FLOOR`], with which a good client still makes progress. When the whole
-//! budget is taken, no request with a large answer goes to the core. When half of it is taken,
-//! connections of clients that read nothing are closed sooner.
+//! budget is taken, no client request with a large answer goes to the core. When half of it is
+//! taken, connections of clients that read nothing are closed sooner.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

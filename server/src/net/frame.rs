@@ -27,7 +27,7 @@ const WINDOW: Duration = Duration::from_secs(20);
 /// required (see `memory`).
 const PROGRESS: usize = 1 << 20;
 
-/// Most buffers handed to the kernel at once.
+/// Maximum buffers handed to the kernel at once.
 const MAX_SLICES: usize = 64;
 
 /// Why no frame could be read.

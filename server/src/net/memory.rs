@@ -98,7 +98,7 @@ enum Stage {
     Waiting,
     /// All of it has arrived, and the core has it.
     Whole,
-    /// It is told to give back what it holds.
+    /// It has been told to give back what it holds.
     Dropped,
 }
 

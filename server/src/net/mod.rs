@@ -53,8 +53,8 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How often to report suppressed log lines.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
-/// Most threads for blocking work, which is name look-ups, at most one for each name at a time. A
-/// name whose server is silent occupies its thread, which other names cannot use.
+/// Maximum threads for blocking work, which is name look-ups, at most one for each name at a time.
+/// A name whose server is silent occupies its thread, which other names cannot use.
 const BLOCKING_THREADS: usize = 32;
 
 /// What the core asks of the network; see [`wavetank_core::env::Network`].

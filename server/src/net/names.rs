@@ -18,7 +18,7 @@ use crate::limits::AbortOnPanic;
 /// How long to wait for a look-up if the name was resolved before.
 const KNOWN_PATIENCE: Duration = Duration::from_millis(200);
 
-/// Most names kept: more than a cluster has nodes.
+/// Maximum names kept: more than a cluster has nodes.
 const MOST_NAMES: usize = 1024;
 
 /// The system's resolver, or a test's.

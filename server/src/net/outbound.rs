@@ -171,7 +171,7 @@ struct InFlight {
     api: ApiKey,
     version: i16,
     deadline: Instant,
-    /// Most bytes that its answer may have.
+    /// The maximum length of its answer, in bytes.
     bound: usize,
     /// Set once the outcome is known, while earlier ones are not.
     outcome: Option<Result<Response, RpcError>>,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use wavetank_core::event::ListenerId;
 
-/// The most reserved for one listener: more than the peers of any quorum open.
+/// Maximum connections reserved for one listener: more than the peers of any quorum open.
 const MOST_OWN: usize = 64;
 
 /// The open connections.
