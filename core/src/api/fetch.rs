@@ -1,8 +1,8 @@
 //! Fetch of partitions, by consumers and by followers: check, wait for data, read, answer.
 //!
 //! A fetch lives in [`Fetches`] until it is answered, in one of two phases: waiting for enough data
-//! (`parking` bounds how many do), or reading from disk what the tail cache no longer has. Fetches of
-//! the metadata log are the quorum's. Rules about followers live in [`crate::replica`].
+//! (`parking` bounds how many do), or reading from disk what the tail cache no longer has. The
+//! quorum serves fetches of the metadata log. Rules about followers live in [`crate::replica`].
 
 mod parking;
 
@@ -35,22 +35,23 @@ use crate::types::{
 use self::parking::Parking;
 use super::{Hosted, full_ref};
 
-/// Longest that a fetch waits, whatever it asks for. Kafka has no such bound (its `max.wait.ms` is any
-/// i32), and Java's consumers ask for half a second; librdkafka lets nobody ask for more than this.
+/// The longest a fetch waits, whatever it asks for. Kafka has no such bound (its `max.wait.ms` is
+/// any i32). Java's consumers ask for half a second; librdkafka allows no more than this value.
 const MAX_WAIT_MS: i32 = 300_000;
 
-/// Where one partition of a fetch stands.
+/// The state of one partition of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
-    /// No data yet, or not read yet.
+    /// There is no data yet, or it has not been read yet.
     Waiting,
-    /// The disk was asked.
+    /// A disk read is in flight.
     Reading { plan: DiskRead, limit: Offset, max_bytes: u32 },
-    /// Its answer.
+    /// The answer is ready.
     Done(FetchPartitionResponse),
 }
 
-/// What is kept of a [`FetchPartition`]: thousands of them may wait for a long time.
+/// The part of a [`FetchPartition`] that is kept. It is small, because thousands may wait for a
+/// long time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Asked {
     partition: i32,
@@ -76,15 +77,15 @@ impl Asked {
 struct Entry {
     topic: u32,
     partition: Option<PartitionId>,
-    /// Bytes that were available when it was last looked at, of those that [`Fetch::available`] counts.
+    /// Bytes that were available at the last look; this entry's share of [`Fetch::available`].
     counted: u32,
     asked: Asked,
 }
 
-/// A fetch that is not answered yet.
+/// A fetch that has not been answered yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Fetch {
-    /// Where the client came in, which is how it is told of other brokers.
+    /// The listener the client connected to. Other brokers' endpoints are given for this listener.
     listener: String,
     replica: Option<NodeId>,
     replica_epoch: BrokerEpoch,
@@ -93,24 +94,25 @@ struct Fetch {
     deadline: Option<Monotonic>,
     topics: Vec<TopicRef>,
     entries: Vec<Entry>,
-    /// By entry; empty while the fetch is parked, for then all of them wait.
+    /// By entry. Empty while the fetch is parked, because all of them are waiting then.
     states: Vec<State>,
-    /// Entries whose bytes the disk was asked for.
+    /// Entries whose disk read is in flight.
     reading: BTreeMap<PartitionId, usize>,
-    /// Sum of what the entries counted: a change of one partition is then work for that one alone.
+    /// Sum of the entries' `counted`, so that a change to one partition costs work for that
+    /// partition only.
     available: u64,
 }
 
-/// All fetches of a broker that are not answered yet.
+/// All fetches of a broker that have not been answered yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Fetches {
     parked: Parking,
-    /// Those that only the disk can move.
+    /// Fetches that wait only for the disk.
     reading: BTreeMap<ReplyTo, Fetch>,
     armed: Option<Monotonic>,
 }
 
-/// What a look at one partition found.
+/// The result of checking one partition.
 enum Look {
     /// An answer without data: an error or a divergence.
     Answer(FetchPartitionResponse),
@@ -119,7 +121,7 @@ enum Look {
 }
 
 impl Fetches {
-    /// A request that is not for the metadata log.
+    /// Handles a request that is not for the metadata log.
     pub fn on_request(
         &mut self,
         from: ReplyTo,
@@ -140,20 +142,20 @@ impl Fetches {
             claim(&mut fetch, follower, hosted, env, facts);
         }
         if let Some(wait) = fetch.deadline.take() {
-            // `unpack` leaves the wait relative to zero.
+            // `unpack` sets the deadline relative to zero.
             fetch.deadline = Some(env.now().after(Duration::from_nanos(wait.0)));
         }
         if is_due(&mut fetch, hosted, env) {
             return self.go(from, fetch, hosted, image, env);
         }
-        // Those for which there is no place are answered with what there is, as if they had waited.
+        // Fetches that do not fit are answered with the data there is, as if they had waited.
         for (early, fetch) in self.parked.park(from, fetch) {
             self.go(early, fetch, hosted, image, env);
         }
         self.arm(env);
     }
 
-    /// Takes a fetch that waits no longer as far as it gets: answered, or reading.
+    /// Advances a fetch that no longer waits: answers it, or starts its reads.
     fn go(
         &mut self,
         from: ReplyTo,
@@ -166,7 +168,7 @@ impl Fetches {
         if fetch.reading.is_empty() {
             return env.respond(from, Response::Fetch(answer(fetch, image)));
         }
-        // While it reads, nothing but the disk can move it.
+        // While it reads, only the disk can advance it.
         self.reading.insert(from, fetch);
         self.arm(env);
     }
@@ -181,8 +183,8 @@ impl Fetches {
         self.armed = first;
     }
 
-    /// Something changed at a partition: whoever waits for it looks again, at that partition. Only if
-    /// there is enough then, or an error to tell, it looks at all of them.
+    /// A partition changed. Each fetch waiting for it checks that partition again. It checks all
+    /// its partitions only if there is now enough data, or an error to report.
     pub fn on_changed(
         &mut self,
         partition: PartitionId,
@@ -200,7 +202,7 @@ impl Fetches {
         }
     }
 
-    /// Answers those that have waited long enough with what there is.
+    /// Answers the fetches that have waited long enough with the data there is.
     pub fn on_timer(&mut self, hosted: &Hosted, image: &MetadataImage, env: &mut dyn Env) {
         let now = env.now();
         while let Some((deadline, from)) = self.parked.first_deadline() {
@@ -215,7 +217,7 @@ impl Fetches {
         self.arm(env);
     }
 
-    /// The bytes of a read for the fetch `from`.
+    /// The bytes read for the fetch `from`.
     pub fn on_read(
         &mut self,
         from: ReplyTo,
@@ -240,7 +242,7 @@ impl Fetches {
         }
     }
 
-    /// The connection is gone: nobody waits any more.
+    /// The connection is gone: drops its fetches.
     pub fn on_closed(&mut self, connection: ConnectionId) {
         let range = ReplyTo { connection, correlation: i32::MIN }..=ReplyTo {
             connection,
@@ -253,26 +255,27 @@ impl Fetches {
         }
     }
 
-    /// How many are not answered yet.
+    /// How many fetches have not been answered yet.
     pub fn len(&self) -> usize {
         self.parked.len() + self.reading.len()
     }
 
-    /// All are answered.
+    /// Whether all have been answered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Is this a fetch of the metadata log, which is the quorum's?
+/// Whether this is a fetch of the metadata log, which the quorum serves.
 pub fn is_of_metadata(request: &FetchRequest) -> bool {
     let is_metadata =
         |topic: &TopicRef| topic.id == METADATA_TOPIC_ID || topic.name == METADATA_TOPIC;
     matches!(request.topics.as_slice(), [only] if is_metadata(&only.topic))
 }
 
-/// Sessions are offered (id 0, epoch 0 asks for one) and always declined by answering without one,
-/// as a broker does whose session cache is full (KIP-227); continuing one is therefore an error.
+/// A client may ask for a fetch session (id 0, epoch 0). It is always declined by answering without
+/// one, as a broker with a full session cache does (KIP-227). Continuing a session is therefore an
+/// error.
 fn session_error(request: &FetchRequest) -> Option<ErrorCode> {
     if request.session_id != 0 {
         Some(ErrorCode::FetchSessionIdNotFound)
@@ -296,7 +299,7 @@ fn unpack(
     for topic in request.topics {
         for asked in &topic.partitions {
             let found = hosted.find(&topic.topic, asked.partition, image);
-            // Named twice, it is answered once, as the last says; as in Kafka.
+            // A partition that is named twice is answered once, by its last mention, as in Kafka.
             if let Ok(partition) = found
                 && let Some(place) = places.insert(partition, entries.len())
             {
@@ -323,7 +326,7 @@ fn unpack(
         listener: listener.into(),
         replica: request.replica.known(),
         replica_epoch: request.replica_epoch,
-        // Nobody waits for more than may be answered.
+        // A fetch never waits for more bytes than the answer may hold.
         min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
         max_bytes,
         deadline: (wait_nanos > 0).then_some(Monotonic(wait_nanos)),
@@ -335,8 +338,8 @@ fn unpack(
     }
 }
 
-/// Tells each partition what the follower's fetch offset claims. Only once, when it arrives, and
-/// not where the logs diverge (KAFKA-13141).
+/// Reports the follower's fetch offset to each partition. This happens only once, when the fetch
+/// arrives, and not for partitions whose logs diverge (KAFKA-13141).
 fn claim(
     fetch: &mut Fetch,
     follower: NodeId,
@@ -418,8 +421,8 @@ fn look(partition: &Partition, asked: &Asked, replica: Option<NodeId>, env: &mut
     Look::Upto(readable(partition, replica))
 }
 
-/// A follower reads what is written here, a consumer what is committed (KAFKA.md 19; nothing is
-/// served before it is in the page cache).
+/// A follower may read what is written on this broker, a consumer what is committed (KAFKA.md 19).
+/// Nothing is served before it is in the page cache.
 fn readable(partition: &Partition, replica: Option<NodeId>) -> Offset {
     let written = partition.log().written_end();
     match replica {
@@ -449,8 +452,8 @@ fn success(partition: &Partition, index: i32, records: Records) -> FetchPartitio
     }
 }
 
-/// Whether to answer now: no waiting was asked for or it is over, something went wrong somewhere,
-/// or there are enough bytes. If not, what there is has been counted.
+/// Whether to answer now: the fetch does not wait or its wait is over, a partition has an error, or
+/// there are enough bytes. If not, the available bytes have been counted.
 fn is_due(fetch: &mut Fetch, hosted: &Hosted, env: &mut dyn Env) -> bool {
     if is_over(fetch, env) || fetch.states.iter().any(|state| matches!(state, State::Done(_))) {
         return true;
@@ -464,8 +467,8 @@ fn is_over(fetch: &Fetch, env: &mut dyn Env) -> bool {
     fetch.deadline.is_none_or(|deadline| deadline <= env.now()) || fetch.min_bytes == 0
 }
 
-/// Counts one entry anew. Whether the fetch is to be answered, as far as that and what was counted of
-/// the others tell: they are as they were, or what changed them is yet to be told.
+/// Recounts one entry and returns whether the fetch should be answered. The counts of the others
+/// are still valid: those partitions have not changed, or their change is yet to be reported.
 fn is_enough_with(fetch: &mut Fetch, index: usize, hosted: &Hosted, env: &mut dyn Env) -> bool {
     if is_over(fetch, env) {
         return true;
@@ -488,7 +491,7 @@ fn is_enough_with(fetch: &mut Fetch, index: usize, hosted: &Hosted, env: &mut dy
     fetch.available >= fetch.min_bytes as u64
 }
 
-/// Reads everything within the limits; what is not in memory is asked of the disk.
+/// Reads everything within the limits. What is not in memory is read from disk.
 fn start_reads(
     from: ReplyTo,
     fetch: &mut Fetch,
@@ -518,8 +521,8 @@ fn start_reads(
             }
             Look::Upto(limit) => limit,
         };
-        // The first batch of the first partition with data may exceed every limit (KIP-74); after
-        // that, a partition gets what is left and nothing if that is nothing.
+        // The first batch of the first partition with data may exceed every limit (KIP-74). After
+        // that, a partition gets at most what is left, possibly nothing.
         let max = (entry.asked.max_bytes as usize).min(left);
         if any && max == 0 {
             *state = State::Done(success(partition, index, Vec::new()));
@@ -552,8 +555,8 @@ fn start_reads(
     }
 }
 
-/// The log gives at least one batch; a partition that is not the first with data gets it only if it
-/// fits.
+/// The log returns at least one batch. A partition that is not the first with data gets that batch
+/// only if it fits.
 fn within(mut batches: Records, max: usize, any: bool) -> Records {
     if any && batches.first().is_some_and(|batch| batch.size_in_bytes() > max) {
         batches.clear();
@@ -577,7 +580,7 @@ fn finish_read(
         *state = State::Done(FetchPartitionResponse::failed(index, error));
         return;
     };
-    // The partition may have been truncated or led by another meanwhile.
+    // The partition may have been truncated, or its leader may have changed, in the meantime.
     let limit = match look(partition, &entry.asked, replica, env) {
         Look::Answer(answer) => {
             *state = State::Done(answer);
@@ -593,7 +596,7 @@ fn finish_read(
             env.read(ReadTag::Fetch(from), plan.file, plan.at, plan.len);
             State::Reading { plan, limit, max_bytes }
         }
-        // The client asks again and meets the log as it is then.
+        // The client asks again and sees the log as it is then.
         FinishedRead::Stale => State::Done(success(partition, index, Vec::new())),
         FinishedRead::Corrupt => {
             env.note(Note::ReadRefused { partition: partition.topic_partition(), offset });

@@ -1,4 +1,5 @@
-//! ListOffsets: ends at once, timestamps by a look into the log that may need the disk.
+//! ListOffsets: log ends are answered at once, timestamps by a lookup in the log that may need the
+//! disk.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -26,11 +27,11 @@ struct Reading {
     at: (usize, usize),
     query: TimestampQuery,
     limit: Offset,
-    /// What is answered if there is nothing below `limit`: as long as it was not settled how much was
-    /// committed, that says nothing of what there is (KIP-207).
+    /// The error to answer if nothing is found below `limit`. While a new leader does not know yet
+    /// how much is committed, finding nothing does not mean that there is nothing (KIP-207).
     nothing: ErrorCode,
     plan: DiskRead,
-    /// Where it is within the batch at `plan`, if it is its turn to go through it.
+    /// The position within the batch at `plan`, if it is this lookup's turn to scan it.
     resting: Option<RestingLookup>,
 }
 
@@ -40,20 +41,21 @@ struct Parked {
     reading: BTreeMap<PartitionId, Reading>,
 }
 
-/// All look-ups that wait for the disk.
+/// All lookups that wait for the disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Lookups {
     parked: BTreeMap<ReplyTo, Parked>,
-    /// The one that goes through a batch in pieces; it waits for a read. No other does, because it holds
-    /// what it has decompressed.
+    /// The lookup that is scanning a batch in pieces; it waits for a read. There is only one at a
+    /// time, because it holds what it has decompressed.
     resting: Option<(ReplyTo, PartitionId)>,
-    /// Those that have to, and wait for nothing but that. They begin with their batch again.
+    /// Lookups that wait only for their turn to scan. They start again at the beginning of their
+    /// batch.
     queue: VecDeque<(ReplyTo, PartitionId)>,
 }
 
 enum Found {
     Answer(ListOffsetsPartitionResponse),
-    /// Its place in the answer is not known here.
+    /// The read's position in the answer is not known here.
     Reading(PartitionId, Reading),
 }
 
@@ -68,7 +70,7 @@ fn failed(partition: i32, error: ErrorCode) -> ListOffsetsPartitionResponse {
 }
 
 impl Lookups {
-    /// A request.
+    /// Handles a request.
     pub fn on_request(
         &mut self,
         from: ReplyTo,
@@ -88,7 +90,7 @@ impl Lookups {
                 let found = look(version, replica, &reference, asked, hosted, image, env);
                 partitions.push(match found {
                     Found::Answer(answer) => answer,
-                    // Two reads of a partition for one request could not be told apart.
+                    // Two reads of one partition for the same request could not be told apart.
                     Found::Reading(id, _) if reading.contains_key(&id) => {
                         failed(asked.partition, ErrorCode::InvalidRequest)
                     }
@@ -108,7 +110,7 @@ impl Lookups {
         }
     }
 
-    /// The bytes of a read for the look-up `from`.
+    /// The bytes read for the lookup `from`.
     pub fn on_read(
         &mut self,
         from: ReplyTo,
@@ -161,7 +163,7 @@ impl Lookups {
                 }
                 parked.reading.insert(partition, Reading { plan, resting, ..one });
             }
-            // The leader moved or cut its log meanwhile: the client asks again.
+            // Leadership moved, or the log was truncated meanwhile. The client asks again.
             None | Some(FinishedLookup::Stale) => {
                 *answer = failed(answer.partition, ErrorCode::NotLeaderOrFollower);
             }
@@ -197,7 +199,7 @@ impl Lookups {
         for from in gone {
             self.parked.remove(&from);
         }
-        // The one that rests leaves when its read ends.
+        // The resting lookup is removed when its read ends.
         self.queue.retain(|(from, _)| from.connection != connection);
     }
 }
@@ -244,8 +246,8 @@ fn look(
             ListOffsetsPartitionResponse { offset, leader_epoch, ..failed(index, ErrorCode::None) };
         Found::Answer(answer)
     };
-    // A new leader's high watermark may be behind what clients saw under the one before; until it
-    // reaches the epoch's start, the end is not known (KIP-207).
+    // A new leader's high watermark may be behind what clients saw under the previous leader. Until
+    // it reaches the epoch's start, the end is not known (KIP-207).
     let settled = partition.high_watermark() >= leader.epoch_start || replica.is_some();
     let unsettled =
         if version >= 5 { ErrorCode::OffsetNotAvailable } else { ErrorCode::LeaderNotAvailable };
@@ -263,7 +265,7 @@ fn look(
         LATEST_TIERED_TIMESTAMP | EARLIEST_PENDING_UPLOAD_TIMESTAMP => {
             return fixed(Offset(-1), LeaderEpoch::NONE);
         }
-        // The largest of what was committed is not known then, either.
+        // The largest committed timestamp is not known then, either.
         MAX_TIMESTAMP if !settled => return refuse(unsettled),
         MAX_TIMESTAMP => TimestampQuery::LARGEST,
         timestamp if timestamp >= 0 => TimestampQuery::AtOrAfter(timestamp),

@@ -1,11 +1,12 @@
 //! Metadata: brokers, topics and leaders, from the image alone.
 //!
-//! Topics that a client names and that do not exist are handed back to the router, which has them
-//! created where that is allowed.
+//! Topics that a client names but that do not exist are handed back to the router, which has them
+//! created if that is allowed.
 //!
-//! Where there is nothing to say, nothing is said, and the connection ends: a client takes an answer at
-//! its word. That a topic does not exist, or that there are none, is final to some; an answer without
-//! brokers has librdkafka (2.12) forget every broker that it knew, and wait for ever.
+//! A broker that has nothing to report does not answer but closes the connection, because clients
+//! take an answer at its word. Some treat "the topic does not exist" or "there are no topics" as
+//! final. An answer without brokers makes librdkafka (2.12) forget every broker it knew and wait
+//! forever.
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -19,18 +20,18 @@ use crate::msg::{
 };
 use crate::types::{NodeId, TopicId, TopicRef, Uuid};
 
-/// Topics that one request may have created.
+/// The most topics that one request may cause to be created.
 const MOST_CREATED: usize = 1000;
 
-/// Where a live broker is reached on the listener of that name.
+/// The endpoint of a live broker on the listener of that name.
 pub fn endpoint(node: NodeId, listener: &str, image: &MetadataImage) -> Option<NodeEndpoint> {
     let broker = image.brokers.get(&node).filter(|broker| !broker.fenced)?;
     let endpoint = broker.endpoint(listener)?.clone();
     Some(NodeEndpoint { node, endpoint, rack: broker.rack.clone() })
 }
 
-/// Answers a client on this listener, and names the topics that should be created. It is told of
-/// brokers that have the listener, too, and where they are reached on that.
+/// Answers a client on this listener, and returns the topics that should be created. The answer
+/// lists only brokers that also have this listener, with their endpoints on it.
 pub fn answer(
     request: &MetadataRequest,
     listener: &str,
@@ -45,8 +46,8 @@ pub fn answer(
         }
         Some(topics) => {
             let create = request.allow_auto_topic_creation && config.auto_create_topics;
-            // Named twice, a topic is told once: the answer is never larger than the request and the
-            // cluster together.
+            // A topic that is named twice is answered once, so the answer is never larger than the
+            // request and the cluster together.
             let mut told = BTreeSet::new();
             let one = |topic| one(topic, create, listener, image, &mut told, &mut wanted);
             topics.iter().filter_map(one).collect()
@@ -54,7 +55,7 @@ pub fn answer(
     };
     let brokers: Vec<NodeEndpoint> =
         image.brokers.keys().filter_map(|node| endpoint(*node, listener, image)).collect();
-    // In a quorum of its own the controller is not for clients: any live broker forwards.
+    // The controller of a dedicated quorum does not serve clients; any live broker forwards to it.
     let controller = brokers
         .iter()
         .map(|broker| broker.node)
@@ -98,7 +99,7 @@ fn one<'a>(
     if crate::controller::validate_topic_name(&topic.name).is_err() {
         return failed(ErrorCode::InvalidTopic, name);
     }
-    // The rest waits for another request: clients ask until their topics are there.
+    // The rest is left for another request: clients ask until their topics exist.
     if create && wanted.len() < MOST_CREATED {
         wanted.insert(&topic.name);
     }

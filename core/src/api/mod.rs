@@ -1,7 +1,7 @@
 //! One file for each API: unpack the request, call one component, pack the answer.
 //!
-//! No rule of the protocol lives here, and no message struct gets below here except data. What has
-//! to wait is parked as a value in a purgatory, keyed by what it waits for.
+//! No protocol rule lives here, and no message struct except data is passed below this layer. A
+//! request that has to wait is parked as a value in a purgatory, keyed by what it waits for.
 
 pub mod epochs;
 pub mod fetch;
@@ -18,28 +18,28 @@ use crate::metadata::MetadataImage;
 use crate::replica::Partition;
 use crate::types::{PartitionId, TopicPartition, TopicRef, Uuid};
 
-/// The partitions that a broker hosts, by dense id. Ids are not used again, so a removed
-/// partition leaves a hole.
+/// The partitions that a broker hosts, by dense id. Ids are not reused, so a removed partition
+/// leaves a hole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Hosted {
     /// By id.
     pub partitions: alloc::vec::Vec<Option<Partition>>,
-    /// By what it is a replica of.
+    /// By topic and partition.
     pub by_name: BTreeMap<TopicPartition, PartitionId>,
-    /// Have the metadata been as they were when this incarnation registered, or newer? Before that
-    /// they may be of any age: nobody is told that something does not exist.
+    /// Whether the metadata has caught up with what it was when this incarnation registered. Until
+    /// then it may be arbitrarily old, and no client is told that something does not exist.
     pub is_current: bool,
 }
 
 impl Hosted {
-    /// An id for one more.
+    /// Reserves an id for one more partition.
     pub fn next_id(&mut self) -> PartitionId {
         let count = u32::try_from(self.partitions.len()).expect("fewer than 2^32 replicas");
         self.partitions.push(None);
         PartitionId(count)
     }
 
-    /// The partition of that id, if it is still hosted.
+    /// The partition with that id, if it is still hosted.
     pub fn get(&self, id: PartitionId) -> Option<&Partition> {
         self.partitions.get(id.0 as usize).and_then(Option::as_ref)
     }
@@ -49,7 +49,7 @@ impl Hosted {
         self.partitions.get_mut(id.0 as usize).and_then(Option::as_mut)
     }
 
-    /// All that are hosted.
+    /// All hosted partitions.
     pub fn iter(&self) -> impl Iterator<Item = &Partition> {
         self.partitions.iter().flatten()
     }
@@ -62,8 +62,8 @@ impl Hosted {
     /// The hosted partition that a request names, by topic id or name.
     ///
     /// # Errors
-    /// `UNKNOWN_TOPIC_ID` or `UNKNOWN_TOPIC_OR_PARTITION` if the metadata know no such partition,
-    /// `NOT_LEADER_OR_FOLLOWER` if another broker hosts it, or the metadata may be old.
+    /// `UNKNOWN_TOPIC_ID` or `UNKNOWN_TOPIC_OR_PARTITION` if the metadata has no such partition,
+    /// `NOT_LEADER_OR_FOLLOWER` if another broker hosts it, or if the metadata may be old.
     pub fn find(
         &self,
         topic: &TopicRef,

@@ -1,7 +1,7 @@
-//! Produce: verify, append, park until the acknowledgement that was asked for is true.
+//! Produce: verify, append, park until the requested acknowledgement holds.
 //!
-//! Rules of the append and of who acknowledges live in [`crate::replica`]; what a valid batch is in
-//! [`crate::batch`].
+//! The rules for appends and acknowledgements live in [`crate::replica`], those for a valid batch
+//! in [`crate::batch`].
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -23,10 +23,10 @@ use crate::types::{Monotonic, Offset, PartitionId, TopicRef};
 
 use super::{Hosted, full_ref};
 
-/// A partition of a parked produce that waits.
+/// A waiting partition of a parked produce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Waiting {
-    /// Where its answer is: topic and partition index within the response.
+    /// The position of its answer: topic index and partition index in the response.
     at: (usize, usize),
     needs: Offset,
 }
@@ -34,7 +34,7 @@ struct Waiting {
 /// A produce that was appended and waits for its acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Parked {
-    /// Where the client came in, which is how it is told of other brokers.
+    /// The listener the client connected to. Other brokers' endpoints are given for this listener.
     listener: String,
     acks: i16,
     deadline: Monotonic,
@@ -51,7 +51,7 @@ pub struct Produces {
 }
 
 impl Produces {
-    /// A request.
+    /// Handles a request.
     pub fn on_request(
         &mut self,
         from: ReplyTo,
@@ -127,7 +127,7 @@ impl Produces {
         self.armed = first;
     }
 
-    /// What a parked produce waited for came true, or no longer can.
+    /// The condition that a parked produce waited for was reached, or can no longer be.
     pub fn on_reached(
         &mut self,
         from: ReplyTo,
@@ -172,7 +172,7 @@ impl Produces {
         }
     }
 
-    /// Gives up on those whose time is over: the data stay, the outcome is unknown.
+    /// Times out produces whose deadline has passed. The data stays; the outcome is unknown.
     pub fn on_timer(&mut self, hosted: &mut Hosted, image: &MetadataImage, env: &mut dyn Env) {
         let now = env.now();
         while let Some((deadline, from)) = self.deadlines.first().copied() {
@@ -193,12 +193,12 @@ impl Produces {
         self.arm(env);
     }
 
-    /// How many wait.
+    /// How many produces wait.
     pub fn len(&self) -> usize {
         self.parked.len()
     }
 
-    /// Nobody waits.
+    /// Whether no produce waits.
     pub fn is_empty(&self) -> bool {
         self.parked.is_empty()
     }
@@ -229,7 +229,8 @@ fn append(
     }
     let bare = |error| (error, None);
     let id = hosted.find(topic, part.partition, image).map_err(bare)?;
-    // Kafka appends the last and answers once; who sent the others would never know.
+    // Kafka appends the last one and answers once, so the sender would never learn about the
+    // others.
     if before.contains_key(&id) {
         let message = "the request names this partition twice".into();
         return Err((ErrorCode::InvalidRequest, Some(message)));
@@ -292,8 +293,8 @@ fn add_endpoints(response: &mut ProduceResponse, listener: &str, image: &Metadat
     response.node_endpoints = leaders.into_iter().filter_map(endpoint).collect();
 }
 
-/// acks=0 has no response; after an error the connection is closed, which is all that a client can
-/// notice (Kafka's `handleProduceRequest`).
+/// acks=0 has no response. After an error the connection is closed, which is the only signal a
+/// client gets (Kafka's `handleProduceRequest`).
 fn end_unacknowledged(from: ReplyTo, response: &ProduceResponse, env: &mut dyn Env) {
     let failed = response
         .topics

@@ -1,5 +1,5 @@
-//! CreateTopics and DeleteTopics: brokers hand them to the active controller (KIP-590) and pass its
-//! answer on. What they do lives in [`crate::controller`].
+//! CreateTopics and DeleteTopics: brokers forward them to the active controller (KIP-590) and pass
+//! its answer back. Their logic lives in [`crate::controller`].
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -14,16 +14,16 @@ use crate::msg::{
 };
 use crate::types::Uuid;
 
-/// What an envelope on its way to the controller was for.
+/// What an envelope in flight to the controller is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Forwarded {
     /// A client waits for the answer.
     Client {
-        /// Which.
+        /// The client's request to answer.
         from: ReplyTo,
         /// The version that it used.
         version: i16,
-        /// What it asked.
+        /// The request itself.
         request: Request,
     },
     /// This broker wants a topic that a client named.
@@ -53,7 +53,7 @@ pub fn auto_create(topic: &str, config: &NodeConfig) -> Request {
     })
 }
 
-/// The client's answer from the controller's, or from there being none.
+/// The client's answer, derived from the controller's answer or from its absence.
 pub fn client_response(request: &Request, outcome: Result<Response, ErrorCode>) -> Response {
     let error = match outcome {
         Ok(Response::Envelope(EnvelopeResponse { error, response, .. })) => match response {
@@ -69,7 +69,7 @@ pub fn client_response(request: &Request, outcome: Result<Response, ErrorCode>) 
     refusal(request, error)
 }
 
-/// The answer that gives every topic of the request the same error.
+/// An answer that gives every topic of the request the same error.
 pub fn refusal(request: &Request, error: ErrorCode) -> Response {
     if let Request::DeleteTopics(request) = request {
         let topics = request.topics.iter().map(|topic| (topic.clone(), error, None));
@@ -94,19 +94,19 @@ pub fn refusal(request: &Request, error: ErrorCode) -> Response {
     Response::CreateTopics(CreateTopicsResponse { throttle_time_ms: 0, topics: topics.collect() })
 }
 
-/// Topics whose creation is on its way, so that it is asked for once.
+/// Topics whose creation is in flight, so that it is requested only once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AutoCreation {
     pending: BTreeSet<String>,
 }
 
 impl AutoCreation {
-    /// Whether to ask now; false if it is being asked already.
+    /// Whether to send a request now; false if one is in flight already.
     pub fn begin(&mut self, topic: &str) -> bool {
         self.pending.insert(topic.into())
     }
 
-    /// It was answered, or there was no answer.
+    /// The request was answered, or failed without an answer.
     pub fn end(&mut self, topic: &str) {
         self.pending.remove(topic);
     }

@@ -1,7 +1,7 @@
 //! ApiVersions: what this broker serves, and the features in force.
 //!
-//! The range of versions of each API is the wire codec's knowledge; the driver fills
-//! [`ApiVersionsResponse::apis`] from its table before it encodes the answer.
+//! Only the wire codec knows the version range of each API. The driver fills
+//! [`ApiVersionsResponse::apis`] from the codec's table before it encodes the answer.
 
 use alloc::string::String;
 use alloc::vec;
@@ -15,8 +15,8 @@ use crate::metadata::{
 use crate::msg::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::types::Offset;
 
-/// Answers at once. A connection that was meant for another node or cluster is told so (KIP-1242): an
-/// address may have changed hands, or lead through a proxy.
+/// Answers at once. A client that meant to reach another node or cluster gets an error (KIP-1242):
+/// an address may have been reassigned, or may lead through a proxy.
 pub fn answer(
     version: i16,
     request: &ApiVersionsRequest,

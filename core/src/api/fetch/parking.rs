@@ -1,6 +1,6 @@
-//! Fetches that wait, found by what they wait for, and a bound on how many partitions they watch.
+//! Waiting fetches, indexed by what they wait for, and a bound on how many partitions they watch.
 //!
-//! Whether a fetch waits any longer is not decided here.
+//! Whether a fetch should keep waiting is not decided here.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -10,26 +10,28 @@ use super::Fetch;
 use crate::event::{ConnectionId, ReplyTo};
 use crate::types::{Monotonic, NodeId, PartitionId};
 
-/// Partitions that all parked fetches of a node's clients watch together: some ten megabytes, and as
-/// many looks as a change can cause at most. Where that is not enough, the fetch that watches most is
-/// answered with what there is; Kafka lets a broker answer before `max.wait.ms` at any time.
+/// The most partitions that all parked fetches of a node's clients may watch together. This is
+/// about ten megabytes, and also bounds how many checks one change can cause. Beyond it, the fetch
+/// that watches the most is answered with the data there is. Kafka lets a broker answer before
+/// `max.wait.ms` at any time.
 const MOST_WATCHED: usize = 100_000;
-/// Bytes of a topic's name that weigh as much as a partition.
+/// Bytes of a topic name that count as much as one partition.
 const NAME_BYTES: usize = 64;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Parking {
     fetches: BTreeMap<ReplyTo, Fetch>,
-    /// Where in its fetch a watcher has the partition.
+    /// The index of the partition's entry in the watching fetch.
     watchers: BTreeMap<(PartitionId, ReplyTo), u32>,
     deadlines: BTreeSet<(Monotonic, ReplyTo)>,
-    /// What clients' fetches weigh, each and together.
+    /// The weights of clients' fetches; `weight` is their sum.
     weights: BTreeSet<(usize, ReplyTo)>,
     weight: usize,
     most: usize,
-    /// The fetch of each follower that is parked whatever it weighs: replication must not suffer from
-    /// what clients do, and a follower fetches all that it follows at once, one fetch after the other.
+    /// One fetch of each follower is parked whatever it weighs, because clients must not slow down
+    /// replication. One is enough: a follower fetches all its partitions in one fetch, one fetch
+    /// after another.
     followers: BTreeMap<NodeId, ReplyTo>,
 }
 
@@ -40,7 +42,7 @@ impl Default for Parking {
 }
 
 impl Parking {
-    /// Parks clients' fetches of so many partitions.
+    /// Room for clients' fetches of `most` partitions in total.
     pub(super) fn of(most: usize) -> Parking {
         Parking {
             fetches: BTreeMap::new(),
@@ -53,7 +55,8 @@ impl Parking {
         }
     }
 
-    /// Parks a fetch. Those that there is no place for then, perhaps this one: the heaviest first.
+    /// Parks a fetch. Returns the fetches that no longer fit, heaviest first; this one may be among
+    /// them.
     pub(super) fn park(&mut self, from: ReplyTo, mut fetch: Fetch) -> Vec<(ReplyTo, Fetch)> {
         let mut early = Vec::new();
         let follower = fetch.replica.filter(|node| !self.followers.contains_key(node));
@@ -108,7 +111,7 @@ impl Parking {
         Some(fetch)
     }
 
-    /// Forgets those in the range.
+    /// Drops the fetches in the range.
     pub(super) fn drop_all(&mut self, range: RangeInclusive<ReplyTo>) {
         let gone: Vec<ReplyTo> = self.fetches.range(range).map(|(from, _)| *from).collect();
         for from in gone {
@@ -120,7 +123,7 @@ impl Parking {
         self.fetches.get_mut(&from)
     }
 
-    /// Who watches the partition, and which of the fetch's entries that is.
+    /// The fetches that watch the partition, and the index of its entry in each.
     pub(super) fn watchers_of(&self, partition: PartitionId) -> Vec<(ReplyTo, usize)> {
         let first = ReplyTo { connection: ConnectionId(0), correlation: i32::MIN };
         self.watchers
@@ -139,7 +142,8 @@ impl Parking {
     }
 }
 
-/// Partitions, with each topic and its name counted for what it takes in memory. At least one.
+/// The number of partitions, plus each topic and its name in proportion to their memory. At least
+/// one.
 fn weight(fetch: &Fetch) -> usize {
     let names = fetch.topics.iter().map(|topic| 1 + topic.name.len() / NAME_BYTES);
     1 + fetch.entries.len() + names.sum::<usize>()

@@ -1,4 +1,5 @@
-//! How many fetches wait, and which of them have to go first. What they wait for is tested with brokers.
+//! How many fetches may wait, and which are evicted first. What they wait for is tested with
+//! brokers.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -94,7 +95,7 @@ fn the_names_of_topics_weigh_too() {
     assert_eq!(early(&mut Parking::of(1000), 1, fetch(1, None)), vec![0; 0]);
 }
 
-/// Ten thousand partitions of a fetch that waits are some hundred bytes each at most.
+/// A waiting fetch may have ten thousand partitions; each costs a few hundred bytes at most.
 #[test]
 fn what_waits_is_small() {
     assert!(size_of::<Entry>() <= 40, "{}", size_of::<Entry>());
