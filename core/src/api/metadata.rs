@@ -3,10 +3,9 @@
 //! Topics that a client names but that do not exist are handed back to the router, which has them
 //! created if that is allowed.
 //!
-//! A broker that has nothing to report does not answer but closes the connection, because clients
-//! take an answer at its word. Some treat "the topic does not exist" or "there are no topics" as
-//! final. An answer without brokers makes librdkafka (2.12) forget every broker it knew and wait
-//! forever.
+//! A broker with no useful answer closes the connection instead, because clients take an answer at
+//! its word. Some treat "the topic does not exist" or "there are no topics" as final. An answer
+//! without brokers makes librdkafka (2.12) forget every broker it knew and wait forever.
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;

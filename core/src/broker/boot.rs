@@ -1,10 +1,10 @@
-//! Opening the log directory: whose it is, whether the last stop was clean, which partitions it
-//! holds; and opening each partition, at start as when it is created. The two checkpoints of offsets
-//! are in `super::checkpoints`.
+//! Opens the log directory: whose it is, whether the last stop was clean, and which partitions it
+//! holds. Also opens each partition, both at start and when it is created. The two offset
+//! checkpoints are in `super::checkpoints`.
 //!
-//! Order at start: identity (`meta.properties`), checkpoints, then the clean-shutdown mark is
-//! removed durably, then the metadata log and all partition logs are recovered, then the node
-//! registers ([`super::lifecycle`]).
+//! Order at start: read the identity (`meta.properties`) and the checkpoints, durably remove the
+//! clean-shutdown mark, recover the metadata log and all partition logs, register
+//! ([`super::lifecycle`]).
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -31,10 +31,10 @@ use super::{Broker, Status};
 /// How far opening the root has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Phase {
-    /// Nothing asked yet.
+    /// Not started.
     #[default]
     Off,
-    /// The root's entries were asked for.
+    /// The root is being listed.
     Listing,
     /// Small files are being read.
     Reading,
@@ -44,7 +44,7 @@ enum Phase {
     Unmarking,
     /// Logs are being recovered.
     Recovering,
-    /// Recovery cut logs below their checkpointed high watermarks; lower ones are being written.
+    /// Recovery cut logs below their checkpointed high watermarks. Lower ones are being written.
     Lowering,
     /// Everything is open.
     Done,
@@ -58,7 +58,7 @@ struct Opening {
     /// Known when the partition is being created; read from `partition.metadata` otherwise.
     topic_id: Option<TopicId>,
     file: AtomicFile,
-    /// Not even asked for yet, because a predecessor still has the directory's name.
+    /// Whether opening has not begun, because a predecessor still has the directory's name.
     waits: bool,
 }
 
@@ -69,10 +69,10 @@ pub struct Boot {
     meta_properties: AtomicFile,
     clean_shutdown: AtomicFile,
     boot_file: AtomicFile,
-    /// Which boot of the machine this is, and whether the file says so.
+    /// The id of this boot of the machine; `same_boot`: whether the file has the same id.
     boot_id: Uuid,
     same_boot: bool,
-    /// So many replicas, by id, have done all that recovery asked of the disk.
+    /// Recovery's disk work is done for this many replicas, in order of id.
     recovered: usize,
     pub(super) high_watermarks: OffsetCheckpoint,
     pub(super) recovery_points: OffsetCheckpoint,
@@ -80,13 +80,13 @@ pub struct Boot {
     identity: Option<checkpoint::MetaProperties>,
     /// The broker epoch that stopped cleanly, if the last stop was clean.
     clean_epoch: Option<BrokerEpoch>,
-    /// The metadata log's: the largest that was ever checkpointed.
+    /// The metadata log's recovery point: the largest that was ever checkpointed.
     pub(super) metadata_recovery_point: Offset,
     dirs: Vec<String>,
     opening: BTreeMap<PartitionId, Opening>,
     pub(super) departures: Departures,
     quorum_ready: bool,
-    /// The first so many partitions' logs are known to be recovered.
+    /// The logs of this many partitions, in order of id, are known to be recovered.
     ready: usize,
     pub(super) checkpoint_timer: Monotonic,
 }
@@ -135,19 +135,19 @@ impl Boot {
         self.identity.as_ref().and_then(|identity| identity.directory_id).unwrap_or(Uuid::ZERO)
     }
 
-    /// Is a replica of this partition being opened or created?
+    /// Whether a replica of this partition is being opened or created.
     pub fn is_opening(&self, partition: TopicPartition) -> bool {
         self.opening.values().any(|opening| {
             opening.topic_id == Some(partition.topic) && opening.partition == partition.partition
         })
     }
 
-    /// Is no partition being opened or created?
+    /// Whether no partition is being opened or created.
     pub(super) fn is_none_opening(&self) -> bool {
         self.opening.is_empty()
     }
 
-    /// Those that are being created, with their topics.
+    /// The partitions that are being created.
     pub(super) fn creating(&self) -> impl Iterator<Item = (PartitionId, TopicPartition)> + '_ {
         self.opening.iter().filter_map(|(id, opening)| {
             let topic = opening.topic_id?;
@@ -155,7 +155,8 @@ impl Boot {
         })
     }
 
-    /// Gives up on one that is being created. Returns the name of its directory, if it has one.
+    /// Gives up on a partition that is being created. Returns the name of its directory, if it has
+    /// one.
     pub(super) fn give_up(&mut self, id: PartitionId) -> Option<String> {
         let opening = self.opening.remove(&id)?;
         (!opening.waits).then(|| dir_name(&opening.topic, opening.partition))
@@ -217,7 +218,7 @@ impl Broker {
             return;
         } else if let Some(event) = boot.boot_file.on_disk(done, env) {
             if let AtomicFileEvent::Loaded(bytes) = event {
-                // An unreadable one proves nothing: the machine may have gone down.
+                // An unreadable file proves nothing: the machine may have gone down.
                 let known = checkpoint::parse_boot_id(&bytes).unwrap_or(Uuid::ZERO);
                 boot.same_boot = known == boot.boot_id && known != Uuid::ZERO;
                 self.loaded_one(env);
@@ -238,7 +239,7 @@ impl Broker {
             AtomicFileEvent::Loaded(bytes) => {
                 match self.boot.checkpoint(claim).load(&bytes) {
                     Ok(()) => self.loaded_one(env),
-                    // It was replaced atomically: no crash leaves this.
+                    // The file is replaced atomically, so no crash leaves this.
                     Err(error) => self.refuse(format!(
                         "{error}; restore it from a copy. Without it, damage to a log may pass for \
                          a tail that a power loss tore"
@@ -337,8 +338,8 @@ impl Broker {
         }
     }
 
-    /// A directory that a checkpoint names and that is not there. One that leaves is named no more
-    /// before it gets another name (`super::departures`): somebody took it away.
+    /// A directory that a checkpoint names but that is missing. A departing directory is renamed
+    /// only after no checkpoint names it (`super::departures`), so somebody has removed this one.
     fn lost_directory(&self) -> Option<String> {
         let boot = &self.boot;
         let named = [&boot.high_watermarks, &boot.recovery_points];
@@ -350,14 +351,14 @@ impl Broker {
         Some(format!("the directory {lost} is missing, though a checkpoint names it; {advice}"))
     }
 
-    /// When recovery has done what it had to, the file may say that all was found on this boot of the
-    /// machine: only then does a bad byte at the next start prove that something else put it there.
+    /// Once recovery is done, the file may state that all logs were checked during this boot of the
+    /// machine. Only then does a bad byte at the next start prove that something else put it there.
     pub(super) fn store_boot_id(&mut self, env: &mut dyn Env) {
         let boot = &mut self.boot;
         if boot.same_boot || boot.phase != Phase::Done || boot.boot_id == Uuid::ZERO {
             return;
         }
-        // What is done stays so: each log is looked at once more than it says no.
+        // Recovery that is done stays done, so each log is checked once more than it answers no.
         while let Some(slot) = self.hosted.partitions.get(boot.recovered) {
             if slot.as_ref().is_some_and(|partition| !partition.log().is_recovery_done()) {
                 return;
@@ -388,7 +389,7 @@ impl Broker {
                 self.finish_removal(&name, env);
                 continue;
             }
-            // Any other directory is not ours.
+            // Any directory with another name is not ours.
             let Some((topic, partition)) = parse_dir_name(&name) else { continue };
             if topic != METADATA_TOPIC && validate_topic_name(topic).is_ok() {
                 self.open_partition(topic.into(), partition, None, env);
@@ -421,8 +422,8 @@ impl Broker {
         self.boot.opening.insert(id, Opening { topic, partition, topic_id, file, waits });
     }
 
-    /// The name of a directory is free: the partition that waits for it takes it, unless it was given
-    /// up meanwhile.
+    /// The name of a directory is free. The partition that waits for it takes it, unless it was
+    /// given up meanwhile.
     pub(super) fn open_waiting(&mut self, id: PartitionId, name: &str, env: &mut dyn Env) {
         if let Some(opening) = self.boot.opening.get_mut(&id) {
             opening.waits = false;
@@ -438,7 +439,7 @@ impl Broker {
         if let DiskDone::DirRenamed { .. } = done {
             return self.on_departed(id, env);
         }
-        // A completion for a partition that was removed meanwhile.
+        // The partition may have been removed meanwhile.
         let Some(opening) = self.boot.opening.get_mut(&id) else { return };
         if let DiskDone::Listed { files, strangers, .. } = done {
             let known = files.iter().any(|(kind, _)| *kind == FileKind::PartitionMetadata);
@@ -455,12 +456,12 @@ impl Broker {
                         super::DATA_ADVICE
                     ));
                 }
-                // It holds other people's files and none of our records: not a replica.
+                // It holds somebody else's files and none of our records, so it is not a replica.
                 (false, None) if *strangers > 0 => {
                     self.boot.give_up(id);
                     self.on_log_recovered(env);
                 }
-                // Its creation was cut short before anything could be stored in it.
+                // Its creation was interrupted before anything could be stored in it.
                 (false, None) => {
                     let partition = opening.partition;
                     let nobody = TopicPartition { topic: Uuid::ZERO, partition };
@@ -511,7 +512,7 @@ impl Broker {
         let twin =
             self.hosted.by_name.get(&topic_partition).and_then(|twin| self.hosted.get(*twin));
         if let Some(twin) = twin.map(Partition::dir_name) {
-            // A copy that somebody made: which of the two has all records, nobody can tell here.
+            // Somebody made a copy. Nothing here shows which of the two has all records.
             return self.refuse(format!(
                 "{twin} and {} both are partition {partition} of topic {topic_id}, by their \
                  partition.metadata: move the one that is a copy out of the log directory",
@@ -544,7 +545,7 @@ impl Broker {
         if !recovering {
             return;
         }
-        // Those seen ready are not looked at again: this is called as often as there are logs.
+        // Logs already seen as ready are not checked again, because this is called once per log.
         let unseen = self.hosted.partitions.iter().skip(self.boot.ready);
         let ready = unseen.take_while(|slot| slot.as_ref().is_none_or(|one| one.log().is_ready()));
         self.boot.ready += ready.count();
@@ -562,13 +563,13 @@ impl Broker {
         self.boot.phase = Phase::Done;
         self.look_at_departures(); // checkpoints are written from now on
         self.status = Status::Running;
-        // What the checkpoints said was about the logs as they were found.
+        // The loaded checkpoints described the logs as they were found.
         self.boot.high_watermarks.forget_known();
         self.boot.recovery_points.forget_known();
         self.begin_registration(env);
     }
 
-    /// Has everything been opened?
+    /// Whether everything has been opened.
     pub(super) fn is_booted(&self) -> bool {
         self.boot.phase == Phase::Done
     }
@@ -579,7 +580,7 @@ impl Broker {
     }
 }
 
-/// Is there a segment with anything in it?
+/// Whether there is a segment that is not empty.
 fn has_records(files: &[(FileKind, u64)]) -> bool {
     files.iter().any(|(kind, length)| matches!(kind, FileKind::Log(_)) && *length > 0)
 }

@@ -1,5 +1,6 @@
-//! The checkpoints of high watermarks and of recovery points: which lines they have on disk, or may
-//! have, and when they are written. What a line means for its log is in [`crate::replica::claims`].
+//! The checkpoints of high watermarks and of recovery points: which lines they have, or may have,
+//! on disk, and when they are written. What a line means for its log is in
+//! [`crate::replica::claims`].
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -17,25 +18,25 @@ use crate::types::{DirId, METADATA_TOPIC, Monotonic, Offset, PartitionId, TopicP
 
 use super::Broker;
 
-/// The checkpoints are looked at this often, or more often if so configured. What a log has synced
-/// above its recovery point is not protected from damage after a power loss (`crate::log::damage`), so
-/// Kafka's minute (`log.flush.offset.checkpoint.interval.ms`) is too long. The cost does not grow with
-/// what is appended: at most two small files, a line for each replica, are replaced in that time, and
-/// none if nothing moved.
+/// The longest interval between checkpoints; a shorter one may be configured. Above its recovery
+/// point, even synced data is not protected from damage after a power loss (`crate::log::damage`),
+/// so Kafka's minute (`log.flush.offset.checkpoint.interval.ms`) is too long. The cost does not
+/// grow with the append rate: each interval replaces at most two small files with a line for each
+/// replica, and none if nothing moved.
 const MARK_EVERY: Duration = Duration::from_secs(1);
 
-/// One of them.
+/// One of the two checkpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct OffsetCheckpoint {
     claim: Claim,
     pub(super) file: AtomicFile,
-    /// What it said at start.
+    /// Its content at start.
     known: BTreeMap<(String, i32), Offset>,
-    /// What it says, so that it is written only when that changes.
+    /// Its current content, so that it is written only when that changes.
     written: Bytes,
-    /// The lines in what was written last, by partition and its directory's name.
+    /// The lines of the last write: partition, the name of its directory, offset.
     submitted: Vec<(PartitionId, String, Offset)>,
-    /// Partitions, by directory name, that the file on disk may have a line of.
+    /// Directory names of the partitions for which the file on disk may have a line.
     named: BTreeSet<String>,
 }
 
@@ -58,11 +59,11 @@ impl OffsetCheckpoint {
         }
     }
 
-    /// Takes what it says at start. Where there is no such file, high watermarks start at the log's
-    /// start, and every segment is checked.
+    /// Loads the content at start. Without the file, high watermarks start at the log's start, and
+    /// every segment is checked.
     ///
     /// # Errors
-    /// If it is none.
+    /// If the bytes are not a valid checkpoint.
     pub(super) fn load(&mut self, bytes: &Bytes) -> Result<(), FormatError> {
         let lines = checkpoint::parse_offsets(small_file(self.claim).name(), bytes)?;
         self.known =
@@ -71,23 +72,23 @@ impl OffsetCheckpoint {
         Ok(())
     }
 
-    /// A directory that it names and that is not among these, which are sorted.
+    /// A directory that it names but that is not in `dirs`, which are sorted.
     pub(super) fn names_other_than(&self, dirs: &[String]) -> Option<&str> {
         let mut named = self.named.iter();
         named.find(|name| dirs.binary_search(name).is_err()).map(String::as_str)
     }
 
-    /// What it said of a partition at start; zero where it said nothing.
+    /// The offset it had for a partition at start, or zero if it had no line for it.
     pub(super) fn known(&self, partition: &(String, i32)) -> Offset {
         self.known.get(partition).copied().unwrap_or_default()
     }
 
-    /// What it said at start was about the logs as they were found.
+    /// Forgets the content at start, which described the logs as they were found.
     pub(super) fn forget_known(&mut self) {
         self.known.clear();
     }
 
-    /// Whether the file on disk may have a line of the partition with this directory.
+    /// Whether the file on disk may have a line for the partition with this directory.
     pub(super) fn may_name(&self, dir: &str) -> bool {
         self.named.contains(dir)
     }
@@ -114,10 +115,10 @@ impl Broker {
         }
     }
 
-    /// Writes both, if what they say changed.
+    /// Writes each of the two, if its content changed.
     pub(super) fn write_checkpoints(&mut self, env: &mut dyn Env) {
         if self.is_booted() {
-            // What was committed stays so, whatever this node knows of it just after a start.
+            // What was committed stays committed, even if this node knows less just after a start.
             let metadata = self.boot.metadata_recovery_point.max(self.quorum.recovery_point());
             self.boot.metadata_recovery_point = metadata;
             self.write_checkpoint(Claim::HighWatermark, env);

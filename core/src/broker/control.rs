@@ -1,14 +1,14 @@
-//! What a broker asks of the active controller: registration, ISR changes, clients' requests.
+//! A broker's requests to the active controller: registration, ISR changes, clients' requests.
 //!
-//! Requests to one controller are answered in order, so the queue of calls in flight is the whole
+//! Requests to one controller are answered in order, so a queue of the calls in flight is the only
 //! bookkeeping. What the controller does with them lives in [`crate::controller`].
 //!
-//! What is sent again here is safe when an earlier copy is executed last: registrations (see
-//! [`super::lifecycle`]) and ISR changes (see [`crate::replica::isr`]). Clients' requests are sent once;
-//! whether to repeat them is the client's choice, who is told that their outcome is unknown. By
-//! name, as in Kafka, a DeleteTopics that comes late may delete a topic that was created since; by id
-//! it cannot. A topic that is created on first use is asked for again only by another request for it,
-//! and exists then or is created once.
+//! Requests that are retried here are safe even if an earlier copy is executed last: registrations
+//! (see [`super::lifecycle`]) and ISR changes (see [`crate::replica::isr`]). Clients' requests are
+//! sent once. The client learns that the outcome is unknown, and decides whether to retry. As in
+//! Kafka, a late DeleteTopics by name may delete a topic that was created since; by id it cannot.
+//! Auto-creation of a topic is retried only when another request names the topic, which by then
+//! exists or is created once.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -33,28 +33,29 @@ use super::lifecycle::Lifecycle;
 pub enum Call {
     /// BrokerRegistration.
     Registration,
-    /// AlterPartition for these partitions; its number, from 1 in this process.
+    /// AlterPartition for these partitions, with its serial number, counted from 1 in this process.
     AlterPartition(u64, Vec<PartitionId>),
-    /// Someone's CreateTopics or DeleteTopics.
+    /// A forwarded CreateTopics or DeleteTopics.
     Forward(Forwarded),
 }
 
-/// The calls of a broker to whoever is the active controller.
+/// A broker's calls to the active controller.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Control {
     in_flight: BTreeMap<NodeId, VecDeque<Call>>,
-    /// Partitions whose leader wants another ISR.
+    /// Partitions whose leader wants a different ISR.
     isr_changes: BTreeSet<PartitionId>,
-    /// Where in them to go on; 0 if the last request had room for all.
+    /// Where to resume in `isr_changes`; 0 if the last request had room for all.
     resume_at: PartitionId,
-    /// One AlterPartition request at a time, so that none overtakes another: to whom, and which.
+    /// The controller and the serial number of the AlterPartition in flight. There is only one at a
+    /// time, so that none overtakes another.
     altering: Option<(NodeId, u64)>,
-    /// AlterPartition requests so far.
+    /// The number of AlterPartition requests so far.
     alterations: u64,
-    /// After a failure, not before then.
+    /// After a failure, no AlterPartition is sent before this time.
     retry_at: Option<Monotonic>,
     registration: Option<BrokerRegistrationRequest>,
-    /// Waiting for there to be a controller, and until when.
+    /// Requests that wait for a controller, each with its deadline.
     forwards: VecDeque<(Monotonic, Forwarded)>,
     auto_creation: AutoCreation,
 }
@@ -62,8 +63,8 @@ pub struct Control {
 /// Clients' requests that may wait for a controller; more are refused at once.
 const MAX_FORWARDS: usize = 1000;
 
-/// Elements of one AlterPartition: far fewer than a request may have, since each is a record for the
-/// controller to commit.
+/// The most elements of one AlterPartition. It is far below what a request may have, because each
+/// is a record that the controller must commit.
 const MOST_PROPOSED: usize = MAX_REQUEST_ELEMENTS / 10;
 
 /// The partitions of one AlterPartition, by topic.
@@ -91,17 +92,17 @@ impl Proposals {
 }
 
 impl Control {
-    /// A leader wants another ISR.
+    /// A leader wants a different ISR.
     pub fn want_isr_change(&mut self, partition: PartitionId) {
         self.isr_changes.insert(partition);
     }
 
-    /// Register, as soon as there is a controller.
+    /// Registers as soon as there is a controller.
     pub fn register(&mut self, request: BrokerRegistrationRequest) {
         self.registration = Some(request);
     }
 
-    /// A client's request for the controller.
+    /// Forwards a client's request to the controller.
     pub fn forward(
         &mut self,
         from: ReplyTo,
@@ -130,7 +131,7 @@ impl Control {
         self.forwards.push_back((deadline, forwarded));
     }
 
-    /// A topic that a client named and that does not exist.
+    /// Requests the creation of a topic that a client named and that does not exist.
     pub fn auto_create(&mut self, topic: &str, config: &NodeConfig, env: &mut dyn Env) {
         if self.forwards.len() < MAX_FORWARDS && self.auto_creation.begin(topic) {
             let forwarded = Forwarded::AutoCreate { topic: topic.into() };
@@ -138,7 +139,7 @@ impl Control {
         }
     }
 
-    /// Gives up on what has waited for a controller for too long. A firing that is early or stale
+    /// Gives up on requests that have waited too long for a controller. An early or stale firing
     /// finds nothing due.
     pub fn on_forward_expiry(&mut self, env: &mut dyn Env) {
         let now = env.now();
@@ -152,7 +153,7 @@ impl Control {
         }
     }
 
-    /// The connection is gone: nobody waits for these answers any more.
+    /// The connection is gone: drops its requests, whose answers nobody waits for any more.
     pub fn on_closed(&mut self, connection: ConnectionId) {
         self.forwards.retain(|(_, forwarded)| match forwarded {
             Forwarded::Client { from, .. } => from.connection != connection,
@@ -221,8 +222,8 @@ impl Control {
         }
     }
 
-    /// Takes the next partition that wants another ISR, in order and round: what did not fit into one
-    /// request goes into the next, before what that one left to be sent again.
+    /// Takes the next partition that wants a different ISR, round-robin. Changes that did not fit
+    /// into one request go into the next, ahead of those that have to be sent again.
     fn next_isr_change(&mut self) -> Option<PartitionId> {
         let ahead = self.isr_changes.range(self.resume_at..).next();
         let id = ahead.or_else(|| self.isr_changes.first()).copied()?;
@@ -269,9 +270,10 @@ impl Control {
         self.send(controller, call, request, config, env);
     }
 
-    /// The outcome of an AlterPartition request, by its number. One that was given up for another
-    /// controller's says nothing any more: a late refusal must not cancel what the new controller has
-    /// accepted. Nor does an outcome say anything of a proposal that it did not carry.
+    /// The outcome of an AlterPartition request, by its serial number. The outcome of a request
+    /// that was abandoned for another controller is ignored: a late refusal must not cancel what
+    /// the new controller has accepted. An outcome also has no bearing on proposals that its
+    /// request did not carry.
     pub fn on_alter_partition(
         &mut self,
         serial: u64,
@@ -310,7 +312,7 @@ impl Control {
         }
     }
 
-    /// Another controller: what waits for the old one's answer is asked again.
+    /// The controller changed: proposals that wait for the old one's answer are sent again.
     pub fn on_controller_changed(
         &mut self,
         controller: Option<NodeId>,
@@ -350,7 +352,7 @@ mod tests {
     use crate::effects::Effects;
     use crate::types::{BrokerEpoch, LeaderEpoch, PartitionEpoch, Uuid};
 
-    /// A leader asked a controller for another ISR, gave that up and asked its successor.
+    /// A leader asked a controller for a different ISR, gave up and asked the next controller.
     #[test]
     fn a_late_refusal_does_not_end_the_request_that_replaced_it() {
         let (old, new) = (1, (NodeId(2), 2));
@@ -381,7 +383,7 @@ mod tests {
         (0..5).for_each(|id| control.want_isr_change(PartitionId(id)));
         let taken: Vec<u32> = (0..3).map(|_| control.next_isr_change().unwrap().0).collect();
         assert_eq!(taken, [0, 1, 2]);
-        // They are to be sent again, and those that did not fit go first.
+        // These have to be sent again, and those that did not fit go first.
         (0..3).for_each(|id| control.want_isr_change(PartitionId(id)));
         let taken: Vec<u32> = core::iter::from_fn(|| Some(control.next_isr_change()?.0)).collect();
         assert_eq!(taken, [3, 4, 0, 1, 2]);
@@ -389,7 +391,7 @@ mod tests {
         assert_eq!(control.next_isr_change(), Some(PartitionId(0)), "all fitted: from the first");
     }
 
-    /// What is larger than the controller takes would be sent again for ever.
+    /// A request larger than the controller accepts would be retried forever.
     #[test]
     fn proposals_fit_in_a_request_however_many_there_are() {
         for replicas in [1, 3, 100] {

@@ -1,16 +1,16 @@
-//! Replicas that leave this node: what becomes of their directories.
+//! What happens to the directories of replicas that leave this node.
 //!
-//! To remove a directory takes many steps, and whatever ends the process on the way leaves some of
-//! the files. So it goes as in Kafka: the directory is renamed to `<topic>-<partition>.<uuid>-delete`,
-//! that is made durable, and only then its files go; at start, what has such a name goes. Before the
-//! new name come the checkpoints: once they name the replica no more, durably, a directory that
-//! they do name and that is not there was lost.
+//! Removing a directory takes many steps, and a crash on the way leaves some of the files. So, as
+//! in Kafka, the directory is renamed to `<topic>-<partition>.<uuid>-delete`, the rename is made
+//! durable, and only then are the files removed. At start, directories with such names are removed.
+//! The checkpoints come before the rename: a directory is renamed only once they durably no longer
+//! name the replica. Therefore a missing directory that a checkpoint still names was lost.
 //!
-//! **What was not deleted is kept.** A directory that the metadata do not know, or know as another
-//! node's, when this node first reads them is renamed to `...-stray` and never touched again: the
-//! metadata may be what is wrong. Where the committed log says that the topic was deleted, it was.
+//! **What was not deleted is kept.** If a directory is unknown to the metadata, or another node's,
+//! when this node first reads the metadata, it is renamed to `...-stray` and never touched again:
+//! the metadata may be what is wrong. If the committed log says that the topic was deleted, it was.
 //!
-//! When a replica leaves is decided in [`super::topology`].
+//! [`super::topology`] decides when a replica leaves.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -24,21 +24,21 @@ use crate::types::{DirId, PartitionId, TopicId, TopicPartition};
 use super::Broker;
 use super::boot::draw_uuid;
 
-/// Whose syncs of the root these are; no file of that kind is there.
+/// Tags the syncs of the root that are requested here. The root has no file of that kind.
 pub(super) const ROOT_SYNC: FileKind = FileKind::PartitionMetadata;
 
-/// The longest name that file systems take, in bytes.
+/// The longest file name that file systems accept, in bytes.
 const NAME_MAX: usize = 255;
 
 const DELETED: &str = "-delete";
 const STRAY: &str = "-stray";
 
-/// What becomes of a directory.
+/// What happens to a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Fate {
-    /// Its replica was deleted, or is another node's now: it is removed.
+    /// Removed: its replica was deleted, or is on another node now.
     Removed,
-    /// Nobody knows it: people may look at it.
+    /// Kept for people to look at: the metadata does not know it.
     Stray,
 }
 
@@ -51,8 +51,8 @@ impl Fate {
     }
 }
 
-/// Is this the name that a deleted replica's directory is given before its files go? Only such a
-/// directory is removed at start; the suffix alone may be somebody else's.
+/// Whether this is the name that a deleted replica's directory gets before its files are removed.
+/// Only a directory of this name is removed at start; the suffix alone may be somebody else's.
 pub(super) fn is_deleted(name: &str) -> bool {
     let Some(replica) = name.strip_suffix(DELETED) else { return false };
     let Some((_, unique)) = replica.rsplit_once('.') else { return false };
@@ -65,7 +65,7 @@ enum Stage {
     Named,
     /// The rename was submitted.
     Renaming,
-    /// It has its new name, which a sync of the root makes durable.
+    /// It has its new name. A sync of the root makes that durable.
     Renamed,
 }
 
@@ -79,39 +79,39 @@ struct Departure {
     stage: Stage,
 }
 
-/// All that are leaving.
+/// All departing directories.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Departures {
     leaving: BTreeMap<PartitionId, Departure>,
-    /// The names that those have which were not renamed yet.
+    /// The names of those that have not been renamed yet.
     named: BTreeSet<String>,
-    /// Who takes such a name when it is free; may have been given up since.
+    /// The partition that takes such a name once it is free. It may have been given up since.
     waiting: BTreeMap<String, PartitionId>,
-    /// Some may have come a stage further.
+    /// Whether some may be able to advance a stage.
     look: bool,
-    /// Those that were renamed since the sync that is under way began.
+    /// Those renamed since the sync in flight began.
     renamed: Vec<PartitionId>,
-    /// Those that the sync under way makes durable.
+    /// Those that the sync in flight makes durable.
     syncing: Vec<PartitionId>,
-    /// The last sync of the root that was asked for.
+    /// The serial number of the last requested sync of the root.
     serial: u32,
-    /// Topics that the committed log deletes, until the metadata are first acted upon. They were
-    /// deleted, though at that time nothing else tells them from what was never known.
+    /// Topics that the committed log deletes, kept until the metadata is first acted upon. Until
+    /// then, nothing else distinguishes a deleted topic from one that was never known.
     deleted: BTreeSet<TopicId>,
 }
 
 impl Departures {
-    /// Has a directory that is leaving still this name?
+    /// Whether a departing directory still has this name.
     pub(super) fn holds(&self, name: &str) -> bool {
         self.named.contains(name)
     }
 
-    /// This partition takes the name when it is free.
+    /// Reserves the name for this partition once it is free.
     pub(super) fn waits(&mut self, name: String, id: PartitionId) {
         self.waiting.insert(name, id);
     }
 
-    /// Is none on its way?
+    /// Whether no directory is departing.
     pub(super) fn is_idle(&self) -> bool {
         self.leaving.is_empty()
     }
@@ -121,27 +121,27 @@ impl Departures {
         self.deleted.insert(topic);
     }
 
-    /// What is to become of a replica that the metadata do not know when they are first read.
+    /// The fate of a replica that the metadata does not know when it is first read.
     pub(super) fn fate_at_start(&self, topic: TopicId) -> Fate {
         if self.deleted.contains(&topic) { Fate::Removed } else { Fate::Stray }
     }
 
-    /// The metadata have been acted upon: from here on what they lose was deleted.
+    /// The metadata has been acted upon. What disappears from it from now on was deleted.
     pub(super) fn metadata_read(&mut self) {
         self.deleted.clear();
     }
 }
 
-/// The name of a directory that leaves: Kafka's, with a part that is not used twice.
+/// The new name of a departing directory: Kafka's scheme, with a part that is never reused.
 fn departed_name(name: &str, fate: Fate, unique: u128) -> String {
     let suffix = format!(".{unique:032x}{}", fate.suffix());
-    // Topics have names of ASCII.
+    // Topic names are ASCII.
     let kept = name.len().min(NAME_MAX - suffix.len());
     format!("{}{suffix}", name.get(..kept).unwrap_or_default())
 }
 
 impl Broker {
-    /// This directory is no replica's any more. Nothing else is asked of it from here on.
+    /// This directory no longer belongs to a replica. No other request for it follows.
     pub(super) fn depart(
         &mut self,
         id: PartitionId,
@@ -160,13 +160,14 @@ impl Broker {
         departures.look = true;
     }
 
-    /// The checkpoints say something else than before.
+    /// The checkpoints have changed.
     pub(super) fn look_at_departures(&mut self) {
         self.boot.departures.look = true;
     }
 
-    /// Renames those that no checkpoint names any more; has the checkpoints written anew for the
-    /// others. That is done once for all that leave meanwhile: a checkpoint has a line for each replica.
+    /// Renames the directories that no checkpoint names any more, and rewrites the checkpoints for
+    /// the others. One rewrite serves all that leave meanwhile, because a checkpoint has a line for
+    /// each replica.
     pub(super) fn advance_departures(&mut self, env: &mut dyn Env) {
         if !core::mem::take(&mut self.boot.departures.look) {
             return;
@@ -204,7 +205,7 @@ impl Broker {
         self.sync_departed(env);
     }
 
-    /// One sync of the root serves all that were renamed before it.
+    /// Starts a sync of the root. One sync serves all that were renamed before it.
     fn sync_departed(&mut self, env: &mut dyn Env) {
         let departures = &mut self.boot.departures;
         if !departures.syncing.is_empty() || departures.renamed.is_empty() {
@@ -215,7 +216,7 @@ impl Broker {
         env.sync_dir(DirId::ROOT, ROOT_SYNC, departures.serial);
     }
 
-    /// The root was synced: what was renamed before stays so, and may be removed.
+    /// The root was synced: earlier renames are durable, and the directories may be removed.
     pub(super) fn on_departures_durable(&mut self, serial: u32, env: &mut dyn Env) {
         let departures = &mut self.boot.departures;
         if serial != departures.serial {
@@ -232,7 +233,8 @@ impl Broker {
         self.sync_departed(env);
     }
 
-    /// A removal that an earlier incarnation began. Its name is durable: the root was synced since.
+    /// Finishes a removal that an earlier incarnation began. The rename is durable: the root was
+    /// synced since.
     pub(super) fn finish_removal(&mut self, name: &str, env: &mut dyn Env) {
         let dir = DirId::of_partition(self.hosted.next_id());
         env.open_dir(dir, name);
@@ -253,9 +255,9 @@ mod tests {
         let stray = departed_name("t-0", Fate::Stray, unique);
         assert_eq!(stray, "t-0.0123456789abcdef0123456789abcdef-stray");
         assert!(!is_deleted(&stray) && crate::replica::parse_dir_name(&stray).is_none());
-        // A topic may be called so, but its directory is not.
+        // A topic may have such a name, but its directory does not.
         assert!(!is_deleted("a-delete-0"));
-        // Nor is what people call so.
+        // People may use the suffix, too.
         assert!(!is_deleted("notes-delete") && !is_deleted("t-0.0123-delete"));
         let longest = format!("{}-{}", "t".repeat(249), i32::MAX);
         assert_eq!(departed_name(&longest, Fate::Removed, unique).len(), NAME_MAX);

@@ -1,13 +1,14 @@
-//! One incarnation's life towards the controller: registering, heartbeats, stopping gracefully.
+//! The lifecycle of one incarnation as the controller sees it: registration, heartbeats, graceful
+//! stop.
 //!
-//! Source: KIP-631, Kafka's `BrokerLifecycleManager`. What the controller makes of it lives in
-//! [`crate::controller`]; opening the logs before all this in [`super::boot`].
+//! Source: KIP-631, Kafka's `BrokerLifecycleManager`. The controller's side lives in
+//! [`crate::controller`], opening the logs before all this in [`super::boot`].
 //!
-//! Both requests are sent again when they get no answer, and are safe when an earlier copy is executed
-//! last (argued where that happens, in [`crate::controller`]). Here, an answer counts only for what was
-//! asked: a heartbeat's, if it carried the broker epoch of now; a registration's success, whichever
-//! copy it answers, since each copy registers this very incarnation, and its failure, if it comes from
-//! the controller that was asked last.
+//! Both requests are sent again when they get no answer. They are safe even if an earlier copy is
+//! executed last ([`crate::controller`] argues why). An answer counts only for its own request. A
+//! heartbeat's answer counts if the heartbeat carried the current broker epoch. A successful
+//! registration counts whichever copy it answers, because each copy registers this same
+//! incarnation. A failed one counts only if it comes from the controller that was asked last.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
@@ -27,29 +28,29 @@ use crate::types::{BrokerEpoch, Monotonic, NodeId, Offset, PartitionId, Uuid};
 
 use super::{Broker, Status};
 
-/// Towards the controller.
+/// Registration with the controller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum Registration {
     /// Not asked for.
     #[default]
     None,
-    /// Asked this controller (or whoever comes to be it).
+    /// Asked this controller, or, if `None`, whichever node becomes the controller.
     Asked(Option<NodeId>),
-    /// This incarnation is registered. `published`: the metadata up to the registration have
-    /// been applied, so that roles follow them from then on.
+    /// This incarnation is registered. `published`: the metadata up to the registration has been
+    /// applied, and roles follow it from then on.
     Done { epoch: BrokerEpoch, published: bool },
 }
 
-/// Stopping.
+/// The progress of a graceful stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum Stop {
     /// Not asked for.
     #[default]
     No,
-    /// Waits for the controller to move leaderships away, until then.
+    /// Waits, until the given time, for the controller to move leaderships away.
     HandingOver(Monotonic),
-    /// Logs and checkpoints are being made durable, and the quorum's voters told; the latter
-    /// until then at most.
+    /// Logs and checkpoints are being made durable, and the quorum's voters are being notified. The
+    /// stop waits for the voters until the given time at most.
     Flushing(Monotonic),
     /// The clean-shutdown mark is being written.
     Marking,
@@ -68,14 +69,14 @@ pub struct Lifecycle {
     fenced: bool,
     announced: bool,
     stop: Stop,
-    /// While [`Stop::Flushing`]: the partitions whose logs were not seen durable yet.
+    /// While [`Stop::Flushing`]: the partitions whose logs have not been seen durable yet.
     flushing: BTreeSet<PartitionId>,
 }
 
 /// How long a graceful stop waits for the controller before it flushes and goes anyway.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 
-/// How long it waits for the quorum's voters to hear that their leader goes.
+/// How long it waits for the quorum's voters to hear that their leader is leaving.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 impl Lifecycle {
@@ -83,18 +84,18 @@ impl Lifecycle {
         self.incarnation = incarnation;
     }
 
-    /// Does this incarnation have a broker epoch?
+    /// Whether this incarnation has a broker epoch.
     pub fn is_registered(&self) -> bool {
         matches!(self.registration, Registration::Done { .. })
     }
 
-    /// Are the logs being closed for good? From then on nothing may be appended to them, and no
-    /// partition comes or takes another role.
+    /// Whether the logs are being closed for good. From then on nothing may be appended to them, no
+    /// partition is added, and none takes another role.
     pub fn is_closing(&self) -> bool {
         matches!(self.stop, Stop::Flushing(_) | Stop::Marking)
     }
 
-    /// Have the metadata up to the registration been applied?
+    /// Whether the metadata up to the registration has been applied.
     pub fn is_published(&self) -> bool {
         matches!(self.registration, Registration::Done { published: true, .. })
     }
@@ -115,7 +116,7 @@ impl Lifecycle {
 }
 
 impl Broker {
-    /// This incarnation's life towards the controller.
+    /// The lifecycle of this incarnation as the controller sees it.
     pub fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
     }
@@ -138,9 +139,9 @@ impl Broker {
             log_dirs: vec![self.boot.directory_id()],
             previous_broker_epoch: self.boot.previous_broker_epoch(),
         });
-        // A request to a controller that is cut off would hold the registration up for as long as
-        // the request's timeout; a new leader is asked at once (`on_controller_changed`), and this
-        // timer covers the case that there is none yet.
+        // A request to an unreachable controller would delay the registration by the request's
+        // timeout. A new leader is asked at once (`on_controller_changed`); this timer covers the
+        // case that there is none yet.
         self.arm_registration_retry(env);
     }
 
@@ -187,8 +188,8 @@ impl Broker {
         if epoch <= self.lifecycle.broker_epoch() {
             return;
         }
-        // A later answer to a request that was repeated changes the epoch alone. Where the controller
-        // did not know us, we had unregistered ourselves, and begin as unpublished.
+        // A later answer to a repeated request changes only the epoch. If the controller had not
+        // known us, the registration was reset to `None`, so this one starts as unpublished.
         let published = self.lifecycle.is_published();
         self.lifecycle.registration = Registration::Done { epoch, published };
         self.lifecycle.fenced = true;
@@ -256,10 +257,11 @@ impl Broker {
         }
         let heartbeats = self.lifecycle.heartbeats.get_mut(&peer);
         if heartbeats.and_then(VecDeque::pop_front) != Some(self.lifecycle.broker_epoch()) {
-            // Of an epoch that was given up: this one may be known all the same.
+            // This answer is about an epoch that was given up; the controller may know the current
+            // one.
             return;
         }
-        // Without an answer the timer that is armed tries again.
+        // Without an answer, the armed timer tries again.
         let Ok(Response::BrokerHeartbeat(response)) = outcome else { return };
         match response.error {
             ErrorCode::None => self.on_heartbeat(&response, env),
@@ -295,7 +297,7 @@ impl Broker {
             return;
         }
         if !self.is_booted() {
-            // Nothing was promised yet; the next start recovers.
+            // Nothing has been promised yet; the next start recovers.
             self.status = Status::Stopped;
             env.note(Note::ShutDown { clean: false });
             return;
@@ -318,7 +320,7 @@ impl Broker {
         if self.lifecycle.stop == Stop::HandingOver(deadline) {
             self.flush_for_stop(env);
         }
-        // In `Flushing` every step looks whether it can go on, this one too.
+        // In `Flushing`, every step checks whether the stop can continue, including this one.
     }
 
     fn flush_for_stop(&mut self, env: &mut dyn Env) {
@@ -333,8 +335,8 @@ impl Broker {
         self.advance_shutdown(env);
     }
 
-    /// Are all logs durable? Looks at each as it becomes so, and not at all of them after each of
-    /// the many completions; something may have been appended to one since its last flush.
+    /// Whether all logs are durable. Checks each log as it becomes durable, instead of all logs
+    /// after each of the many completions. A log may have grown since its last flush.
     fn is_flushed(&mut self, env: &mut dyn Env) -> bool {
         loop {
             while let Some(id) = self.lifecycle.flushing.first() {
@@ -354,16 +356,17 @@ impl Broker {
         }
     }
 
-    /// Goes on with a stop when what it waits for is durable.
+    /// Continues a stop when what it waits for is durable.
     pub(super) fn advance_shutdown(&mut self, env: &mut dyn Env) {
         let Stop::Flushing(deadline) = self.lifecycle.stop else { return };
-        // What is on its way is waited for: the mark vouches for all that is found at the next start.
+        // Wait for everything in flight: the mark vouches for all that the next start finds.
         if !self.is_flushed(env) || !self.boot.is_none_opening() {
             return;
         }
         self.write_checkpoints(env);
         let told = self.quorum.can_stop() || env.now() >= deadline;
-        // What is leaving was not flushed, and the mark vouches for what has a partition's name.
+        // Departing replicas were not flushed, and the mark vouches for every directory with a
+        // partition's name.
         if told && self.checkpoints_idle() && self.boot.departures.is_idle() {
             self.lifecycle.stop = Stop::Marking;
             let epoch = self.lifecycle.broker_epoch();

@@ -1,9 +1,10 @@
-//! The router: one event in, handed to the component that it is for; what a component has to tell
-//! the others ([`Fact`], [`QuorumFact`]) is handed on until nothing is left. Holds no protocol rule.
+//! The router. It hands each event to the component that it is for, then dispatches the resulting
+//! facts ([`Fact`], [`QuorumFact`]) to the other components until none is left. It holds no
+//! protocol rule.
 //!
 //! Opening the log directory lives in [`boot`], registration, heartbeats and stopping in
-//! [`lifecycle`], what is asked of the active controller in [`control`], following the metadata in
-//! [`topology`], the end of a replica's directory in `departures`.
+//! [`lifecycle`], requests to the active controller in [`control`], following the metadata in
+//! [`topology`], and the removal of a replica's directory in `departures`.
 
 pub mod boot;
 mod checkpoints;
@@ -52,8 +53,8 @@ pub enum Status {
     Stopped,
     /// The log directory failed: the driver ends the process with an error.
     Failed(DiskOpKind, DiskError),
-    /// What is on disk is not this node's or cannot be trusted: the driver ends the process. Says
-    /// what, where, and what to do.
+    /// The data on disk is not this node's, or cannot be trusted: the driver ends the process. The
+    /// text says what is wrong, where, and what to do.
     Refused(String),
 }
 
@@ -74,7 +75,7 @@ pub struct Broker {
     produces: Produces,
     fetches: Fetches,
     lookups: Lookups,
-    /// Something changed that may let a fetcher go on.
+    /// Something changed that may let a fetcher continue.
     fetch_wanted: bool,
     facts: Vec<Fact>,
     quorum_facts: Vec<QuorumFact>,
@@ -87,11 +88,11 @@ const DATA_ADVICE: &str = "restore it from a copy; or, only while another replic
                            with one less in its second line, which counts them; it is fetched from \
                            there";
 
-/// The same for the metadata log.
+/// The same advice for the metadata log.
 const METADATA_ADVICE: &str = "restore the directory from a copy of this node's. A voter that lost what \
                                it acknowledged must not come back as the same voter";
 
-/// Far more than any step needs; reaching it means that facts beget facts.
+/// Far more than any step needs. Reaching it means that facts produce facts without end.
 const MAX_FACTS_A_STEP: usize = 1_000_000;
 
 impl Broker {
@@ -123,7 +124,7 @@ impl Broker {
         &self.config
     }
 
-    /// Whether the process should go on. The driver looks after each step.
+    /// Whether the process should go on. The driver checks it after each step.
     pub fn status(&self) -> Status {
         self.status.clone()
     }
@@ -148,17 +149,17 @@ impl Broker {
         &self.hosted
     }
 
-    /// Bytes that the partitions' logs keep in memory of their newest batches.
+    /// Bytes of their newest batches that the partitions' logs keep in memory.
     pub fn cached_bytes(&self) -> u64 {
         self.caches.total()
     }
 
-    /// Requests that are parked: produces, fetches.
+    /// The numbers of parked produces and fetches.
     pub fn parked(&self) -> (usize, usize) {
         (self.produces.len(), self.fetches.len())
     }
 
-    /// One event. After the node has ended ([`Broker::status`]) events have no effect.
+    /// Handles one event. After the node has ended ([`Broker::status`]), events have no effect.
     pub fn step(&mut self, event: Event, env: &mut dyn Env) {
         match self.status {
             Status::Starting | Status::Running => {}
@@ -184,7 +185,7 @@ impl Broker {
         self.settle(env);
     }
 
-    /// Hands facts on until there are none.
+    /// Dispatches facts until there are none left.
     fn settle(&mut self, env: &mut dyn Env) {
         let mut handled = 0;
         while !(self.facts.is_empty() && self.quorum_facts.is_empty()) {
@@ -205,8 +206,8 @@ impl Broker {
             env,
         );
         let may_fetch = self.lifecycle.is_registered() && !self.refuses_appends();
-        // What is wanted while it may not be stays wanted: a broker that registers again, with the
-        // epoch that it has, comes through here without anything else that asks for fetches.
+        // A fetch that is wanted while fetching is not allowed stays wanted: a broker that
+        // registers again and keeps its epoch gets here with no other event that asks for fetches.
         if may_fetch && core::mem::take(&mut self.fetch_wanted) {
             let epoch = self.lifecycle.broker_epoch();
             self.fetchers.run(&self.hosted.partitions, epoch, &self.config, env);
@@ -228,7 +229,7 @@ impl Broker {
             Fact::LogEndAdvanced(id) => {
                 self.fetch_wanted = true;
                 self.fetches.on_changed(id, &self.hosted, &self.image, env);
-                // After those who waited for what is new there.
+                // After the fetches that waited for the new records.
                 self.caches.on_changed(id, &mut self.hosted.partitions);
             }
             Fact::CutBelowClaim(_) => self.write_checkpoints(env),
@@ -428,14 +429,14 @@ impl Broker {
         request: &crate::msg::MetadataRequest,
         env: &mut dyn Env,
     ) {
-        // A node whose metadata may be of any age: Kafka's broker does not listen before it has caught
-        // up; here peers use the same listener, so a client gets in.
+        // The metadata may be arbitrarily old. Kafka's broker does not listen before it has caught
+        // up; here peers use the same listener, so a client can connect earlier.
         if !self.hosted.is_current {
             return env.disconnect(from);
         }
         let listener = self.config.listener_name(origin);
         let (response, wanted) = metadata::answer(request, listener, &self.config, &self.image);
-        // Before the first broker is unfenced, this one among them.
+        // No broker has been unfenced yet, including this one.
         if response.brokers.is_empty() {
             return env.disconnect(from);
         }
@@ -445,7 +446,7 @@ impl Broker {
         env.respond(from, Response::Metadata(response));
     }
 
-    /// Is this a replica's fetch from another cluster, which found us at an address of old?
+    /// Whether this is a replica's fetch from another cluster, which reached us at a stale address.
     fn is_foreign(&self, request: &FetchRequest) -> bool {
         let theirs = request.cluster_id.as_ref();
         request.replica.known().is_some() && theirs.is_some_and(|id| *id != self.config.cluster_id)
@@ -469,7 +470,7 @@ impl Broker {
             }
             Channel::Controller => self.on_control_outcome(peer, outcome, env),
             Channel::Heartbeat => self.on_heartbeat_outcome(peer, outcome, env),
-            // Nothing is appended any more: the clean mark will vouch for what is there.
+            // Nothing may be appended now: the clean mark will vouch for the logs as they are.
             Channel::ReplicaFetch if self.refuses_appends() => {}
             Channel::ReplicaFetch => {
                 self.fetch_wanted = true;

@@ -1,7 +1,8 @@
-//! Following the metadata: committed records become the image, the image's changes become roles.
+//! Following the metadata: committed records update the image, and the image's changes become
+//! roles.
 //!
-//! Nothing is acted upon before the image has reached this incarnation's own registration: what was
-//! true of the incarnation before must not make this one a leader.
+//! Nothing is acted upon before the image has reached this incarnation's own registration: the
+//! roles of the previous incarnation must not make this one a leader.
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -15,7 +16,7 @@ use crate::types::{LeaderEpoch, NodeId, Offset, PartitionId, TopicPartition};
 use super::departures::Fate;
 use super::{Broker, Status};
 
-/// What a run of records touched.
+/// What a batch of records touched.
 #[derive(Debug, Default)]
 struct Touched {
     partitions: BTreeSet<TopicPartition>,
@@ -70,8 +71,9 @@ impl Broker {
         if touched.brokers {
             self.learn_peers(env);
         }
-        // The clean mark must vouch for nothing that came after the logs were flushed: a log just
-        // created, whose directory entry is not durable, would count as durable at the next start.
+        // The clean mark must not vouch for anything that came after the flush of the logs. A log
+        // created now, whose directory entry is not durable, would count as durable at the next
+        // start.
         if self.lifecycle.is_closing() {
             return;
         }
@@ -88,7 +90,7 @@ impl Broker {
         ));
     }
 
-    /// The first time that the image reaches our registration: all of it becomes roles.
+    /// When the image first reaches our registration, turns all of it into roles.
     pub(super) fn publish_if_caught_up(&mut self, env: &mut dyn Env) {
         let registered = self.lifecycle.is_registered()
             && self.image.applied.0 >= self.lifecycle.broker_epoch().0;
@@ -128,7 +130,7 @@ impl Broker {
         }
     }
 
-    /// `elsewhere` is what becomes of a replica here that the registration does not name.
+    /// `elsewhere` is the fate of a replica here that the registration does not name.
     fn follow_partition(&mut self, key: TopicPartition, elsewhere: Fate, env: &mut dyn Env) {
         let Some(registration) = self.image.partition(key) else { return };
         let mine = registration.replicas.contains(&self.config.node);
@@ -149,14 +151,15 @@ impl Broker {
         }
     }
 
-    /// A partition that was being created is open: it takes the role it has by now.
+    /// A partition that was being created is open: gives it its current role.
     pub(super) fn on_partition_hosted(&mut self, key: TopicPartition, env: &mut dyn Env) {
         if self.lifecycle.is_published() && !self.lifecycle.is_closing() {
             self.follow_partition(key, Fate::Removed, env);
         }
     }
 
-    /// Replicas of topics that the metadata have lost since they were first read: deleted ones.
+    /// Removes replicas of topics that have disappeared from the metadata since it was first read:
+    /// those topics were deleted.
     fn remove_unknown(&mut self, env: &mut dyn Env) {
         for (id, _) in self.unknown() {
             self.remove_partition(id, Fate::Removed, env);
@@ -166,8 +169,8 @@ impl Broker {
         }
     }
 
-    /// Gives up on what was being created and the metadata do not know any more. Returns those that
-    /// have a directory, with its name.
+    /// Gives up on partitions that were being created and that the metadata no longer knows.
+    /// Returns those that have a directory, with its name.
     fn give_up_unknown(&mut self) -> Vec<(PartitionId, TopicPartition, String)> {
         let creating: Vec<_> = self.boot.creating().collect();
         let unknown = creating.into_iter().filter(|(_, key)| self.image.partition(*key).is_none());
@@ -176,8 +179,8 @@ impl Broker {
         unknown.into_iter().filter_map(given_up).collect()
     }
 
-    /// The metadata are read for the first time: what they do not know, or know as another node's, is
-    /// no reason to remove anything.
+    /// The metadata is read for the first time. A replica that it does not know, or places on
+    /// another node, must not be removed for that reason.
     fn set_strays_aside(&mut self, env: &mut dyn Env) {
         if let Some(refused) = self.misnamed() {
             return self.refuse(refused);
@@ -191,8 +194,9 @@ impl Broker {
             }
             self.remove_partition(id, fate, env);
         }
-        // Published before and given up since (its registration was not the last): what was being
-        // created then may be of a topic that was deleted meanwhile, and created again.
+        // This node may have been published before, and then lost its registration. A partition
+        // that was being created then may belong to a topic that was deleted meanwhile, and created
+        // again.
         for (id, key, name) in self.give_up_unknown() {
             let fate = self.boot.departures.fate_at_start(key.topic);
             self.depart(id, key, name, fate, env);
@@ -200,9 +204,10 @@ impl Broker {
         self.boot.departures.metadata_read();
     }
 
-    /// Is a replica of an unknown topic in the directory of one that this node should have? The log has
-    /// not deleted that topic, so it never was: its `partition.metadata` is wrong. Set aside, it would
-    /// be created anew, and all that is in it be missed.
+    /// Checks whether a replica of an unknown topic is in the directory of one that this node
+    /// should have. The log has not deleted the unknown topic, so that topic never existed and
+    /// `partition.metadata` is wrong. If the directory were set aside, the replica would be created
+    /// anew, without its data.
     fn mistaken_identity(&self, id: PartitionId, key: TopicPartition) -> Option<String> {
         let replica = self.hosted.get(id)?;
         let known = *self.image.topic_ids.get(replica.topic())?;
@@ -219,8 +224,9 @@ impl Broker {
         })
     }
 
-    /// A directory that says of which topic it is, and is called by another's name: somebody renamed
-    /// it, or made it of a copy. What the checkpoints say is said by name.
+    /// Finds a directory whose name is not that of the topic in its `partition.metadata`: somebody
+    /// renamed it, or made it from a copy. This matters because checkpoints identify partitions by
+    /// name.
     fn misnamed(&self) -> Option<String> {
         self.hosted.iter().find_map(|replica| {
             let key = replica.topic_partition();
@@ -237,7 +243,7 @@ impl Broker {
         })
     }
 
-    /// What is hosted, though the metadata have no such partition.
+    /// Hosted partitions that the metadata does not have.
     fn unknown(&self) -> Vec<(PartitionId, TopicPartition)> {
         let hosted = self.hosted.by_name.iter();
         hosted
@@ -257,9 +263,9 @@ impl Broker {
         }
     }
 
-    /// Where brokers listen that this node's configuration does not name. Of voters, and of itself, it
-    /// says where they are: a registration may be of long ago, and whoever finds the quorum nowhere
-    /// else would never hear of a newer one.
+    /// Learns the endpoints of brokers that this node's configuration does not name. For voters and
+    /// for this node the configuration takes precedence: a registration may be old, and a node that
+    /// cannot find the quorum elsewhere would never hear of a newer one.
     fn learn_peers(&mut self, env: &mut dyn Env) {
         let config = &self.config;
         let configured = |node: &NodeId| {
@@ -273,8 +279,8 @@ impl Broker {
     }
 
     /// The topic's configuration: the node's defaults with the topic's overrides. Overrides were
-    /// checked when the topic was created; one that another version took and this one does not know
-    /// leaves its default, and no other.
+    /// checked when the topic was created. An override that another version accepted and this one
+    /// does not know leaves only that setting at its default.
     pub(super) fn topic_config(&self, topic: &str) -> TopicConfig {
         let overrides = self.image.topic_configs(topic);
         self.config.topic_defaults.with_known_overrides(&overrides)
