@@ -1,7 +1,7 @@
-//! Creating and deleting topics, tried again until an answer is final.
+//! Creating and deleting topics, retried until an answer is final.
 //!
 //! Certainty follows the same rule as the producer's: an attempt without an answer may have been
-//! carried out, and then "it exists already" does not say by whom.
+//! carried out. A later "topic already exists" then does not show who created it.
 
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -95,7 +95,7 @@ impl Admin {
         id
     }
 
-    /// Gives up on what is past its time.
+    /// Gives up on operations past their timeout.
     pub(crate) fn expire(&mut self, now: Monotonic, out: &mut Vec<ClientFact>) {
         let overdue: Vec<AdminId> = self
             .operations
@@ -154,7 +154,7 @@ impl Admin {
         env: &mut dyn Env,
         out: &mut Vec<ClientFact>,
     ) {
-        // One that ran out of time while it was under way is gone.
+        // An operation that timed out while in flight has been removed.
         let Some(operation) = self.operations.get_mut(&id) else { return };
         operation.in_flight = false;
         let (error, topic) = operation.answer(outcome);
@@ -221,7 +221,7 @@ impl Operation {
     }
 }
 
-/// Codes that an attempt gets before anything is done.
+/// Error codes of attempts that were refused before anything was done.
 fn certainly_not_done(error: ErrorCode) -> bool {
     matches!(
         error,

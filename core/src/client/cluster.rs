@@ -1,7 +1,8 @@
-//! Who leads what: bootstrap, Metadata requests and their pace, leader epochs that never go back.
+//! Who leads what: bootstrap, Metadata requests and their pacing, leader epochs that never
+//! decrease.
 //!
-//! Only knowledge lives here; what a stale leader means for a batch or a position is the
-//! producer's and the consumer's business.
+//! Only knowledge lives here. The producer and the consumer decide what a stale leader means for a
+//! batch or a position.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -19,11 +20,12 @@ use crate::types::{LeaderEpoch, Monotonic, NodeId, TopicId, TopicRef};
 /// Bootstrap and metadata settings. Defaults are Kafka's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClusterConfig {
-    /// Nodes to ask before any answer, and beside the known ones ever after (KIP-899).
+    /// Nodes to ask before the first answer, and afterwards in addition to the known ones
+    /// (KIP-899).
     pub bootstrap: Vec<NodeId>,
-    /// `retry.backoff.ms`, `retry.backoff.max.ms`: between refreshes that bring nothing new.
+    /// `retry.backoff.ms`, `retry.backoff.max.ms`: between refreshes without news.
     pub backoff: Backoff,
-    /// `metadata.max.age.ms`: refresh at least so often.
+    /// `metadata.max.age.ms`: the longest time between refreshes.
     pub max_age: Duration,
     /// How long a metadata request may take.
     pub request_timeout: Duration,
@@ -48,7 +50,7 @@ impl Default for ClusterConfig {
 pub struct Leader {
     /// `None`: the cluster says there is none.
     pub node: Option<NodeId>,
-    /// Of its leadership, or -1 where the version says none.
+    /// The leader epoch, or -1 if the version has none.
     pub epoch: LeaderEpoch,
 }
 
@@ -70,13 +72,13 @@ pub struct Cluster {
     update_wanted: bool,
     /// No request before this.
     not_before: Monotonic,
-    /// When what is known is too old.
+    /// When the known metadata becomes too old.
     stale_at: Option<Monotonic>,
     /// Refreshes in a row that failed or brought nothing new.
     fruitless: u32,
     /// Nodes that have not answered since the last successful refresh. They are asked again only
-    /// after all others: a purely random choice may hit unreachable nodes for longer than anyone
-    /// waits. Kafka's Java client likewise prefers the node that it tried least recently.
+    /// after all others. Kafka's Java client also prefers the node it tried least recently. With a
+    /// purely random choice, a client may keep asking dead nodes for longer than anyone waits.
     silent: BTreeSet<NodeId>,
 }
 
@@ -97,28 +99,28 @@ impl Cluster {
         }
     }
 
-    /// The leader of a partition; `None` where nothing is known of it.
+    /// The leader of a partition; `None` if nothing is known about it.
     pub fn leader(&self, partition: &NamedPartition) -> Option<Leader> {
         self.topics.get(&partition.topic)?.partitions.get(&partition.partition).copied()
     }
 
-    /// How many partitions a topic has; `None` where it is not known.
+    /// How many partitions a topic has; `None` if the topic is not known.
     pub fn partition_count(&self, topic: &str) -> Option<usize> {
         self.topics.get(topic).map(|topic| topic.partitions.len())
     }
 
-    /// Name and, where known, id: fits every version of every API.
+    /// The name and, if known, the id. Usable in every version of every API.
     pub fn topic_ref(&self, topic: &str) -> TopicRef {
         let id = self.topics.get(topic).map(|topic| topic.id).unwrap_or_default();
         TopicRef { name: topic.into(), id }
     }
 
-    /// The brokers of the last answer.
+    /// The brokers in the last answer.
     pub fn brokers(&self) -> impl Iterator<Item = NodeId> {
         self.brokers.iter().copied()
     }
 
-    /// From now on metadata cover this topic; a new one is asked for at once.
+    /// Includes this topic in metadata requests from now on; a new topic is requested at once.
     pub(crate) fn want(&mut self, topic: &str) {
         if !self.wanted.contains(topic) {
             self.wanted.insert(topic.into());
@@ -128,12 +130,12 @@ impl Cluster {
         }
     }
 
-    /// Refresh as soon as the back-off allows.
+    /// Requests a refresh as soon as the back-off allows.
     pub(crate) fn request_update(&mut self) {
         self.update_wanted = true;
     }
 
-    /// A leader named by an error answer (KIP-951). True if it was news.
+    /// Learns a leader named by an error answer (KIP-951). Returns whether it was news.
     pub(crate) fn learn_leader(
         &mut self,
         partition: &NamedPartition,
@@ -150,7 +152,7 @@ impl Cluster {
         news
     }
 
-    /// Endpoints that came with leader hints.
+    /// Learns endpoints that came with leader hints.
     pub(crate) fn learn_endpoints(&mut self, endpoints: &[NodeEndpoint], env: &mut dyn Env) {
         for broker in endpoints {
             env.learn_peer(broker.node, &broker.endpoint);
@@ -158,12 +160,14 @@ impl Cluster {
         }
     }
 
-    /// Whom to send an administrative request: the node that metadata name, else any.
+    /// The node for an administrative request: the controller that the metadata names, else any
+    /// node.
     pub(crate) fn admin_peer(&self, env: &mut dyn Env) -> Option<NodeId> {
         self.controller.or_else(|| self.any_peer(env))
     }
 
-    /// The node that metadata name did not answer: ask another one next time.
+    /// The controller that the metadata names did not serve the request: the next one goes
+    /// elsewhere.
     pub(crate) fn forget_controller(&mut self) {
         self.controller = None;
         self.update_wanted = true;
@@ -181,7 +185,7 @@ impl Cluster {
         peers.get(drawn as usize).copied()
     }
 
-    /// All known nodes, in order.
+    /// All nodes that can be asked, in order.
     fn peers(&self) -> Vec<NodeId> {
         let mut peers: Vec<NodeId> =
             self.brokers.iter().chain(&self.config.bootstrap).copied().collect();
@@ -190,11 +194,12 @@ impl Cluster {
         peers
     }
 
-    /// A request to this node failed: the others are asked for metadata first.
+    /// A request of any kind to this node got no answer, so the others are asked for metadata
+    /// first.
     pub(crate) fn note_silent(&mut self, peer: NodeId) {
         self.silent.insert(peer);
         if self.peers().iter().all(|peer| self.silent.contains(peer)) {
-            // A new round, without the node that failed last.
+            // Start a new round, with this node last.
             self.silent = BTreeSet::from([peer]);
         }
     }
@@ -248,19 +253,19 @@ impl Cluster {
             }
         };
         self.fruitless = if news { 0 } else { self.fruitless.saturating_add(1) };
-        // Even news are followed by the smallest wait, so that errors cannot make a storm.
+        // Even news is followed by the minimum delay, so that errors cannot cause a request storm.
         let wait = self.config.backoff.after(self.fruitless, env);
         self.not_before = env.now().after(wait);
     }
 
-    /// True if anything was learnt.
+    /// Returns whether anything was news.
     fn apply(&mut self, response: &MetadataResponse, env: &mut dyn Env) -> bool {
         let mut news = false;
         let brokers: BTreeSet<NodeId> = response.brokers.iter().map(|b| b.node).collect();
         for broker in &response.brokers {
             env.learn_peer(broker.node, &broker.endpoint);
         }
-        // An answer without brokers is a node that knows nothing: keep what is known.
+        // An answer without brokers comes from a node that knows nothing: keep the known brokers.
         if !brokers.is_empty() {
             self.brokers = brokers;
         }
@@ -271,8 +276,8 @@ impl Cluster {
                 continue;
             }
             if !topic.error.is_ok() {
-                // Not there yet, or this broker lags behind: what is known stays, so that epochs
-                // cannot go back by way of forgetting.
+                // The topic does not exist yet, or this broker lags behind. Keep what is known:
+                // forgetting it could let epochs go back.
                 self.update_wanted = true;
                 continue;
             }
@@ -280,7 +285,7 @@ impl Cluster {
                 .topics
                 .entry(name.clone())
                 .or_insert_with(|| Topic { id: topic.id, partitions: BTreeMap::new() });
-            // Another id is another topic: its epochs start anew (KIP-516).
+            // A different id is a different topic: its epochs start over (KIP-516).
             if known.id != topic.id {
                 known.id = topic.id;
                 known.partitions.clear();

@@ -1,13 +1,13 @@
 //! The client as one state machine: metadata, producer, consumer on assigned partitions, admin.
 //!
-//! A [`Client`] is what one client process is: its parts share one [`Cluster`] (who leads what) and
-//! one connection for metadata and administration. A part that is not used does nothing. What the
-//! client has to tell its application comes out as [`ClientFact`]s; what it wants from the world
-//! goes through [`Env`]. Behaviour and defaults follow Kafka's Java client and librdkafka: refresh
-//! of metadata on retriable errors, exponential back-off with jitter (KIP-580), delivery timeout,
-//! leader hints in error answers (KIP-951), truncation detection (KIP-320).
+//! A [`Client`] is one client process: its parts share one [`Cluster`] (who leads what) and one
+//! connection for metadata and administration. A part that is not used does nothing. The client
+//! reports to its application through [`ClientFact`]s and reaches the outside world through
+//! [`Env`]. Behaviour and defaults follow Kafka's Java client and librdkafka: refresh of metadata
+//! on retriable errors, exponential back-off with jitter (KIP-580), delivery timeout, leader hints
+//! in error answers (KIP-951), truncation detection (KIP-320).
 //!
-//! What does not live here: idempotence, transactions, group membership; and what an application
+//! What does not live here: idempotence, transactions, group membership, and what an application
 //! does with facts (the tank's workloads, the server's test client).
 
 pub mod admin;
@@ -34,7 +34,7 @@ use crate::event::{Event, RpcError, TimerKey};
 use crate::msg::CreatableTopic;
 use crate::types::{LeaderEpoch, Monotonic, NodeId, Offset, TopicId, TopicRef, WallTime};
 
-/// A record that was given to [`Client::send`]; counts up from 0 within a client.
+/// A record passed to [`Client::send`]; counts up from 0 within a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId(pub u64);
 
@@ -48,7 +48,7 @@ pub struct NamedPartition {
 }
 
 impl NamedPartition {
-    /// Of that topic and index.
+    /// The partition of that topic and index.
     pub fn new(topic: impl Into<String>, partition: i32) -> NamedPartition {
         NamedPartition { topic: topic.into(), partition }
     }
@@ -67,7 +67,7 @@ pub struct ConsumedRecord {
     pub offset: Offset,
     /// Epoch of the leader that appended it.
     pub leader_epoch: LeaderEpoch,
-    /// As the producer or, with LogAppendTime, the leader stamped it.
+    /// Set by the producer or, with LogAppendTime, by the leader.
     pub timestamp: WallTime,
     /// Key.
     pub key: Option<Bytes>,
@@ -77,7 +77,7 @@ pub struct ConsumedRecord {
     pub headers: Vec<(Bytes, Option<Bytes>)>,
 }
 
-/// What a client tells its application.
+/// What a client reports to its application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ClientFact {
     /// The record was appended, as far as `acks` promises.
@@ -86,7 +86,7 @@ pub enum ClientFact {
         id: RecordId,
         /// Where.
         partition: NamedPartition,
-        /// Its offset; `None` with acks=0, where nobody says.
+        /// Its offset; `None` with acks=0, which has no answer.
         offset: Option<Offset>,
     },
     /// The producer gave up on the record.
@@ -97,8 +97,8 @@ pub enum ClientFact {
         partition: NamedPartition,
         /// The last reason.
         error: ErrorCode,
-        /// `Failed`: not appended by any attempt and never will be. `Unknown`: it may be, or may
-        /// yet be. Never `Done`.
+        /// `Failed`: no attempt appended it or ever will. `Unknown`: it may have been appended, or
+        /// may still be. Never `Done`.
         certainty: Certainty,
     },
     /// Records, in offset order, from the consumer's position on.
@@ -107,7 +107,7 @@ pub enum ClientFact {
         partition: NamedPartition,
         /// At least one.
         records: Vec<ConsumedRecord>,
-        /// The leader's high watermark as it answered, -1 if it did not say.
+        /// The leader's high watermark when it answered, or -1 if the answer had none.
         high_watermark: Offset,
     },
     /// The consumer has found where to start (after `assign`, `seek` or a reset).
@@ -123,8 +123,8 @@ pub enum ClientFact {
         partition: NamedPartition,
         /// The position before.
         from: Offset,
-        /// Where the epoch of the last record read ends now; the new position, unless the reset
-        /// policy is `None`, where the partition stops until `seek`.
+        /// Where the epoch of the last record read ends now. This is the new position, unless the
+        /// reset policy is `None`: then the partition stops until `seek`.
         to: Offset,
         /// The epoch that ends there.
         epoch: LeaderEpoch,
@@ -144,7 +144,7 @@ pub enum ClientFact {
         query: QueryId,
         /// Of which partition.
         partition: NamedPartition,
-        /// What a consumer could read up to (the high watermark), or why nobody says.
+        /// The end of what a consumer could read (the high watermark), or why it is not known.
         offset: Result<Offset, ErrorCode>,
         /// Epoch of the leader that answered, or -1.
         leader_epoch: LeaderEpoch,
@@ -155,20 +155,20 @@ pub enum ClientFact {
         query: QueryId,
         /// Of which partition.
         partition: NamedPartition,
-        /// For which time, or [`MAX_TIMESTAMP`](crate::msg::MAX_TIMESTAMP) for the largest.
+        /// The time asked for, or [`MAX_TIMESTAMP`](crate::msg::MAX_TIMESTAMP) for the largest.
         asked: WallTime,
         /// The first record with this or a later timestamp, and its timestamp; `None` if there is
-        /// none. Or why nobody says.
+        /// none. Or the reason why it is not known.
         found: Result<Option<(Offset, WallTime)>, ErrorCode>,
         /// Epoch of that record, or -1.
         leader_epoch: LeaderEpoch,
     },
-    /// A partition's fetch or look-up met an error. Retriable ones are retried by the consumer;
-    /// after another one the partition stops until `seek` or `assign`.
+    /// A partition's fetch or lookup failed. The consumer retries retriable errors; after any other
+    /// the partition stops until `seek` or `assign`.
     FetchError {
         /// Of which partition.
         partition: NamedPartition,
-        /// What.
+        /// The error.
         error: ErrorCode,
     },
     /// A topic was created, or not.
@@ -177,7 +177,7 @@ pub enum ClientFact {
         id: AdminId,
         /// Name.
         name: String,
-        /// Its id (zero where the version or the error says none).
+        /// Its id (zero if the version or the error has none).
         topic: TopicId,
         /// `None`, or the last reason.
         error: ErrorCode,
@@ -214,7 +214,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait after this many failures in a row; 0 counts as 1.
+    /// The delay after this many failures in a row; 0 counts as 1.
     pub fn after(self, failures: u32, random: &mut dyn Random) -> Duration {
         let doublings = failures.saturating_sub(1).min(20);
         let term = self.min.saturating_mul(1 << doublings).min(self.max);
@@ -224,7 +224,7 @@ impl Backoff {
     }
 }
 
-/// What a client is told once. The defaults are Kafka's.
+/// A client's fixed configuration. The defaults are Kafka's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientConfig {
     /// Bootstrap and metadata.
@@ -238,7 +238,8 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
-    /// Defaults, with these nodes to ask first. At least one, or the client never gets anywhere.
+    /// Defaults, with these nodes to ask first. There must be at least one, or the client cannot
+    /// start.
     pub fn new(bootstrap: Vec<NodeId>) -> ClientConfig {
         let mut config = ClientConfig::default();
         config.cluster.bootstrap = bootstrap;
@@ -246,7 +247,8 @@ impl ClientConfig {
     }
 }
 
-/// What was sent on [`Channel::Admin`], oldest first for each peer: outcomes come in that order.
+/// Requests in flight on [`Channel::Admin`], oldest first for each peer: outcomes come in that
+/// order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct AdminChannel {
     sent: BTreeMap<NodeId, VecDeque<AdminSent>>,
@@ -276,14 +278,14 @@ pub struct Client {
     consumer: Consumer,
     admin: Admin,
     channel: AdminChannel,
-    /// Deadlines as armed; a firing with another one is stale.
+    /// Deadlines as armed. A firing with a different deadline is stale.
     producer_timer: Option<Monotonic>,
     consumer_timer: Option<Monotonic>,
     metadata_timer: Option<Monotonic>,
 }
 
 impl Client {
-    /// A client that has not asked for anything yet.
+    /// A client that has sent nothing yet.
     pub fn new(config: ClientConfig) -> Client {
         Client {
             cluster: Cluster::new(config.cluster),
@@ -297,8 +299,8 @@ impl Client {
         }
     }
 
-    /// One event. False if it is not for a client (or answers nothing that this one sent), and then
-    /// nothing changed. Facts are appended to `out`.
+    /// Handles one event. Returns false, and changes nothing, if the event is not for a client or
+    /// answers no request of this one. Facts are appended to `out`.
     pub fn on_event(
         &mut self,
         event: &Event,
@@ -379,13 +381,13 @@ impl Client {
         id
     }
 
-    /// Sends what lingers at once.
+    /// Sends lingering batches at once.
     pub fn flush(&mut self, env: &mut dyn Env) {
         self.producer.flush();
         self.pump(env);
     }
 
-    /// Replaces the consumer's assignment. Partitions that stay assigned start anew.
+    /// Replaces the consumer's assignment. Partitions that stay assigned start over.
     pub fn assign(&mut self, partitions: Vec<(NamedPartition, Start)>, env: &mut dyn Env) {
         for (partition, _) in &partitions {
             self.cluster.want(&partition.topic);
@@ -400,14 +402,14 @@ impl Client {
         self.pump(env);
     }
 
-    /// Stops fetching (positions stay; what is under way may still arrive) or goes on.
+    /// Stops fetching (positions stay; answers in flight may still arrive) or resumes.
     pub fn pause(&mut self, paused: bool, env: &mut dyn Env) {
         self.consumer.pause(paused);
         self.pump(env);
     }
 
-    /// Asks the leader for the end of a partition that a consumer may read to; assigned or not.
-    /// An earlier unanswered query about the same partition is forgotten.
+    /// Asks the leader up to which offset a consumer may read a partition, assigned or not. An
+    /// earlier unanswered query about the same partition is dropped.
     pub fn end_offset(&mut self, partition: NamedPartition, env: &mut dyn Env) -> QueryId {
         self.cluster.want(&partition.topic);
         let id = self.consumer.query(partition, None);
@@ -417,7 +419,7 @@ impl Client {
 
     /// Asks the leader for the first record with this timestamp or a later one, or with
     /// [`MAX_TIMESTAMP`](crate::msg::MAX_TIMESTAMP) for the largest (KIP-734). An earlier
-    /// unanswered query about the same partition is forgotten.
+    /// unanswered query about the same partition is dropped.
     pub fn offset_at(
         &mut self,
         partition: NamedPartition,
@@ -430,14 +432,14 @@ impl Client {
         id
     }
 
-    /// Creates a topic, trying again on retriable errors until the admin's timeout.
+    /// Creates a topic, retrying on retriable errors until the admin's timeout.
     pub fn create_topic(&mut self, topic: CreatableTopic, env: &mut dyn Env) -> AdminId {
         let id = self.admin.create(topic, env.now());
         self.pump(env);
         id
     }
 
-    /// Deletes a topic, trying again on retriable errors until the admin's timeout.
+    /// Deletes a topic, retrying on retriable errors until the admin's timeout.
     pub fn delete_topic(&mut self, topic: TopicRef, env: &mut dyn Env) -> AdminId {
         let id = self.admin.delete(topic, env.now());
         self.pump(env);
@@ -472,8 +474,8 @@ impl Client {
     }
 }
 
-/// Arms `key` unless a firing comes early enough anyway: that one finds nothing to do and arms the
-/// rest, which is cheaper than moving the timer with every record.
+/// Arms `key` unless a firing comes early enough anyway. That firing finds nothing to do and arms
+/// the rest, which is cheaper than moving the timer with every record.
 fn set(key: TimerKey, slot: &mut Option<Monotonic>, wanted: Option<Monotonic>, env: &mut dyn Env) {
     if let Some(wanted) = wanted
         && slot.is_none_or(|armed| wanted < armed)
@@ -492,7 +494,7 @@ pub(crate) fn earliest(a: Option<Monotonic>, b: Option<Monotonic>) -> Option<Mon
     }
 }
 
-/// Whether the error says that this client's idea of the leader may be wrong.
+/// Whether the error means that this client may have the wrong leader.
 pub(crate) fn is_metadata_error(error: ErrorCode) -> bool {
     matches!(
         error,
@@ -511,7 +513,8 @@ pub(crate) fn is_metadata_error(error: ErrorCode) -> bool {
     )
 }
 
-/// Does an answer's topic entry belong to what was asked as `asked`? Versions answer by name or id.
+/// Whether an answer's topic entry is for the topic `asked`. Depending on the version, answers name
+/// topics by name or by id.
 pub(crate) fn same_topic(asked: &TopicRef, answered: &TopicRef) -> bool {
     if answered.name.is_empty() { asked.id == answered.id } else { asked.name == answered.name }
 }

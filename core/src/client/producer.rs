@@ -1,10 +1,10 @@
-//! The producer: batches per partition, retries until the delivery timeout, and what is known at the
-//! end of it.
+//! The producer: batches per partition, retries until the delivery timeout, and the certainty of
+//! the final outcome.
 //!
-//! Without idempotence Kafka promises order per partition only with one request in flight: with
-//! more, a batch that is retried lands behind one that was sent after it, and a retry whose first
-//! attempt did arrive is a duplicate. With `max_in_flight` 1 a partition has one batch under way
-//! (which does not keep a request that was given up on from arriving late: that takes idempotence).
+//! Without idempotence, Kafka promises order per partition only with one request in flight. With
+//! more, a retried batch lands behind one that was sent after it, and a retry whose first attempt
+//! did arrive is a duplicate. With `max_in_flight` 1 a partition has one batch in flight. This does
+//! not stop an abandoned request from arriving late; that takes idempotence.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
@@ -26,20 +26,20 @@ use crate::msg::{
 };
 use crate::types::{LeaderEpoch, Monotonic, NodeId, Offset, TopicRef, WallTime};
 
-/// Producer settings. Defaults are Kafka's, less idempotence.
+/// Producer settings. Defaults are Kafka's, except that there is no idempotence.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProducerConfig {
-    /// -1 all in-sync replicas, 1 the leader, 0 nobody.
+    /// -1: all in-sync replicas, 1: the leader, 0: none.
     pub acks: i16,
     /// `max.in.flight.requests.per.connection`, 1 to 5.
     pub max_in_flight: usize,
     /// `linger.ms`: how long a batch waits for more records.
     pub linger: Duration,
-    /// `batch.size`, in bytes before encoding; a larger record gets a batch of its own.
+    /// `batch.size`, in bytes before encoding. A larger record gets its own batch.
     pub batch_max_bytes: usize,
     /// `max.request.size`: batches of one request, in bytes before encoding.
     pub request_max_bytes: usize,
-    /// `request.timeout.ms`: for an answer, and the broker's wait for replicas.
+    /// `request.timeout.ms`: the wait for an answer, and the broker's wait for replicas.
     pub request_timeout: Duration,
     /// `delivery.timeout.ms`: from `send` to the final answer.
     pub delivery_timeout: Duration,
@@ -74,7 +74,8 @@ struct PendingRecord {
 }
 
 impl PendingRecord {
-    /// A bound on its encoded size: data and at most 21 bytes of varints, attributes and headers.
+    /// A bound on its encoded size: the data and at most 21 bytes of varints, attributes and
+    /// headers.
     fn size(&self) -> usize {
         21 + self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len)
     }
@@ -84,14 +85,14 @@ impl PendingRecord {
 struct PendingBatch {
     records: Vec<PendingRecord>,
     size: usize,
-    /// When its first record was given: lingering and the delivery timeout count from here.
+    /// When its first record was added. Lingering and the delivery timeout count from here.
     created: Monotonic,
     /// Takes no more records: full, flushed, or sent once.
     closed: bool,
     failures: u32,
     /// Not sent before this.
     not_before: Monotonic,
-    /// An attempt's outcome leaves open whether it was appended.
+    /// Some attempt's outcome leaves open whether it was appended.
     maybe_appended: bool,
     last_error: ErrorCode,
 }
@@ -99,16 +100,16 @@ struct PendingBatch {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Queue {
     batches: VecDeque<PendingBatch>,
-    /// Requests under way that hold a batch of this partition.
+    /// Requests in flight that hold a batch of this partition.
     in_flight: usize,
 }
 
-/// A batch under way.
+/// A batch in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct SentBatch {
     topic: TopicRef,
     partition: NamedPartition,
-    /// `None` once the delivery timeout has passed: the outcome comes too late for anyone.
+    /// `None` once the delivery timeout has passed: the outcome comes too late.
     batch: Option<PendingBatch>,
 }
 
@@ -118,7 +119,7 @@ pub struct Producer {
     config: ProducerConfig,
     next_id: RecordId,
     queues: BTreeMap<NamedPartition, Queue>,
-    /// Requests under way by leader, oldest first.
+    /// Requests in flight by leader, oldest first.
     in_flight: BTreeMap<NodeId, VecDeque<Vec<SentBatch>>>,
     unfinished: usize,
 }
@@ -260,7 +261,7 @@ impl Producer {
         env.request(leader, Channel::Produce, timeout, Request::Produce(request));
     }
 
-    /// Gives up on what is past the delivery timeout, under way or not.
+    /// Gives up on batches past the delivery timeout, in flight or not.
     pub(crate) fn expire(&mut self, now: Monotonic, out: &mut Vec<ClientFact>) {
         if self.unfinished == 0 {
             return;
@@ -275,7 +276,7 @@ impl Producer {
             let mut kept = VecDeque::with_capacity(queue.batches.len());
             for mut batch in queue.batches.drain(..) {
                 if overdue(&batch) {
-                    // What the last attempt said is more telling than that time ran out.
+                    // The last attempt's error is more informative than a timeout.
                     if batch.last_error.is_ok() {
                         batch.last_error = ErrorCode::RequestTimedOut;
                     }
@@ -311,7 +312,7 @@ impl Producer {
         }));
     }
 
-    /// The next moment at which something happens without an event.
+    /// The next time at which the producer has to act without an event.
     pub(crate) fn deadline(&self, now: Monotonic) -> Option<Monotonic> {
         if self.unfinished == 0 {
             return None;
@@ -427,7 +428,7 @@ impl Producer {
         self.retry_or_fail(partition, batch, answer.error, news, cluster, env, out);
     }
 
-    /// Two halves, sent again at once: together they were too large for the topic.
+    /// Splits a batch that was too large for the topic into halves, which are sent at once.
     fn split(&mut self, partition: NamedPartition, mut batch: PendingBatch) {
         let mut second = batch.clone();
         second.records = batch.records.split_off(batch.records.len() / 2);
@@ -438,7 +439,7 @@ impl Producer {
         queue.batches.push_front(batch);
     }
 
-    /// With a newer leader known (KIP-951) the retry does not wait.
+    /// If a newer leader is known (KIP-951), the retry does not wait.
     fn retry_or_fail(
         &mut self,
         partition: NamedPartition,
@@ -468,8 +469,7 @@ impl Producer {
             env.now().after(self.config.backoff.after(batch.failures, env))
         };
         let queue = self.queues.get_mut(&partition).expect("a queue is never removed");
-        // Back among the waiting in the order of giving, so that several batches that fail
-        // together do not swap places.
+        // Reinsert it in the order of `send`, so that batches that fail together are not reordered.
         let first = batch.records.first().map(|record| record.id);
         let later = |waiting: &PendingBatch| waiting.records.first().map(|r| r.id) > first;
         let at = queue.batches.iter().position(later).unwrap_or(queue.batches.len());

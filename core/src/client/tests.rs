@@ -1,4 +1,4 @@
-//! Each rule of the clients, event by event against the recording Env.
+//! Tests each client rule event by event, against the recording Env.
 
 mod admin;
 mod consumer;
@@ -86,7 +86,7 @@ impl Bench {
         self.env.now = end;
     }
 
-    /// Answers the metadata request that is under way: partition -> (leader, epoch).
+    /// Answers the metadata request in flight: partition -> (leader, epoch).
     pub(super) fn metadata(&mut self, peer: i32, leaders: &[(i32, i32, i32)]) {
         self.outcome(peer, Channel::Admin, Ok(Response::Metadata(metadata(TOPIC_ID, leaders))));
     }
@@ -152,7 +152,7 @@ fn an_older_leader_epoch_is_not_believed_and_a_new_topic_id_is() {
     let leader = |bench: &Bench| bench.client.cluster().leader(&tp(0)).unwrap();
     assert_eq!(leader(&bench), Leader { node: Some(NodeId(2)), epoch: LeaderEpoch(5) });
 
-    // The leader denies it; a broker that lags behind names the one before.
+    // That leader disconnects; a broker that lags behind names the previous leader.
     bench.requests();
     bench.outcome(2, Channel::Fetch, Err(RpcError::Disconnected));
     bench.pass(Duration::from_secs(1));
@@ -161,7 +161,7 @@ fn an_older_leader_epoch_is_not_believed_and_a_new_topic_id_is() {
     bench.metadata(peer, &[(0, 1, 4)]);
     assert_eq!(leader(&bench).node, Some(NodeId(2)));
 
-    // Asked again, because what it said was too old; the topic was deleted and created.
+    // The client asks again, because that answer was too old. The topic was deleted and recreated.
     bench.pass(Duration::from_secs(1));
     let asked = bench.requests();
     let peer = asked.iter().find(|r| r.1 == Channel::Admin).unwrap().0;
@@ -192,8 +192,8 @@ fn a_peer_without_an_answer_is_avoided_and_refreshes_back_off() {
     assert!(waits.windows(2).all(|w| w[1] > w[0] || w[1] >= 800), "{waits:?}");
 }
 
-/// Whatever is drawn, no node is asked twice before all were asked once, and none waits for more
-/// than two rounds.
+/// Whatever is drawn, no node is asked twice before all were asked once, and none waits more than
+/// two rounds for its turn.
 #[test]
 fn all_are_asked_before_one_is_asked_again() {
     for skipped_draws in 0..60 {
@@ -216,7 +216,7 @@ fn all_are_asked_before_one_is_asked_again() {
     }
 }
 
-/// A leader that does not answer a produce request is not asked for metadata next.
+/// A leader that answers no produce request is not asked for metadata.
 #[test]
 fn who_answers_nothing_is_not_asked_for_metadata() {
     for skipped_draws in 0..6 {

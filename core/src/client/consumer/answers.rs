@@ -1,4 +1,4 @@
-//! What the answers to a consumer's requests do to its partitions.
+//! How the answers to a consumer's requests change its partitions.
 
 use alloc::vec::Vec;
 
@@ -102,8 +102,8 @@ impl Consumer {
         }
     }
 
-    /// Is an answer with this token still about what the partition is doing? If so, nothing is
-    /// being asked any more.
+    /// Whether an answer with this token is still relevant to the partition. If so, marks the
+    /// partition as having no request in flight.
     fn concerns(&mut self, partition: &NamedPartition, token: u64) -> bool {
         match self.partitions.get_mut(partition) {
             Some(assigned) if assigned.token == token => {
@@ -154,7 +154,7 @@ impl Consumer {
         if !answer.error.is_ok() {
             self.on_error(partition, answer.error, cluster, env, out);
             if news {
-                // The next question goes to somebody else: no need to wait (KIP-951).
+                // The next request goes to a different node, so there is no need to wait (KIP-951).
                 self.assigned(partition).pace.not_before = env.now();
             }
             return;
@@ -218,7 +218,7 @@ impl Consumer {
         out: &mut Vec<ClientFact>,
     ) {
         if end.end_offset < Offset::ZERO {
-            // The leader knows no epoch at or below ours: there is nothing to go back to.
+            // The leader knows no epoch at or below ours, so there is nothing to go back to.
             self.on_out_of_range(partition, out);
             return;
         }
@@ -289,7 +289,7 @@ impl Consumer {
         let Some(query) = self.ends.get_mut(partition).filter(|query| query.id == id) else {
             return;
         };
-        // A leader that was asked before the leadership moved may answer late: the first answer
+        // A leader that was asked before the leadership moved may answer late. The first answer
         // counts.
         let error = answer.map_or(or_unknown(error), |answer| answer.error);
         if is_metadata_error(error) {
@@ -321,7 +321,7 @@ impl Consumer {
 }
 
 impl Assigned {
-    /// Reads one batch; false if it is damaged, and then the position stays before it.
+    /// Reads one batch. Returns false if it is damaged; the position then stays before it.
     fn take(&mut self, batch: &Batch, check_crcs: bool, out: &mut Vec<ConsumedRecord>) -> bool {
         if batch.next_offset() <= self.position {
             return true;
@@ -329,7 +329,7 @@ impl Assigned {
         if check_crcs && !batch.verify_crc() {
             return false;
         }
-        // Control records take offsets and are nobody's data.
+        // Control records occupy offsets but are not data.
         if !batch.is_control() {
             let Ok(records) = batch.records() else { return false };
             let wanted = records.into_iter().filter(|record| record.offset >= self.position);
@@ -348,7 +348,7 @@ impl Assigned {
     }
 }
 
-/// An answer that leaves a partition out is a server's mistake.
+/// An answer that omits a partition is the server's mistake.
 fn or_unknown(error: ErrorCode) -> ErrorCode {
     if error.is_ok() { ErrorCode::UnknownServerError } else { error }
 }

@@ -1,11 +1,10 @@
-//! The consumer on assigned partitions: where it stands in each, what it asks whom.
+//! The consumer on assigned partitions: its position in each, and what it asks which leader.
 //!
-//! Each partition is in one [`Phase`]. It fetches from the leader with the leader epoch it knows
-//! and the epoch of the last record it read, so that a log that was cut is noticed by whichever side
-//! sees it first (KIP-320): the leader answers with a diverging epoch, or, when a new leader
-//! appears, the consumer asks where its epoch ends before it fetches on. What an answer does to a
-//! partition is in `answers`. Group membership, committed offsets and the filtering of aborted
-//! transactions do not live here.
+//! Each partition is in one [`Phase`]. Fetches carry the known leader epoch and the epoch of the
+//! last record read, so that either side can detect a truncated log (KIP-320): the leader answers
+//! with a diverging epoch, or, when a new leader appears, the consumer asks where its epoch ends
+//! before it fetches again. The handling of answers is in `answers`. Group membership, committed
+//! offsets and the filtering of aborted transactions do not live here.
 
 mod answers;
 
@@ -25,7 +24,7 @@ use crate::msg::{
 };
 use crate::types::{LeaderEpoch, Monotonic, NodeId, Offset, TopicRef, Uuid, WallTime};
 
-/// Names one query for a partition's end or for a time; counts up from 0 within a client.
+/// Identifies one query for a partition's end or for a time; counts up from 0 within a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueryId(pub u64);
 
@@ -36,7 +35,7 @@ pub enum Start {
     Earliest,
     /// At its end, as it is when the leader answers.
     Latest,
-    /// Here.
+    /// At this offset.
     At(Offset),
 }
 
@@ -48,7 +47,7 @@ pub enum ResetPolicy {
     /// Go to its end.
     #[default]
     Latest,
-    /// Stop the partition and say so.
+    /// Stop the partition and report it.
     None,
 }
 
@@ -94,12 +93,12 @@ impl Default for ConsumerConfig {
 /// What a partition is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Looking up where to start (true: the log's start).
+    /// Looking up where to start.
     Locating {
-        /// The start or the end?
+        /// The log's start (true) or its end.
         earliest: bool,
     },
-    /// Asking a new leader whether what was read is still there.
+    /// Asking a new leader whether the records read so far are still in its log.
     Validating,
     /// Reading.
     Fetching,
@@ -109,20 +108,20 @@ pub enum Phase {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Assigned {
-    /// Renewed whenever answers under way no longer concern this partition.
+    /// Changed whenever answers in flight no longer concern this partition.
     token: u64,
     phase: Phase,
     /// The next offset to read; meaningless while locating for the first time.
     position: Offset,
     /// Epoch of the last record read, -1 if none was.
     position_epoch: LeaderEpoch,
-    /// The leader epoch in which the position was found good.
+    /// The leader epoch in which the position was validated.
     validated: LeaderEpoch,
     high_watermark: Offset,
     pace: Pace,
 }
 
-/// Whether something is being asked, and when it may be asked again.
+/// Whether a request is in flight, and when the next may be sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Pace {
     asked: Option<NodeId>,
@@ -147,21 +146,21 @@ impl Pace {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct EndQuery {
     id: QueryId,
-    /// For the first record at or after this time; else for the end.
+    /// Asks for the first record at or after this time; if `None`, for the end.
     timestamp: Option<WallTime>,
     pace: Pace,
 }
 
-/// What a look-up's answer is for.
+/// What a lookup's answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Purpose {
-    /// The partition's start; with the token it had and the leader epoch it is asked in.
+    /// Where to start the partition, with its token and leader epoch at the time of asking.
     Locate { token: u64, earliest: bool, epoch: LeaderEpoch },
     /// A query for the end, or for a time.
     Query(QueryId),
 }
 
-/// A request under way on [`Channel::Fetch`].
+/// A request in flight on [`Channel::Fetch`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Sent {
     Fetch(Vec<(TopicRef, NamedPartition, u64)>),
@@ -169,7 +168,7 @@ enum Sent {
     Validate(Vec<(NamedPartition, u64, LeaderEpoch)>),
 }
 
-/// What is to be asked of one leader.
+/// What to ask one leader.
 #[derive(Default)]
 struct Agenda {
     fetch: Vec<NamedPartition>,
@@ -183,11 +182,11 @@ pub struct Consumer {
     config: ConsumerConfig,
     partitions: BTreeMap<NamedPartition, Assigned>,
     ends: BTreeMap<NamedPartition, EndQuery>,
-    /// Requests under way by leader, oldest first.
+    /// Requests in flight by leader, oldest first.
     in_flight: BTreeMap<NodeId, VecDeque<Sent>>,
     next_token: u64,
     next_query: QueryId,
-    /// Counts fetches, to begin each with another partition.
+    /// Counts fetches, so that each begins with a different partition.
     rotation: usize,
     paused: bool,
 }
@@ -290,7 +289,7 @@ impl Consumer {
         partitions.chain(queries).fold(None, |next, pace| earliest(next, pace.deadline(now)))
     }
 
-    /// Asks whatever can be asked now. Of each kind one request is under way to each leader.
+    /// Sends what can be sent now. Each leader has at most one request of each kind in flight.
     pub(crate) fn pump(&mut self, cluster: &mut Cluster, env: &mut dyn Env) {
         let agendas = self.agendas(cluster, env.now());
         for (leader, agenda) in agendas {
@@ -334,7 +333,7 @@ impl Consumer {
                 cluster.request_update();
                 continue;
             };
-            // Whoever is still thinking about a question no longer leads: ask the one who does.
+            // The node with the request in flight no longer leads: ask the current leader.
             if assigned.pace.asked.is_some_and(|asked| asked != leader) {
                 *next_token += 1;
                 assigned.token = *next_token;
@@ -372,7 +371,7 @@ impl Consumer {
                 query.pace.asked = None;
             }
             if query.pace.asked.is_none() && query.pace.not_before <= now {
-                // A request names a partition once; the other purpose comes first.
+                // A request names a partition once; locating the start takes precedence.
                 let lookup = &mut agendas.entry(leader).or_default().lookup;
                 lookup.entry(partition.clone()).or_insert((Purpose::Query(query.id), epoch));
             }
@@ -471,7 +470,8 @@ impl Consumer {
         cluster: &Cluster,
         env: &mut dyn Env,
     ) {
-        // The answer's size limit favours the first partitions: begin with another one each time.
+        // The answer's size limit favours the first partitions, so begin with a different one each
+        // time.
         let turn = self.rotation % fetch.len();
         fetch.rotate_left(turn);
         self.rotation = self.rotation.wrapping_add(1);

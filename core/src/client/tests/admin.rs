@@ -1,4 +1,4 @@
-//! Topic operations and what is known after them.
+//! Topic operations and the certainty of their outcomes.
 
 use std::vec;
 
@@ -32,7 +32,7 @@ fn asked(bench: &mut Bench) -> Option<i32> {
     })
 }
 
-/// The one fact, which is about a created topic.
+/// The only fact, which is about a created topic.
 fn fact(bench: &mut Bench) -> (ErrorCode, Certainty) {
     let facts = bench.take_facts();
     let [ClientFact::TopicCreated { error, certainty, .. }] = facts[..] else {
@@ -71,7 +71,7 @@ fn retriable_errors_are_tried_again_until_the_timeout() {
             } else {
                 bench.outcome(peer, Channel::Admin, Err(RpcError::Disconnected));
             }
-            // Metadata are asked for as well, since the controller may be another one.
+            // Metadata is requested as well, since the controller may have changed.
             while bench.client.channel.sent.values().any(|sent| !sent.is_empty()) {
                 let peers = bench.client.channel.sent.clone();
                 let (peer, _) = peers.iter().find(|(_, sent)| !sent.is_empty()).unwrap();
@@ -94,7 +94,7 @@ fn exists_already_is_a_failure_unless_we_may_have_done_it() {
         assert_eq!(asked(&mut bench), Some(1));
         if let Some(error) = first {
             bench.outcome(1, Channel::Admin, Err(error));
-            // The refresh of metadata went out first.
+            // The metadata refresh was sent first.
             let answer = Response::Metadata(metadata(TOPIC_ID, &[]));
             bench.outcome(1, Channel::Admin, Ok(answer));
             bench.pass(Duration::from_millis(150));

@@ -25,7 +25,7 @@ fn bench(reset: ResetPolicy) -> Bench {
     bench
 }
 
-/// Assigned partition 0 at this offset, with its first fetch on the way.
+/// Partition 0 is assigned at this offset, and its first fetch is in flight.
 fn reading(reset: ResetPolicy, at: i64) -> Bench {
     let mut bench = bench(reset);
     bench.client.assign(vec![(tp(0), Start::At(Offset(at)))], &mut bench.env);
@@ -83,7 +83,7 @@ fn epoch_end(error: ErrorCode, epoch: i32, end: i64) -> Result<Response, RpcErro
     Ok(Response::OffsetForLeaderEpoch(OffsetForLeaderEpochResponse { throttle_time_ms: 0, topics }))
 }
 
-/// What was asked on the fetch channel: one line each.
+/// The requests on the fetch channel, one line each.
 fn asked(bench: &mut Bench) -> Vec<std::string::String> {
     let mut lines = vec![];
     for (peer, channel, request) in bench.requests() {
@@ -143,7 +143,7 @@ fn offsets(facts: &[ClientFact]) -> Vec<(i64, i32)> {
         .collect()
 }
 
-/// A leader change that the client hears of.
+/// A leader change that the client learns of.
 fn leader(bench: &mut Bench, node: i32, epoch: i32) {
     let hint = LeaderIdAndEpoch { leader: NodeId(node), epoch: LeaderEpoch(epoch) };
     assert!(bench.client.cluster.learn_leader(&tp(0), Some(hint)));

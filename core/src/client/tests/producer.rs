@@ -28,7 +28,7 @@ fn no(error: ErrorCode) -> Result<Response, RpcError> {
     answer(vec![ProducePartitionResponse::failed(0, error)])
 }
 
-/// The produce requests among those since the last look: peer and values by partition.
+/// The produce requests since the last call: peer, and values by partition.
 fn produced(bench: &mut Bench) -> Vec<(i32, Vec<(i32, Vec<u8>)>)> {
     let mut found = vec![];
     for (peer, _, request) in bench.requests() {
@@ -163,7 +163,7 @@ fn a_newer_leader_in_the_answer_is_asked_at_once() {
     denied.current_leader = Some(LeaderIdAndEpoch { leader: NodeId(3), epoch: LeaderEpoch(6) });
     bench.outcome(2, Channel::Produce, answer(vec![denied.clone()]));
     assert_eq!(produced(&mut bench), [(3, vec![(0, vec![1])])]);
-    // An older epoch is no news: the retry waits.
+    // An older epoch is not news, so the retry waits.
     denied.current_leader = Some(LeaderIdAndEpoch { leader: NodeId(2), epoch: LeaderEpoch(5) });
     bench.outcome(3, Channel::Produce, answer(vec![denied]));
     assert!(produced(&mut bench).is_empty());

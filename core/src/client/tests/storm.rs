@@ -1,6 +1,6 @@
-//! A client against a partition that answers as faults would have it, held to what its facts say:
-//! every record has one outcome, an offset that was acknowledged holds it, what certainly failed
-//! was never appended, and the consumer gets the log, whole and in order.
+//! Runs a client against a partition whose answers suffer random faults, and checks its facts:
+//! every record has one outcome, an acknowledged offset holds the record, a record that certainly
+//! failed was never appended, and the consumer gets the whole log in order.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::vec;
@@ -28,14 +28,14 @@ impl Dice {
     }
 }
 
-/// One partition, all of it committed, with a leader that changes; three nodes answer for it.
+/// One fully committed partition with a changing leader; three nodes answer for it.
 struct Cluster {
     dice: Dice,
     calm: bool,
     leader: i32,
     epoch: i32,
     log: Vec<(i32, u64)>,
-    /// Whatever was appended, ever.
+    /// Everything that was ever appended.
     appended: Vec<u64>,
     waiting: BTreeMap<(i32, Channel), VecDeque<Request>>,
 }
@@ -184,7 +184,7 @@ impl Storm {
         storm
     }
 
-    /// Takes what the client asked for and said.
+    /// Takes the client's requests and facts.
     fn settle(&mut self) {
         for (peer, channel, request) in self.bench.requests() {
             self.cluster.waiting.entry((peer, channel)).or_default().push_back(request);
@@ -236,7 +236,7 @@ impl Storm {
         self.settle();
     }
 
-    /// The oldest request of some connection meets its fate.
+    /// Answers or fails the oldest request of some connection.
     fn deliver(&mut self) {
         let waiting: Vec<(i32, Channel)> = self
             .cluster
@@ -272,7 +272,7 @@ fn facts_are_true_in_a_storm() {
         for _ in 0..400 {
             storm.step();
         }
-        // In calm weather everything ends, and the consumer reaches the end.
+        // Once it is calm, every record gets its outcome and the consumer reaches the end.
         storm.cluster.calm = true;
         for _ in 0..3_000 {
             storm.deliver();
