@@ -10,7 +10,7 @@ use crate::types::NodeId;
 /// The type in the key of a LeaderChange control record.
 pub const CONTROL_LEADER_CHANGE: i16 = 2;
 
-/// Who leads from here on, and by whose votes.
+/// The leader from here on, and the voters that elected it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LeaderChangeMessage {
     /// The new leader.
@@ -43,11 +43,11 @@ impl LeaderChangeMessage {
     }
 }
 
-/// Reads key and value of a control record; `None` if it is of another type, which carries
-/// nothing that this build acts on.
+/// Reads the key and value of a control record. `None` for any other type: this build acts on none
+/// of them.
 ///
 /// # Errors
-/// If it is a LeaderChange whose value is not one.
+/// If it is a LeaderChange with a malformed value.
 pub fn decode_leader_change(
     key: Option<Bytes>,
     value: Option<Bytes>,

@@ -1,5 +1,5 @@
-//! What the metadata log says: brokers, topics, partitions, configurations, features. Only
-//! [`MetadataImage::replay`] changes it, so equal logs make equal images.
+//! The state that the metadata log describes: brokers, topics, partitions, configurations,
+//! features. Only [`MetadataImage::replay`] changes it, so equal logs produce equal images.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -22,15 +22,15 @@ pub struct BrokerRegistration {
     pub epoch: BrokerEpoch,
     /// The incarnation's id.
     pub incarnation: Uuid,
-    /// (listener name, where).
+    /// (listener name, endpoint).
     pub endpoints: Vec<(String, Endpoint)>,
     /// (name, min, max) that it supports.
     pub features: Vec<(String, i16, i16)>,
     /// Rack.
     pub rack: Option<String>,
-    /// Fenced: leads nothing, is in no ISR but as its last member.
+    /// Fenced: leads nothing, and is in no ISR except as its last member.
     pub fenced: bool,
-    /// On its way out, leaderships move away.
+    /// Shutting down; its leaderships are moved away.
     pub in_controlled_shutdown: bool,
     /// Its log directories.
     pub log_dirs: Vec<Uuid>,
@@ -42,7 +42,7 @@ impl BrokerRegistration {
         !self.fenced && !self.in_controlled_shutdown
     }
 
-    /// Where it is reached on the listener of that name, if it has one.
+    /// Its endpoint on the listener of that name, if it has one.
     pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
         self.endpoints.iter().find(|(name, _)| name == listener).map(|(_, endpoint)| endpoint)
     }
@@ -54,7 +54,7 @@ pub enum LeaderRecoveryState {
     /// No.
     #[default]
     Recovered,
-    /// It has yet to say that it recovered.
+    /// It has not yet reported that it recovered.
     Recovering,
 }
 
@@ -67,7 +67,7 @@ impl LeaderRecoveryState {
         }
     }
 
-    /// From the number on the wire; `None` if it is none.
+    /// From the number on the wire; `None` if the number is not valid.
     pub fn of(value: i8) -> Option<LeaderRecoveryState> {
         match value {
             0 => Some(LeaderRecoveryState::Recovered),
@@ -84,13 +84,13 @@ pub struct PartitionRegistration {
     pub replicas: Vec<NodeId>,
     /// In sync; never empty.
     pub isr: Vec<NodeId>,
-    /// On their way out.
+    /// Being removed.
     pub removing: Vec<NodeId>,
-    /// On their way in.
+    /// Being added.
     pub adding: Vec<NodeId>,
     /// Leader, if any is eligible.
     pub leader: Option<NodeId>,
-    /// Grows with each change of leader, also to none.
+    /// Grows with each change of leader, including to none.
     pub leader_epoch: LeaderEpoch,
     /// Grows with each change.
     pub partition_epoch: PartitionEpoch,
@@ -109,7 +109,7 @@ pub struct TopicImage {
     pub partitions: BTreeMap<i32, PartitionRegistration>,
 }
 
-/// All of it.
+/// The whole metadata state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MetadataImage {
     /// Registered brokers.
@@ -118,15 +118,15 @@ pub struct MetadataImage {
     pub topics: BTreeMap<TopicId, TopicImage>,
     /// Topic ids by name.
     pub topic_ids: BTreeMap<String, TopicId>,
-    /// Names with a '.' or a '_', by what they are with '_' for each: two that are one then cannot be told
-    /// apart in metrics, and a look at all names for each that is created would be work without bound.
-    /// (Kafka's `topicsWithCollisionChars`.)
+    /// Names with a '.' or a '_', keyed by the name with '_' for each '.': two names with the same
+    /// key cannot be distinguished in metrics. This index avoids a scan of all names for each new
+    /// topic, which would be unbounded work. (Kafka's `topicsWithCollisionChars`.)
     pub unified: BTreeSet<(String, String)>,
     /// Overrides by (resource type, resource name).
     pub configs: BTreeMap<(i8, String), BTreeMap<String, String>>,
     /// Finalized levels by feature.
     pub features: BTreeMap<String, i16>,
-    /// Offset of the last record that is in here, -1 for none.
+    /// Offset of the last applied record, -1 for none.
     pub applied: Offset,
     /// Epoch of that record, -1 for none.
     pub applied_epoch: LeaderEpoch,
@@ -150,31 +150,31 @@ impl Default for MetadataImage {
 /// What is wrong with a record that cannot be replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ReplayProblem {
-    /// It lies at or before what was replayed already.
+    /// It is at or before an offset that was already replayed.
     Order,
     /// It is about a broker that is not registered.
     UnknownBroker,
-    /// It names another epoch than the registered one.
+    /// It names an epoch other than the registered one.
     BrokerEpoch,
     /// It is about a topic that does not exist.
     UnknownTopic,
     /// It is about a partition that does not exist.
     UnknownPartition,
-    /// The topic, its id or the partition exists.
+    /// The topic, its id or the partition already exists.
     Exists,
     /// Its lists contradict each other.
     Inconsistent,
 }
 
-/// A record of the log that does not fit what comes before it: the log is not one that a
-/// controller wrote. The node must stop.
+/// A record that does not fit the log before it: no controller wrote such a log. The node must
+/// stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplayError {
-    /// Where.
+    /// The offset of the record.
     pub offset: Offset,
     /// The record's name.
     pub record: &'static str,
-    /// Why.
+    /// The reason.
     pub problem: ReplayProblem,
 }
 
@@ -195,7 +195,7 @@ impl fmt::Display for ReplayError {
 
 impl core::error::Error for ReplayError {}
 
-/// The name with '_' for each '.'; `None` if it has neither, and so is like no other.
+/// The name with '_' for each '.'; `None` if it has neither character, so that it cannot collide.
 pub(crate) fn unified(name: &str) -> Option<String> {
     name.contains(['.', '_']).then(|| name.replace('.', "_"))
 }
@@ -221,7 +221,7 @@ impl MetadataImage {
         }
     }
 
-    /// A topic whose name is this one with '.' and '_' taken for the same, the first of them.
+    /// The first topic whose name equals this one if '.' and '_' are treated as the same.
     pub fn colliding(&self, name: &str) -> Option<&str> {
         let unified = unified(name)?;
         let first = self.unified.range((unified.clone(), String::new())..).next();
@@ -247,7 +247,7 @@ impl MetadataImage {
         self.configs.get(&(TOPIC_RESOURCE, String::from(name))).cloned().unwrap_or_default()
     }
 
-    /// May this broker lead and join ISRs?
+    /// Whether this broker may lead and join ISRs.
     pub fn is_active(&self, broker: NodeId) -> bool {
         self.brokers.get(&broker).is_some_and(BrokerRegistration::is_active)
     }
@@ -431,8 +431,8 @@ impl MetadataImage {
 }
 
 impl PartitionRegistration {
-    /// This registration after a change: any change makes a new partition epoch, a leader field a
-    /// new leader epoch (`PartitionRegistration.merge`).
+    /// This registration after a change. Any change starts a new partition epoch, a leader field
+    /// also a new leader epoch (`PartitionRegistration.merge`).
     ///
     /// # Errors
     /// If the result contradicts itself.

@@ -1,8 +1,8 @@
-//! The metadata log's content: its records, in Kafka's own schemas, and the image that replaying
-//! them makes.
+//! The metadata log's content: its records, in Kafka's own schemas, and the image that results from
+//! replaying them.
 //!
-//! Everything here is pure: no clock, no disk, no network. What does not live here: how records
-//! become agreed ([`crate::quorum`]) and which records to write ([`crate::controller`]).
+//! Everything here is pure: no clock, no disk, no network. What does not live here: how records are
+//! committed ([`crate::quorum`]) and which records to write ([`crate::controller`]).
 
 mod control;
 mod image;
@@ -30,9 +30,9 @@ use crate::types::Uuid;
 /// Name of the feature that says which records the log may hold.
 pub const METADATA_VERSION: &str = "metadata.version";
 /// The level that this build writes: 3.9-IV0, the newest one without eligible leader replicas
-/// (KIP-966), which are not built yet. Kafka 4.x reads it.
+/// (KIP-966), which are not implemented yet. Kafka 4.x reads it.
 pub const METADATA_VERSION_LEVEL: i16 = 21;
-/// The oldest level that this build reads: 3.3-IV3, as Kafka 4.x.
+/// The oldest level that this build reads: 3.3-IV3, the same as Kafka 4.x.
 pub const METADATA_VERSION_MIN: i16 = 7;
 /// What Kafka writes for a replica whose directory is not known (`DirectoryId.UNASSIGNED`).
 pub const UNASSIGNED_DIRECTORY: Uuid = Uuid(1);

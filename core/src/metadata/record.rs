@@ -1,9 +1,9 @@
-//! The records of `__cluster_metadata`: one value of a data record each, framed as Kafka frames
-//! them (unsigned varints: frame version 1, record type, version; then the message, flexible).
+//! The records of `__cluster_metadata`. Each is the value of one data record, framed as in Kafka
+//! (unsigned varints: frame version 1, record type, version; then the message, flexible).
 //!
-//! Written in the versions of metadata.version 3.9-IV0; read in every version up to those. What a
-//! version or type asks that this build does not know is an error: a node that guesses would make
-//! another image than its peers.
+//! They are written in the versions of metadata.version 3.9-IV0, and read in every version up to
+//! those. A type or version that this build does not know is an error: a node that guessed would
+//! build a different image from its peers.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -73,13 +73,13 @@ pub struct RegisterBrokerRecord {
     pub incarnation: Uuid,
     /// The offset of this record.
     pub epoch: BrokerEpoch,
-    /// (listener name, where), all PLAINTEXT.
+    /// (listener name, endpoint), all PLAINTEXT.
     pub endpoints: Vec<(String, Endpoint)>,
     /// (name, min, max) that the broker supports.
     pub features: Vec<(String, i16, i16)>,
     /// Rack.
     pub rack: Option<String>,
-    /// Fenced from the start?
+    /// Whether it starts fenced.
     pub fenced: bool,
     /// v1+.
     pub in_controlled_shutdown: bool,
@@ -108,15 +108,15 @@ pub struct TopicRecord {
 /// PartitionRecord (3, versions 0 to 1): a new partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PartitionRecord {
-    /// Which.
+    /// The partition.
     pub partition: TopicPartition,
     /// Preferred first.
     pub replicas: Vec<NodeId>,
     /// In sync.
     pub isr: Vec<NodeId>,
-    /// On their way out (KIP-455).
+    /// Being removed (KIP-455).
     pub removing: Vec<NodeId>,
-    /// On their way in (KIP-455).
+    /// Being added (KIP-455).
     pub adding: Vec<NodeId>,
     /// Leader, if any.
     pub leader: Option<NodeId>,
@@ -146,11 +146,11 @@ pub struct ConfigRecord {
 /// PartitionChangeRecord (5, versions 0 to 1): what changed, `None` where nothing did.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PartitionChangeRecord {
-    /// Which.
+    /// The partition.
     pub partition: TopicPartition,
     /// The new ISR.
     pub isr: Option<Vec<NodeId>>,
-    /// The new leader (`Some(None)`: none). Being here at all starts a new leader epoch.
+    /// The new leader (`Some(None)`: none). The field's presence starts a new leader epoch.
     pub leader: Option<Option<NodeId>>,
     /// The new replicas.
     pub replicas: Option<Vec<NodeId>>,
@@ -165,7 +165,7 @@ pub struct PartitionChangeRecord {
 }
 
 impl PartitionChangeRecord {
-    /// A change of nothing yet.
+    /// A change with no fields set yet.
     pub fn of(partition: TopicPartition) -> PartitionChangeRecord {
         PartitionChangeRecord {
             partition,
@@ -198,9 +198,9 @@ pub struct BrokerRegistrationChangeRecord {
     pub epoch: BrokerEpoch,
     /// Fenced or unfenced, `None` for no change.
     pub fenced: Option<bool>,
-    /// v1+: `true` if it begins; it ends only with the incarnation.
+    /// v1+: `true` if controlled shutdown begins. It ends only with the incarnation.
     pub in_controlled_shutdown: bool,
-    /// v2+: the directories that are left, empty for no change.
+    /// v2+: the remaining directories, empty for no change.
     pub log_dirs: Vec<Uuid>,
 }
 
@@ -209,7 +209,7 @@ pub struct BrokerRegistrationChangeRecord {
 pub enum MetadataRecord {
     /// A broker's incarnation.
     RegisterBroker(RegisterBrokerRecord),
-    /// A broker is forgotten.
+    /// A broker is unregistered.
     UnregisterBroker(UnregisterBrokerRecord),
     /// A topic.
     Topic(TopicRecord),
@@ -219,13 +219,13 @@ pub enum MetadataRecord {
     Config(ConfigRecord),
     /// A partition changes.
     PartitionChange(PartitionChangeRecord),
-    /// RemoveTopicRecord (9): a topic and its partitions go.
+    /// RemoveTopicRecord (9): a topic and its partitions are removed.
     RemoveTopic(TopicId),
     /// A feature's level.
     FeatureLevel(FeatureLevelRecord),
     /// A broker's registration changes.
     BrokerRegistrationChange(BrokerRegistrationChangeRecord),
-    /// NoOpRecord (20): time passes.
+    /// NoOpRecord (20): changes nothing.
     NoOp,
 }
 
@@ -257,7 +257,7 @@ impl MetadataRecord {
             MetadataRecord::PartitionChange(_) => (5, 1),
             MetadataRecord::RemoveTopic(_) => (9, 0),
             MetadataRecord::FeatureLevel(_) => (12, 0),
-            // The lowest version that says it, as Kafka's controller writes them.
+            // The lowest version that can express the change, as Kafka's controller writes them.
             MetadataRecord::BrokerRegistrationChange(change) if !change.log_dirs.is_empty() => {
                 (17, 2)
             }
@@ -316,7 +316,7 @@ impl MetadataRecord {
     ///
     /// # Errors
     /// Says which type, version or field this build cannot read. The node must stop at such a
-    /// record: whoever skips one has another image than its peers.
+    /// record: a node that skipped one would have a different image from its peers.
     pub fn decode(bytes: Bytes) -> Result<MetadataRecord, MetadataError> {
         let mut reader = Reader::new(bytes);
         let frame = |error| MetadataError::Malformed { record: "record frame", error };

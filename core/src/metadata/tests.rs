@@ -142,7 +142,7 @@ fn hex(text: &str) -> Bytes {
 
 #[test]
 fn bytes_are_kafkas() {
-    // Written out from Kafka's message schemas, field by field.
+    // Derived by hand from Kafka's message schemas, field by field.
     let topic_id = "000102030405060708090a0b0c0d0e0f";
     let golden: [(MetadataRecord, String); 8] = [
         (
