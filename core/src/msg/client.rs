@@ -1,4 +1,4 @@
-//! What clients ask besides data: ApiVersions, Metadata, CreateTopics, DeleteTopics.
+//! Client requests that carry no data: ApiVersions, Metadata, CreateTopics, DeleteTopics.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -34,15 +34,15 @@ impl Default for ApiVersionsRequest {
 /// Answer to ApiVersions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ApiVersionsResponse {
-    /// Outcome; `UNSUPPORTED_VERSION` goes out in the layout of v0.
+    /// Outcome; `UNSUPPORTED_VERSION` is sent in the layout of v0.
     pub error: ErrorCode,
     /// (key, min, max).
     pub apis: Vec<(i16, i16, i16)>,
     /// v1+, ms.
     pub throttle_time_ms: i32,
-    /// v3+, tagged: (name, min, max) the broker can do.
+    /// v3+, tagged: (name, min, max) that the broker supports.
     pub supported_features: Vec<(String, i16, i16)>,
-    /// v3+, tagged: metadata offset that the finalized ones are from, or -1.
+    /// v3+, tagged: the metadata offset of the finalized features, or -1.
     pub finalized_features_epoch: i64,
     /// v3+, tagged: (name, max, min) in force.
     pub finalized_features: Vec<(String, i16, i16)>,
@@ -51,7 +51,7 @@ pub struct ApiVersionsResponse {
 /// Metadata (key 3, versions 0 to 13).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MetadataRequest {
-    /// `None`: all topics (v0: an empty list means all, too; the decoder translates).
+    /// `None`: all topics. (In v0 an empty list also means all; the decoder translates it.)
     pub topics: Option<Vec<TopicRef>>,
     /// v4+ (before: true).
     pub allow_auto_topic_creation: bool,
@@ -81,7 +81,7 @@ pub struct MetadataResponse {
 pub struct MetadataTopic {
     /// Outcome.
     pub error: ErrorCode,
-    /// Name (`None` from v12 where an id was not found) and id.
+    /// The name; `None` from v12 on if an id was not found.
     pub name: Option<String>,
     /// v10+.
     pub id: TopicId,
@@ -94,7 +94,7 @@ pub struct MetadataTopic {
 /// A partition of a [`MetadataTopic`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MetadataPartition {
-    /// `LEADER_NOT_AVAILABLE` where there is no leader.
+    /// `LEADER_NOT_AVAILABLE` if there is no leader.
     pub error: ErrorCode,
     /// Partition index.
     pub partition: i32,
@@ -154,7 +154,7 @@ pub struct CreatableTopicResult {
     pub id: TopicId,
     /// Outcome.
     pub error: ErrorCode,
-    /// Why.
+    /// The reason.
     pub error_message: Option<String>,
     /// v5+; -1 on error.
     pub num_partitions: i32,

@@ -1,4 +1,4 @@
-//! What nodes say to each other besides Fetch: the quorum's votes, registration, heartbeats, ISR.
+//! Messages between nodes other than Fetch: the quorum's votes, registration, heartbeats, ISR.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,16 +9,16 @@ use crate::types::{
     BrokerEpoch, Endpoint, LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicId, Uuid,
 };
 
-/// Vote (key 52, versions 0 to 2) for `__cluster_metadata`-0, the only quorum there is.
+/// Vote (key 52, versions 0 to 2) for `__cluster_metadata`-0, the only quorum.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VoteRequest {
     /// The cluster the candidate believes in.
     pub cluster_id: Option<String>,
-    /// v1+: whom the request is for; -1 if not said.
+    /// v1+: the voter that the request is for; -1 if not given.
     pub voter: NodeId,
-    /// The candidate's epoch (with pre-vote: the epoch it is in now).
+    /// The candidate's epoch (in a pre-vote: its current epoch).
     pub epoch: LeaderEpoch,
-    /// Who asks.
+    /// The candidate.
     pub candidate: NodeId,
     /// v1+.
     pub candidate_directory_id: Uuid,
@@ -41,7 +41,7 @@ pub struct VoteResponse {
     pub leader: NodeId,
     /// The voter's epoch.
     pub leader_epoch: LeaderEpoch,
-    /// Granted?
+    /// Whether the vote is granted.
     pub vote_granted: bool,
     /// v1+, tagged.
     pub node_endpoints: Vec<NodeEndpoint>,
@@ -52,7 +52,7 @@ pub struct VoteResponse {
 pub struct BeginQuorumEpochRequest {
     /// The cluster the leader believes in.
     pub cluster_id: Option<String>,
-    /// v1+: whom it is for.
+    /// v1+: the voter that it is for.
     pub voter: NodeId,
     /// v1+.
     pub voter_directory_id: Uuid,
@@ -84,7 +84,7 @@ pub struct EndQuorumEpochRequest {
     pub leader: NodeId,
     /// Its epoch.
     pub leader_epoch: LeaderEpoch,
-    /// Who should stand, best first.
+    /// The voters that should stand for election, best first.
     pub preferred_successors: Vec<NodeId>,
 }
 
@@ -126,7 +126,7 @@ pub struct AlterPartitionData {
     pub partition: i32,
     /// The leader's epoch.
     pub leader_epoch: LeaderEpoch,
-    /// Wanted ISR with the broker epochs that the leader saw in fetches (KIP-903; -1 in v2).
+    /// The wanted ISR, with the broker epochs that the leader saw in fetches (KIP-903; -1 in v2).
     pub new_isr: Vec<(NodeId, BrokerEpoch)>,
     /// 0 recovered, 1 recovering from unclean election.
     pub leader_recovery_state: i8,
@@ -216,10 +216,10 @@ pub struct BrokerHeartbeatRequest {
 pub struct BrokerHeartbeatResponse {
     /// Outcome.
     pub error: ErrorCode,
-    /// Has the broker seen enough metadata?
+    /// Whether the broker has applied enough metadata.
     pub is_caught_up: bool,
-    /// Fenced?
+    /// Whether it is fenced.
     pub is_fenced: bool,
-    /// May it stop now?
+    /// Whether it may stop now.
     pub should_shut_down: bool,
 }

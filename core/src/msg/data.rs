@@ -38,10 +38,10 @@ pub struct ProduceTopic {
 pub struct ProducePartition {
     /// Partition index.
     pub partition: i32,
-    /// Exactly one batch, unverified, as it came.
+    /// Exactly one batch, unverified, as received.
     pub records: Option<Bytes>,
-    /// What [`Inspection::of`] makes of the records, if whoever received them had a thread for that;
-    /// otherwise the broker looks for itself. Never sent.
+    /// The result of [`Inspection::of`] for the records, if the receiver ran it on another thread;
+    /// otherwise the broker inspects them itself. Never sent.
     pub inspection: Option<Result<Inspection, Refusal>>,
 }
 
@@ -95,7 +95,7 @@ pub struct ProducePartitionResponse {
 }
 
 impl ProducePartitionResponse {
-    /// An answer that says only what went wrong.
+    /// An answer with only an error.
     pub fn failed(partition: i32, error: ErrorCode) -> ProducePartitionResponse {
         ProducePartitionResponse {
             partition,
@@ -119,7 +119,7 @@ pub struct LeaderIdAndEpoch {
     pub epoch: LeaderEpoch,
 }
 
-/// A node and where it listens.
+/// A node and its endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NodeEndpoint {
     /// The node.
@@ -141,9 +141,9 @@ pub struct FetchRequest {
     pub replica_epoch: BrokerEpoch,
     /// How long to wait for `min_bytes`, ms.
     pub max_wait_ms: i32,
-    /// Fewest bytes worth an answer before that.
+    /// The fewest bytes for an answer before that.
     pub min_bytes: i32,
-    /// Most bytes in all (a first batch may exceed it, KIP-74).
+    /// The most bytes in total (the first batch may exceed it, KIP-74).
     pub max_bytes: i32,
     /// 0 read_uncommitted, 1 read_committed.
     pub isolation_level: i8,
@@ -205,11 +205,12 @@ pub struct FetchPartition {
     pub current_leader_epoch: LeaderEpoch,
     /// First offset wanted; for a replica, its log end.
     pub fetch_offset: Offset,
-    /// v12+: epoch of the replica's last record, -1 for none or for consumers that do not care.
+    /// v12+: epoch of the replica's last record; -1 if there is none, or for consumers that do not
+    /// use it.
     pub last_fetched_epoch: LeaderEpoch,
     /// v5+: the replica's log start, else -1.
     pub log_start_offset: Offset,
-    /// Most bytes of this partition.
+    /// The most bytes of this partition.
     pub max_bytes: i32,
     /// v17+, tagged: the replica's directory id.
     pub replica_directory_id: crate::types::Uuid,
@@ -256,7 +257,7 @@ pub struct FetchPartitionResponse {
     pub log_start_offset: Offset,
     /// v12+, tagged: the follower's log diverges after this.
     pub diverging_epoch: Option<EpochEndOffset>,
-    /// v12+, tagged: who leads.
+    /// v12+, tagged: the current leader.
     pub current_leader: Option<LeaderIdAndEpoch>,
     /// v4+: aborted transactions (producer id, first offset); `None` for read_uncommitted.
     pub aborted: Option<Vec<(i64, Offset)>>,
@@ -317,7 +318,7 @@ pub struct ListOffsetsPartition {
     pub timestamp: i64,
 }
 
-/// ListOffsets: the end that a consumer may read to.
+/// ListOffsets: the end of what a consumer may read.
 pub const LATEST_TIMESTAMP: i64 = -1;
 /// ListOffsets: the log start.
 pub const EARLIEST_TIMESTAMP: i64 = -2;

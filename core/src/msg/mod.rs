@@ -1,8 +1,8 @@
 //! The messages of Kafka's protocol as values: one struct for each API, covering all versions.
 //!
-//! Fields are those of the newest version; a decoder fills what its version does not carry with the
-//! default that the schema gives, an encoder leaves it out. Bytes live in `wavetank-wire`; what a
-//! message means lives in the component that handles it.
+//! Fields are those of the newest version. For a field that a version lacks, a decoder fills in the
+//! schema's default and an encoder leaves it out. The encoding lives in `wavetank-wire`, the
+//! meaning of a message in the component that handles it.
 
 mod client;
 mod cluster;
@@ -14,8 +14,9 @@ pub use data::*;
 
 use alloc::boxed::Box;
 
-/// The most elements that all arrays of a request have together. Kafka has no such bound. A node refuses
-/// more when it reads, so it sends no more either: what does not fit goes in another request.
+/// The most elements that all arrays of a request may have together. Kafka has no such bound. A
+/// node refuses a request with more, so it never sends one either: what does not fit goes in
+/// another request.
 pub const MAX_REQUEST_ELEMENTS: usize = 100_000;
 
 macro_rules! apis {
@@ -27,7 +28,7 @@ macro_rules! apis {
         }
 
         impl ApiKey {
-            /// All of them, by name.
+            /// All of them, in order of key.
             pub const ALL: &'static [ApiKey] = &[$(ApiKey::$name),*];
 
             /// The key on the wire.
@@ -78,13 +79,13 @@ apis! {
     ListOffsets = 2: ListOffsetsRequest, ListOffsetsResponse;
     /// Brokers, topics, leaders.
     Metadata = 3: MetadataRequest, MetadataResponse;
-    /// What the server speaks.
+    /// The APIs and versions that the server supports.
     ApiVersions = 18: ApiVersionsRequest, ApiVersionsResponse;
     /// Create topics.
     CreateTopics = 19: CreateTopicsRequest, CreateTopicsResponse;
     /// Delete topics.
     DeleteTopics = 20: DeleteTopicsRequest, DeleteTopicsResponse;
-    /// Where an epoch ends (KIP-101, KIP-320).
+    /// Look up where an epoch ends (KIP-101, KIP-320).
     OffsetForLeaderEpoch = 23: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
     /// Quorum: ask for a vote (KIP-595, pre-vote KIP-996).
     Vote = 52: VoteRequest, VoteResponse;
@@ -98,14 +99,14 @@ apis! {
     Envelope = 58: EnvelopeRequest, EnvelopeResponse;
     /// A broker registers an incarnation (KIP-631).
     BrokerRegistration = 62: BrokerRegistrationRequest, BrokerRegistrationResponse;
-    /// A broker shows that it lives.
+    /// A broker signals that it is alive.
     BrokerHeartbeat = 63: BrokerHeartbeatRequest, BrokerHeartbeatResponse;
 }
 
-/// A client's request on its way to the active controller.
+/// A client's request, forwarded to the active controller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EnvelopeRequest {
-    /// The version the client used; the answer must suit it.
+    /// The version that the client used. The answer must be in the same version.
     pub version: i16,
     /// The request: CreateTopics or DeleteTopics.
     pub request: Box<Request>,
