@@ -1,7 +1,7 @@
 //! A node's configuration, by Kafka's names, already parsed and in range.
 //!
-//! Text (TOML, flags) is parsed where it comes in; topics' overrides in `topic`, because they arrive in
-//! CreateTopics and in the metadata log.
+//! Text (TOML, flags) is parsed where it comes in. Topic overrides are parsed in `topic`, because
+//! they arrive in CreateTopics and in the metadata log.
 
 mod topic;
 
@@ -24,15 +24,16 @@ pub struct NodeConfig {
     pub voters: Vec<NodeId>,
     /// `cluster.id`.
     pub cluster_id: String,
-    /// May an empty log directory be formatted? A voter that lost its data must not come back as if it
-    /// had never had any; so for a node of a cluster this is true at its first start alone.
+    /// Whether an empty log directory may be formatted. A voter that lost its data must not come
+    /// back as if it had never had any, so for a node of a cluster this is true only at its first
+    /// start.
     pub format: bool,
-    /// `advertised.listeners`, for clients and brokers: names and where they are reached. At least one.
+    /// `advertised.listeners`, for clients and brokers: names and endpoints. At least one.
     pub listeners: Vec<(String, Endpoint)>,
     /// `inter.broker.listener.name`: where brokers reach each other.
     pub inter_broker_listener: String,
-    /// There is no listener for controllers alone: each voter is reached by brokers where it is by
-    /// controllers, by its address in `controller.quorum.voters`.
+    /// There is no separate controller listener: brokers and controllers both reach each voter by
+    /// its address in `controller.quorum.voters`.
     pub listener_is_shared: bool,
     /// `rack`.
     pub rack: Option<String>,
@@ -53,7 +54,7 @@ pub struct NodeConfig {
     /// `replica.socket.timeout.ms`, for every request between nodes.
     pub request_timeout: Duration,
     /// How often high watermarks are written to their checkpoint
-    /// (`replica.high.watermark.checkpoint.interval.ms`).
+    /// (`replica.high.watermark.checkpoint.interval.ms`), capped at one second.
     pub checkpoint_interval: Duration,
     /// `auto.create.topics.enable`.
     pub auto_create_topics: bool,
@@ -63,29 +64,29 @@ pub struct NodeConfig {
     pub default_replication_factor: i16,
     /// `delete.topic.enable`.
     pub delete_topics: bool,
-    /// `max.broker.partitions`: most replicas that the controller places on one broker, the ones it
-    /// has included (KIP-578). A partition costs its broker memory and work at each start.
+    /// `max.broker.partitions`: the most replicas that one broker may have when the controller
+    /// places new ones (KIP-578). Each costs its broker memory, and work at each start.
     pub max_broker_partitions: u32,
     /// Defaults of the topic overrides.
     pub topic_defaults: TopicConfig,
     /// Bytes of recent batches kept in memory per partition, 0 for none.
     pub tail_cache_bytes: u32,
-    /// The same for all partitions of the node together, with what is noted of where the batches lie.
-    /// Those that were longest not written to lose theirs first.
+    /// The same for all partitions of the node together, including the index of where batches lie.
+    /// The least recently written partitions lose their cache first.
     pub tail_caches_bytes: u64,
-    /// Bytes that are read of a log at a time where it is not known how many are needed, and a quarter of
-    /// what recovery reads; at least 64.
+    /// Bytes to read from a log at a time if it is not known how many are needed. Recovery reads
+    /// four times as much. At least 64.
     pub read_chunk_bytes: u32,
     /// Most fetch bytes answered at once (`fetch.max.bytes`).
     pub fetch_max_bytes: u32,
-    /// Left-out rules; empty in production.
+    /// Rules that are left out; empty in production.
     pub flaws: FlawSet,
 }
 
 /// Timing of the metadata quorum (KIP-595).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct QuorumConfig {
-    /// `controller.quorum.election.timeout.ms`; jitter up to as much again is added.
+    /// `controller.quorum.election.timeout.ms`; a jitter of up to the same length is added.
     pub election_timeout: Duration,
     /// `controller.quorum.fetch.timeout.ms`.
     pub fetch_timeout: Duration,
@@ -124,7 +125,7 @@ pub struct TopicConfig {
     /// `max.message.bytes`: the largest batch.
     pub max_message_bytes: u32,
     /// `flush.messages` is 1: a replica counts a batch only when it is on disk. (Kafka's other
-    /// values are accepted and mean "not": durability is a choice with a name.)
+    /// values are accepted and mean false: durability is an explicit choice.)
     pub flush_each_batch: bool,
     /// `message.timestamp.type` is `LogAppendTime`.
     pub log_append_time: bool,
@@ -193,7 +194,8 @@ impl NodeConfig {
         }
     }
 
-    /// The name of the listener that a request comes from. Controllers are asked by brokers.
+    /// The name of the listener that a request came in on. Requests to the controller listener come
+    /// from brokers.
     pub fn listener_name(&self, origin: Origin) -> &str {
         match origin.listener {
             ListenerId::Broker(index) => &self.listeners[usize::from(index)].0,
@@ -201,7 +203,7 @@ impl NodeConfig {
         }
     }
 
-    /// Is this node a voter of the metadata quorum?
+    /// Whether this node is a voter of the metadata quorum.
     pub fn is_controller(&self) -> bool {
         self.voters.contains(&self.node)
     }

@@ -1,13 +1,15 @@
-//! The configurations of a topic that Kafka 4 knows, one table by name: what this broker does by each.
+//! The topic configurations that Kafka 4 knows, in one table by name, and how this broker treats
+//! each.
 //!
-//! - *Honoured*: it acts by it.
-//! - *Kept*: the value is checked and stored, and nothing comes of it, because what it would do is not
-//!   built yet and leaving it out breaks no promise: data are kept longer, segments roll by size alone.
-//! - *Refused*, by name, where it would break one: a topic that asks for compaction, for a flush in
-//!   time, or for another copy of its data would wait for something that never comes.
+//! - *Honoured*: the broker acts on it.
+//! - *Kept*: the value is checked and stored, but has no effect. The feature is not built yet, and
+//!   its absence breaks no promise: data is kept longer, segments roll by size alone.
+//! - *Refused*, by name, because ignoring it would break a promise: a topic that asks for
+//!   compaction, for a timed flush, or for another copy of its data would wait for something that
+//!   never happens.
 //!
-//! A name that is not in the table is none of Kafka's, and refused. The node's own file is stricter:
-//! what it says for all topics must be honoured ([`TopicConfig::with_default`]).
+//! A name that is not in the table is not Kafka's, and is refused. The node's own file is stricter:
+//! a default for all topics must be one that is honoured ([`TopicConfig::with_default`]).
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -15,10 +17,10 @@ use alloc::string::String;
 
 use super::TopicConfig;
 
-/// What values a configuration can have.
+/// The values that a configuration can have.
 #[derive(Clone, Copy)]
 enum Values {
-    /// A number from the first to the second.
+    /// An integer between the two bounds, inclusive.
     Number(i64, i64),
     /// A number from 0 to 1, with a fraction.
     Ratio,
@@ -28,14 +30,14 @@ enum Values {
     List,
 }
 
-/// What is done by a configuration.
+/// How a configuration is treated.
 #[derive(Clone, Copy)]
 enum Treatment {
-    /// This.
+    /// The function applies it.
     Honoured(fn(&mut TopicConfig, &str)),
-    /// Nothing, whatever the value.
+    /// It has no effect, whatever the value.
     Kept,
-    /// Nothing, and only this value is taken, which asks for nothing.
+    /// It has no effect; only this value is accepted, which asks for nothing.
     Refused(&'static str),
 }
 
@@ -107,14 +109,14 @@ const TABLE: &[(&str, Values, Treatment)] = &[
     ("unclean.leader.election.enable", Words(BOOLEAN), Refused("false")),
 ];
 
-/// A number whose range was checked.
+/// A number whose range has been checked.
 fn checked(value: &str) -> i64 {
     value.parse().unwrap_or_default()
 }
 
 impl Values {
     /// # Errors
-    /// Says what was expected.
+    /// Says which values are expected.
     fn check(self, key: &str, value: &str) -> Result<(), String> {
         let expected = match self {
             Number(min, max) => match value.parse::<i64>() {
@@ -144,15 +146,15 @@ fn is_ratio(value: &str) -> bool {
     }
 }
 
-/// Most bytes of a list.
+/// The most bytes of a list.
 const MAX_LIST: usize = 1 << 16;
 
 impl TopicConfig {
     /// These defaults with a topic's overrides.
     ///
     /// # Errors
-    /// Says which key is unknown, which value is out of range and what it should be, or which asks for
-    /// what this broker does not do.
+    /// Says which key is unknown, which value is out of range and what it should be, or which value
+    /// asks for something that this broker does not do.
     pub fn with_overrides(
         &self,
         overrides: &BTreeMap<String, String>,
@@ -164,21 +166,21 @@ impl TopicConfig {
         Ok(config)
     }
 
-    /// The same, but an override that cannot be used leaves its default.
+    /// The same, but an override that cannot be used is ignored and leaves the default.
     pub fn with_known_overrides(&self, overrides: &BTreeMap<String, String>) -> TopicConfig {
         let mut config = self.clone();
         for (key, value) in overrides {
-            // A refused one has changed nothing.
+            // A refused override has changed nothing.
             let _ = config.set(key, value);
         }
         config
     }
 
-    /// These defaults with another one, by the topic's name of it. Only what is honoured can be a
-    /// default for all topics, and what asks for nothing.
+    /// These defaults with one changed, by its topic-level name. Only honoured configurations can
+    /// be a default for all topics, or values that ask for nothing.
     ///
     /// # Errors
-    /// As [`TopicConfig::with_overrides`], and where the topic's own would be kept and not acted on.
+    /// As [`TopicConfig::with_overrides`], and if a topic's override would be kept without effect.
     pub fn with_default(&self, key: &str, value: &str) -> Result<TopicConfig, String> {
         let mut config = self.clone();
         config.set(key, value)?;
