@@ -1,6 +1,6 @@
-//! The bug zoo: safety rules that history has taught, each named by what happens without it.
+//! The bug zoo: safety rules learned from past bugs, each named after what happens without it.
 //!
-//! A node is constructed with a [`FlawSet`], empty unless the tank or a model filled it; no
+//! A node is constructed with a [`FlawSet`]. It is empty unless the tank or a model fills it; no
 //! configuration file or flag of the server can. A flaw flips one predicate at the rule's line, or
 //! calls one function in this module; it is never a second code path inside a rule.
 
@@ -10,52 +10,53 @@ use core::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Flaw {
-    /// A follower cuts its log to its own high watermark instead of asking the leader where its
-    /// last epoch ends.
+    /// A follower truncates its log to its own high watermark instead of asking the leader where
+    /// its last epoch ends.
     TruncateToHighWatermark,
     /// A leader asked about an epoch that it never had answers with the start of the next one
     /// under the asked epoch's name, instead of with its largest smaller epoch.
     UnknownEpochAnsweredWithNext,
     /// acks=all is answered as soon as the leader has appended.
     AckAtLeaderAppend,
-    /// Under flush-before-ack, what is written but not yet synced counts as acknowledged.
+    /// Under flush-before-ack, data that is written but not yet synced counts as acknowledged.
     AckBeforeFlush,
     /// A voter answers before its vote is on disk.
     VoteBeforeDurable,
     /// A follower joins the ISR at the high watermark, though that lies below the start of the
     /// leader's epoch.
     EarlyIsrJoin,
-    /// A leader that restarts goes on leading in the epoch that it led before.
+    /// A leader that restarts keeps leading in the epoch that it led before.
     LeaderResumesEpoch,
-    /// The high watermark follows the committed ISR while an expansion is pending, instead of the
-    /// maximal one.
+    /// While an ISR expansion is pending, the high watermark follows the committed ISR instead of
+    /// the maximal one.
     HighWatermarkByCommittedIsr,
     /// Recovery accepts a batch whose CRC is wrong.
     TornTailAccepted,
-    /// A failed sync is tried again.
+    /// A failed sync is retried.
     FailedSyncRetried,
-    /// An answer to a pre-vote that names the leader which the asker lost sight of sends it back to
-    /// following that leader.
+    /// A candidate whose pre-vote is answered with the leader that it has lost contact with goes
+    /// back to following that leader.
     LostLeaderIsNews,
-    /// A log is cut although a checkpoint (recovery point, high watermark) still vouches for what goes.
+    /// A log is cut although a checkpoint (recovery point, high watermark) still vouches for the
+    /// removed records.
     CutBelowRecoveryPoint,
     /// The quorum takes requests before it has read its vote and its log.
     RequestBeforeRecovery,
-    /// A node that closes its logs goes on appending what arrives.
+    /// A node that is closing its logs keeps appending what arrives.
     AppendWhileClosing,
-    /// The refusal of an ISR change that was sent again ends the wait for its earlier copies, too,
-    /// which may still be executed.
+    /// The refusal of a retried ISR change also ends the wait for its earlier copies, which may
+    /// still be executed.
     RefusalIsFinal,
-    /// A controller that stood still for longer than a session fences everybody when it wakes.
+    /// A controller that was paused for longer than a session fences every broker when it resumes.
     FenceOnWaking,
 }
 
-/// What the zoo tells about a flaw.
+/// The zoo's description of a flaw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Story {
     /// The name that commands and JSON use.
     pub name: &'static str,
-    /// Where history met it.
+    /// Where the bug is known from.
     pub source: &'static str,
     /// What goes wrong, in one paragraph.
     pub story: &'static str,
@@ -87,7 +88,7 @@ impl Flaw {
         STORIES[self as usize]
     }
 
-    /// The flaw of that name.
+    /// The flaw with that name.
     pub fn from_name(name: &str) -> Option<Flaw> {
         Flaw::ALL.into_iter().find(|flaw| flaw.story().name == name)
     }
@@ -229,8 +230,8 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// The flaws that a node was built with. Fixed for its life; part of no hash and no comparison, so
-/// that a model's states with and without it have the same shape.
+/// The flaws that a node was built with. They are fixed for its lifetime, and excluded from hashes
+/// and comparisons, so that a model's states with and without a flaw have the same shape.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FlawSet(u64);
 
@@ -238,22 +239,22 @@ impl FlawSet {
     /// No flaw.
     pub const NONE: FlawSet = FlawSet(0);
 
-    /// Is the rule left out?
+    /// Whether the rule is left out.
     pub fn has(self, flaw: Flaw) -> bool {
         self.0 & (1 << flaw as u8) != 0
     }
 
-    /// With one more.
+    /// This set with one more flaw.
     pub fn with(self, flaw: Flaw) -> FlawSet {
         FlawSet(self.0 | 1 << flaw as u8)
     }
 
-    /// True if the node keeps every rule.
+    /// Whether the node keeps every rule.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Those that are set, in order.
+    /// The flaws that are set, in order.
     pub fn iter(self) -> impl Iterator<Item = Flaw> {
         Flaw::ALL.into_iter().filter(move |flaw| self.has(*flaw))
     }
