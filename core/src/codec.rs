@@ -1,8 +1,8 @@
 //! Bounded primitives of Kafka's formats: fixed integers, varints, strings, arrays, tagged fields.
 //!
 //! `wavetank-wire` builds the messages on them, [`crate::metadata`] the records of the metadata
-//! log, [`crate::batch`] the records of a batch. No read allocates more than the bytes that are
-//! there: a count is checked against what remains before anything is reserved.
+//! log, [`crate::batch`] the records of a batch. No read allocates more than the bytes present
+//! justify: a count is checked against the remaining bytes before anything is reserved.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,14 +11,14 @@ use core::fmt;
 
 use crate::types::Uuid;
 
-/// Why bytes are not a value of the format.
+/// Why bytes do not decode to a value of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DecodeError {
     /// The bytes end inside the named thing.
     Truncated(&'static str),
     /// The named thing has a value that the format does not allow.
     Invalid(&'static str),
-    /// This many bytes are left over.
+    /// This many bytes are left over at the end.
     Trailing(usize),
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for DecodeError {
 
 impl core::error::Error for DecodeError {}
 
-/// Reads from a buffer, front to back; byte fields are slices of it, not copies.
+/// Reads a buffer front to back. Byte fields are slices of the buffer, not copies.
 #[derive(Clone, Debug)]
 pub struct Reader {
     bytes: Bytes,
@@ -70,7 +70,7 @@ impl Reader {
         self.bytes.len()
     }
 
-    /// What is left.
+    /// The remaining bytes.
     pub fn rest(self) -> Bytes {
         self.bytes
     }
@@ -183,7 +183,8 @@ impl Reader {
         Ok(self.bytes.split_to(len))
     }
 
-    /// The length of a nullable thing: compact (varint of length + 1) or of `wide` fixed bytes.
+    /// The length of a nullable value: compact (a varint of length + 1), or fixed, 4 bytes if
+    /// `wide` and 2 if not.
     fn length(&mut self, flexible: bool, wide: bool) -> Result<Option<usize>, DecodeError> {
         let signed = if flexible {
             i64::from(self.unsigned_varint()?) - 1
@@ -192,7 +193,7 @@ impl Reader {
         } else {
             i64::from(self.i16()?)
         };
-        // Kafka's generated readers take every negative length for null, not -1 alone.
+        // Kafka's generated readers treat every negative length as null, not only -1.
         Ok(usize::try_from(signed).ok())
     }
 
@@ -207,8 +208,8 @@ impl Reader {
         Ok(Some(String::from(text)))
     }
 
-    /// As [`Reader::nullable_string`], but what is not UTF-8 becomes U+FFFD, as it does in a Java
-    /// peer: for what others send, who may call themselves what they like.
+    /// As [`Reader::nullable_string`], but invalid UTF-8 becomes U+FFFD, as in a Java peer. Used
+    /// for text from peers, which may choose any names.
     ///
     /// # Errors
     /// If the bytes end inside.
@@ -241,7 +242,7 @@ impl Reader {
     /// what remains is refused before anything is reserved.
     ///
     /// # Errors
-    /// If the count is impossible, or an element's error.
+    /// If the count is impossible, or if an element cannot be read.
     pub fn nullable_array<T>(
         &mut self,
         flexible: bool,
@@ -251,7 +252,7 @@ impl Reader {
         if count > self.remaining() {
             return Err(DecodeError::Truncated("an array"));
         }
-        // Elements in memory are larger than on the wire: grow with what is really there.
+        // Elements are larger in memory than on the wire, so grow with those actually read.
         let mut elements = Vec::with_capacity(count.min(64));
         for _ in 0..count {
             elements.push(element(self)?);
@@ -271,8 +272,9 @@ impl Reader {
         self.nullable_array(flexible, element)?.ok_or(DecodeError::Invalid("a null array"))
     }
 
-    /// The tagged fields at the end of a flexible structure; `field` gets each tag and its bytes and
-    /// ignores those that it does not know. The order is for writers; Kafka's readers do not look.
+    /// The tagged fields at the end of a flexible structure. `field` gets each tag and its bytes,
+    /// and should ignore unknown tags. Only writers must order the tags; like Kafka's readers, this
+    /// one does not check.
     ///
     /// # Errors
     /// If the bytes end inside.
@@ -289,7 +291,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Skips the tagged fields of a structure that has none we know.
+    /// Skips the tagged fields of a structure for which no tags are known.
     ///
     /// # Errors
     /// As [`Reader::tagged_fields`].
@@ -320,17 +322,17 @@ impl Writer {
         self.bytes.len()
     }
 
-    /// Nothing written yet?
+    /// Whether nothing has been written yet.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// What was written.
+    /// The bytes written.
     pub fn finish(self) -> Bytes {
         self.bytes.freeze()
     }
 
-    /// What was written so far, to patch lengths and checksums.
+    /// The bytes written so far, to patch lengths and checksums.
     #[allow(clippy::should_implement_trait)]
     pub fn as_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
@@ -413,7 +415,7 @@ impl Writer {
     }
 
     /// NULLABLE_STRING or COMPACT_NULLABLE_STRING. A classic string is cut to 32,767 bytes (at a
-    /// character), because that is all its length can say.
+    /// character boundary), the most that its length field can hold.
     pub fn nullable_string(&mut self, flexible: bool, value: Option<&str>) {
         let value = value.map(|text| {
             let mut end = text.len();

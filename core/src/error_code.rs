@@ -1,7 +1,7 @@
-//! Kafka's error codes, and what each says about whether a write happened.
+//! Kafka's error codes, and what each implies about whether a write happened.
 //!
-//! Only codes that this broker or its clients give or meet are here; others are kept by number.
-//! The prose for people is made at the edge.
+//! Only codes that this broker or its clients send or receive are here; others are kept by number.
+//! Text for people is produced at the edge.
 
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +64,7 @@ impl From<ErrorCode> for i16 {
 }
 
 codes! {
-    /// The server met something it did not expect.
+    /// An unexpected error on the server.
     UnknownServerError = -1, "UNKNOWN_SERVER_ERROR";
     /// Below the log start or above the log end.
     OffsetOutOfRange = 1, "OFFSET_OUT_OF_RANGE";
@@ -76,7 +76,7 @@ codes! {
     LeaderNotAvailable = 5, "LEADER_NOT_AVAILABLE";
     /// This broker does not lead (or follow) the partition.
     NotLeaderOrFollower = 6, "NOT_LEADER_OR_FOLLOWER";
-    /// Timed out; the data stay.
+    /// Timed out; the data stays.
     RequestTimedOut = 7, "REQUEST_TIMED_OUT";
     /// The replica is not available.
     ReplicaNotAvailable = 9, "REPLICA_NOT_AVAILABLE";
@@ -84,7 +84,7 @@ codes! {
     MessageTooLarge = 10, "MESSAGE_TOO_LARGE";
     /// Commit metadata too large.
     OffsetMetadataTooLarge = 12, "OFFSET_METADATA_TOO_LARGE";
-    /// The connection broke (clients use it inside).
+    /// The connection broke (clients use it internally).
     NetworkException = 13, "NETWORK_EXCEPTION";
     /// The coordinator is loading.
     CoordinatorLoadInProgress = 14, "COORDINATOR_LOAD_IN_PROGRESS";
@@ -112,7 +112,7 @@ codes! {
     InvalidPartitions = 37, "INVALID_PARTITIONS";
     /// Replication factor out of range.
     InvalidReplicationFactor = 38, "INVALID_REPLICATION_FACTOR";
-    /// Replica assignment is not one.
+    /// Replica assignment is not valid.
     InvalidReplicaAssignment = 39, "INVALID_REPLICA_ASSIGNMENT";
     /// Configuration is not valid.
     InvalidConfig = 40, "INVALID_CONFIG";
@@ -134,7 +134,7 @@ codes! {
     ClusterAuthorizationFailed = 31, "CLUSTER_AUTHORIZATION_FAILED";
     /// The log directory failed.
     KafkaStorageError = 56, "KAFKA_STORAGE_ERROR";
-    /// The leader has no listener of the name that the client came in on.
+    /// The leader has no listener with the name of the one the client connected to.
     ListenerNotFound = 72, "LISTENER_NOT_FOUND";
     /// Topic deletion is switched off.
     TopicDeletionDisabled = 73, "TOPIC_DELETION_DISABLED";
@@ -158,11 +158,11 @@ codes! {
     EligibleLeadersNotAvailable = 83, "ELIGIBLE_LEADERS_NOT_AVAILABLE";
     /// No election needed.
     ElectionNotNeeded = 84, "ELECTION_NOT_NEEDED";
-    /// The partition knows of no such transaction.
+    /// The partition does not know this transaction.
     InvalidTxnState = 48, "INVALID_TXN_STATE";
     /// A record is not valid.
     InvalidRecord = 87, "INVALID_RECORD";
-    /// Voters are not those that the quorum knows.
+    /// The voters differ from those that the quorum knows.
     InconsistentVoterSet = 94, "INCONSISTENT_VOTER_SET";
     /// The partition epoch is not the current one.
     InvalidUpdateVersion = 95, "INVALID_UPDATE_VERSION";
@@ -174,23 +174,24 @@ codes! {
     SnapshotNotFound = 98, "SNAPSHOT_NOT_FOUND";
     /// The topic id is not known.
     UnknownTopicId = 100, "UNKNOWN_TOPIC_ID";
-    /// Topic id and the log's do not match.
+    /// The topic id does not match the log's.
     InconsistentTopicId = 103, "INCONSISTENT_TOPIC_ID";
-    /// A broker's registration says what none can.
+    /// A broker's registration has values that no broker can have.
     InvalidRegistration = 119, "INVALID_REGISTRATION";
-    /// Cluster id is another one.
+    /// The cluster id is a different one.
     InconsistentClusterId = 104, "INCONSISTENT_CLUSTER_ID";
     /// Fetch session and ids mixed.
     FetchSessionTopicIdError = 106, "FETCH_SESSION_TOPIC_ID_ERROR";
-    /// A proposed ISR holds a broker that may not be in it.
+    /// A proposed ISR contains a broker that may not be in it.
     IneligibleReplica = 107, "INELIGIBLE_REPLICA";
     /// The change made another replica leader.
     NewLeaderElected = 108, "NEW_LEADER_ELECTED";
-    /// The fetch's replica moved; ask elsewhere.
+    /// The offset was moved to tiered storage.
     OffsetMovedToTieredStorage = 109, "OFFSET_MOVED_TO_TIERED_STORAGE";
-    /// The connection led to another node or cluster than it was meant for (KIP-1102, KIP-1242).
+    /// The connection reached a different node or cluster from the intended one (KIP-1102,
+    /// KIP-1242).
     RebootstrapRequired = 129, "REBOOTSTRAP_REQUIRED";
-    /// An operation was not tried.
+    /// The operation was not attempted.
     OperationNotAttempted = 55, "OPERATION_NOT_ATTEMPTED";
 }
 
@@ -201,7 +202,7 @@ pub enum Certainty {
     Done,
     /// It did not happen and never will.
     Failed,
-    /// It may have happened, or may yet.
+    /// It may have happened, or may still happen.
     Unknown,
 }
 
@@ -289,8 +290,8 @@ impl ErrorCode {
         self == ErrorCode::None
     }
 
-    /// What a Produce answer with this code says about the records. Every code that can follow
-    /// the append is [`Certainty::Unknown`]; codes without a name are, too.
+    /// What a Produce answer with this code implies about the records. Every code that can follow
+    /// the append is [`Certainty::Unknown`], and so are codes without a name.
     pub fn produce_certainty(self) -> Certainty {
         certainty::of_produce(self)
     }

@@ -1,9 +1,9 @@
 //! The broker and client state machines of wavetank.
 //!
-//! Everything here is a plain function on plain state: a machine is handed one [`Event`](event::Event)
-//! and the capabilities of [`Env`](env::Env), and what it wants done leaves through those
-//! capabilities. Nothing in this crate reads a clock, opens a file or socket, starts a thread or
-//! knows whether it is simulated; `no_std` makes that a compile error rather than a habit.
+//! Everything here is a plain function on plain state: a machine gets one [`Event`](event::Event)
+//! and the capabilities of [`Env`](env::Env), and acts only through those capabilities. Nothing in
+//! this crate reads a clock, opens a file or socket, starts a thread or knows whether it is
+//! simulated; `no_std` lets the compiler enforce that.
 //!
 //! What does not live here: bytes of Kafka's wire protocol (`wavetank-wire`), tokio and files
 //! (`wavetank-server`), faults and checkers (`wavetank-sim`, `wavetank-linearizability`).

@@ -1,14 +1,14 @@
-//! What may be asked on which listener: the `listeners` of Kafka's message definitions
-//! (`ApiMessageType.ListenerType`), and who may speak as a replica.
+//! Which requests each listener serves: the `listeners` of Kafka's message definitions
+//! (`ApiMessageType.ListenerType`), and where a request may claim to come from a replica.
 //!
-//! Until there is authentication, where a request came in is all that tells nodes from others: what
-//! only nodes send is refused where clients come in, before anything looks at it. Who listens where
-//! is the driver's business, and so is refusing.
+//! Until there is authentication, only the listener distinguishes nodes from clients. Requests that
+//! only nodes send are refused on client listeners before anything looks at them. The driver
+//! configures the listeners and does the refusing.
 
 use crate::api::fetch::is_of_metadata;
 use crate::msg::{ApiKey, Request};
 
-/// Whom a listener serves.
+/// The peers that a listener serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Serves {
     /// Clients, brokers and controllers: the only listener of a node.
@@ -22,7 +22,8 @@ pub enum Serves {
 }
 
 impl Serves {
-    /// Is this API served, whatever the request says? ApiVersions lists those that are.
+    /// Whether this API is served, regardless of the request's content. ApiVersions lists the APIs
+    /// that are.
     pub fn api(self, api: ApiKey) -> bool {
         let (on_brokers, on_controllers) = match api {
             ApiKey::Produce
@@ -47,9 +48,9 @@ impl Serves {
         }
     }
 
-    /// Is this request served? The metadata log is read from controllers and partitions from brokers;
-    /// where clients come in nobody is a replica. (Kafka asks for the permission of `ClusterAction`
-    /// there, and answers that the topic is not authorized.)
+    /// Whether this request is served. The metadata log is read from controllers, partitions from
+    /// brokers, and a client listener accepts no replicas. (Kafka requires the `ClusterAction`
+    /// permission there, and answers that the topic is not authorized.)
     pub fn request(self, request: &Request) -> bool {
         if !self.api(request.api()) {
             return false;

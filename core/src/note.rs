@@ -1,6 +1,6 @@
-//! Trace points: one note for each protocol transition that a model would name, with its before and
-//! after. The server turns them into log lines and metrics, the tank into traces, marks and fault
-//! triggers. They are outside the fingerprint and never influence a machine.
+//! Trace points: one note for each protocol transition that a model would name, with the state
+//! before and after. The server turns notes into log lines and metrics, the tank into traces, marks
+//! and fault triggers. They are not part of the fingerprint and never influence a machine.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -19,7 +19,7 @@ pub enum TruncationReason {
     Diverging,
     /// The leader's log ends before ours (fetch out of range).
     LeaderEndsBefore,
-    /// The leader's log starts after our end: everything goes.
+    /// The leader's log starts after our end: the whole log is removed.
     LeaderStartsAfter,
     /// Recovery found bytes that are not a whole, valid batch.
     TornTail,
@@ -27,11 +27,11 @@ pub enum TruncationReason {
     OwnHighWatermark,
 }
 
-/// What no correct peer answers.
+/// Answers that no correct peer gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Implausible {
-    /// An epoch that no election has reached, or a later one than the peer's own.
+    /// An epoch that no election can have reached, or one later than the peer's own.
     Epoch,
     /// A batch that does not continue the log.
     Place,
@@ -43,18 +43,18 @@ pub enum Implausible {
     CutOfCommitted,
     /// A start of the log beyond what is committed.
     Start,
-    /// A registration that does not follow from what was asked for.
+    /// A registration that does not follow from the request.
     Registration,
 }
 
-/// A protocol transition. It can be written down and read again (`serve --notes`), under its
+/// A protocol transition. Notes can be written out (`serve --notes`) and read back, under their
 /// [`Note::name`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Note {
     /// A log has been opened and checked.
     Recovered {
-        /// Which.
+        /// The partition.
         partition: TopicPartition,
         /// Its start.
         log_start: Offset,
@@ -62,90 +62,91 @@ pub enum Note {
         log_end: Offset,
         /// Bytes after the last valid batch that were cut.
         torn_bytes: u64,
-        /// Segments with records whose indexes were made anew from their batches.
+        /// Segments with records whose indexes were rebuilt from their batches.
         reindexed: u32,
         /// The leader epochs in it, each with its first offset.
         epochs: Vec<(LeaderEpoch, Offset)>,
     },
     /// A log was cut.
     Truncated {
-        /// Which.
+        /// The partition.
         partition: TopicPartition,
         /// Log end before.
         from: Offset,
         /// Log end after.
         to: Offset,
-        /// Why.
+        /// The reason.
         reason: TruncationReason,
     },
-    /// A cut waits until no checkpoint on disk vouches for what it takes; `Truncated` tells that it
-    /// is done.
+    /// A cut waits until no checkpoint on disk vouches for the records it removes. `Truncated`
+    /// follows when it is done.
     CutDeferred {
-        /// Which.
+        /// The partition.
         partition: TopicPartition,
         /// Where it will be cut.
         to: Offset,
     },
-    /// A cut begins to read the log for the batch to cut at; `Truncated` tells that it is done.
+    /// A cut starts reading the log to find the batch to cut at. `Truncated` follows when it is
+    /// done.
     CutReads {
-        /// Which.
+        /// The partition.
         partition: TopicPartition,
-        /// Where it is to be cut.
+        /// Where it will be cut.
         to: Offset,
     },
     /// A log rolled to a new segment.
     Rolled {
-        /// Which.
+        /// The partition.
         partition: TopicPartition,
-        /// Base of the new segment.
+        /// Base offset of the new segment.
         base: Offset,
     },
-    /// A log was found damaged where that cannot be a torn tail, and is not opened.
+    /// A log is damaged where that cannot be a torn tail, and is not opened.
     LogRefused {
-        /// Which.
+        /// The partition.
         partition: TopicPartition,
-        /// Where its whole batches end.
+        /// Where its intact batches end.
         end: Offset,
     },
-    /// A read for a client or a follower met damage: from here on it gets an error.
+    /// A read for a client or a follower found damage, and is answered with an error.
     ReadRefused {
-        /// Which.
+        /// The partition.
         partition: TopicPartition,
-        /// Where it asked to read.
+        /// The offset that it asked for.
         offset: Offset,
     },
-    /// A log has heard that more of it is durable.
+    /// More of a log is known to be durable.
     LogSynced {
-        /// Which.
+        /// The partition.
         partition: TopicPartition,
-        /// All below is.
+        /// Everything below this offset is durable.
         end: Offset,
     },
-    /// The recovery-point checkpoint says this of a log, once it is written.
+    /// The recovery-point checkpoint has, or will have once written, this line for a log.
     RecoveryPoint {
-        /// Which.
+        /// The partition.
         partition: TopicPartition,
-        /// Below it, what is missing is damage.
+        /// The recovery point: below it, missing data is damage.
         point: Offset,
-        /// Is it on disk, or about to be written?
+        /// Whether it is on disk, rather than about to be written.
         durable: bool,
     },
-    /// A replica leaves this node: its directory is to get another name, when no checkpoint names it
-    /// any more.
+    /// A replica leaves this node. Its directory will be renamed once no checkpoint names it any
+    /// more.
     Departed {
-        /// Which; a topic that is not known has the id zero.
+        /// The partition; the topic id is zero if the topic is not known.
         partition: TopicPartition,
-        /// The directory's new name, unless the process ends before.
+        /// The directory's new name, unless the process ends first.
         directory: String,
-        /// The metadata do not say that it was deleted, so that it is kept for people to judge; else
-        /// it is removed.
+        /// The metadata does not say that it was deleted, so it is kept for people to examine. If
+        /// false, it is removed.
         stray: bool,
     },
     /// A leader appended.
     LeaderAppended {
-        /// Where.
+        /// The partition.
         partition: TopicPartition,
-        /// In which epoch.
+        /// The leader epoch.
         epoch: LeaderEpoch,
         /// First offset.
         first: Offset,
@@ -154,9 +155,9 @@ pub enum Note {
     },
     /// A follower appended.
     FollowerAppended {
-        /// Where.
+        /// The partition.
         partition: TopicPartition,
-        /// Following in which epoch.
+        /// The leader epoch that it follows.
         epoch: LeaderEpoch,
         /// Log end before.
         first: Offset,
@@ -165,11 +166,11 @@ pub enum Note {
         /// The epoch of its last record now.
         last_epoch: LeaderEpoch,
     },
-    /// This node leads a partition from now on.
+    /// This node becomes leader of a partition.
     BecameLeader {
-        /// Which.
+        /// The partition.
         partition: TopicPartition,
-        /// In which epoch.
+        /// The leader epoch.
         epoch: LeaderEpoch,
         /// Its log end when the epoch began.
         start: Offset,
@@ -177,16 +178,16 @@ pub enum Note {
         high_watermark: Offset,
         /// ISR.
         isr: Vec<NodeId>,
-        /// The registration that it is from.
+        /// The partition epoch of the registration that caused it.
         partition_epoch: PartitionEpoch,
     },
-    /// This node follows from now on.
+    /// This node becomes follower of a partition.
     BecameFollower {
-        /// Which partition.
+        /// The partition.
         partition: TopicPartition,
-        /// Which epoch.
+        /// The leader epoch.
         epoch: LeaderEpoch,
-        /// Whom, if anyone.
+        /// The leader, if there is one.
         leader: Option<NodeId>,
         /// Its log end.
         log_end: Offset,
@@ -195,29 +196,29 @@ pub enum Note {
     },
     /// A high watermark moved (leader or follower).
     HighWatermark {
-        /// Where.
+        /// The partition.
         partition: TopicPartition,
-        /// Is this the leader's?
+        /// Whether this is the leader's.
         leader: bool,
         /// Before.
         from: Offset,
         /// After.
         to: Offset,
     },
-    /// A leader asked the controller for another ISR.
+    /// A leader asked the controller for a different ISR.
     IsrProposed {
-        /// Where.
+        /// The partition.
         partition: TopicPartition,
         /// From.
         from: Vec<NodeId>,
         /// To.
         to: Vec<NodeId>,
-        /// Based on this registration.
+        /// The registration that it is based on.
         partition_epoch: PartitionEpoch,
     },
     /// A leader learned of a committed registration.
     IsrCommitted {
-        /// Where.
+        /// The partition.
         partition: TopicPartition,
         /// ISR.
         isr: Vec<NodeId>,
@@ -226,39 +227,39 @@ pub enum Note {
     },
     /// The controller refused an ISR change.
     IsrRefused {
-        /// Where.
+        /// The partition.
         partition: TopicPartition,
-        /// Why.
+        /// The reason.
         error: ErrorCode,
     },
-    /// A leader's request for another ISR got no answer: it may yet be executed.
+    /// A leader's ISR change request got no answer and may still be executed.
     IsrUnanswered {
-        /// Where.
+        /// The partition.
         partition: TopicPartition,
-        /// Who is not in the ISR and may come to be by this request or an earlier one.
+        /// Nodes outside the ISR that this request or an earlier one may still add.
         unsettled: Vec<NodeId>,
     },
     /// A leader acknowledged a produce.
     ProduceAcked {
-        /// Where.
+        /// The partition.
         partition: TopicPartition,
-        /// With which acks.
+        /// The `acks` of the request.
         acks: i16,
         /// First offset.
         first: Offset,
-        /// Log end of the batch.
+        /// The end offset of the batch.
         end: Offset,
     },
     /// A leader refused or gave up on a produce.
     ProduceFailed {
-        /// Where.
+        /// The partition.
         partition: TopicPartition,
-        /// Why.
+        /// The reason.
         error: ErrorCode,
     },
     /// A leader told a follower that their logs diverge.
     DivergingEpoch {
-        /// Where.
+        /// The partition.
         partition: TopicPartition,
         /// Whom.
         follower: NodeId,
@@ -271,56 +272,56 @@ pub enum Note {
     },
     /// A request carried an epoch that is not the current one.
     Fenced {
-        /// Where.
+        /// The partition.
         partition: TopicPartition,
         /// `FENCED_LEADER_EPOCH` or `UNKNOWN_LEADER_EPOCH`.
         error: ErrorCode,
     },
-    /// Quorum: this node wants to lead (pre-vote where `epoch` is still the old one).
+    /// Quorum: this node stands for election (in a pre-vote, `epoch` is still the old one).
     QuorumCandidate {
         /// Epoch.
         epoch: LeaderEpoch,
-        /// Asking first without raising the epoch (KIP-996)?
+        /// Whether it asks first, without raising the epoch (KIP-996).
         pre_vote: bool,
     },
-    /// Quorum: this node has read its epoch and vote, and takes part from now on.
+    /// Quorum: this node has read its epoch and vote, and participates from now on.
     QuorumRestored {
         /// Epoch.
         epoch: LeaderEpoch,
-        /// For whom it has voted in it.
+        /// The candidate it voted for in this epoch.
         voted: Option<NodeId>,
     },
     /// Quorum: a pre-vote is granted.
     QuorumPreVoted {
         /// Epoch.
         epoch: LeaderEpoch,
-        /// To whom.
+        /// The candidate.
         candidate: NodeId,
     },
     /// Quorum: epoch and vote are on disk.
     QuorumStored {
         /// Epoch.
         epoch: LeaderEpoch,
-        /// For whom it has voted in it.
+        /// The candidate it voted for in this epoch.
         voted: Option<NodeId>,
     },
     /// Quorum: the metadata log is synced up to here.
     QuorumLogSynced {
-        /// End of what is synced.
+        /// The end of the synced log.
         end: Offset,
     },
-    /// Quorum: a vote is given; it is answered when durable.
+    /// Quorum: a vote was cast. It is answered when durable.
     QuorumVoted {
         /// Epoch.
         epoch: LeaderEpoch,
-        /// To whom.
+        /// The candidate.
         candidate: NodeId,
     },
     /// Quorum: the answer granting a vote was sent.
     QuorumVoteAnswered {
         /// Epoch.
         epoch: LeaderEpoch,
-        /// To whom.
+        /// The candidate.
         candidate: NodeId,
     },
     /// Quorum: this node leads.
@@ -341,7 +342,7 @@ pub enum Note {
     QuorumResigned {
         /// Epoch.
         epoch: LeaderEpoch,
-        /// Because no majority fetched (CheckQuorum)?
+        /// Whether this was because no majority fetched (CheckQuorum).
         check_quorum: bool,
     },
     /// Quorum: the committed end moved.
@@ -350,16 +351,16 @@ pub enum Note {
         from: Offset,
         /// After.
         to: Offset,
-        /// Does this node lead?
+        /// Whether this node leads.
         leader: bool,
     },
-    /// A peer answered what no correct one does; nothing of it was taken.
+    /// A peer gave an answer that no correct peer gives. Nothing of it was used.
     AnswerRefused {
-        /// Which log it is about.
+        /// The log that it is about.
         partition: TopicPartition,
-        /// Who answered.
+        /// The peer that answered.
         peer: NodeId,
-        /// What it was.
+        /// What was wrong with it.
         why: Implausible,
     },
     /// This node is the active controller and has loaded its state.
@@ -369,35 +370,35 @@ pub enum Note {
     },
     /// Controller: a broker registered.
     BrokerRegistered {
-        /// Who.
+        /// The broker.
         broker: NodeId,
         /// The offset its record will have.
         epoch: BrokerEpoch,
     },
     /// Controller: a broker is fenced.
     BrokerFenced {
-        /// Who.
+        /// The broker.
         broker: NodeId,
     },
     /// Controller: a broker is unfenced.
     BrokerUnfenced {
-        /// Who.
+        /// The broker.
         broker: NodeId,
     },
-    /// Controller: a session timer fired so late that this node must have stood still; the broker gets
-    /// another session.
+    /// Controller: a session timer fired so late that this node must have been paused. The broker
+    /// gets another session.
     SessionRenewed {
-        /// Whose.
+        /// The broker.
         broker: NodeId,
     },
-    /// Controller: nothing was heard of a broker for a whole session, and it is fenced.
+    /// Controller: a broker sent no heartbeat for a whole session, and is fenced.
     SessionExpired {
-        /// Whose.
+        /// The broker.
         broker: NodeId,
     },
     /// Controller: a partition's registration changed.
     PartitionChanged {
-        /// Which.
+        /// The partition.
         partition: TopicPartition,
         /// Leader, if any.
         leader: Option<NodeId>,
@@ -415,12 +416,13 @@ pub enum Note {
     },
     /// The log directory failed; the node stops.
     LogDirOffline {
-        /// In the middle of what.
+        /// The operation that failed.
         op: DiskOpKind,
     },
     /// A graceful stop has finished.
     ShutDown {
-        /// All was flushed and marked clean; not so if the node had not even recovered.
+        /// Whether everything was flushed and marked clean. False if the node had not finished
+        /// recovery.
         clean: bool,
     },
 }

@@ -1,7 +1,7 @@
 //! The vocabulary: identifiers, offsets, epochs and the two clock types.
 //!
-//! Each is a type of its own so that an offset is never passed for an epoch. Names are Kafka's.
-//! No behaviour beyond arithmetic that keeps the unit lives here.
+//! Each is a distinct type, so that an offset is never passed for an epoch. Names are Kafka's. The
+//! only behaviour here is arithmetic that keeps the unit.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -27,8 +27,8 @@ macro_rules! number {
 }
 
 number! {
-    /// A node of the cluster (`node.id`); brokers and controllers share the number space.
-    /// Kafka writes -1 where there is none; here that is `Option<NodeId>` except in messages.
+    /// A node of the cluster (`node.id`); brokers and controllers share the number space. Kafka
+    /// writes -1 for none; here that is `Option<NodeId>`, except in messages.
     NodeId(i32)
 }
 number! {
@@ -37,7 +37,7 @@ number! {
 }
 number! {
     /// The epoch of a partition's leadership (the metadata quorum's epoch is the leader epoch of
-    /// `__cluster_metadata`). Grows with each change of leader; -1 where a message knows none.
+    /// `__cluster_metadata`). Grows with each change of leader; -1 in a message that knows none.
     LeaderEpoch(i32)
 }
 number! {
@@ -145,7 +145,7 @@ impl Uuid {
     pub const ZERO: Uuid = Uuid(0);
 }
 
-/// A topic's identity; a topic deleted and created again has another one (KIP-516).
+/// A topic's identity. A topic that is deleted and recreated gets a different one (KIP-516).
 pub type TopicId = Uuid;
 
 /// The id of `__cluster_metadata` (KIP-595), fixed by Kafka.
@@ -154,7 +154,7 @@ pub const METADATA_TOPIC_ID: TopicId = Uuid(1);
 pub const METADATA_TOPIC: &str = "__cluster_metadata";
 
 impl fmt::Debug for Uuid {
-    /// As it is displayed: what a log line says is what clients and files say.
+    /// Contains the displayed form, so that log lines match what clients and files show.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Uuid({self})")
     }
@@ -165,7 +165,7 @@ impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const ALPHABET: &[u8; 64] =
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        // 128 bits and four zero bits make 22 digits of six bits.
+        // 128 bits and four zero bits make 22 six-bit digits.
         for digit in 0..22u32 {
             let low = 122 - i64::from(digit) * 6;
             let six = if low >= 0 { (self.0 >> low) & 63 } else { (self.0 << -low) & 63 };
@@ -230,7 +230,7 @@ impl<'de> Deserialize<'de> for Uuid {
     }
 }
 
-/// A partition of a topic, by the topic's id: what records, notes and invariants name.
+/// A partition of a topic, by the topic's id, as used in records, notes and invariants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TopicPartition {
     /// The topic's id.
@@ -276,7 +276,8 @@ impl TopicRef {
     }
 }
 
-/// An epoch and an offset within it: the answer to "where does your epoch end" (KIP-101, KIP-279).
+/// An epoch and the offset where it ends: the answer to "where does your epoch end" (KIP-101,
+/// KIP-279).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EpochEndOffset {
     /// The epoch that the answer is about; may be smaller than the one asked for.
@@ -313,8 +314,8 @@ impl fmt::Display for Monotonic {
     }
 }
 
-/// Time that people and records carry: milliseconds since 1970 by this node's wall clock, which
-/// may be wrong and may jump. Never used for a timer.
+/// Time for people and records: milliseconds since 1970 by this node's wall clock, which may be
+/// wrong and may jump. Never used for timers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WallTime(pub i64);
 
@@ -325,7 +326,7 @@ mod tests {
 
     #[test]
     fn uuid_text_is_kafkas() {
-        // Kafka's Uuid.METADATA_TOPIC_ID prints so.
+        // Kafka's Uuid.METADATA_TOPIC_ID prints like this.
         assert_eq!(METADATA_TOPIC_ID.to_string(), "AAAAAAAAAAAAAAAAAAAAAQ");
         for value in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0fed_cba9_8765_4321] {
             assert_eq!(Uuid(value).to_string().parse(), Ok(Uuid(value)));

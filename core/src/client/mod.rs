@@ -82,16 +82,16 @@ pub struct ConsumedRecord {
 pub enum ClientFact {
     /// The record was appended, as far as `acks` promises.
     Acked {
-        /// Which record.
+        /// The record.
         id: RecordId,
-        /// Where.
+        /// The partition.
         partition: NamedPartition,
         /// Its offset; `None` with acks=0, which has no answer.
         offset: Option<Offset>,
     },
     /// The producer gave up on the record.
     Failed {
-        /// Which record.
+        /// The record.
         id: RecordId,
         /// Where it should have gone.
         partition: NamedPartition,
@@ -103,7 +103,7 @@ pub enum ClientFact {
     },
     /// Records, in offset order, from the consumer's position on.
     Records {
-        /// From where.
+        /// The partition.
         partition: NamedPartition,
         /// At least one.
         records: Vec<ConsumedRecord>,
@@ -112,14 +112,14 @@ pub enum ClientFact {
     },
     /// The consumer has found where to start (after `assign`, `seek` or a reset).
     Position {
-        /// Of which partition.
+        /// The partition.
         partition: NamedPartition,
         /// The next offset to be read.
         offset: Offset,
     },
     /// The log no longer holds what the consumer read (KIP-320).
     Truncated {
-        /// Of which partition.
+        /// The partition.
         partition: NamedPartition,
         /// The position before.
         from: Offset,
@@ -131,7 +131,7 @@ pub enum ClientFact {
     },
     /// The position was not in the log; the reset policy chose a new start.
     Reset {
-        /// Of which partition.
+        /// The partition.
         partition: NamedPartition,
         /// The position before.
         from: Offset,
@@ -142,7 +142,7 @@ pub enum ClientFact {
     EndOffset {
         /// The query.
         query: QueryId,
-        /// Of which partition.
+        /// The partition.
         partition: NamedPartition,
         /// The end of what a consumer could read (the high watermark), or why it is not known.
         offset: Result<Offset, ErrorCode>,
@@ -153,7 +153,7 @@ pub enum ClientFact {
     OffsetAt {
         /// The query.
         query: QueryId,
-        /// Of which partition.
+        /// The partition.
         partition: NamedPartition,
         /// The time asked for, or [`MAX_TIMESTAMP`](crate::msg::MAX_TIMESTAMP) for the largest.
         asked: WallTime,
@@ -166,7 +166,7 @@ pub enum ClientFact {
     /// A partition's fetch or lookup failed. The consumer retries retriable errors; after any other
     /// the partition stops until `seek` or `assign`.
     FetchError {
-        /// Of which partition.
+        /// The partition.
         partition: NamedPartition,
         /// The error.
         error: ErrorCode,
