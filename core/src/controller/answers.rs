@@ -1,4 +1,4 @@
-//! Answers that carry one error for everything asked, and the envelope around answers.
+//! Answers with one error for everything in the request, and the envelope around answers.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -84,7 +84,7 @@ pub(super) fn refusal(request: &Request, error: ErrorCode) -> Response {
     }
 }
 
-/// The same answer with this error instead of each success in it.
+/// The same answer with each success in it replaced by this error.
 pub(super) fn failed(reply: Response, error: ErrorCode) -> Response {
     match reply {
         Response::BrokerRegistration(_) => registration_failed(error),

@@ -1,18 +1,19 @@
 //! Brokers: registration, heartbeats, fencing, controlled shutdown (Kafka's
 //! `ClusterControlManager` and `BrokerHeartbeatManager`; KIP-631, KIP-841, KIP-966).
 //!
-//! A new incarnation of a broker may have lost its unflushed tail. So it is fenced, every
-//! partition that it led gets a new leader epoch (no epoch is led by two incarnations), and it
-//! leaves every ISR that has another member. This holds after a clean stop, too: a fenced broker
-//! is in no ISR but as the last member, whatever `previous_broker_epoch` says.
+//! A new incarnation of a broker may have lost its unflushed tail. So it is fenced, every partition
+//! that it led gets a new leader epoch (no two incarnations lead in the same epoch), and it leaves
+//! every ISR that has another member. This also holds after a clean stop: a fenced broker is in no
+//! ISR except as the last member, whatever `previous_broker_epoch` says.
 //!
-//! Brokers send again what got no answer, so an earlier copy may be executed last. A registration's
-//! changes nothing if its incarnation is registered still. If another one is, it comes from a process
-//! that has ended: while the other's session lives it is refused; before that it is registered, fenced
-//! and in no ISR, and the one that lives registers anew when its heartbeat is told that its epoch is
-//! stale. A heartbeat's counts only for the broker epoch that is registered. Within one incarnation
-//! an old copy may renew a session once more or fence the broker, which its next heartbeat undoes; a
-//! wish to shut down is never taken back, and an older metadata offset only makes a stop wait.
+//! Brokers retry unanswered requests, so an earlier copy may be executed last. A late registration
+//! changes nothing if its incarnation is still registered. If another incarnation is registered,
+//! the late copy comes from a process that has ended. It is refused while the other's session
+//! lives. Without such a session it is registered, fenced and in no ISR; the live process
+//! re-registers when its heartbeat is answered with a stale epoch. A late heartbeat counts only for
+//! the registered broker epoch. Within one incarnation, an old copy may renew a session once more,
+//! or fence the broker, which the next heartbeat undoes. A request to shut down is never withdrawn,
+//! and an older metadata offset only delays a stop.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -31,27 +32,27 @@ use crate::msg::{
 };
 use crate::types::{BrokerEpoch, Endpoint, Monotonic, NodeId, Offset, Uuid};
 
-/// Most bytes of a host, a rack, or a name of a listener or feature.
+/// The most bytes of a host, a rack, or the name of a listener or feature.
 const MAX_NAME: usize = 255;
-/// Most listeners of a broker.
+/// The most listeners of a broker.
 const MAX_LISTENERS: usize = 16;
-/// Most features of a broker.
+/// The most features of a broker.
 const MAX_FEATURES: usize = 64;
-/// Most log directories of a broker.
+/// The most log directories of a broker.
 const MAX_LOG_DIRS: usize = 128;
 
-/// A broker as the heartbeats see it.
+/// A broker's state in the heartbeat protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Fenced,
     Unfenced,
     ControlledShutdown,
-    /// Fenced, and told to stop.
+    /// Fenced, and allowed to stop.
     ShutDownNow,
 }
 
 impl Shard {
-    /// Is the request from the incarnation that is registered?
+    /// Checks that the request is from the registered incarnation.
     pub(super) fn check_broker_epoch(
         &self,
         broker: NodeId,
@@ -64,14 +65,14 @@ impl Shard {
         Ok(registered)
     }
 
-    /// Does the registered incarnation still live, as far as this controller can know? A session
-    /// of this very node that nobody confirmed since this process became controller is that of a
-    /// process before it: two processes of one node do not live side by side.
+    /// Whether the registered incarnation is still alive, as far as this controller can know. If a
+    /// session of this very node has not been confirmed since this process became controller, it
+    /// belongs to an earlier process: two processes of one node do not run at the same time.
     fn lives(&self, settings: &Settings, broker: NodeId) -> bool {
         self.sessions.get(&broker).is_some_and(|session| session.heard || broker != settings.node)
     }
 
-    /// BrokerRegistration: a broker starts, or asks again because it missed the answer.
+    /// BrokerRegistration: a broker starts, or retries because it missed the answer.
     pub(super) fn register_broker(
         &self,
         settings: &Settings,
@@ -94,7 +95,7 @@ impl Shard {
         let existing = self.image.brokers.get(&broker);
         let same = existing.filter(|existing| {
             existing.incarnation == request.incarnation
-                // Without the rule a new incarnation goes on as the one before it.
+                // Without the rule, a new incarnation continues as the previous one.
                 || settings.flaws.has(Flaw::LeaderResumesEpoch)
         });
         if existing.is_some() && same.is_none() && self.lives(settings, broker) {
@@ -124,7 +125,8 @@ impl Shard {
         decision
     }
 
-    /// Every finalized feature must lie in the range that the broker gives for it, if it gives one.
+    /// The finalized metadata.version must be in the range that the broker gives for it, if it
+    /// gives one.
     fn supports_features(&self, features: &[(String, i16, i16)]) -> bool {
         let finalized = self.image.features.get(METADATA_VERSION);
         features
@@ -153,7 +155,8 @@ impl Shard {
             Ok(registered) => registered,
             Err(error) => return Decision::answer(answers::heartbeat_failed(error)),
         };
-        // Nobody has applied what was never written: it would be believed to know of changes to come.
+        // No broker can have applied records that were never written. If this were accepted, the
+        // broker would count as knowing future changes.
         if !(Offset(-1)..context.next).contains(&request.current_metadata_offset) {
             return Decision::answer(answers::heartbeat_failed(ErrorCode::InvalidRequest));
         }
@@ -233,14 +236,14 @@ impl Shard {
             State::ControlledShutdown if self.leads_any(request.broker) => {
                 State::ControlledShutdown
             }
-            // The others must have seen that the leaderships moved before it goes.
+            // The others must have seen that the leaderships moved before it stops.
             State::ControlledShutdown if self.shutdown_seen(request.broker) => State::ShutDownNow,
             State::ControlledShutdown => State::ControlledShutdown,
             State::ShutDownNow => State::ShutDownNow,
         }
     }
 
-    /// Have all active brokers applied what moved this one's leaderships away?
+    /// Whether all active brokers have applied the records that moved this one's leaderships away.
     fn shutdown_seen(&self, broker: NodeId) -> bool {
         let moved = self.sessions.get(&broker).and_then(|session| session.shutdown_at);
         let Some(moved) = moved else { return true };
@@ -251,13 +254,13 @@ impl Shard {
     }
 }
 
-/// Has the broker applied the metadata up to its own registration?
+/// Whether the broker has applied the metadata up to its own registration.
 fn caught_up(request: &BrokerHeartbeatRequest) -> bool {
     request.current_metadata_offset.0 >= request.broker_epoch.0
 }
 
-/// Can a broker have sent this, whose record will lie at `next`? Every node keeps what it says, for
-/// good.
+/// Whether a correct broker can have sent this, given that its record will be at `next`. Every node
+/// stores the content permanently.
 fn is_sound(request: &BrokerRegistrationRequest, next: Offset) -> bool {
     let named = |name: &str| (1..=MAX_NAME).contains(&name.len());
     let listeners = &request.listeners;

@@ -1,14 +1,14 @@
 //! The active controller: Kafka's coordinator shard over the metadata log.
 //!
-//! `Shard::decide` looks at the state and says which records to write and
-//! what to answer; [`MetadataImage::replay`] is the only thing that changes hard state. Soft state
-//! (sessions) is apart: it is rebuilt from heartbeats after a failover. An answer is parked until
-//! everything that it was decided on is committed, also when it wrote nothing itself: it may rest
-//! on records that are not committed yet. Losing leadership drops all of it.
+//! `Shard::decide` reads the state and returns the records to write and the answer; only
+//! [`MetadataImage::replay`] changes hard state. Soft state (sessions) is separate: it is rebuilt
+//! from heartbeats after a failover. An answer is parked until everything that it was decided on is
+//! committed, even if it wrote nothing itself: it may depend on records that are not committed yet.
+//! Losing leadership drops all of it.
 //!
 //! This file is the shell: timers, parking, answering. The decisions live in `brokers`,
-//! `partitions` and `topics`. What does not live here: agreeing on records ([`crate::quorum`]) and
-//! what brokers do about them.
+//! `partitions` and `topics`. What does not live here: committing records ([`crate::quorum`]) and
+//! how brokers act on them.
 
 mod answers;
 mod brokers;
@@ -37,17 +37,17 @@ use crate::types::{BrokerEpoch, LeaderEpoch, Monotonic, NodeId, Offset, TopicPar
 
 use self::shard::{Command, Context, Session, SessionChange, Settings, Shard, TopicDraw};
 
-/// This part of a heartbeat interval is more than a busy node's timers are late.
+/// A timer delay of more than the heartbeat interval divided by this is not caused by mere load.
 const LATE_PART: u32 = 4;
 
-/// What the controller needs of the metadata log.
+/// What the controller needs from the metadata log.
 pub trait MetadataLog {
-    /// The offset that the next record gets.
+    /// The offset of the next record.
     fn end(&self) -> Offset;
-    /// Everything below is committed and was reported as such.
+    /// Everything below this offset is committed and was reported as committed.
     fn committed(&self) -> Offset;
-    /// Appends records as one atomic batch; the end offset after them, or `None` if this node may
-    /// not append (any more).
+    /// Appends records as one atomic batch. Returns the end offset after them, or `None` if this
+    /// node may not (or may no longer) append.
     fn append(&mut self, records: &[MetadataRecord], env: &mut dyn Env) -> Option<Offset>;
 }
 
@@ -62,9 +62,9 @@ pub struct Controller {
 struct Active {
     epoch: LeaderEpoch,
     shard: Shard,
-    /// Answers by the log end that has to be committed first.
+    /// Answers, keyed by the log end that has to be committed first.
     parked: BTreeMap<(Offset, ReplyTo), Parked>,
-    /// When the first of them gives up.
+    /// When the first of them times out.
     expiry: Option<Monotonic>,
 }
 
@@ -83,7 +83,7 @@ impl Controller {
         Controller { settings: Settings::of(config), active: None }
     }
 
-    /// Is this the active controller?
+    /// Whether this is the active controller.
     pub fn is_active(&self) -> bool {
         self.active.is_some()
     }
@@ -93,7 +93,7 @@ impl Controller {
         self.active.as_ref().map(|active| active.epoch)
     }
 
-    /// The image with everything that was decided, committed or not.
+    /// The image with all decided records, committed or not.
     pub fn image(&self) -> Option<&MetadataImage> {
         self.active.as_ref().map(|active| &active.shard.image)
     }
@@ -113,7 +113,7 @@ impl Controller {
         let shard = Shard { image, sessions: BTreeMap::new() };
         self.active = Some(Active { epoch, shard, parked: BTreeMap::new(), expiry: None });
         env.note(Note::ControllerActive { epoch });
-        // Nobody knows when these brokers were last heard from: each gets a whole session.
+        // It is not known when these brokers were last heard from, so each gets a full session.
         let unfenced: Vec<NodeId> = self.unfenced_brokers();
         for broker in unfenced {
             self.start_session(broker, Session::unheard(), env);
@@ -124,7 +124,7 @@ impl Controller {
         self.run(Command::ElectLeaderless, None, log, env);
     }
 
-    /// Another node leads: state goes, and whoever waits asks there.
+    /// Another node leads: drops all state. Waiting callers have to ask the new controller.
     pub fn on_lost_leadership(&mut self, env: &mut dyn Env) {
         let Some(active) = self.active.take() else { return };
         for broker in active.shard.sessions.keys() {
@@ -134,7 +134,8 @@ impl Controller {
             env.disarm(TimerKey::ControllerExpiry);
         }
         for ((_, to), parked) in active.parked {
-            // What was appended may yet be committed; NOT_CONTROLLER says "ask again", not "no".
+            // The appended records may still be committed. NOT_CONTROLLER means "ask again", not
+            // "no".
             parked.answer_failed(to, ErrorCode::NotController, env);
         }
     }
@@ -224,21 +225,22 @@ impl Controller {
         }
     }
 
-    /// Did this node stand still (SIGSTOP, a suspended machine, a long scheduling delay) when this
-    /// deadline passed? Then its silence says nothing about the brokers: their heartbeats wait in
-    /// buffers that nobody has read yet, and without this rule all of them are fenced at once.
-    /// Late is what is more than a busy node's timers are, a quarter of a heartbeat interval: who
-    /// stood still for hardly more than a session has every session end, too. A session is renewed
-    /// only once, or a controller that is always slow would never fence the dead.
+    /// Whether this node was paused (SIGSTOP, a suspended machine, a long scheduling delay) when
+    /// this deadline passed. If so, the lack of heartbeats says nothing about the brokers: their
+    /// heartbeats wait in unread buffers, and without this rule all brokers are fenced at once. A
+    /// timer counts as late beyond a quarter of a heartbeat interval, which is more than a busy
+    /// node's timers are late. The threshold is low because even a pause hardly longer than a
+    /// session makes every session end. A session is renewed only once, or a controller that is
+    /// always slow would never fence dead brokers.
     ///
-    /// Source: the spirit of KAFKA-15019, by which a heartbeat that came while the controller was
-    /// busy counts as contact though it was handled late.
+    /// Source: the spirit of KAFKA-15019, where a heartbeat that arrives while the controller is
+    /// busy counts as contact even though it is handled late.
     fn stood_still(&self, deadline: Monotonic, now: Monotonic) -> bool {
         !self.settings.flaws.has(Flaw::FenceOnWaking)
             && now > deadline.after(self.settings.heartbeat_interval / LATE_PART)
     }
 
-    /// What is parked for this connection need not be answered any more; it still happens.
+    /// Drops the answers parked for this connection. Their records may still be committed.
     pub fn on_connection_closed(&mut self, connection: ConnectionId) {
         if let Some(active) = &mut self.active {
             active.parked.retain(|(_, to), _| to.connection != connection);
@@ -261,7 +263,7 @@ impl Controller {
         };
         match u64::try_from(asked) {
             Ok(ms) if ms > 0 => most.min(Duration::from_millis(ms)),
-            // Nothing asked for (some clients send 0 and mean "as you like").
+            // No timeout given (some clients send 0 to leave it to the broker).
             _ => most,
         }
     }
@@ -285,7 +287,7 @@ impl Controller {
                     active.replay(context.next, &decision.records, env);
                 }
                 None => {
-                    // The quorum stepped down before it could say so.
+                    // The quorum stepped down but has not reported it yet.
                     let refused = decision.reply.take();
                     let failed = refused.map(|r| answers::failed(r, ErrorCode::NotController));
                     if let (Some(origin), Some(reply)) = (origin, failed) {
@@ -318,7 +320,7 @@ impl Controller {
     }
 }
 
-/// Where a command's answer goes.
+/// The destination of a command's answer.
 struct Origin {
     from: ReplyTo,
     envelope: Option<i16>,
@@ -391,14 +393,14 @@ impl Active {
         self.expire_by(deadline, env);
     }
 
-    /// Keeps the timer at the earliest deadline; it may stand earlier, never later.
+    /// Arms the timer for the earliest deadline. It may be armed earlier, never later.
     fn arm_expiry(&mut self, env: &mut dyn Env) {
         if let Some(first) = self.parked.values().map(|parked| parked.deadline).min() {
             self.expire_by(first, env);
         }
     }
 
-    /// The same for one more deadline, without a look at all the others.
+    /// The same for one more deadline, without looking at all the others.
     fn expire_by(&mut self, deadline: Monotonic, env: &mut dyn Env) {
         if self.expiry.is_none_or(|armed| deadline < armed) {
             self.expiry = Some(deadline);
@@ -419,7 +421,7 @@ impl Parked {
     }
 }
 
-/// Draws what the command may need, so that deciding is a pure function.
+/// Draws the random values that the command may need, so that deciding is a pure function.
 fn draws_for(command: &Command, env: &mut dyn Env) -> Vec<TopicDraw> {
     let Command::Request(Request::CreateTopics(request)) = command else { return Vec::new() };
     let draw = |_| TopicDraw { id: random_uuid(env), start: env.draw(Site::Placement, u64::MAX) };
@@ -431,7 +433,8 @@ pub fn random_uuid(env: &mut dyn Env) -> Uuid {
     let high = u128::from(draw_bits(env));
     let low = u128::from(draw_bits(env));
     let version = (high << 64 | low) & !(0xf << 76) | 4 << 76;
-    // Variant 10; and the first bit clear, so that the text starts with none of "w" to "_".
+    // Variant 10, and the first bit clear, so that the text never starts with a dash (which encodes
+    // the six bits 111110).
     Uuid(version & !(3 << 62) & !(1 << 127) | 2 << 62)
 }
 

@@ -1,9 +1,9 @@
 //! Changes of partitions: clean election and AlterPartition (Kafka's `PartitionChangeBuilder` and
 //! `ReplicationControlManager`).
 //!
-//! Election: the leader stays if it is valid; else the first replica, in the order of assignment,
-//! that is in the ISR and active; else nobody. A leader field in the change, also the same leader
-//! or none, starts a new leader epoch; any change a new partition epoch.
+//! Election: the leader stays if it is valid; otherwise the first replica, in assignment order,
+//! that is in the ISR and active; otherwise none. A leader field in the change, even with the same
+//! leader or none, starts a new leader epoch. Any change starts a new partition epoch.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -19,9 +19,9 @@ use crate::msg::{
 };
 use crate::types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicPartition};
 
-/// The change that leads from a registration to this ISR and whom it elects, or `None` if nothing
-/// changes. An empty target leaves the ISR as it is (its last member stays in it) but elects
-/// nobody of it.
+/// The change from a registration to the target ISR, including the leader that it elects, or `None`
+/// if nothing changes. An empty target keeps the ISR (its last member stays in it), but elects none
+/// of its members.
 pub(super) fn partition_change(
     at: TopicPartition,
     old: &PartitionRegistration,
@@ -44,7 +44,7 @@ pub(super) fn partition_change(
 }
 
 impl Shard {
-    /// Takes a broker out of every ISR (but as the last member) and away from every leadership.
+    /// Removes a broker from every ISR (unless it is the last member) and from every leadership.
     pub(super) fn remove_from_isrs(&self, broker: NodeId) -> Vec<MetadataRecord> {
         let acceptable = |node| node != broker && self.image.is_active(node);
         let with_broker = self.image.partitions().filter(|(_, p)| p.isr.contains(&broker));
@@ -58,7 +58,7 @@ impl Shard {
             .collect()
     }
 
-    /// Elects where there is no leader; `unfenced` counts as active already.
+    /// Elects leaders for leaderless partitions; `unfenced` already counts as active.
     pub(super) fn elect_leaderless(&self, unfenced: Option<NodeId>) -> Vec<MetadataRecord> {
         let acceptable = |node| Some(node) == unfenced || self.image.is_active(node);
         let leaderless = self.image.partitions().filter(|(_, p)| p.leader.is_none());
@@ -68,7 +68,7 @@ impl Shard {
             .collect()
     }
 
-    /// Does this broker lead anything?
+    /// Whether this broker leads any partition.
     pub(super) fn leads_any(&self, broker: NodeId) -> bool {
         self.image.partitions().any(|(_, partition)| partition.leader == Some(broker))
     }
@@ -81,7 +81,7 @@ impl Shard {
             return Decision::answer(Response::AlterPartition(response));
         }
         let mut records = Vec::new();
-        // What earlier entries of the same request made of a partition.
+        // Registrations as changed by earlier entries of the same request.
         let mut changed: BTreeMap<TopicPartition, PartitionRegistration> = BTreeMap::new();
         for topic in &request.topics {
             let mut results = Vec::new();
@@ -121,14 +121,14 @@ impl Shard {
         let recovery = self.check_alteration(broker, old, data)?;
         let target: Vec<NodeId> = data.new_isr.iter().map(|(node, _)| *node).collect();
         let change = partition_change(at, old, &target, |node| self.image.is_active(node));
-        // What is accepted always moves the partition epoch, also if the ISR stays: that ends what the
-        // leader's earlier requests may still do (see `crate::replica::isr`).
+        // An accepted change always increments the partition epoch, even if the ISR stays the same.
+        // This makes the leader's earlier requests void (see `crate::replica::isr`).
         let mut change = change.unwrap_or_else(|| PartitionChangeRecord {
             isr: Some(target),
             ..PartitionChangeRecord::of(at)
         });
-        // The leader asks, is in the new ISR and was found eligible a moment ago. (With
-        // reassignment, a change can complete it and elect: NEW_LEADER_ELECTED.)
+        // The leader sent this, is in the new ISR and was just found eligible. (With reassignment,
+        // a change could complete it and elect a leader: NEW_LEADER_ELECTED.)
         assert!(change.leader.is_none(), "{at} elected");
         if recovery != old.leader_recovery_state {
             change.leader_recovery_state = Some(recovery.value());
@@ -144,7 +144,7 @@ impl Shard {
         old: &PartitionRegistration,
         data: &AlterPartitionData,
     ) -> Result<LeaderRecoveryState, ErrorCode> {
-        // A leader that knows more than this controller follows another controller.
+        // A leader that knows newer epochs than this controller follows another controller.
         if data.leader_epoch > old.leader_epoch || data.partition_epoch > old.partition_epoch {
             return Err(ErrorCode::NotController);
         }
@@ -179,7 +179,7 @@ impl Shard {
             return Err(ErrorCode::InvalidRequest);
         }
         let eligible = |&(node, epoch): &(NodeId, BrokerEpoch)| {
-            // -1: the leader speaks version 2 or does not know (KIP-903).
+            // -1: the leader uses version 2 or does not know the epoch (KIP-903).
             self.image
                 .alive(node)
                 .is_some_and(|registered| epoch == BrokerEpoch::NONE || epoch == registered)

@@ -48,24 +48,25 @@ impl Settings {
     }
 }
 
-/// A broker that is not fenced, as long as it is heard from. Soft state: a new controller starts
-/// all over.
+/// The session of an unfenced broker, kept alive by heartbeats. This is soft state: a new
+/// controller starts new sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Session {
-    /// When it ends without a further heartbeat; set by whoever starts it.
+    /// When it ends without a further heartbeat; set by the code that starts it.
     pub(super) deadline: Monotonic,
-    /// The last metadata offset that the broker said it applied.
+    /// The last metadata offset that the broker reported as applied.
     pub(super) metadata_offset: Offset,
     /// In controlled shutdown: the log end after its leaderships moved away.
     pub(super) shutdown_at: Option<Offset>,
-    /// Did this controller hear from the broker itself, or inherit the session?
+    /// Whether this controller heard from the broker itself, rather than inheriting the session.
     pub(super) heard: bool,
-    /// It was renewed without a heartbeat, because this node had stood still. Once.
+    /// It was renewed without a heartbeat, because this node had been paused. This happens only
+    /// once.
     pub(super) renewed: bool,
 }
 
 impl Session {
-    /// One inherited from the controller before.
+    /// A session inherited from the previous controller.
     pub(super) fn unheard() -> Session {
         Session {
             deadline: Monotonic(0),
@@ -88,19 +89,19 @@ pub(super) struct Shard {
 pub(super) enum Command {
     /// A request of one of its APIs.
     Request(Request),
-    /// A broker was not heard from for a whole session.
+    /// A broker sent no heartbeat for a whole session.
     ExpireSession(NodeId),
-    /// The log is empty: write what it begins with.
+    /// The log is empty: write its first records.
     Bootstrap,
-    /// A controller took over: elect where the one before did not get to it.
+    /// A controller took over: elect leaders that the previous one did not get to.
     ElectLeaderless,
 }
 
 /// What a decision may use besides the state.
 pub(super) struct Context {
-    /// The offset that the decision's first record gets.
+    /// The offset of the decision's first record.
     pub(super) next: Offset,
-    /// One for each topic of a CreateTopics.
+    /// One per topic of a CreateTopics.
     pub(super) draws: Vec<TopicDraw>,
 }
 
@@ -111,7 +112,7 @@ pub(super) struct TopicDraw {
     pub(super) start: u64,
 }
 
-/// What happens to a broker's session.
+/// The change to a broker's session.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SessionChange {
     Keep,
@@ -119,7 +120,8 @@ pub(super) enum SessionChange {
     End(NodeId),
 }
 
-/// The records to write (as one batch), the answer once they are committed, and the session.
+/// The records to write (as one batch), the answer to give once they are committed, and the session
+/// change.
 #[derive(Debug)]
 pub(super) struct Decision {
     pub(super) records: Vec<MetadataRecord>,
@@ -128,12 +130,12 @@ pub(super) struct Decision {
 }
 
 impl Decision {
-    /// Only an answer.
+    /// A decision that only answers.
     pub(super) fn answer(reply: Response) -> Decision {
         Decision { records: Vec::new(), reply: Some(reply), session: SessionChange::Keep }
     }
 
-    /// Only records.
+    /// A decision that only writes records.
     pub(super) fn records(records: Vec<MetadataRecord>) -> Decision {
         Decision { records, reply: None, session: SessionChange::Keep }
     }

@@ -1,4 +1,4 @@
-//! Every rule of the controller, by request and answer against a log that commits on demand.
+//! Tests every rule of the controller by request and answer, against a log that commits on demand.
 
 mod costs;
 
@@ -20,7 +20,7 @@ use crate::msg::{
 };
 use crate::types::{Endpoint, PartitionEpoch, TopicRef};
 
-/// A log that takes everything and commits when told.
+/// A log that commits on demand, and refuses appends only when told to.
 #[derive(Default)]
 struct FakeLog {
     records: Vec<MetadataRecord>,
@@ -118,7 +118,7 @@ impl Bench {
         answers.into_iter().next()
     }
 
-    /// Sends, commits and takes the answer.
+    /// Sends, commits and returns the answer.
     fn ask(&mut self, request: Request) -> Response {
         self.env.take();
         let to = self.send(request);
@@ -280,7 +280,7 @@ fn a_broker_epoch_is_the_offset_of_its_registration() {
     let next = bench.log.end();
     assert_eq!(bench.register_as(1, 7), Ok(BrokerEpoch(next.0)));
     assert!(bench.image().brokers[&NodeId(1)].fenced);
-    // The answer was lost: asked again, it is the same incarnation and the same epoch.
+    // The answer was lost. A retry has the same incarnation and gets the same epoch.
     assert_eq!(bench.register_as(1, 7), Ok(BrokerEpoch(next.0)));
 }
 
@@ -326,10 +326,10 @@ fn a_session_of_this_very_node_from_before_is_no_obstacle() {
     bench.start(1, 1);
     let image = bench.image().clone();
     bench.controller.on_became_leader(LeaderEpoch(2), image, &mut bench.log, &mut bench.env);
-    // Nobody heard from broker 1 yet either, but it may live.
+    // Broker 1 has not been heard from yet either, but it may be alive.
     assert_eq!(bench.register_as(1, 2), Err(ErrorCode::DuplicateBrokerRegistration));
     assert!(bench.register_as(100, 8).is_ok());
-    // Once it has been heard from, a second process of this node is refused as any other.
+    // Once it has been heard from, a second process of this node is refused like any other.
     let beat = bench.heartbeat(100);
     bench.beat(beat);
     assert_eq!(bench.register_as(100, 9), Err(ErrorCode::DuplicateBrokerRegistration));
@@ -381,7 +381,7 @@ fn only_the_stored_deadline_ends_a_session() {
     assert!(bench.env.notes.contains(&Note::BrokerFenced { broker: NodeId(1) }));
 }
 
-/// Stopped for longer than a session, it fenced every broker when it woke.
+/// When paused for longer than a session, it used to fence every broker on resuming.
 #[test]
 fn a_controller_that_stood_still_gives_each_broker_one_more_session() {
     let mut bench = Bench::new();
@@ -397,12 +397,12 @@ fn a_controller_that_stood_still_gives_each_broker_one_more_session() {
     assert!(!bench.image().brokers[&NodeId(1)].fenced, "its heartbeats may lie in a buffer");
     assert_eq!(bench.session_deadline(1), Some(bench.env.now.after(SESSION)));
     assert!(bench.env.notes.contains(&Note::SessionRenewed { broker: NodeId(1) }));
-    // Heard of since: the next session may be renewed, too.
+    // It has been heard from since, so the next session may be renewed, too.
     let beat = bench.heartbeat(1);
     bench.beat(beat);
     wake(&mut bench);
     assert!(!bench.image().brokers[&NodeId(1)].fenced);
-    // Not heard of: a controller that is always late must fence the dead.
+    // It has not been heard from: a controller that is always late must still fence dead brokers.
     wake(&mut bench);
     assert!(bench.image().brokers[&NodeId(1)].fenced);
 }
@@ -420,7 +420,7 @@ fn fencing_moves_leaderships_and_leaves_the_last_isr_member() {
     assert_eq!((b.leader_epoch, b.partition_epoch), (LeaderEpoch(0), PartitionEpoch(1)));
     let c = bench.partition("c");
     assert_eq!((c.leader, &c.isr, c.leader_epoch), (None, &nodes(&[1]), LeaderEpoch(1)));
-    // Unfenced again, it leads where it is the last, and elsewhere waits to be let in.
+    // Unfenced again, it leads where it is the last ISR member. Elsewhere it has to rejoin the ISR.
     let beat = bench.heartbeat(1);
     bench.beat(beat);
     let c = bench.partition("c");
@@ -429,7 +429,7 @@ fn fencing_moves_leaderships_and_leaves_the_last_isr_member() {
 }
 
 /// A broker that leads "a" and "c" and restarts within its session, right after a failover of the
-/// controller that runs beside it.
+/// controller in the same process.
 fn restarted_leader(flaws: &[Flaw]) -> Bench {
     let mut config = NodeConfig::new(NodeId(1), vec![NodeId(1)]);
     config.flaws = flaws.iter().copied().collect();
@@ -474,7 +474,7 @@ fn controlled_shutdown_moves_leaderships_first() {
     let a = bench.partition("a");
     assert_eq!((a.leader, &a.isr), (Some(NodeId(2)), &nodes(&[2, 3])));
     assert!(bench.image().brokers[&NodeId(1)].in_controlled_shutdown);
-    // Brokers 2 and 3 have not said yet that they saw the change.
+    // Brokers 2 and 3 have not reported the change as applied yet.
     assert!(!bench.beat(stop.clone()).should_shut_down);
     for broker in 2..=3 {
         let beat = bench.heartbeat(broker);
@@ -577,7 +577,7 @@ fn one_request_cannot_change_a_partition_twice_from_the_same_epoch() {
     assert_eq!(answer.error, ErrorCode::StaleBrokerEpoch);
 }
 
-/// The leader's way to be sure that no earlier request of its changes the ISR any more.
+/// How a leader makes sure that none of its earlier requests can still change the ISR.
 #[test]
 fn the_isr_that_there_is_can_be_asked_for_and_ends_what_was_asked_before() {
     let mut bench = Bench::three();
@@ -604,7 +604,7 @@ fn an_earlier_copy_of_a_registration_may_come_last() {
     assert_eq!(bench.register_as(1, before.incarnation.0), Ok(BrokerEpoch(epoch)));
     assert_eq!(bench.image().brokers[&NodeId(1)], before, "a copy of its own changes nothing");
     assert_eq!(bench.partition("t").isr, nodes(&[1, 2]));
-    // A process that has ended asked, too, and that arrives once its successor is registered.
+    // A request from a process that has ended arrives after its successor is registered.
     bench.expire(1);
     let successor = bench.register_as(1, 77).expect("the session has ended");
     let late = bench.register_as(1, 66).expect("nobody has a session");
@@ -626,7 +626,7 @@ fn an_earlier_copy_of_a_heartbeat_may_come_last() {
     assert!(bench.beat(fence).is_fenced, "sent before the broker was ready");
     let beat = bench.heartbeat(1);
     assert!(!bench.beat(beat).is_fenced, "the next one ends that");
-    // Of the incarnation before, nothing counts.
+    // Requests of the previous incarnation do not count.
     bench.expire(1);
     bench.register_as(1, 77).expect("the session has ended");
     let beat = bench.heartbeat(1);
@@ -654,12 +654,12 @@ fn topics_are_placed_over_unfenced_brokers() {
         leads[partition.replicas[0].0 as usize] += 1;
     }
     assert_eq!(leads, [0, 2, 2, 2, 0]);
-    // With a factor of 4 the fenced one is needed; it is not in the ISR and leads nothing.
+    // A factor of 4 needs the fenced broker, which is not in the ISR and leads nothing.
     bench.create(vec![named("u", 1, 4)]);
     let u = bench.partition("u");
     assert_eq!((u.replicas.len(), u.isr.len(), u.replicas[3]), (4, 3, NodeId(4)));
     assert_eq!(u.directories[3], Uuid(4));
-    // Where placement starts is drawn.
+    // The start of the placement is drawn.
     assert_ne!(bench.partition("t").replicas[0], u.replicas[0]);
 }
 
@@ -738,7 +738,7 @@ fn defaults_overrides_and_checking_only() {
     assert!(bench.image().topic_by_name("d").is_none());
 }
 
-/// Two brokers that may have three replicas each.
+/// Two brokers with at most three replicas each.
 #[test]
 fn what_a_broker_cannot_have_is_refused_and_says_so() {
     let mut config = NodeConfig::new(NodeId(100), vec![NodeId(100)]);
@@ -894,7 +894,7 @@ fn losing_leadership_answers_what_is_parked_and_drops_state() {
     assert!(matches!(&answers[1], (to, Response::Envelope(answer))
         if *to == enveloped && answer.error == ErrorCode::NotController && answer.version == 5));
     assert!(!bench.controller.is_active());
-    // From now on it only says so.
+    // From now on it only answers NOT_CONTROLLER.
     let request = Request::Envelope(EnvelopeRequest {
         version: 5,
         request: Box::new(Request::CreateTopics(create)),
@@ -991,7 +991,7 @@ fn drawn_ids_are_never_reserved() {
     }
 }
 
-/// Whatever a registration says stays in the metadata of every node for good.
+/// The content of a registration stays in every node's metadata permanently.
 #[test]
 fn registrations_that_no_broker_sends_are_refused() {
     let mut bench = Bench::new();
@@ -1046,7 +1046,8 @@ fn registrations_that_no_broker_sends_are_refused() {
     assert!(matches!(answer, Response::BrokerRegistration(answer) if answer.error.is_ok()));
 }
 
-/// A broker that has applied records which were never written would be let in without the next ones.
+/// A broker that claims to have applied records beyond the log would be unfenced without the next
+/// ones.
 #[test]
 fn heartbeats_beyond_the_log_are_refused() {
     let mut bench = Bench::three();

@@ -21,19 +21,19 @@ use crate::types::{
     LeaderEpoch, METADATA_TOPIC, NodeId, PartitionEpoch, TopicPartition, TopicRef, Uuid,
 };
 
-/// Most partitions of one request (Kafka's `MAX_RECORDS_PER_USER_OP`).
+/// The most partitions of one request (Kafka's `MAX_RECORDS_PER_USER_OP`).
 const MAX_PARTITIONS_PER_REQUEST: usize = 10_000;
-/// Longest topic name, so that it fits a directory's name with its partition.
+/// The longest topic name, so that a directory name has room for it and the partition.
 const MAX_NAME_LENGTH: usize = 249;
 /// `CreatableTopicResult.configs`: the value is the topic's own.
 const SOURCE_TOPIC: i8 = 1;
 /// `CreatableTopicResult.configs`: the value is the default.
 const SOURCE_DEFAULT: i8 = 5;
 
-/// Why a topic is not created: the code, and the prose that Kafka sends along.
+/// Why a topic is not created: the error code, and the message that Kafka sends with it.
 type Refusal = (ErrorCode, String);
 
-/// Is this a name that a topic can have (Kafka's `Topic.validate`)?
+/// Checks that a topic can have this name (Kafka's `Topic.validate`).
 ///
 /// # Errors
 /// Says what is wrong with it.
@@ -61,7 +61,7 @@ pub fn validate_topic_name(name: &str) -> Result<(), String> {
 }
 
 impl Shard {
-    /// CreateTopics: each topic on its own, all that succeed in one batch.
+    /// CreateTopics: each topic is decided on its own; all that succeed go into one batch.
     pub(super) fn create_topics(
         &self,
         settings: &Settings,
@@ -76,7 +76,7 @@ impl Shard {
         }
         let mut told: BTreeSet<&str> = BTreeSet::new();
         let mut room = MAX_PARTITIONS_PER_REQUEST;
-        // The names of this request that may collide, with '.' as '_'.
+        // Names in this request that may collide, keyed by the name with '.' as '_'.
         let mut taken: BTreeMap<String, &str> = BTreeMap::new();
         let mut load = Load::of(self, settings);
         for (topic, draw) in request.topics.iter().zip(&context.draws) {
@@ -90,7 +90,8 @@ impl Shard {
             }
             let created =
                 self.create_topic(settings, topic, *draw, &taken, room).and_then(|created| {
-                    // What the brokers then have no place for has cost the same work.
+                    // Partitions that the brokers then have no room for count too: they cost the
+                    // same work.
                     room -= created.1.iter().filter(|r| is_partition(r)).count();
                     load.add(self, &created.1).map(|()| created)
                 });
@@ -138,7 +139,7 @@ impl Shard {
         let mut records = Vec::new();
         let record = TopicRecord { name: topic.name.clone(), id: draw.id };
         records.push(MetadataRecord::Topic(record));
-        // Configurations lie between the topic and its partitions, so that a partition is never
+        // Configurations come between the topic and its partitions, so that a partition is never
         // seen without them.
         records.extend(overrides.iter().map(|(name, value)| {
             MetadataRecord::Config(ConfigRecord {
@@ -174,7 +175,7 @@ impl Shard {
             let why = format!("Topic '{name}' already exists.");
             return Err((ErrorCode::TopicAlreadyExists, why));
         }
-        // Metrics cannot tell '.' from '_'. A name without either collides with none but itself.
+        // Metrics cannot distinguish '.' from '_'. A name without either collides only with itself.
         let Some(unified) = unified(name) else { return Ok(()) };
         match self.image.colliding(name).or_else(|| taken.get(&unified).copied()) {
             None => Ok(()),
@@ -202,7 +203,7 @@ impl Shard {
         }
     }
 
-    /// A broker with one directory puts everything there; else it will say where.
+    /// A broker with one directory puts everything there; any other reports the directory later.
     fn directory_of(&self, broker: NodeId) -> Uuid {
         match self.image.brokers.get(&broker).map(|broker| broker.log_dirs.as_slice()) {
             Some([only]) => *only,
@@ -253,8 +254,8 @@ impl Shard {
         Ok(partitions.into_values().collect())
     }
 
-    /// Stripes over the brokers from a drawn start: unfenced ones first, so that the first replica
-    /// of each partition can lead; registered but fenced ones only where there are not enough.
+    /// Stripes replicas over the brokers from a drawn start: unfenced ones first, so that the first
+    /// replica of each partition can lead; registered but fenced ones only if there are not enough.
     fn place(
         &self,
         settings: &Settings,
@@ -376,15 +377,15 @@ fn is_partition(record: &MetadataRecord) -> bool {
     matches!(record, MetadataRecord::Partition(_))
 }
 
-/// How many replicas the brokers have, with those of the topics that are being created.
+/// How many replicas the brokers have, including those of the topics being created.
 struct Load {
     limit: usize,
-    /// Partitions of the cluster. None of its brokers has more replicas than that.
+    /// Partitions of the cluster. No broker has more replicas than that.
     partitions: usize,
-    /// Of topics that exist, by broker; counted only where the cluster has more partitions than a
-    /// broker may have.
+    /// Replicas of existing topics, by broker. Counted only if the cluster has more partitions than
+    /// a broker may have.
     existing: Option<BTreeMap<NodeId, usize>>,
-    /// Of this request's topics so far.
+    /// Replicas of this request's topics so far, by broker.
     new: BTreeMap<NodeId, usize>,
 }
 
@@ -398,9 +399,9 @@ impl Load {
         }
     }
 
-    /// Counts a topic's replicas in, if they fit.
+    /// Adds a topic's replicas, if they fit.
     ///
-    /// Source: KIP-578, which refuses them with `POLICY_VIOLATION`, too.
+    /// Source: KIP-578, which also refuses with `POLICY_VIOLATION`.
     fn add(&mut self, shard: &Shard, records: &[MetadataRecord]) -> Result<(), Refusal> {
         let mut new = self.new.clone();
         let mut partitions = self.partitions;
@@ -451,7 +452,7 @@ fn overrides_of(topic: &CreatableTopic) -> Result<BTreeMap<String, String>, Refu
     Ok(overrides)
 }
 
-/// The topic's configuration, as the answer from version 5 on lists it.
+/// The topic's configuration, as answers from version 5 on list it.
 fn described(
     config: &TopicConfig,
     overrides: &BTreeMap<String, String>,

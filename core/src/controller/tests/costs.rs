@@ -1,4 +1,5 @@
-//! What a creation costs where there are many topics: as much for each name as if there were few.
+//! The cost of creating topics when there are many: per name, it must be the same as when there are
+//! few.
 
 use std::format;
 use std::string::String;
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-/// As long as a name may be, with '_' throughout, and alike until its end.
+/// A name of the maximum length, full of '_', that differs from the others only at its end.
 fn name(kind: char, index: usize) -> String {
     format!("{}{kind}{index:06}", "_".repeat(242))
 }
@@ -22,7 +23,7 @@ fn creation(kind: char, count: usize, factor: i16) -> Vec<CreatableTopic> {
     (0..count).map(topic).collect()
 }
 
-/// The time to refuse so many names where there are as many topics.
+/// The time to refuse `count` names when `count` topics exist.
 fn cost(count: usize) -> Duration {
     let mut bench = Bench::three();
     for topic in bench.create(creation('e', count, 1)) {
