@@ -1,14 +1,14 @@
-//! What goes over a connection: a length, a header, a body; and envelopes, which hold a frame
-//! themselves.
+//! What goes over a connection: a length, a header and a body. Also envelopes, which contain a
+//! frame.
 //!
-//! A frame here is what follows the four bytes of its length when it is decoded, and includes them
-//! when it is encoded. How many bytes a peer may announce is the connection's business.
+//! When decoded, a frame here is what follows the four bytes of its length; when encoded, it
+//! includes them. The connection limits how many bytes a peer may announce.
 //!
-//! What Kafka's parser tolerates is tolerated, from clients and from nodes alike: it reads the fields
-//! of the schema and leaves what follows (librdkafka's Metadata request for all topics has three
-//! bytes over), takes any negative length for null, skips tagged fields that it does not know in
-//! whatever order they come, and replaces what is no UTF-8. A node's messages are no exception: what
-//! protects the cluster from a bad one is that each field is checked, not that none follows.
+//! Whatever Kafka's parser tolerates is tolerated, from clients and nodes alike. That parser reads
+//! the fields of the schema and ignores what follows (librdkafka's Metadata request for all topics
+//! has three extra bytes), treats any negative length as null, skips unknown tagged fields in any
+//! order, and replaces invalid UTF-8. Nodes' messages are no exception: the cluster is protected
+//! from a bad node by checking each field, not by refusing extra bytes.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -26,53 +26,53 @@ use crate::schema;
 use crate::versions::{SUPPORTED, first_flexible, supported};
 use crate::visit::{Bounds, Io, TOO_MANY, Visited};
 
-/// A request with what its header says.
+/// A request with the content of its header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestFrame {
-    /// Which API.
+    /// The API.
     pub api: ApiKey,
-    /// In which version.
+    /// The version.
     pub version: i16,
-    /// Comes back with the response.
+    /// Returned with the response.
     pub correlation: i32,
-    /// What the client calls itself.
+    /// The client's name for itself.
     pub client_id: Option<String>,
     /// The request.
     pub request: Request,
 }
 
-/// Why a frame is not a message. Nothing but closing the connection can answer it, except
+/// Why a frame is not a message. The only response is to close the connection, except for
 /// [`WireError::UnsupportedVersion`] of ApiVersions; see [`unsupported_api_versions`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WireError {
-    /// The header's API key is none that this build serves.
+    /// The header's API key is not one that this build serves.
     UnknownApi {
         /// The key.
         key: i16,
     },
     /// The API is served, but not in this version.
     UnsupportedVersion {
-        /// Which API.
+        /// The API.
         api: ApiKey,
         /// The version that was asked for.
         version: i16,
-        /// To answer with.
+        /// The correlation id, for the answer.
         correlation: i32,
     },
-    /// The header is not one.
+    /// The header is malformed.
     Header(DecodeError),
     /// The body has more elements than the reader allows; see [`Bounds`].
     TooMany {
-        /// Which API.
+        /// The API.
         api: ApiKey,
-        /// In which version.
+        /// The version.
         version: i16,
     },
     /// The body is not a message of that API and version.
     Body {
-        /// Which API.
+        /// The API.
         api: ApiKey,
-        /// In which version.
+        /// The version.
         version: i16,
         /// What is wrong.
         error: DecodeError,
@@ -102,8 +102,8 @@ impl fmt::Display for WireError {
 
 impl core::error::Error for WireError {}
 
-/// Request header v2 has tagged fields; ApiVersions, which comes before anything is agreed upon,
-/// is flexible in the request's header but never in the response's (KIP-511).
+/// Request header v2 has tagged fields. ApiVersions comes before versions are agreed on, so it is
+/// flexible in the request header but never in the response header (KIP-511).
 fn has_flexible_response_header(api: ApiKey, version: i16) -> bool {
     api != ApiKey::ApiVersions && version >= first_flexible(api)
 }
@@ -116,10 +116,10 @@ pub fn decode_request(frame: Bytes) -> Result<RequestFrame, WireError> {
     decode_request_within(frame, Bounds::REQUEST)
 }
 
-/// Reads a request that takes no more than this.
+/// Reads a request within these bounds.
 ///
 /// # Errors
-/// See [`WireError`]; [`WireError::TooMany`] if it takes more.
+/// See [`WireError`]; [`WireError::TooMany`] if it exceeds the bounds.
 pub fn decode_request_within(frame: Bytes, bounds: Bounds) -> Result<RequestFrame, WireError> {
     decode(frame, bounds, true)
 }
@@ -158,7 +158,7 @@ fn decode(frame: Bytes, bounds: Bounds, envelopes: bool) -> Result<RequestFrame,
     Ok(RequestFrame { api, version, correlation, client_id, request })
 }
 
-/// Reads a response to a request of `api` in `version`; with its correlation id.
+/// Reads a response to a request of `api` in `version`. Returns it with its correlation id.
 ///
 /// # Errors
 /// See [`WireError`].
@@ -208,7 +208,7 @@ pub fn encode_request(
         writer.tagged_fields(&[]);
     }
     let mut io = Io::writer(version, flexible);
-    // Visiting needs a mutable message for reading's sake; a message's records are not copied.
+    // Visiting takes a mutable message, because it also reads. The clone does not copy records.
     schema::request(&mut io, &mut request.clone()).expect("writing does not fail");
     framed(writer, io)
 }
@@ -235,8 +235,8 @@ fn assert_supported(api: ApiKey, version: i16) {
     assert!((min..=max).contains(&version), "{api:?} has no version {version}");
 }
 
-/// The answer to ApiVersions in a version that is not served: the layout of v0, error 35, and what
-/// is served, so that the client can ask again (KIP-511).
+/// The answer to ApiVersions in a version that is not served: the layout of v0, error 35, and the
+/// versions that are served, so that the client can ask again (KIP-511).
 pub fn unsupported_api_versions(correlation: i32) -> Vec<Bytes> {
     let response = Response::ApiVersions(ApiVersionsResponse {
         error: ErrorCode::UnsupportedVersion,
@@ -263,7 +263,8 @@ fn framed(header: Writer, body: Io) -> Vec<Bytes> {
     frame
 }
 
-/// The contents of an encoded frame, contiguous and without the length: what the other side decodes.
+/// The contents of an encoded frame, contiguous and without the length, as the other side decodes
+/// it.
 pub fn body_of(frame: Vec<Bytes>) -> Bytes {
     let mut whole = BytesMut::new();
     frame.iter().for_each(|chunk| whole.extend_from_slice(chunk));
@@ -273,8 +274,8 @@ pub fn body_of(frame: Vec<Bytes>) -> Bytes {
 
 // ---- envelopes (KIP-590) -----------------------------------------------------------------------
 
-/// An answer in an envelope does not say what it answers, and the envelope's sender may not
-/// remember. But it echoes the correlation id of the enclosed request, which is ours to choose.
+/// Chooses the correlation id of an enclosed request. The answer in an envelope does not name its
+/// API and version, and the envelope's sender may not remember them, but it echoes this id.
 fn envelope_correlation(api: ApiKey, version: i16) -> i32 {
     i32::from(api.key()) << 16 | i32::from(version)
 }
@@ -286,14 +287,14 @@ fn of_envelope_correlation(correlation: i32) -> Option<(ApiKey, i16)> {
     (api != ApiKey::Envelope && (min..=max).contains(&version)).then_some((api, version))
 }
 
-/// 0.0.0.0: whose request it is was checked where it arrived.
+/// The client's address, 0.0.0.0: the sender was checked where the request arrived.
 const UNKNOWN_ADDRESS: &[u8] = &[0, 0, 0, 0];
 
 pub(crate) fn envelope_request(io: &mut Io, message: &mut EnvelopeRequest) -> Visited {
     let correlation = envelope_correlation(message.request.api(), message.version);
     let inner = encode_request(message.version, correlation, "", &message.request);
     io.nullable_bytes(&mut Some(Vec::from([body_of(inner)])))?;
-    // The principal: none, everyone may do everything.
+    // No principal: there is no authorization.
     io.nullable_bytes(&mut None)?;
     io.nullable_bytes(&mut Some(Vec::from([Bytes::from_static(UNKNOWN_ADDRESS)])))?;
     io.end()

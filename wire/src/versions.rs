@@ -1,9 +1,9 @@
-//! Which versions of which APIs are spoken, and where each becomes flexible.
+//! The supported versions of each API, and the version from which each is flexible.
 
 use wavetank_core::msg::ApiKey;
 
-/// What ApiVersions answers: (API, lowest, highest version), by key. Not every listener serves all of
-/// them.
+/// The content of ApiVersions answers: (API, lowest, highest version), by key. Not every listener
+/// serves all of them.
 pub const SUPPORTED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::Produce, 3, 13),
     (ApiKey::Fetch, 4, 18),

@@ -1,10 +1,10 @@
 //! One description for both directions: a schema function visits a message's fields in order, and
 //! [`Io`] reads or writes each.
 //!
-//! Reading is bounded: a count never exceeds the bytes that remain, and all elements together never
-//! take more memory than a fixed multiple of the frame ([`AMPLIFICATION`]), because an element of a
-//! few bytes on the wire may take a hundred in memory; and neither more memory nor more elements than
-//! the reader allows ([`Bounds`]), because each of them is work for whoever handles the message.
+//! Reading is bounded. A count never exceeds the remaining bytes. All elements together never take
+//! more memory than a fixed multiple of the frame ([`AMPLIFICATION`]), because an element of a few
+//! bytes on the wire may take a hundred in memory. They never exceed the memory and the number of
+//! elements that the reader allows ([`Bounds`]), because each is work for the message's handler.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -18,17 +18,17 @@ use wavetank_core::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEp
 /// The outcome of visiting.
 pub(crate) type Visited = Result<(), DecodeError>;
 
-/// Bytes of memory that decoded elements may take for each byte of the frame. The hungriest honest
-/// messages are lists of topics by name, of at most 12 where names have two letters.
+/// Bytes of memory that decoded elements may take for each byte of the frame. The legitimate
+/// messages that need most are lists of topics by name: at most 12, with names of two letters.
 const AMPLIFICATION: usize = 16;
-/// ... on top of this, so that small frames are never refused,
+/// Bytes on top of that, so that small frames are never refused.
 const ALLOWANCE: usize = 16 << 10;
-/// More elements, or more memory for them, than the reader allows.
+/// The message needs more elements, or more memory for them, than the reader allows.
 pub(crate) const TOO_MANY: DecodeError = DecodeError::Invalid("the number of elements");
-/// Slices at least this long are written as chunks of their own, without a copy.
+/// Slices of at least this length are written as separate chunks, without a copy.
 const CHUNK: usize = 1 << 10;
 
-/// What decoding one message may take.
+/// Limits for decoding one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Bytes of memory for elements and text.
@@ -38,10 +38,11 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// A request. Kafka has no such bound; the largest honest ones name each partition of a large
-    /// broker once. A frame of the largest size is full of records, which are slices of it.
+    /// For a request. Kafka has no such bound. The largest legitimate requests name each partition
+    /// of a large broker once. A frame of the maximum size consists mostly of records, which are
+    /// slices of it.
     pub const REQUEST: Bounds = Bounds { memory: 64 << 20, elements: MAX_REQUEST_ELEMENTS };
-    /// An answer. About a million partitions' metadata fit.
+    /// For an answer. The metadata of about a million partitions fits.
     pub const RESPONSE: Bounds = Bounds { memory: 256 << 20, elements: usize::MAX };
 }
 
@@ -50,7 +51,7 @@ enum Direction {
     Write { writer: Writer, chunks: Vec<Bytes> },
 }
 
-/// A message on its way in or out.
+/// A message being read or written.
 pub(crate) struct Io {
     direction: Direction,
     version: i16,
@@ -61,7 +62,8 @@ pub(crate) struct Io {
 pub(crate) struct Tagged<'a> {
     /// Its tag.
     pub tag: u32,
-    /// The version that brought it; before, it is neither written nor known.
+    /// The version that introduced it. In earlier versions it is not written, and skipped as
+    /// unknown.
     pub since: i16,
     /// Whether to write it (its value is not the default).
     pub present: bool,
@@ -101,7 +103,7 @@ impl Io {
         Io { direction, version, flexible }
     }
 
-    /// What was written.
+    /// The bytes written.
     pub fn into_chunks(self) -> Vec<Bytes> {
         match self.direction {
             Direction::Write { writer, mut chunks } => {
@@ -140,7 +142,7 @@ impl Io {
         broker_epoch: BrokerEpoch as i64;
     }
 
-    /// A field that this version lacks and that we do not keep: read and dropped, or written as
+    /// A field that this version has but the message does not keep: read and dropped, or written as
     /// `value`.
     pub fn ignored_i32(&mut self, mut value: i32) -> Visited {
         self.i32(&mut value)
@@ -153,7 +155,7 @@ impl Io {
         Ok(())
     }
 
-    /// Decoded text counts against the memory that a frame may take, like elements do.
+    /// Charges memory to the frame's budget. Decoded text counts, as elements do.
     fn charge(&mut self, bytes: usize) -> Visited {
         if let Direction::Read { budget, .. } = &mut self.direction {
             budget.memory = budget.memory.checked_sub(bytes).ok_or(TOO_MANY)?;
@@ -182,7 +184,7 @@ impl Io {
         self.charge(value.len())
     }
 
-    /// Nullable bytes, given in pieces; reading gives one slice of the frame.
+    /// Nullable bytes, written from pieces. Reading returns one slice of the frame.
     pub fn nullable_bytes(&mut self, value: &mut Option<Vec<Bytes>>) -> Visited {
         let flexible = self.flexible;
         match &mut self.direction {
@@ -239,8 +241,8 @@ impl Io {
         Ok(())
     }
 
-    /// Makes room for as many elements again, but for no more than `count`. What is held is what was
-    /// charged; while it moves, half as much again.
+    /// Doubles the capacity, up to `count`. The vector takes the memory that was charged, and half
+    /// as much again while it moves.
     fn grow<T>(&mut self, elements: &mut Vec<T>, count: usize) -> Visited {
         let more = elements.len().max(1).min(count - elements.len());
         self.charge(more.saturating_mul(core::mem::size_of::<T>()))?;
@@ -263,7 +265,7 @@ impl Io {
         Ok(Some(count))
     }
 
-    /// A null array reads as an error.
+    /// An array. Reading a null array is an error.
     pub fn array<T>(
         &mut self,
         value: &mut Vec<T>,
@@ -293,8 +295,8 @@ impl Io {
         self.tagged(&mut [])
     }
 
-    /// The end of a structure: its tagged fields, ascending. Nothing in a version that is not
-    /// flexible. Unknown tags are skipped.
+    /// The end of a structure: its tagged fields, in ascending order. Does nothing in a version
+    /// that is not flexible. Unknown tags are skipped.
     pub fn tagged(&mut self, fields: &mut [Tagged<'_>]) -> Visited {
         if !self.flexible {
             return Ok(());

@@ -1,4 +1,5 @@
-//! Whatever bytes arrive: no panic, no hang, no memory beyond a fixed multiple of the frame.
+//! Whatever bytes arrive, there is no panic, no hang, and no memory use beyond a fixed multiple of
+//! the frame.
 
 mod common;
 
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use common::{body, requests, responses};
 use wavetank_wire::{SUPPORTED, decode_request, decode_response, encode_request, encode_response};
 
-/// Counts what is held at a time, at most, since the last reset.
+/// Tracks the most bytes held at any time since the last reset.
 struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -35,7 +36,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Memory that decoding may take for each byte of a frame, and on top.
+/// Bytes of memory that decoding may take for each byte of a frame, and on top of that.
 const FACTOR: usize = 28;
 const ALLOWANCE: usize = 32 << 10;
 
@@ -72,7 +73,7 @@ fn mutate(frame: &mut Vec<u8>, dice: &mut Dice) {
             1 if !frame.is_empty() => frame[at] = dice.next() as u8,
             2 => frame.truncate(at),
             3 => {
-                // A length that promises far more than there is.
+                // A length far beyond the bytes that follow.
                 let huge = [0x7f, 0xff, 0xff, 0xff];
                 let end = (at + 4).min(frame.len());
                 frame.splice(at..end, huge);
@@ -90,7 +91,7 @@ fn mutate(frame: &mut Vec<u8>, dice: &mut Dice) {
     }
 }
 
-/// One test in this file, so that nobody else allocates meanwhile.
+/// The only test in this file, so that nothing else allocates at the same time.
 #[test]
 fn two_hundred_thousand_random_and_mutated_frames() {
     let mut valid_requests = Vec::new();

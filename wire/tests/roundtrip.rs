@@ -1,4 +1,4 @@
-//! What is written is read again, in every version of every API.
+//! Messages survive a round trip, in every version of every API.
 
 mod common;
 
@@ -28,7 +28,7 @@ fn requests_in_every_version() {
                 .unwrap_or_else(|error| panic!("{:?} {version}: {error}", request.api()));
             assert_eq!((frame.version, frame.correlation), (version, 42));
             assert_eq!(frame.client_id.as_deref(), Some("me"));
-            // A field that the version lacks is lost; writing again loses nothing more.
+            // A field that the version lacks is lost. Writing again loses nothing more.
             let again = body(encode_request(version, 42, "me", &frame.request));
             assert_eq!(again, bytes, "{:?} {version}", request.api());
         }
@@ -59,7 +59,7 @@ fn responses_in_every_version() {
     }
 }
 
-/// The newest Produce and Fetch name topics by id alone.
+/// The newest Produce and Fetch name topics only by id.
 fn restore_names(read: &mut Request, original: &Request) {
     match (read, original) {
         (Request::Produce(read), Request::Produce(original)) => {
@@ -117,8 +117,8 @@ fn golden_bytes() {
     assert_eq!(&encoded[..7], b"\x00\x00\x00\x07\x00\x00\x03", "id, error, two APIs compact");
 }
 
-/// The bytes of each message in each version are those that were compared with an independent codec
-/// (`ci/crosscheck`). After a wanted change: run that first, then this with `UPDATE_LAYOUTS=1`.
+/// Pins the bytes of each message in each version to those compared with an independent codec
+/// (`ci/crosscheck`). After an intended change, run that first, then this with `UPDATE_LAYOUTS=1`.
 #[test]
 fn layouts_are_pinned() {
     use std::fmt::Write as _;
@@ -161,8 +161,8 @@ fn refused(frame: &[u8]) -> String {
     decode_request(bytes::Bytes::copy_from_slice(frame)).expect_err("no request").to_string()
 }
 
-/// The quorum's messages are about `__cluster_metadata`-0; what is about nothing, or about anything
-/// else, is not a vote for epoch -1.
+/// The quorum's messages are about `__cluster_metadata`-0. One about no partition, or another one,
+/// must not be read as a vote for epoch -1.
 #[test]
 fn quorum_messages_name_their_partition() {
     let vote = requests().into_iter().find(|request| request.api() == ApiKey::Vote);
@@ -173,12 +173,12 @@ fn quorum_messages_name_their_partition() {
     let mut other = whole.to_vec();
     other[at] = b'x';
     assert!(refused(&other).contains("partition of a quorum message"));
-    // The length of the name comes before it, the count of topics before that: now none.
+    // The name's length precedes it, and the count of topics precedes that; set the count to none.
     let mut none = whole[..at - 1].to_vec();
     none[at - 2] = 1;
     none.push(0);
     assert!(refused(&none).contains("partition of a quorum message"), "{}", refused(&none));
-    // A failed answer may name none, a granted vote may not.
+    // A failed answer may omit the partition, a successful one may not.
     let failed = bytes::Bytes::from_static(b"\0\0\0\x01\0\0\x68\x01\0");
     let (_, answer) = decode_response(ApiKey::Vote, 0, failed).expect("all failed");
     let Response::Vote(answer) = answer else { panic!("{answer:?}") };
@@ -193,7 +193,7 @@ fn tags_of_later_versions_are_unknown() {
     let fetch = |version| {
         let mut frame = b"\x00\x01\x00\x00\0\0\0\x01\xff\xff\0".to_vec();
         frame[3] = version;
-        // v15 brought the replica's state as tag 1, in place of the replica id in front.
+        // v15 introduced the replica's state as tag 1, in place of the leading replica id.
         if version < 15 {
             frame.extend((-1i32).to_be_bytes());
         }
@@ -211,7 +211,7 @@ fn tags_of_later_versions_are_unknown() {
     assert_eq!(fetch(15), (5, 9));
 }
 
-/// An envelope holds a request, not another envelope, and nothing without end.
+/// An envelope contains a request, never another envelope, so nesting is bounded.
 #[test]
 fn envelopes_do_not_nest() {
     let inner = requests().into_iter().find(|request| request.api() == ApiKey::Envelope);

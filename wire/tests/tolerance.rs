@@ -1,5 +1,5 @@
-//! What Kafka's parser tolerates is tolerated: the bytes of clients as they are, not as the schema
-//! would have them.
+//! What Kafka's parser tolerates is tolerated: the bytes that clients really send, not those that
+//! the schema prescribes.
 
 use bytes::Bytes;
 use wavetank_core::msg::{ApiKey, MetadataRequest, Request};
@@ -18,7 +18,7 @@ fn metadata(frame: &[u8]) -> MetadataRequest {
 
 #[test]
 fn bytes_left_over_are_ignored() {
-    // librdkafka's Metadata v13 for all topics: a placeholder of four bytes for a null of one.
+    // librdkafka's Metadata v13 for all topics: a four-byte placeholder for a one-byte null.
     let header = b"\0\x03\0\x0d\0\0\0\x07\0\x02id\0";
     let exact = [&header[..], b"\0", b"\x01\0\0"].concat();
     let sent = [&header[..], b"\0\0\0\0", b"\x01\0\0"].concat();
@@ -27,7 +27,7 @@ fn bytes_left_over_are_ignored() {
     assert_eq!(metadata(&sent).topics, None);
     assert!(!metadata(&sent).allow_auto_topic_creation, "as Kafka reads it: the placeholder's 0");
 
-    // An answer, as a node of another kind may send it: Metadata v0, no brokers, no topics.
+    // An answer that a node of another implementation may send: Metadata v0, no brokers, no topics.
     let answer = Bytes::from_static(b"\0\0\0\x07\0\0\0\0\0\0\0\0more");
     let (correlation, _) = decode_response(ApiKey::Metadata, 0, answer).expect("an answer");
     assert_eq!(correlation, 7);
@@ -40,7 +40,7 @@ fn every_negative_length_is_null() {
     assert_eq!(request.client_id, None);
     let Request::Metadata(request) = request.request else { panic!("{request:?}") };
     assert_eq!(request.topics, None);
-    // But what must not be null must not be: a topic without a name.
+    // But a field that must not be null is still refused: a topic without a name.
     let null = Bytes::from_static(b"\0\x03\0\x04\0\0\0\x07\xff\xff\0\0\0\x01\xff\xff\0");
     assert!(decode_request(null).is_err());
 }
@@ -52,7 +52,7 @@ fn unknown_tagged_fields_in_any_order_are_skipped() {
         b"\0\x03\0\x09\0\0\0\x07\xff\xff\x02\x09\x01x\x03\x00\x00\x01\x00\x00\x02\x07\x01x\x07\x01y",
     );
     assert_eq!(request.topics, None);
-    // Fetch v12's cluster id (tag 0) after one that nobody knows.
+    // Fetch v12's cluster id (tag 0) after an unknown tag.
     let mut frame = b"\0\x01\0\x0c\0\0\0\x07\xff\xff\0".to_vec();
     frame.extend([0; 25]);
     frame.extend(b"\x01\x01\x01\x02\x05\x01x\0\x03\x02ab");

@@ -61,7 +61,7 @@ pub(super) fn api_versions_response(io: &mut Io, m: &mut ApiVersionsResponse) ->
         return Ok(());
     }
     if version < 4 && !io.reads() {
-        // Older clients take a feature whose minimum is 0 for malformed (KAFKA-17011).
+        // Older clients treat a feature with a minimum of 0 as malformed (KAFKA-17011).
         m.supported_features.retain(|(_, min, _)| *min > 0);
     }
     let (has_supported, has_epoch, has_finalized) = (
@@ -87,7 +87,7 @@ pub(super) fn metadata_request(io: &mut Io, m: &mut MetadataRequest) -> Visited 
             return io.end();
         }
         io.uuid(&mut one.id)?;
-        // No name goes as null, which is what a lookup by id has.
+        // An empty name is written as null, as a lookup by id requires.
         let mut name = (!one.name.is_empty()).then(|| core::mem::take(&mut one.name));
         io.nullable_string(&mut name)?;
         one.name = name.unwrap_or_default();
@@ -116,7 +116,7 @@ pub(super) fn metadata_request(io: &mut Io, m: &mut MetadataRequest) -> Visited 
     io.end()
 }
 
-/// "Not asked for", in answers about authorized operations.
+/// "Not requested", in answers about authorized operations.
 const NO_OPERATIONS: i32 = i32::MIN;
 
 pub(super) fn metadata_response(io: &mut Io, m: &mut MetadataResponse) -> Visited {

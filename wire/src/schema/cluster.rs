@@ -1,7 +1,7 @@
-//! What nodes say to each other: votes, epochs, ISR changes, registration, heartbeats.
+//! Messages between nodes: votes, epochs, ISR changes, registration, heartbeats.
 //!
-//! The quorum's APIs can name many partitions; there is one, `__cluster_metadata`-0, and a message
-//! that names another, or not exactly one, is malformed to us.
+//! The quorum's APIs can name many partitions, but only `__cluster_metadata`-0 exists. A message
+//! that names another partition, or not exactly one, is treated as malformed.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -21,8 +21,8 @@ use wavetank_core::types::{
 use super::data::no_endpoint;
 use crate::visit::{Io, Tagged, Visited};
 
-/// The one partition of a quorum message, within its topic. Tells whether it was there: an answer
-/// that failed as a whole names none.
+/// The one partition of a quorum message, within its topic. Returns whether it was present: an
+/// answer that failed as a whole names none.
 fn metadata_partition(
     io: &mut Io,
     mut visit: impl FnMut(&mut Io) -> Visited,
@@ -58,12 +58,12 @@ fn metadata_partition(
 
 const WRONG_PARTITION: DecodeError = DecodeError::Invalid("the partition of a quorum message");
 
-/// A request without its partition asks nothing.
+/// A request must name its partition.
 fn requested(there: bool) -> Visited {
     if there { Ok(()) } else { Err(WRONG_PARTITION) }
 }
 
-/// An endpoint with a port of 16 bits, as nodes are told.
+/// An endpoint with a 16-bit port, as in messages to nodes.
 fn endpoint(io: &mut Io, endpoint: &mut Endpoint) -> Visited {
     io.string(&mut endpoint.host)?;
     io.u16(&mut endpoint.port)
@@ -114,7 +114,7 @@ pub(super) fn vote_request(io: &mut Io, m: &mut VoteRequest) -> Visited {
 }
 
 pub(super) fn vote_response(io: &mut Io, m: &mut VoteResponse) -> Visited {
-    // The error of the request as a whole; ours is the partition's, which says more.
+    // The error of the request as a whole. We write the partition's, which is more specific.
     let mut whole = ErrorCode::None;
     io.error(&mut whole)?;
     let there = metadata_partition(io, |io| {
@@ -129,7 +129,7 @@ pub(super) fn vote_response(io: &mut Io, m: &mut VoteResponse) -> Visited {
     io.tagged(&mut [Tagged { tag: 0, since: 1, present, visit }])
 }
 
-/// An answer without its partition says something only if it says that everything failed.
+/// An answer without its partition is valid only if it carries an error for the whole request.
 fn take_whole(error: &mut ErrorCode, whole: ErrorCode, there: bool) -> Visited {
     if !whole.is_ok() {
         *error = whole;

@@ -36,7 +36,7 @@ fn leader(io: &mut Io, leader: &mut Option<LeaderIdAndEpoch>) -> Visited {
     Ok(())
 }
 
-/// An endpoint with a port of 32 bits, as clients are told.
+/// An endpoint with a 32-bit port, as in messages to clients.
 pub(super) fn wide_endpoint(io: &mut Io, endpoint: &mut Endpoint) -> Visited {
     io.string(&mut endpoint.host)?;
     let mut port = i32::from(endpoint.port);
@@ -262,8 +262,8 @@ fn epoch_end(io: &mut Io, end: &mut Option<EpochEndOffset>) -> Visited {
     Ok(())
 }
 
-/// Batches as they are: prefix and body, one after the other. What is read shares the frame; a last
-/// batch that is cut off is dropped.
+/// Batches unchanged: prefix and body, one after the other. Batches that are read share the frame;
+/// a last batch that is cut off is dropped.
 fn records(io: &mut Io, records: &mut Records) -> Visited {
     let pieces =
         |batch: &Batch| [Bytes::copy_from_slice(&batch.prefix_bytes()), batch.body().clone()];

@@ -78,7 +78,7 @@ const NO_QUORUM: VoteRequest = VoteRequest {
 /// A request of that API with every field at its default, to read into.
 ///
 /// # Errors
-/// For Envelope, whose content decides what it is; [`frame`] reads it apart.
+/// For Envelope, whose content depends on the enclosed frame; [`frame`] reads it separately.
 pub(crate) fn empty_request(api: ApiKey) -> Result<Request, DecodeError> {
     Ok(match api {
         ApiKey::Produce => Request::Produce(Default::default()),
@@ -94,7 +94,7 @@ pub(crate) fn empty_request(api: ApiKey) -> Result<Request, DecodeError> {
         ApiKey::CreateTopics => Request::CreateTopics(Default::default()),
         ApiKey::DeleteTopics => Request::DeleteTopics(Default::default()),
         ApiKey::OffsetForLeaderEpoch => {
-            // The debugging consumer's id, which versions before 3 imply.
+            // The debugging consumer's id, which is implied in versions before 3.
             let replica = NodeId(-2);
             let topics = Default::default();
             Request::OffsetForLeaderEpoch(OffsetForLeaderEpochRequest { replica, topics })

@@ -1,5 +1,5 @@
-//! One message of each API with every field set to something that is not its default, and sparse
-//! ones whose fields are absent, null or empty where they can be.
+//! One message of each API with every field set to a non-default value, and sparse ones whose
+//! fields are absent, null or empty where possible.
 
 use bytes::Bytes;
 use wavetank_core::batch::BatchBuilder;
