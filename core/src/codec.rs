@@ -183,8 +183,8 @@ impl Reader {
         Ok(self.bytes.split_to(len))
     }
 
-    /// The length of a nullable value: compact (a varint of length + 1), or fixed, 4 bytes if
-    /// `wide` and 2 if not.
+    /// The length of a nullable value: compact (a varint of length + 1), or 4 bytes if `wide`, else
+    /// 2.
     fn length(&mut self, flexible: bool, wide: bool) -> Result<Option<usize>, DecodeError> {
         let signed = if flexible {
             i64::from(self.unsigned_varint()?) - 1

@@ -194,8 +194,7 @@ impl NodeConfig {
         }
     }
 
-    /// The name of the listener that a request came in on. Requests to the controller listener come
-    /// from brokers.
+    /// The name of a request's listener. Requests to the controller listener come from brokers.
     pub fn listener_name(&self, origin: Origin) -> &str {
         match origin.listener {
             ListenerId::Broker(index) => &self.listeners[usize::from(index)].0,

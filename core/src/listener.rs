@@ -1,5 +1,5 @@
-//! Which requests each listener serves: the `listeners` of Kafka's message definitions
-//! (`ApiMessageType.ListenerType`), and where a request may claim to come from a replica.
+//! What each listener serves: the `listeners` of Kafka's message definitions
+//! (`ApiMessageType.ListenerType`), and where replicas' requests are accepted.
 //!
 //! Until there is authentication, only the listener distinguishes nodes from clients. Requests that
 //! only nodes send are refused on client listeners before anything looks at them. The driver

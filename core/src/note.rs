@@ -178,7 +178,7 @@ pub enum Note {
         high_watermark: Offset,
         /// ISR.
         isr: Vec<NodeId>,
-        /// The partition epoch of the registration that caused it.
+        /// The partition epoch of the registration.
         partition_epoch: PartitionEpoch,
     },
     /// This node becomes follower of a partition.
@@ -261,7 +261,7 @@ pub enum Note {
     DivergingEpoch {
         /// The partition.
         partition: TopicPartition,
-        /// Whom.
+        /// The follower.
         follower: NodeId,
         /// The follower's last epoch.
         asked: LeaderEpoch,
@@ -335,7 +335,7 @@ pub enum Note {
     QuorumFollower {
         /// Epoch.
         epoch: LeaderEpoch,
-        /// Whom.
+        /// The leader.
         leader: NodeId,
     },
     /// Quorum: a leader stepped down.

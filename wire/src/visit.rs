@@ -39,8 +39,8 @@ pub struct Bounds {
 
 impl Bounds {
     /// For a request. Kafka has no such bound. The largest legitimate requests name each partition
-    /// of a large broker once. A frame of the maximum size consists mostly of records, which are
-    /// slices of it.
+    /// of a large broker once. A frame of the maximum size is full of records, which are slices of
+    /// it.
     pub const REQUEST: Bounds = Bounds { memory: 64 << 20, elements: MAX_REQUEST_ELEMENTS };
     /// For an answer. The metadata of about a million partitions fits.
     pub const RESPONSE: Bounds = Bounds { memory: 256 << 20, elements: usize::MAX };
@@ -62,8 +62,7 @@ pub(crate) struct Io {
 pub(crate) struct Tagged<'a> {
     /// Its tag.
     pub tag: u32,
-    /// The version that introduced it. In earlier versions it is not written, and skipped as
-    /// unknown.
+    /// The version that introduced it. Earlier ones neither write nor know it.
     pub since: i16,
     /// Whether to write it (its value is not the default).
     pub present: bool,

@@ -42,7 +42,7 @@ const MAX_WAIT_MS: i32 = 300_000;
 /// The state of one partition of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
-    /// There is no data yet, or it has not been read yet.
+    /// No data yet, or not read yet.
     Waiting,
     /// A disk read is in flight.
     Reading { plan: DiskRead, limit: Offset, max_bytes: u32 },
@@ -50,8 +50,7 @@ enum State {
     Done(FetchPartitionResponse),
 }
 
-/// The part of a [`FetchPartition`] that is kept. It is small, because thousands may wait for a
-/// long time.
+/// The part of a [`FetchPartition`] that is kept: thousands may wait for a long time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Asked {
     partition: i32,
@@ -85,7 +84,7 @@ struct Entry {
 /// A fetch that has not been answered yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Fetch {
-    /// The listener the client connected to. Other brokers' endpoints are given for this listener.
+    /// The client's listener; other brokers' endpoints are given for it.
     listener: String,
     replica: Option<NodeId>,
     replica_epoch: BrokerEpoch,
@@ -338,8 +337,8 @@ fn unpack(
     }
 }
 
-/// Reports the follower's fetch offset to each partition. This happens only once, when the fetch
-/// arrives, and not for partitions whose logs diverge (KAFKA-13141).
+/// Reports the follower's fetch offset to each partition. Only once, when the fetch arrives, and
+/// not for partitions whose logs diverge (KAFKA-13141).
 fn claim(
     fetch: &mut Fetch,
     follower: NodeId,
@@ -580,7 +579,7 @@ fn finish_read(
         *state = State::Done(FetchPartitionResponse::failed(index, error));
         return;
     };
-    // The partition may have been truncated, or its leader may have changed, in the meantime.
+    // Meanwhile the partition may have been truncated, or its leader may have changed.
     let limit = match look(partition, &entry.asked, replica, env) {
         Look::Answer(answer) => {
             *state = State::Done(answer);

@@ -27,8 +27,8 @@ struct Reading {
     at: (usize, usize),
     query: TimestampQuery,
     limit: Offset,
-    /// The error to answer if nothing is found below `limit`. While a new leader does not know yet
-    /// how much is committed, finding nothing does not mean that there is nothing (KIP-207).
+    /// The error to answer if nothing is found below `limit`. While a new leader does not know how
+    /// much is committed, there may still be something (KIP-207).
     nothing: ErrorCode,
     plan: DiskRead,
     /// The position within the batch at `plan`, if it is this lookup's turn to scan it.
@@ -45,8 +45,8 @@ struct Parked {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Lookups {
     parked: BTreeMap<ReplyTo, Parked>,
-    /// The lookup that is scanning a batch in pieces; it waits for a read. There is only one at a
-    /// time, because it holds what it has decompressed.
+    /// The lookup that is scanning a batch in pieces; it waits for a read. One at a time, because
+    /// it holds decompressed data.
     resting: Option<(ReplyTo, PartitionId)>,
     /// Lookups that wait only for their turn to scan. They start again at the beginning of their
     /// batch.

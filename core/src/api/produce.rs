@@ -34,7 +34,7 @@ struct Waiting {
 /// A produce that was appended and waits for its acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Parked {
-    /// The listener the client connected to. Other brokers' endpoints are given for this listener.
+    /// The client's listener; other brokers' endpoints are given for it.
     listener: String,
     acks: i16,
     deadline: Monotonic,
@@ -127,7 +127,7 @@ impl Produces {
         self.armed = first;
     }
 
-    /// The condition that a parked produce waited for was reached, or can no longer be.
+    /// A parked produce's condition was reached, or can no longer be.
     pub fn on_reached(
         &mut self,
         from: ReplyTo,

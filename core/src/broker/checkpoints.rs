@@ -63,7 +63,7 @@ impl OffsetCheckpoint {
     /// every segment is checked.
     ///
     /// # Errors
-    /// If the bytes are not a valid checkpoint.
+    /// If it is malformed.
     pub(super) fn load(&mut self, bytes: &Bytes) -> Result<(), FormatError> {
         let lines = checkpoint::parse_offsets(small_file(self.claim).name(), bytes)?;
         self.known =

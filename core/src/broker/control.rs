@@ -47,12 +47,12 @@ pub struct Control {
     isr_changes: BTreeSet<PartitionId>,
     /// Where to resume in `isr_changes`; 0 if the last request had room for all.
     resume_at: PartitionId,
-    /// The controller and the serial number of the AlterPartition in flight. There is only one at a
-    /// time, so that none overtakes another.
+    /// The AlterPartition in flight: controller and serial number. One at a time, so that none
+    /// overtakes another.
     altering: Option<(NodeId, u64)>,
     /// The number of AlterPartition requests so far.
     alterations: u64,
-    /// After a failure, no AlterPartition is sent before this time.
+    /// After a failure: the earliest time of the next one.
     retry_at: Option<Monotonic>,
     registration: Option<BrokerRegistrationRequest>,
     /// Requests that wait for a controller, each with its deadline.
@@ -63,8 +63,8 @@ pub struct Control {
 /// Clients' requests that may wait for a controller; more are refused at once.
 const MAX_FORWARDS: usize = 1000;
 
-/// The most elements of one AlterPartition. It is far below what a request may have, because each
-/// is a record that the controller must commit.
+/// The most elements of one AlterPartition. Far fewer than a request may have, because each is a
+/// record for the controller to commit.
 const MOST_PROPOSED: usize = MAX_REQUEST_ELEMENTS / 10;
 
 /// The partitions of one AlterPartition, by topic.
@@ -131,7 +131,7 @@ impl Control {
         self.forwards.push_back((deadline, forwarded));
     }
 
-    /// Requests the creation of a topic that a client named and that does not exist.
+    /// Requests a topic that a client named and that does not exist.
     pub fn auto_create(&mut self, topic: &str, config: &NodeConfig, env: &mut dyn Env) {
         if self.forwards.len() < MAX_FORWARDS && self.auto_creation.begin(topic) {
             let forwarded = Forwarded::AutoCreate { topic: topic.into() };
@@ -153,7 +153,7 @@ impl Control {
         }
     }
 
-    /// The connection is gone: drops its requests, whose answers nobody waits for any more.
+    /// The connection is gone: drops its requests.
     pub fn on_closed(&mut self, connection: ConnectionId) {
         self.forwards.retain(|(_, forwarded)| match forwarded {
             Forwarded::Client { from, .. } => from.connection != connection,

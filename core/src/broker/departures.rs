@@ -3,8 +3,8 @@
 //! Removing a directory takes many steps, and a crash on the way leaves some of the files. So, as
 //! in Kafka, the directory is renamed to `<topic>-<partition>.<uuid>-delete`, the rename is made
 //! durable, and only then are the files removed. At start, directories with such names are removed.
-//! The checkpoints come before the rename: a directory is renamed only once they durably no longer
-//! name the replica. Therefore a missing directory that a checkpoint still names was lost.
+//! A directory is renamed only once the checkpoints durably no longer name the replica. Therefore a
+//! missing directory that a checkpoint names was lost.
 //!
 //! **What was not deleted is kept.** If a directory is unknown to the metadata, or another node's,
 //! when this node first reads the metadata, it is renamed to `...-stray` and never touched again:

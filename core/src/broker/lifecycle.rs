@@ -34,7 +34,7 @@ enum Registration {
     /// Not asked for.
     #[default]
     None,
-    /// Asked this controller, or, if `None`, whichever node becomes the controller.
+    /// Asked this controller (`None`: whichever node becomes it).
     Asked(Option<NodeId>),
     /// This incarnation is registered. `published`: the metadata up to the registration has been
     /// applied, and roles follow it from then on.
@@ -49,8 +49,8 @@ enum Stop {
     No,
     /// Waits, until the given time, for the controller to move leaderships away.
     HandingOver(Monotonic),
-    /// Logs and checkpoints are being made durable, and the quorum's voters are being notified. The
-    /// stop waits for the voters until the given time at most.
+    /// Logs and checkpoints are being made durable, and the quorum's voters notified. The stop
+    /// waits for the voters until the given time at most.
     Flushing(Monotonic),
     /// The clean-shutdown mark is being written.
     Marking,
@@ -257,8 +257,7 @@ impl Broker {
         }
         let heartbeats = self.lifecycle.heartbeats.get_mut(&peer);
         if heartbeats.and_then(VecDeque::pop_front) != Some(self.lifecycle.broker_epoch()) {
-            // This answer is about an epoch that was given up; the controller may know the current
-            // one.
+            // For an epoch that was given up; the controller may know the current one.
             return;
         }
         // Without an answer, the armed timer tries again.

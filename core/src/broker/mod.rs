@@ -53,8 +53,8 @@ pub enum Status {
     Stopped,
     /// The log directory failed: the driver ends the process with an error.
     Failed(DiskOpKind, DiskError),
-    /// The data on disk is not this node's, or cannot be trusted: the driver ends the process. The
-    /// text says what is wrong, where, and what to do.
+    /// The data on disk is not this node's or cannot be trusted: the driver ends the process. Says
+    /// what is wrong, where, and what to do.
     Refused(String),
 }
 

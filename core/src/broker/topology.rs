@@ -158,8 +158,8 @@ impl Broker {
         }
     }
 
-    /// Removes replicas of topics that have disappeared from the metadata since it was first read:
-    /// those topics were deleted.
+    /// Removes replicas of topics that the metadata has lost since it was first read: deleted
+    /// topics.
     fn remove_unknown(&mut self, env: &mut dyn Env) {
         for (id, _) in self.unknown() {
             self.remove_partition(id, Fate::Removed, env);
@@ -205,9 +205,9 @@ impl Broker {
     }
 
     /// Checks whether a replica of an unknown topic is in the directory of one that this node
-    /// should have. The log has not deleted the unknown topic, so that topic never existed and
-    /// `partition.metadata` is wrong. If the directory were set aside, the replica would be created
-    /// anew, without its data.
+    /// should have. The log has not deleted the unknown topic, so it never existed:
+    /// `partition.metadata` is wrong. If set aside, the replica would be recreated without its
+    /// data.
     fn mistaken_identity(&self, id: PartitionId, key: TopicPartition) -> Option<String> {
         let replica = self.hosted.get(id)?;
         let known = *self.image.topic_ids.get(replica.topic())?;
@@ -225,8 +225,7 @@ impl Broker {
     }
 
     /// Finds a directory whose name is not that of the topic in its `partition.metadata`: somebody
-    /// renamed it, or made it from a copy. This matters because checkpoints identify partitions by
-    /// name.
+    /// renamed it, or made it from a copy. Checkpoints identify partitions by name.
     fn misnamed(&self) -> Option<String> {
         self.hosted.iter().find_map(|replica| {
             let key = replica.topic_partition();
@@ -264,8 +263,8 @@ impl Broker {
     }
 
     /// Learns the endpoints of brokers that this node's configuration does not name. For voters and
-    /// for this node the configuration takes precedence: a registration may be old, and a node that
-    /// cannot find the quorum elsewhere would never hear of a newer one.
+    /// this node the configuration is used: a registration may be old, and a node that cannot find
+    /// the quorum elsewhere would never hear of a newer one.
     fn learn_peers(&mut self, env: &mut dyn Env) {
         let config = &self.config;
         let configured = |node: &NodeId| {
@@ -279,8 +278,8 @@ impl Broker {
     }
 
     /// The topic's configuration: the node's defaults with the topic's overrides. Overrides were
-    /// checked when the topic was created. An override that another version accepted and this one
-    /// does not know leaves only that setting at its default.
+    /// checked when the topic was created. One that this version does not know leaves only its own
+    /// setting at the default.
     pub(super) fn topic_config(&self, topic: &str) -> TopicConfig {
         let overrides = self.image.topic_configs(topic);
         self.config.topic_defaults.with_known_overrides(&overrides)

@@ -77,8 +77,8 @@ pub struct Cluster {
     /// Refreshes in a row that failed or brought nothing new.
     fruitless: u32,
     /// Nodes that have not answered since the last successful refresh. They are asked again only
-    /// after all others. Kafka's Java client also prefers the node it tried least recently. With a
-    /// purely random choice, a client may keep asking dead nodes for longer than anyone waits.
+    /// after all others. Kafka's Java client also prefers the node it tried least recently; with
+    /// random choice alone, a client may ask dead nodes for longer than anyone waits.
     silent: BTreeSet<NodeId>,
 }
 
@@ -166,8 +166,7 @@ impl Cluster {
         self.controller.or_else(|| self.any_peer(env))
     }
 
-    /// The controller that the metadata names did not serve the request: the next one goes
-    /// elsewhere.
+    /// The named controller did not serve the request: the next one goes elsewhere.
     pub(crate) fn forget_controller(&mut self) {
         self.controller = None;
         self.update_wanted = true;

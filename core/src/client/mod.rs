@@ -513,8 +513,8 @@ pub(crate) fn is_metadata_error(error: ErrorCode) -> bool {
     )
 }
 
-/// Whether an answer's topic entry is for the topic `asked`. Depending on the version, answers name
-/// topics by name or by id.
+/// Whether an answer's topic entry is for `asked`. Answers use the name or the id, depending on
+/// version.
 pub(crate) fn same_topic(asked: &TopicRef, answered: &TopicRef) -> bool {
     if answered.name.is_empty() { asked.id == answered.id } else { asked.name == answered.name }
 }

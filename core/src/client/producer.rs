@@ -26,7 +26,7 @@ use crate::msg::{
 };
 use crate::types::{LeaderEpoch, Monotonic, NodeId, Offset, TopicRef, WallTime};
 
-/// Producer settings. Defaults are Kafka's, except that there is no idempotence.
+/// Producer settings. Defaults are Kafka's, without idempotence.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProducerConfig {
     /// -1: all in-sync replicas, 1: the leader, 0: none.

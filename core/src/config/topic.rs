@@ -1,5 +1,4 @@
-//! The topic configurations that Kafka 4 knows, in one table by name, and how this broker treats
-//! each.
+//! The topic configurations of Kafka 4, in one table by name, and how this broker treats each.
 //!
 //! - *Honoured*: the broker acts on it.
 //! - *Kept*: the value is checked and stored, but has no effect. The feature is not built yet, and

@@ -155,8 +155,8 @@ impl Shard {
             Ok(registered) => registered,
             Err(error) => return Decision::answer(answers::heartbeat_failed(error)),
         };
-        // No broker can have applied records that were never written. If this were accepted, the
-        // broker would count as knowing future changes.
+        // No broker has applied records that were never written. It would count as knowing future
+        // changes.
         if !(Offset(-1)..context.next).contains(&request.current_metadata_offset) {
             return Decision::answer(answers::heartbeat_failed(ErrorCode::InvalidRequest));
         }
@@ -259,8 +259,8 @@ fn caught_up(request: &BrokerHeartbeatRequest) -> bool {
     request.current_metadata_offset.0 >= request.broker_epoch.0
 }
 
-/// Whether a correct broker can have sent this, given that its record will be at `next`. Every node
-/// stores the content permanently.
+/// Whether a broker can have sent this, with its record at `next`. Every node stores it
+/// permanently.
 fn is_sound(request: &BrokerRegistrationRequest, next: Offset) -> bool {
     let named = |name: &str| (1..=MAX_NAME).contains(&name.len());
     let listeners = &request.listeners;

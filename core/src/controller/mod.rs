@@ -124,7 +124,7 @@ impl Controller {
         self.run(Command::ElectLeaderless, None, log, env);
     }
 
-    /// Another node leads: drops all state. Waiting callers have to ask the new controller.
+    /// Another node leads: drops all state. Waiting callers must ask that node.
     pub fn on_lost_leadership(&mut self, env: &mut dyn Env) {
         let Some(active) = self.active.take() else { return };
         for broker in active.shard.sessions.keys() {
@@ -227,11 +227,11 @@ impl Controller {
 
     /// Whether this node was paused (SIGSTOP, a suspended machine, a long scheduling delay) when
     /// this deadline passed. If so, the lack of heartbeats says nothing about the brokers: their
-    /// heartbeats wait in unread buffers, and without this rule all brokers are fenced at once. A
-    /// timer counts as late beyond a quarter of a heartbeat interval, which is more than a busy
-    /// node's timers are late. The threshold is low because even a pause hardly longer than a
-    /// session makes every session end. A session is renewed only once, or a controller that is
-    /// always slow would never fence dead brokers.
+    /// heartbeats wait in unread buffers, and without this rule all brokers are fenced at once.
+    /// Late means by more than a quarter of a heartbeat interval, which exceeds a busy node's timer
+    /// delays. It must not be much more: a pause hardly longer than a session already ends every
+    /// session. A session is renewed only once, or an always slow controller would never fence dead
+    /// brokers.
     ///
     /// Source: the spirit of KAFKA-15019, where a heartbeat that arrives while the controller is
     /// busy counts as contact even though it is handled late.
@@ -433,8 +433,7 @@ pub fn random_uuid(env: &mut dyn Env) -> Uuid {
     let high = u128::from(draw_bits(env));
     let low = u128::from(draw_bits(env));
     let version = (high << 64 | low) & !(0xf << 76) | 4 << 76;
-    // Variant 10, and the first bit clear, so that the text never starts with a dash (which encodes
-    // the six bits 111110).
+    // Variant 10; the first bit is clear, so that the text never starts with a dash (bits 111110).
     Uuid(version & !(3 << 62) & !(1 << 127) | 2 << 62)
 }
 

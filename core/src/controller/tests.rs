@@ -402,7 +402,7 @@ fn a_controller_that_stood_still_gives_each_broker_one_more_session() {
     bench.beat(beat);
     wake(&mut bench);
     assert!(!bench.image().brokers[&NodeId(1)].fenced);
-    // It has not been heard from: a controller that is always late must still fence dead brokers.
+    // Not heard from: a controller that is always late must still fence dead brokers.
     wake(&mut bench);
     assert!(bench.image().brokers[&NodeId(1)].fenced);
 }

@@ -90,8 +90,7 @@ impl Shard {
             }
             let created =
                 self.create_topic(settings, topic, *draw, &taken, room).and_then(|created| {
-                    // Partitions that the brokers then have no room for count too: they cost the
-                    // same work.
+                    // Partitions that the brokers have no room for have cost the same work.
                     room -= created.1.iter().filter(|r| is_partition(r)).count();
                     load.add(self, &created.1).map(|()| created)
                 });

@@ -230,8 +230,8 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// The flaws that a node was built with. They are fixed for its lifetime, and excluded from hashes
-/// and comparisons, so that a model's states with and without a flaw have the same shape.
+/// The flaws that a node was built with. Fixed for its lifetime, and not part of hashes and
+/// comparisons, so that a model's states with and without a flaw have the same shape.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FlawSet(u64);
 

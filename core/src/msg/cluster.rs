@@ -37,7 +37,7 @@ pub struct VoteRequest {
 pub struct VoteResponse {
     /// Of the request or the partition.
     pub error: ErrorCode,
-    /// Whom the voter believes to lead, or -1.
+    /// The leader that the voter knows, or -1.
     pub leader: NodeId,
     /// The voter's epoch.
     pub leader_epoch: LeaderEpoch,
@@ -69,7 +69,7 @@ pub struct BeginQuorumEpochRequest {
 pub struct BeginQuorumEpochResponse {
     /// Of the request or the partition.
     pub error: ErrorCode,
-    /// Whom the voter believes to lead.
+    /// The leader that the voter knows.
     pub leader: NodeId,
     /// The voter's epoch.
     pub leader_epoch: LeaderEpoch,
@@ -84,7 +84,7 @@ pub struct EndQuorumEpochRequest {
     pub leader: NodeId,
     /// Its epoch.
     pub leader_epoch: LeaderEpoch,
-    /// The voters that should stand for election, best first.
+    /// Who should stand for election, best first.
     pub preferred_successors: Vec<NodeId>,
 }
 
@@ -93,7 +93,7 @@ pub struct EndQuorumEpochRequest {
 pub struct EndQuorumEpochResponse {
     /// Of the request or the partition.
     pub error: ErrorCode,
-    /// Whom the voter believes to lead.
+    /// The leader that the voter knows.
     pub leader: NodeId,
     /// The voter's epoch.
     pub leader_epoch: LeaderEpoch,

@@ -106,7 +106,7 @@ apis! {
 /// A client's request, forwarded to the active controller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EnvelopeRequest {
-    /// The version that the client used. The answer must be in the same version.
+    /// The client's version, which the answer must have, too.
     pub version: i16,
     /// The request: CreateTopics or DeleteTopics.
     pub request: Box<Request>,

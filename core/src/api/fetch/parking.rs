@@ -10,9 +10,9 @@ use super::Fetch;
 use crate::event::{ConnectionId, ReplyTo};
 use crate::types::{Monotonic, NodeId, PartitionId};
 
-/// The most partitions that all parked fetches of a node's clients may watch together. This is
-/// about ten megabytes, and also bounds how many checks one change can cause. Beyond it, the fetch
-/// that watches the most is answered with the data there is. Kafka lets a broker answer before
+/// The most partitions that all parked fetches of a node's clients may watch together. This takes
+/// about ten megabytes, and bounds the checks that one change can cause. Beyond it, the fetch that
+/// watches the most is answered with the data there is. Kafka lets a broker answer before
 /// `max.wait.ms` at any time.
 const MOST_WATCHED: usize = 100_000;
 /// Bytes of a topic name that count as much as one partition.

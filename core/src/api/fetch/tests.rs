@@ -1,4 +1,4 @@
-//! How many fetches may wait, and which are evicted first. What they wait for is tested with
+//! How many fetches may wait, and which are evicted first. Their conditions are tested with
 //! brokers.
 
 use alloc::vec;

@@ -102,8 +102,8 @@ impl Consumer {
         }
     }
 
-    /// Whether an answer with this token is still relevant to the partition. If so, marks the
-    /// partition as having no request in flight.
+    /// Whether an answer with this token is still relevant to the partition. If so, no request is
+    /// in flight any more.
     fn concerns(&mut self, partition: &NamedPartition, token: u64) -> bool {
         match self.partitions.get_mut(partition) {
             Some(assigned) if assigned.token == token => {

@@ -1,4 +1,4 @@
-//! The consumer on assigned partitions: its position in each, and what it asks which leader.
+//! The consumer on assigned partitions: its position in each, and its requests to leaders.
 //!
 //! Each partition is in one [`Phase`]. Fetches carry the known leader epoch and the epoch of the
 //! last record read, so that either side can detect a truncated log (KIP-320): the leader answers
