@@ -1,6 +1,6 @@
 //! The recording Env: turns any handler into `event -> effects`, for unit tests and models.
 //!
-//! Nothing here performs anything. Clocks are set by hand and draws come from a counter.
+//! Nothing here performs I/O. Clocks are set by hand and draws come from a counter.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -12,7 +12,7 @@ use crate::msg::{Request, Response};
 use crate::note::Note;
 use crate::types::{Endpoint, Monotonic, NodeId, WallTime};
 
-/// What a machine asked for, in order.
+/// One thing that a machine asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// [`Timers::arm`].
@@ -36,11 +36,11 @@ pub enum Effect {
 /// An Env that records. Notes are kept apart, because they are not effects.
 #[derive(Clone, Debug, Default)]
 pub struct Effects {
-    /// What [`Clock::now`] answers.
+    /// What [`Clock::now`] returns.
     pub now: Monotonic,
-    /// What [`Clock::wall`] answers.
+    /// What [`Clock::wall`] returns.
     pub wall: WallTime,
-    /// What was asked for so far.
+    /// What has been asked for so far, in order.
     pub list: Vec<Effect>,
     /// The notes so far.
     pub notes: Vec<Note>,
@@ -48,17 +48,17 @@ pub struct Effects {
 }
 
 impl Effects {
-    /// A recorder whose monotonic clock stands at `now`.
+    /// A recorder whose monotonic clock reads `now`.
     pub fn at(now: Monotonic) -> Effects {
         Effects { now, wall: WallTime((now.0 / 1_000_000) as i64), ..Effects::default() }
     }
 
-    /// Takes what was recorded.
+    /// Takes the recorded effects.
     pub fn take(&mut self) -> Vec<Effect> {
         core::mem::take(&mut self.list)
     }
 
-    /// Takes the disk operations among what was recorded and drops the rest.
+    /// Takes the recorded disk operations and drops all other effects.
     pub fn take_disk(&mut self) -> Vec<DiskOp> {
         let all = self.take();
         all.into_iter()

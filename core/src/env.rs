@@ -1,4 +1,4 @@
-//! The seam: what a state machine may ask of the world, and nothing else.
+//! The seam: everything that a state machine may ask of the outside world.
 //!
 //! The rules, which every implementation and every handler keeps:
 //!
@@ -9,8 +9,8 @@
 //! 2. Env is passed in, never stored. A function takes the narrowest capability it needs.
 //! 3. The driver, never the core, decides when submissions reach the kernel.
 //!
-//! What does not live here: the events that come back ([`crate::event`]) and the recorder that
-//! turns any handler into `event -> effects` ([`crate::effects`]).
+//! The events that come back live in [`crate::event`]; the recorder that turns any handler into
+//! `event -> effects` lives in [`crate::effects`].
 
 use alloc::string::String;
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use crate::msg::{Request, Response};
 use crate::note::Note;
 use crate::types::{DirId, Endpoint, Monotonic, NodeId, Offset, WallTime};
 
-/// Everything at once; handlers take the parts that they need.
+/// All capabilities together. Handlers take only the parts that they need.
 pub trait Env: Clock + Timers + Network + Storage + Random {}
 
 impl<T: Clock + Timers + Network + Storage + Random> Env for T {}
@@ -34,9 +34,10 @@ impl<T: Disk + Probe> Storage for T {}
 
 /// The two clocks. They never convert into each other.
 pub trait Clock {
-    /// For timers. Constant within a step, strictly greater at the next one that moved time.
+    /// For timers. Constant within a step, and strictly greater in the next step that advances
+    /// time.
     fn now(&self) -> Monotonic;
-    /// For record timestamps and what clients see. May be wrong, may jump either way.
+    /// For record timestamps and what clients see. May be wrong, and may jump in either direction.
     fn wall(&self) -> WallTime;
 }
 
@@ -45,15 +46,15 @@ pub trait Timers {
     /// Fires [`Event::Timer`](crate::event::Event::Timer) with this key and deadline at or after
     /// the deadline, replacing the key's earlier arming. The machine keeps the deadline in its own
     /// state: a firing whose deadline is not the stored one is stale and must be a no-op (a
-    /// replaced or disarmed timer may still fire; the tank makes it).
+    /// replaced or disarmed timer may still fire, and the tank makes this happen).
     fn arm(&mut self, key: TimerKey, deadline: Monotonic);
     /// Best effort: a stale firing may still come.
     fn disarm(&mut self, key: TimerKey);
 }
 
-/// One connection a machine keeps to a peer. Requests on one channel are answered in order and
-/// their outcomes arrive in the order of sending; channels are independent, so that a fetch parked
-/// at the peer does not hold a heartbeat back.
+/// One connection a machine keeps to a peer. Requests on one channel are answered in order, and
+/// their outcomes arrive in the order of sending. Channels are independent, so a fetch parked at
+/// the peer does not delay a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Channel {
     /// Votes and epoch announcements among voters (at most one in flight).
@@ -62,7 +63,8 @@ pub enum Channel {
     QuorumFetch,
     /// Broker to active controller: registration, AlterPartition, forwarded requests.
     Controller,
-    /// Broker heartbeats, apart so that nothing delays them (at most one in flight).
+    /// Broker heartbeats, on a channel of their own so that nothing delays them (at most one in
+    /// flight).
     Heartbeat,
     /// A follower's fetches of partitions (at most one in flight).
     ReplicaFetch,
@@ -76,23 +78,25 @@ pub enum Channel {
     Admin,
 }
 
-/// The network, request and response at a time.
+/// The network, one request and response at a time.
 pub trait Network {
     /// Sends a request. Exactly one [`Event::Rpc`](crate::event::Event::Rpc) with the same peer and
     /// channel follows (unless this incarnation ends), in the order of sending within the channel:
-    /// the answer, or that the connection broke, or that `timeout` passed (which also breaks the
-    /// connection, as Kafka's clients do). A produce request with acks=0 has the outcome
-    /// [`Response::Produce`] with no topics as soon as it was handed to the connection.
+    /// the answer, a broken connection, or the expiry of `timeout` (which also breaks the
+    /// connection, as in Kafka's clients). A produce request with acks=0 has the outcome
+    /// [`Response::Produce`] with no topics as soon as it has been handed to the connection.
     fn request(&mut self, peer: NodeId, channel: Channel, timeout: Duration, request: Request);
     /// Answers a request. Each is answered exactly once: by this, [`Network::no_response`] or
-    /// [`Network::disconnect`]; the connection's next request is not delivered before. Answering a
-    /// connection that is gone is a no-op.
+    /// [`Network::disconnect`]; the connection's next request is not delivered before then.
+    /// Answering a connection that is gone is a no-op.
     fn respond(&mut self, to: ReplyTo, response: Response);
     /// Ends a request that has no response (produce with acks=0).
     fn no_response(&mut self, to: ReplyTo);
-    /// Closes the connection that the request came on: Kafka's answer where no code can be given.
+    /// Closes the connection that the request came on. Kafka does this when it cannot return an
+    /// error code.
     fn disconnect(&mut self, to: ReplyTo);
-    /// Tells where a peer listens, as metadata or configuration said. The tank knows already.
+    /// Tells the driver where a peer listens, according to metadata or configuration. The tank
+    /// knows already.
     fn learn_peer(&mut self, peer: NodeId, endpoint: &Endpoint);
 }
 
@@ -121,8 +125,8 @@ pub enum FileKind {
     CleanShutdown,
     /// `<name>.tmp` of one of the small files above, while it is being replaced.
     Temporary(SmallFile),
-    /// `.wavetank_boot_id` (root): on which boot of the machine the logs were last recovered. Kafka has
-    /// no such file, and ignores it.
+    /// `.wavetank_boot_id` (root): the boot of the machine on which the logs were last recovered.
+    /// Kafka has no such file, and ignores it.
     BootId,
 }
 
@@ -162,7 +166,7 @@ impl SmallFile {
         }
     }
 
-    /// Its name, as Kafka's.
+    /// Its name, the same as in Kafka.
     pub fn name(self) -> &'static str {
         match self {
             SmallFile::LeaderEpochs => "leader-epoch-checkpoint",
@@ -189,7 +193,7 @@ impl SmallFile {
 }
 
 impl FileKind {
-    /// The file's name on disk, as Kafka's.
+    /// The file's name on disk, the same as in Kafka.
     pub fn name(self) -> String {
         use alloc::format;
         match self {
@@ -246,50 +250,52 @@ pub struct FileId {
 }
 
 /// One submission to the disk. Operations on one directory take effect in the order of submission;
-/// directories are independent. What is refused for want of descriptors, memory or space has not
-/// begun: it is tried again, and what is behind it in its directory waits. See
-/// [`DiskDone`](crate::event::DiskDone) for what comes back.
+/// directories are independent. An operation that is refused because the system is out of
+/// descriptors, memory or space has not begun: it is retried, and the operations behind it in its
+/// directory wait. See [`DiskDone`](crate::event::DiskDone) for the completions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DiskOp {
-    /// Names a directory (relative to the log directory, empty for the root itself), creates it
-    /// where it is missing, and answers with its entries. A directory that this created is itself
-    /// durable when the answer comes (the driver syncs the root); one that was there is as durable
-    /// as it was.
+    /// Names a directory (relative to the log directory, empty for the root itself), creates it if
+    /// it is missing, and answers with its entries. A directory created by this operation is
+    /// durable when the answer arrives (the driver syncs the root). An existing one is as durable
+    /// as it was before.
     OpenDir {
         /// The id by which it is known from now on.
         dir: DirId,
         /// Its name, one path component or empty.
         name: String,
     },
-    /// Makes an empty file of this name: a new one, or the one that is there is cut in place, as
-    /// `open(2)` does with `O_CREAT | O_TRUNC`. So after a power loss before the file's next `Sync` what it
-    /// held may be back, and if it has a second name, that one is empty, too.
+    /// Creates an empty file of this name, or truncates the existing one in place, as `open(2)`
+    /// does with `O_CREAT | O_TRUNC`. So a power loss before the file's next `Sync` may bring its
+    /// old contents back. If the file has a second name, that one is empty, too.
     Create {
         /// The file.
         file: FileId,
         /// The generation that completions of this content will carry.
         generation: u32,
     },
-    /// Appends. Completes as `Written` and not before the bytes are in the page cache.
+    /// Appends. Completes as `Written` once the bytes are in the page cache, never earlier.
     Append {
         /// The file; must exist.
         file: FileId,
-        /// The machine's current generation of it; 0 for a file that was there when it started.
+        /// The machine's current generation of it; 0 for a file that existed when the machine
+        /// started.
         generation: u32,
-        /// Where the machine believes the end to be, in bytes; the driver asserts it.
+        /// Where the machine believes the file ends, in bytes; the driver asserts it.
         at: u64,
         /// What to write, in order, without a copy.
         bytes: alloc::vec::Vec<Bytes>,
     },
-    /// Makes what was written so far durable. May be merged with other syncs of the file.
+    /// Makes everything written so far durable. May be merged with other syncs of the file.
     Sync {
         /// The file.
         file: FileId,
         /// The machine's current generation of it.
         generation: u32,
     },
-    /// Cuts the file to `to` bytes; later completions of the earlier generation are stale. Durable after
-    /// `Sync`: a power loss before may bring back what was cut, under what was appended since.
+    /// Cuts the file to `to` bytes; later completions of the earlier generation are stale. Durable
+    /// after `Sync`: a power loss before that may bring the cut bytes back, beneath those appended
+    /// since.
     Truncate {
         /// The file.
         file: FileId,
@@ -298,8 +304,8 @@ pub enum DiskOp {
         /// New length in bytes; never more than the present one.
         to: u64,
     },
-    /// Renames within the directory, replacing the target atomically. Durable after `SyncDir`; a power
-    /// loss before may leave the file under either name or under both, never under neither.
+    /// Renames within the directory, replacing the target atomically. Durable after `SyncDir`; a
+    /// power loss before that may leave the file under either name or both, never under neither.
     Rename {
         /// The directory.
         dir: DirId,
@@ -313,40 +319,42 @@ pub enum DiskOp {
         /// The file.
         file: FileId,
     },
-    /// Makes the directory's entries as of now durable (a power loss before leaves any subset of what was
-    /// done to them since the last time); completes as `DirSynced` with the same
-    /// `by` and `serial`. One file-system sync may serve several, but each gets its completion.
+    /// Makes the directory's current entries durable (a power loss before that leaves any subset of
+    /// the changes since the last `SyncDir`). Completes as `DirSynced` with the same `by` and
+    /// `serial`. One file-system sync may serve several of these, but each gets its own completion.
     SyncDir {
         /// The directory.
         dir: DirId,
-        /// For which file this is asked: several components share a directory, and the answer to
-        /// one's earlier sync must not bless another's later rename.
+        /// The file that this sync is for. Several components share a directory, and the answer to
+        /// one component's earlier sync must not confirm another's later rename.
         by: FileKind,
-        /// Which of that file's syncs.
+        /// Which one of that file's syncs.
         serial: u32,
     },
-    /// Removes a directory and everything in it, file by file: what ends the process on the way, or
-    /// a power loss before the root's next `SyncDir`, may leave the directory with any of its files.
-    /// So it gets a name first that says what it is ([`DiskOp::RenameDir`], durably). No completion.
+    /// Removes a directory and everything in it, file by file. If the process ends midway, or power
+    /// is lost before the root's next `SyncDir`, the directory may remain with any of its files. So
+    /// it is first given a name that marks it as being removed ([`DiskOp::RenameDir`], durably). No
+    /// completion.
     RemoveDir {
         /// The directory; its id is not used again, nor is its name in this process.
         dir: DirId,
     },
     /// Reads up to `len` bytes from `at`; fewer come only where the file ends.
     Read {
-        /// Names what the bytes are for.
+        /// What the bytes are for.
         tag: ReadTag,
         /// The file.
         file: FileId,
-        /// First byte.
+        /// Position of the first byte.
         at: u64,
-        /// Most bytes.
+        /// Maximum number of bytes.
         len: u32,
     },
-    /// Gives a directory below the root another name, which nothing there has. Completes as
-    /// [`DirRenamed`](crate::event::DiskDone::DirRenamed); until then nothing else is asked of the
-    /// directory, and the old name is not opened. From then on the id goes with the new name, and
-    /// the old one is free. Durable after a `SyncDir` of the root that was submitted afterwards.
+    /// Gives a directory below the root a new name that is not in use there. Completes as
+    /// [`DirRenamed`](crate::event::DiskDone::DirRenamed); until then no other operation is
+    /// submitted for the directory, and the old name is not opened. From then on the id goes with
+    /// the new name, and the old name is free. Durable after a `SyncDir` of the root that is
+    /// submitted afterwards.
     RenameDir {
         /// The directory.
         dir: DirId,
@@ -355,8 +363,8 @@ pub enum DiskOp {
     },
 }
 
-/// The disk. One method, so that an operation can be recorded, delayed and printed as data; the
-/// provided ones make handlers read as verbs.
+/// The disk. One required method, so that an operation can be recorded, delayed and printed as
+/// data. The provided methods let handlers read as verbs.
 pub trait Disk {
     /// Submits one operation; see [`DiskOp`].
     fn submit(&mut self, op: DiskOp);
@@ -407,8 +415,8 @@ pub trait Disk {
     }
 }
 
-/// What a random draw is for. The tank keys each draw by (seed, node, site, how many draws of this
-/// site came before), so that a draw more or less elsewhere moves nothing here.
+/// What a random draw is for. The tank keys each draw by (seed, node, site, number of earlier draws
+/// of this site), so that an extra or missing draw elsewhere changes nothing here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Site {
     /// Jitter of the election timeout.
@@ -423,7 +431,7 @@ pub enum Site {
     Peer,
 }
 
-/// Entropy, seeded in the tank and the operating system's in the server.
+/// Entropy: seeded in the tank, from the operating system in the server.
 pub trait Random {
     /// A number below `bound` (which is at least 1); `u64::MAX` stands for "any 64 bits".
     fn draw(&mut self, site: Site, bound: u64) -> u64;

@@ -1,7 +1,7 @@
-//! What comes in: the closed set of events that a machine is stepped with.
+//! Input: the closed set of events that a machine is stepped with.
 //!
-//! Completions are named by what they complete (watermarks, read tags), never by a ticket, so late,
-//! merged and repeated ones are harmless. What goes out lives in [`crate::env`].
+//! Completions are identified by what they complete (watermarks, read tags), never by a ticket, so
+//! late, merged and repeated ones are harmless. Output lives in [`crate::env`].
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -17,22 +17,22 @@ use crate::types::{DirId, Monotonic, NodeId, PartitionId, Uuid};
 pub enum Event {
     /// The first event of an incarnation.
     Start {
-        /// Which boot of the machine this is: the same as long as its kernel runs, and with it the page
-        /// cache. Zero if nobody knows.
+        /// The current boot of the machine: the same as long as its kernel runs, and with it the
+        /// page cache. Zero if unknown.
         boot_id: Uuid,
     },
     /// Stop gracefully: hand leadership over, flush, mark the shutdown clean.
     Shutdown,
-    /// A timer fired. Live only if `deadline` is the one the machine has stored under `key`.
+    /// A timer fired. Valid only if `deadline` is the one that the machine has stored under `key`.
     Timer {
-        /// Which.
+        /// Which timer.
         key: TimerKey,
         /// The deadline it was armed with.
         deadline: Monotonic,
     },
     /// A disk operation's outcome.
     Disk(DiskDone),
-    /// A request arrived. The connection delivers no further one until it is answered.
+    /// A request arrived. The connection delivers no further request until this one is answered.
     Request {
         /// Where the answer goes.
         from: ReplyTo,
@@ -43,16 +43,16 @@ pub enum Event {
         /// The request.
         request: Request,
     },
-    /// A connection that requests came from is gone; what is parked for it may be dropped.
+    /// A connection that requests came from is gone; anything parked for it may be dropped.
     ConnectionClosed {
         /// The connection.
         connection: ConnectionId,
     },
     /// The one outcome of a request that this machine sent.
     Rpc {
-        /// Whom it was sent to.
+        /// The node it was sent to.
         peer: NodeId,
-        /// On which channel; outcomes of one channel come in the order of sending.
+        /// The channel it was sent on; outcomes on one channel arrive in the order of sending.
         channel: Channel,
         /// The answer, or why there is none.
         outcome: Result<Response, RpcError>,
@@ -79,17 +79,18 @@ pub struct Origin {
     pub listener: ListenerId,
 }
 
-/// A listener of this node. What may be asked on which is [`crate::listener`]'s.
+/// A listener of this node. [`crate::listener`] decides which requests each one serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ListenerId {
-    /// By its place in [`NodeConfig::listeners`](crate::config::NodeConfig::listeners).
+    /// A broker listener, by its index in
+    /// [`NodeConfig::listeners`](crate::config::NodeConfig::listeners).
     Broker(u16),
-    /// One of `controller.listener.names`, where only nodes ask.
+    /// One of `controller.listener.names`, used only by nodes.
     Controller,
 }
 
 impl Default for ListenerId {
-    /// The first.
+    /// The first broker listener.
     fn default() -> ListenerId {
         ListenerId::Broker(0)
     }
@@ -102,20 +103,21 @@ pub enum RpcError {
     Disconnected,
     /// No answer within the request's timeout.
     TimedOut,
-    /// The peer does not speak this API in a version that we do, or sent bytes that are no answer.
+    /// The peer supports no version of this API that we do, or sent bytes that are not a valid
+    /// answer.
     Unsupported,
 }
 
 /// The timers of all machines, by what they are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimerKey {
-    /// Quorum: no leader heard from, or the election got nowhere.
+    /// Quorum: no leader has been heard from, or the election made no progress.
     Election,
     /// Quorum: fetch from the leader again after an error.
     QuorumFetchBackoff,
-    /// Quorum leader: no majority of fetches (CheckQuorum, KIP-595).
+    /// Quorum leader: no fetches from a majority (CheckQuorum, KIP-595).
     CheckQuorum,
-    /// Quorum leader: tell this voter about the epoch again.
+    /// Quorum leader: announce the epoch to this voter again.
     BeginEpochRetry(NodeId),
     /// Quorum: a parked fetch of the metadata log has waited long enough.
     QuorumFetchExpiry,
@@ -131,7 +133,7 @@ pub enum TimerKey {
     AlterPartition,
     /// Broker: write high watermarks and recovery points to their checkpoints.
     Checkpoint,
-    /// Broker: forwarded or parked client requests past their time.
+    /// Broker: forwarded or parked client requests have expired.
     ForwardExpiry,
     /// Broker: the earliest parked produce expires.
     ProduceExpiry,
@@ -164,11 +166,11 @@ pub enum DiskDone {
         files: Vec<(FileKind, u64)>,
         /// Names of sub-directories, sorted (only ever non-empty for the root).
         dirs: Vec<String>,
-        /// How many other entries a partition's directory has, which are not ours: files of other
-        /// names, and sub-directories. 0 for the root.
+        /// How many other entries, not ours, a partition's directory has: files of other names, and
+        /// sub-directories. 0 for the root.
         strangers: u32,
     },
-    /// Bytes below `upto` are in the page cache, and writing them did not fail.
+    /// Bytes below `upto` are in the page cache; writing them did not fail.
     Written {
         /// The file.
         file: FileId,
@@ -186,7 +188,7 @@ pub enum DiskDone {
         /// In bytes.
         upto: u64,
     },
-    /// The directory's entries, as of the submission of this `SyncDir` or later, are durable.
+    /// The directory's entries as of the submission of this `SyncDir`, or later, are durable.
     DirSynced {
         /// The directory.
         dir: DirId,
@@ -195,7 +197,7 @@ pub enum DiskDone {
         /// As submitted.
         serial: u32,
     },
-    /// What a read found.
+    /// The result of a read.
     Read {
         /// What it was for.
         tag: ReadTag,
@@ -203,12 +205,12 @@ pub enum DiskDone {
         file: FileId,
         /// Where it starts.
         at: u64,
-        /// The bytes; fewer than asked only at the file's end.
+        /// The bytes; fewer than requested only at the end of the file.
         bytes: Bytes,
     },
     /// An operation failed. It is never retried: the log directory goes offline.
     Failed {
-        /// The file, or the directory's `CleanShutdown` where the operation names none.
+        /// The file, or the directory's `CleanShutdown` if the operation names no file.
         file: FileId,
         /// What was attempted.
         op: DiskOpKind,
@@ -260,12 +262,12 @@ pub enum DiskOpKind {
 /// Why a disk operation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DiskError {
-    /// The device says no (EIO).
+    /// The device reported an error (EIO).
     Io,
-    /// A sync found no space for what was written (ENOSPC), or a file would be too large (EFBIG).
+    /// A sync found no space for the written data (ENOSPC), or a file would be too large (EFBIG).
     /// (A write that does not fit waits.)
     Full,
-    /// Permission or anything else that the operating system refused.
+    /// The operating system refused: permission, or any other error.
     Refused,
 }
 
@@ -276,11 +278,11 @@ pub enum ReadTag {
     SmallFile,
     /// The log's recovery scan.
     Recovery,
-    /// Finding where to cut.
+    /// Finding the truncation point.
     Truncation,
     /// A parked fetch of this request reads this partition.
     Fetch(ReplyTo),
-    /// A parked ListOffsets of this request looks a timestamp up.
+    /// A parked ListOffsets of this request looks up a timestamp.
     Lookup(ReplyTo),
     /// The metadata log is being replayed.
     Replay,
