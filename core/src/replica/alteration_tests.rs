@@ -1,4 +1,4 @@
-//! A leader's ISR changes, with the outcomes of their requests in every order.
+//! A leader's ISR changes, with the outcomes of the requests in every order.
 
 use std::vec;
 use std::vec::Vec;
@@ -68,7 +68,7 @@ impl Leader {
         }
     }
 
-    /// The metadata say that the ISR is this.
+    /// The metadata report this ISR.
     fn hears(&mut self, isr: &[NodeId], partition_epoch: i32) {
         let registration = PartitionRegistration {
             replicas: vec![ME, B, C],
@@ -90,7 +90,7 @@ impl Leader {
         reply_to
     }
 
-    /// The same, and nothing is written.
+    /// The same, but the record is not written to disk.
     fn append_to_a_full_disk(&mut self) -> ReplyTo {
         let mut builder = BatchBuilder::new();
         builder.push(1, None, Some(b"v"), &[]);
@@ -128,7 +128,7 @@ impl Leader {
         &self.partition.leader_state().expect("it leads").isr
     }
 
-    /// A minute passes, and each look for followers that fell behind comes in time.
+    /// A minute passes, and each check for followers that fell behind runs on time.
     fn looks_for_a_minute(&mut self) {
         let end = self.env.now.after(Duration::from_secs(60));
         loop {
@@ -169,7 +169,7 @@ fn accepted(isr: &[NodeId], partition_epoch: i32) -> Option<AlterPartitionResult
     })
 }
 
-/// The leader asks for C; the request is under way; its repetition is refused.
+/// The leader proposes C. The first request stays unanswered, and the second copy is refused.
 fn refused_after_a_copy_without_answer(flaw: Option<Flaw>) -> Leader {
     let mut leader = Leader::of(&[ME, B], flaw);
     leader.fetches(C, 0);
@@ -186,7 +186,7 @@ fn a_refusal_of_one_copy_says_nothing_of_another_that_is_under_way() {
     for (flaw, promised) in [(None, Offset(0)), (planted, Offset(1))] {
         let mut leader = refused_after_a_copy_without_answer(flaw);
         leader.append();
-        // Long after C was last caught up: only that a copy names it counts.
+        // Long after C was last caught up: it counts only because a copy names it.
         leader.wait(60);
         leader.fetches(B, 1);
         assert_eq!(leader.partition.high_watermark(), promised, "{flaw:?}");
@@ -199,8 +199,8 @@ fn the_wait_for_a_dead_broker_ends_by_the_leaders_own_doing() {
     leader.append();
     leader.wait(60);
     leader.fetches(B, 1);
-    // It asks for what there is, without broker epochs but its own; whatever keeps that from being
-    // answered, it asks again.
+    // It proposes the committed ISR, with no broker epoch but its own, and asks again until it gets
+    // an answer.
     let asked = leader.partition.send_proposal(3, BROKER_EPOCH).expect("it settles");
     assert_eq!(asked.new_isr, [(ME, BROKER_EPOCH), (B, BrokerEpoch::NONE)]);
     assert!(leader.answered(3, None));
@@ -221,7 +221,7 @@ fn a_registration_that_comes_meanwhile_settles_too() {
     assert_eq!(leader.isr().unsettled().collect::<Vec<_>>(), [C]);
     leader.hears(&[ME, B], 5);
     assert_eq!(leader.isr().unsettled().count(), 0);
-    // The request that was to settle is void, and so is what comes of it.
+    // The settling request is void, and so is its outcome.
     assert_eq!(leader.sends(3), None);
 }
 
@@ -236,8 +236,8 @@ fn whom_an_unanswered_copy_names_counts_while_something_else_is_asked_for() {
     assert_eq!(leader.partition.high_watermark(), Offset(0));
 }
 
-/// Found by holding runs against M7: the metadata told first that the proposal was taken, another one
-/// was made, and the answer to the one before wiped it.
+/// Found by trace validation against M7: the metadata first reported that the proposal was
+/// accepted, then another one was made, and the answer to the first one wiped it.
 #[test]
 fn an_outcome_counts_only_for_the_proposal_that_its_request_carried() {
     let outcomes = [
@@ -292,7 +292,7 @@ fn each_answer_ends_or_keeps_or_repeats_the_proposal() {
             Some(_) => Left::ToSend,
         };
         assert_eq!((&found, again), (&left, left == Left::ToSend), "{code:?}");
-        // The one copy that there was has been answered.
+        // The only copy has been answered.
         assert_eq!(leader.isr().unsettled().count(), 0, "{code:?}");
         assert_eq!(leader.isr().is_maximal_member(C), left != Left::Nothing, "{code:?}");
     }
@@ -312,7 +312,7 @@ fn who_waits_learns_at_once_that_too_few_are_in_sync() {
     );
     assert_eq!(leader.facts.iter().filter(|fact| **fact == told).count(), 1, "{:?}", leader.facts);
     assert_eq!(leader.partition.high_watermark(), Offset(0));
-    // The same when the leader learns it from the controller's answer.
+    // The same if the leader learns of it from the controller's answer.
     let mut leader = Leader::of(&[ME, B], None);
     leader.append();
     leader.looks_for_a_minute();
@@ -321,8 +321,8 @@ fn who_waits_learns_at_once_that_too_few_are_in_sync() {
     assert!(leader.facts.contains(&told), "{:?}", leader.facts);
 }
 
-/// It gave its followers all that it could write, and threw them out of the ISR for what it could not;
-/// when it died then, there was nobody to lead.
+/// Regression: the leader served its followers everything that it could write, and removed them
+/// from the ISR for what it could not write. When it then died, nobody was left to lead.
 #[test]
 fn a_leader_that_cannot_write_finds_nobody_else_behind() {
     let mut leader = Leader::of(&[ME, B, C], None);

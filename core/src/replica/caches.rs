@@ -1,7 +1,7 @@
-//! What the logs of a node keep in memory of their newest batches, all together: where it is more than
-//! the node has for it, those that were longest not written to lose theirs.
+//! The newest batches that a node's logs cache in memory, in total. Over the node's limit, the logs
+//! least recently written to lose theirs.
 //!
-//! A cache: without it all is the same, with more reads.
+//! It is only a cache: without it the behaviour is the same, with more reads.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::types::PartitionId;
 pub struct Caches {
     most: u64,
     total: u64,
-    /// What each can give up, and its place in the order.
+    /// The bytes that each log can give up, and its place in the order.
     held: BTreeMap<PartitionId, (u64, u64)>,
     /// Oldest change first.
     order: BTreeSet<(u64, PartitionId)>,
@@ -21,13 +21,13 @@ pub struct Caches {
 }
 
 impl Caches {
-    /// Of at most so many bytes.
+    /// Caches of at most this many bytes in total.
     pub fn new(most: u64) -> Caches {
         let (held, order) = (BTreeMap::new(), BTreeSet::new());
         Caches { most, total: 0, held, order, changes: 0 }
     }
 
-    /// Something was appended to this log, it was cut, or it is gone.
+    /// This log was appended to, cut or removed.
     pub fn on_changed(&mut self, id: PartitionId, partitions: &mut [Option<Partition>]) {
         let of = |id: PartitionId| id.0 as usize;
         let partition = partitions.get(of(id)).and_then(Option::as_ref);
@@ -55,7 +55,7 @@ impl Caches {
         }
     }
 
-    /// Bytes that they hold now.
+    /// Bytes cached now.
     pub fn total(&self) -> u64 {
         self.total
     }

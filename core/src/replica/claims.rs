@@ -1,14 +1,14 @@
-//! What the checkpoints on disk say of a log, and cutting it: no claim outlives its records.
+//! A log's checkpointed offsets, and truncation: no claim on disk outlives its records.
 //!
-//! A crash leaves what a checkpoint said, perhaps long ago. The next start takes it at its word as far
-//! as the log reaches; so were the log cut below it and then appended to, recovery would take the
-//! missing or the rewritten tail for damage (recovery point), and others' records, which nobody
-//! committed, would count as committed (high watermark). Therefore the claim is lowered durably
-//! first, and the log cut then. Kafka's `LogManager.truncateTo` lowers the recovery point at once,
-//! too.
+//! A crash leaves the checkpointed offset (the claim), perhaps written long ago. The next start
+//! trusts it as far as the log reaches. If the log had been cut below it and then appended to,
+//! recovery would take the missing or rewritten tail for damage (recovery point), and other,
+//! uncommitted records would count as committed (high watermark). So the claim is first lowered
+//! durably, and only then is the log cut. Kafka's `LogManager.truncateTo` lowers the recovery point
+//! at once, too.
 //!
-//! When recovery finds fewer records than were claimed, the same holds before anything is appended:
-//! [`Partition::is_overclaimed`]. Writing the files is the broker's.
+//! If recovery finds fewer records than claimed, the claim is lowered in the same way before
+//! anything is appended: [`Partition::is_overclaimed`]. The broker writes the files.
 
 use alloc::vec::Vec;
 
@@ -19,12 +19,12 @@ use crate::types::Offset;
 
 use super::{Fact, Partition};
 
-/// What a checkpoint says of a log; each has a file of its own.
+/// A checkpointed offset of a log. Each kind has its own file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Claim {
-    /// Below it, records are committed: `replication-offset-checkpoint`.
+    /// Records below it are committed: `replication-offset-checkpoint`.
     HighWatermark,
-    /// Below it, the log's content is durable and stays: `recovery-point-offset-checkpoint`.
+    /// The log's content below it is durable and stays: `recovery-point-offset-checkpoint`.
     RecoveryPoint,
 }
 
@@ -43,14 +43,14 @@ impl Claims {
         }
     }
 
-    /// Records below it must stay.
+    /// Records below this offset must stay.
     fn highest(self) -> Offset {
         self.high_watermark.max(self.recovery_point)
     }
 }
 
 impl Partition {
-    /// What the checkpoint should say.
+    /// The offset to write to the checkpoint.
     pub fn claim(&self, claim: Claim) -> Offset {
         let offset = match claim {
             Claim::HighWatermark => self.high_watermark,
@@ -59,14 +59,14 @@ impl Partition {
         self.pending_cut.map_or(offset, |(to, _)| offset.min(to))
     }
 
-    /// A checkpoint that says this is being written: until it is durable, the disk may say this or
-    /// what it said before.
+    /// A checkpoint with this offset is being written: until it is durable, the disk may hold this
+    /// offset or the previous one.
     pub fn on_checkpoint_submitted(&mut self, claim: Claim, offset: Offset) {
         let on_disk = self.on_disk.of(claim);
         *on_disk = offset.max(*on_disk);
     }
 
-    /// A checkpoint that says this is durable, and no newer one is on its way.
+    /// A checkpoint with this offset is durable, and no newer one is being written.
     pub fn on_checkpoint_durable(
         &mut self,
         claim: Claim,
@@ -85,13 +85,14 @@ impl Partition {
         }
     }
 
-    /// Did recovery find fewer records than the checkpoint on disk says are committed? Then that has
-    /// to be lowered before anything is appended.
+    /// Whether recovery found fewer records than are committed according to the checkpoint on disk.
+    /// If so, the checkpoint has to be lowered before anything is appended.
     pub fn is_overclaimed(&self) -> bool {
         self.on_disk.high_watermark > self.high_watermark
     }
 
-    /// Cuts the log; if a checkpoint on disk vouches for what goes, only once it no longer does.
+    /// Cuts the log. If a checkpoint on disk vouches for the removed records, the cut waits until
+    /// it no longer does.
     pub(super) fn truncate(
         &mut self,
         to: Offset,
@@ -111,7 +112,8 @@ impl Partition {
 
     fn cut(&mut self, to: Offset, reason: TruncationReason, env: &mut dyn Env) {
         self.log.truncate_to(to, reason, env);
-        // The log may have to be read to find where to cut; what goes is not claimed meanwhile.
+        // The log may have to be read to find the truncation point. Meanwhile the records to be
+        // removed are not claimed.
         self.high_watermark = self.high_watermark.min(to).min(self.log.log_end());
     }
 }

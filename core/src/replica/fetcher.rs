@@ -1,10 +1,11 @@
-//! When a broker fetches, and from whom: one fetch in flight for each leader, covering all the
+//! When a broker fetches, and from which leaders: one fetch in flight per leader, covering all the
 //! partitions that follow it.
 //!
-//! What an answer does to a partition lives in [`super::follower`]: it counts only for the epoch and the
-//! log end that its fetch carried. A fetch that is executed late, after one that was sent later, says
-//! less than its leader knows of the same process, is refused for its leader epoch, or for its broker
-//! epoch ([`super::leader::LeaderState::on_follower_fetch`]).
+//! The effect of an answer on a partition lives in [`super::follower`]: an answer counts only for
+//! the epoch and the log end that its fetch carried. A fetch that is executed late, after one that
+//! was sent later, either reports less than its leader already knows of the same process, or is
+//! refused for its leader epoch or its broker epoch
+//! ([`super::leader::LeaderState::on_follower_fetch`]).
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -21,10 +22,10 @@ use crate::types::{BrokerEpoch, LeaderEpoch, Monotonic, NodeId, Offset, Partitio
 use super::follower::AfterFetch;
 use super::{Fact, Partition};
 
-/// What one fetch asked for: which partition, in which epoch, from where. In the request's order.
+/// What one fetch asked for: partition, leader epoch and fetch offset, in the request's order.
 type Asked = Vec<(PartitionId, LeaderEpoch, Offset)>;
 
-/// Partitions in one fetch: each is at most two elements, of which a request has no more than
+/// The most partitions in one fetch: each takes at most two elements, and a request has at most
 /// [`MAX_REQUEST_ELEMENTS`].
 const MOST_FETCHED: usize = MAX_REQUEST_ELEMENTS * 2 / 5;
 
@@ -33,18 +34,19 @@ const MOST_FETCHED: usize = MAX_REQUEST_ELEMENTS * 2 / 5;
 pub struct Fetchers {
     /// Fetches that wait for their answer.
     in_flight: BTreeMap<NodeId, Asked>,
-    /// Partitions with a leader to fetch from: a node that leads thousands and follows few looks at
-    /// the few.
+    /// Partitions with a leader to fetch from, so that a node that leads thousands and follows few
+    /// visits only those few.
     following: BTreeSet<PartitionId>,
-    /// Partitions that wait after an error, and until when.
+    /// Partitions that back off after an error, with the deadline.
     delayed: BTreeMap<PartitionId, Monotonic>,
-    /// Where the next fetch begins, at leaders that lead too many for one.
+    /// The partition at which the next fetch begins, for leaders of too many partitions for one
+    /// fetch.
     resume_at: BTreeMap<NodeId, PartitionId>,
 }
 
 impl Fetchers {
-    /// Sends what can be sent. Called when a role changed, a log is ready for more, a back-off or
-    /// a fetch ended; `broker_epoch` goes into the request (KIP-903).
+    /// Sends every fetch that can be sent. Called when a role changed, a log is ready for more, or
+    /// a back-off or a fetch ended. `broker_epoch` goes into the request (KIP-903).
     pub fn run(
         &mut self,
         partitions: &[Option<Partition>],
@@ -70,8 +72,8 @@ impl Fetchers {
             if let Some(next) = take_turn(&mut partitions, from, MOST_FETCHED, id) {
                 self.resume_at.insert(leader, next);
             }
-            // A fetch that leaves a partition out would be parked at the leader for as long as the
-            // others are quiet; so it waits until all have their data where it counts.
+            // A fetch without some of the partitions would be parked at the leader for as long as
+            // the others are quiet. So the fetch waits until the data of all partitions counts.
             if !partitions.iter().all(|partition| partition.may_fetch()) {
                 continue;
             }
@@ -125,7 +127,7 @@ impl Fetchers {
         let Some(asked) = self.in_flight.remove(&leader) else { return };
         let mut answers = match outcome {
             Ok(Response::Fetch(response)) if response.error == ErrorCode::None => index(response),
-            // Without an answer every partition waits; so does one that the answer leaves out.
+            // Without an answer every partition backs off; so does one that the answer leaves out.
             Ok(_) | Err(_) => BTreeMap::new(),
         };
         for (id, epoch, offset) in asked {
@@ -144,7 +146,7 @@ impl Fetchers {
         }
     }
 
-    /// The partition has another role, or is gone: whatever it waited for is over.
+    /// The partition changed its role, or is gone: its back-off is over.
     pub fn on_role_changed(&mut self, partition: PartitionId, follows: bool) {
         self.delayed.remove(&partition);
         match follows {
@@ -153,7 +155,7 @@ impl Fetchers {
         };
     }
 
-    /// The end of a back-off. Takes what is due; a stale firing finds nothing.
+    /// The end of a back-off. Releases the partitions that are due; a stale firing finds none.
     pub fn on_timer(&mut self, now: Monotonic) {
         self.delayed.retain(|_, deadline| *deadline > now);
     }
@@ -175,9 +177,9 @@ fn index(
     answers
 }
 
-/// Leaves so many of all, which are sorted, from this one on and round; and says with which the next
-/// turn begins, if these were not all. (Those wait until the fetch of this turn is answered, which takes
-/// `replica.fetch.wait.max.ms` at most.)
+/// Keeps `most` elements of the sorted `all`, from `from` on and wrapping around. Returns the first
+/// of the next turn if some were left out. (Those wait until this turn's fetch is answered, which
+/// takes `replica.fetch.wait.max.ms` at most.)
 fn take_turn<T>(
     all: &mut Vec<T>,
     from: PartitionId,

@@ -1,8 +1,8 @@
-//! What a follower does with fetched data: append, cut where the leader's log diverges, follow its
-//! high watermark.
+//! A follower's handling of fetched data: append, truncate where the leader's log diverges, follow
+//! the leader's high watermark.
 //!
-//! Sources: KIP-101, KIP-279, KIP-320; Kafka's `AbstractFetcherThread`. When to fetch and from whom
-//! lives in [`super::fetcher`].
+//! Sources: KIP-101, KIP-279, KIP-320; Kafka's `AbstractFetcherThread`. [`super::fetcher`] decides
+//! when to fetch and from whom.
 
 use alloc::vec::Vec;
 
@@ -24,7 +24,7 @@ pub enum AfterFetch {
 }
 
 impl Partition {
-    /// Whom this replica fetches from, if it follows someone.
+    /// The leader that this replica fetches from, if it follows one.
     pub fn fetches_from(&self) -> Option<NodeId> {
         match &self.role {
             Role::Follower { leader, .. } => *leader,
@@ -32,9 +32,9 @@ impl Partition {
         }
     }
 
-    /// Whether all that was fetched so far counts, so that the next fetch's offset may claim it:
-    /// the fetch offset is the acknowledgement, and under flush-before-ack it must not run ahead
-    /// of the disk.
+    /// Whether everything fetched so far counts, so that the next fetch may acknowledge it. The
+    /// fetch offset is the acknowledgement, and under flush-before-ack it must not run ahead of the
+    /// disk.
     pub fn may_fetch(&self) -> bool {
         self.log.is_ready()
             && self.pending_cut.is_none()
@@ -55,8 +55,8 @@ impl Partition {
         }
     }
 
-    /// The leader's answer to a fetch that was sent in `epoch` from `fetch_offset`. One for another
-    /// epoch or position is dropped: the log has moved meanwhile.
+    /// Handles the leader's answer to a fetch sent in `epoch` from `fetch_offset`. An answer for
+    /// another epoch or position is dropped: the log has moved meanwhile.
     pub fn on_fetched(
         &mut self,
         epoch: LeaderEpoch,
@@ -76,13 +76,13 @@ impl Partition {
             _ => return AfterFetch::BackOff,
         }
         if let Some(diverging) = response.diverging_epoch {
-            // Neither records nor high watermark of such an answer count (KAFKA-14704).
+            // Such an answer's records and high watermark are both ignored (KAFKA-14704).
             return self.on_diverging(diverging, env, facts);
         }
         let first = self.log.log_end();
         let mut fits = true;
         for batch in response.records {
-            // Nobody appends in an epoch that is yet to come.
+            // Nobody appends in a future epoch.
             if batch.leader_epoch > epoch {
                 self.doubt(Implausible::Epoch, env);
                 fits = false;
@@ -115,8 +115,9 @@ impl Partition {
         }
     }
 
-    /// Cuts to where our log and the leader's part. If we never had the epoch that it names, we
-    /// cut to the end of our largest smaller one and ask again with that (KIP-279).
+    /// Truncates to the point where our log and the leader's diverge. If we never had the epoch
+    /// that the leader names, we cut to the end of our largest smaller epoch and ask again with
+    /// that (KIP-279).
     fn on_diverging(
         &mut self,
         leaders: EpochEndOffset,
@@ -124,7 +125,7 @@ impl Partition {
         facts: &mut Vec<Fact>,
     ) -> AfterFetch {
         let (log_end, last) = (self.log.log_end(), self.log.last_epoch());
-        // What we asked about is our last epoch and our end: only an earlier one parts from those.
+        // We asked about our last epoch and our end: only an earlier position diverges from those.
         let earlier =
             leaders.epoch < last || (leaders.epoch == last && leaders.end_offset < log_end);
         if leaders.epoch.0 < 0 || leaders.end_offset < Offset::ZERO || !earlier {
@@ -149,8 +150,8 @@ impl Partition {
     ) -> AfterFetch {
         let (start, committed) = (response.log_start_offset, response.high_watermark);
         if start > self.log.log_end() {
-            // Everything that we have was deleted at the leader. It deletes only what is committed, and
-            // no leader of this build deletes what a follower may still lack of that.
+            // The leader deleted everything that we have. It deletes only committed records, and no
+            // leader of this build deletes committed records that a follower may still lack.
             if start > committed || self.high_watermark > self.log.log_start() {
                 self.doubt(Implausible::Start, env);
                 return AfterFetch::BackOff;
@@ -169,7 +170,7 @@ impl Partition {
         AfterFetch::Continue
     }
 
-    /// The leader answered what no correct one does: nothing of it is taken.
+    /// The leader's answer is one that no correct leader sends: it is ignored entirely.
     fn doubt(&self, why: Implausible, env: &mut dyn Env) {
         if let Some(peer) = self.fetches_from() {
             env.note(Note::AnswerRefused { partition: self.topic_partition, peer, why });

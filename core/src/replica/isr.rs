@@ -1,32 +1,33 @@
-//! The in-sync set as its leader knows it: committed by the controller, or with a change on the way,
-//! or with copies of changes that nobody answered.
+//! The in-sync set as its leader knows it: committed by the controller, with a change in flight, or
+//! with unanswered copies of changes.
 //!
 //! Source: KIP-497, Kafka's `PartitionState`. Who may join and when a member falls behind lives in
 //! [`super::leader`].
 //!
-//! # Copies that nobody answered
+//! # Unanswered copies
 //!
-//! An AlterPartition that timed out, or whose connection broke, or that was sent to a controller that
-//! is one no longer, is sent again; its earlier copy may be executed all the same, long after a later
-//! copy was *refused* (the member that is to join was fenced then, and is not any more). So a refusal
-//! is final for the copy that it answers, and says nothing of the others. Whom they name is
-//! *unsettled*, and counts for the high watermark like a member, until no copy can be executed any
-//! more: once the partition epoch has moved, since each copy carries the one that it was made for and
-//! the controller checks it, as it does the leader epoch.
+//! An AlterPartition is sent again if it timed out, if its connection broke, or if its receiver is
+//! no longer the controller. The earlier copy may still be executed, long after a later copy was
+//! *refused* (the joining member was fenced then, and no longer is). So a refusal is final for the
+//! copy that it answers, and says nothing about the others. The nodes that those name are
+//! *unsettled*, and count for the high watermark like members until no copy can be executed any
+//! more. That is the case once the partition epoch has moved: each copy carries the partition epoch
+//! that it was made for, and the controller checks it, as it checks the leader epoch.
 //!
-//! That is enough: a copy travels on one connection and is executed at most once; its answer says
-//! that it has been; and without an answer everybody whom it names is counted. What a controller
-//! answers in place of an outcome (NOT_CONTROLLER, a timeout) is no answer: what it appended may yet
-//! be committed.
+//! That is enough. A copy travels on one connection and is executed at most once; its answer says
+//! that it has been executed; and without an answer every node that it names counts. An error that
+//! a controller returns in place of an outcome (NOT_CONTROLLER, a timeout) is no answer: the
+//! records that it appended may yet be committed.
 //!
-//! The wait ends by the leader's doing, also if the unsettled member is dead: once no proposal is out,
-//! it asks for the ISR that is committed already ([`IsrState::settlement`]), and the controller commits
-//! that, which moves the partition epoch.
+//! The leader ends the wait itself, even if the unsettled node is dead. Once no proposal is
+//! pending, it proposes the ISR that is already committed ([`IsrState::settlement`]). The
+//! controller commits it, which moves the partition epoch.
 //!
 //! Apache Kafka has no such rule: `Partition.handleAlterPartitionError` argues that after
-//! INELIGIBLE_REPLICA "the request could not have been applied by any past or future controller", and
-//! resets to the committed ISR. That holds for the request that was answered. `AlterPartitionManager`
-//! sends again after a timeout, too, and there the argument does not speak of the earlier copy.
+//! INELIGIBLE_REPLICA "the request could not have been applied by any past or future controller",
+//! and resets to the committed ISR. That holds for the request that was answered. But
+//! `AlterPartitionManager` also sends again after a timeout, and the argument does not cover the
+//! earlier copy.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -36,22 +37,22 @@ use crate::types::{BrokerEpoch, NodeId, PartitionEpoch};
 /// A proposal to the controller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proposal {
-    /// The wanted ISR, sorted, with the broker epochs under which its members were found fit when it
-    /// was proposed (KIP-903). Whoever starts anew before the controller hears of it may lack
-    /// what it had, so an epoch that it got since says nothing.
+    /// The proposed ISR, sorted, with the broker epochs under which its members were eligible when
+    /// it was proposed (KIP-903). A member that restarts before the controller receives the
+    /// proposal may have lost records, so a broker epoch that it got since proves nothing.
     pub isr: Vec<(NodeId, BrokerEpoch)>,
-    /// The AlterPartition request that it was handed to, by that request's number; none if it is
-    /// still (or again) to be sent. Only the outcome of this very request says something of it.
+    /// The number of the AlterPartition request that carries it; `None` if it is still (or again)
+    /// to be sent. Only the outcome of that request counts for it.
     pub sent: Option<u64>,
 }
 
-/// At most one change is on its way for a partition.
+/// The in-sync set of a partition, with at most one change in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IsrState {
     committed: Vec<NodeId>,
     partition_epoch: PartitionEpoch,
     proposal: Option<Proposal>,
-    /// Not committed, and named by copies of this partition epoch that nobody has answered.
+    /// Nodes that are not committed but named by unanswered copies of this partition epoch.
     unsettled: BTreeSet<NodeId>,
 }
 
@@ -67,30 +68,30 @@ impl IsrState {
         &self.committed
     }
 
-    /// The registration that this is from.
+    /// The partition epoch of the registration that this comes from.
     pub fn partition_epoch(&self) -> PartitionEpoch {
         self.partition_epoch
     }
 
-    /// What the controller was asked for, if anything.
+    /// The pending proposal, if any.
     pub fn proposal(&self) -> Option<&Proposal> {
         self.proposal.as_ref()
     }
 
-    /// Was the proposal handed to this request?
+    /// Whether the proposal was sent in this request.
     pub fn is_sent_in(&self, request: u64) -> bool {
         self.proposal.as_ref().is_some_and(|proposal| proposal.sent == Some(request))
     }
 
-    /// Those who are not committed and whom an unanswered copy may yet make members, in order.
+    /// The nodes that are not committed and that an unanswered copy may yet make members, in order.
     pub fn unsettled(&self) -> impl Iterator<Item = NodeId> {
         self.unsettled.iter().copied()
     }
 
-    /// Everyone who is or may already be in the ISR: a pending expansion counts at once, a pending
-    /// shrink only when committed, and whom an unanswered copy names until the partition epoch moves.
-    /// The high watermark waits for all of them, because the controller may have accepted the change
-    /// and elect by it before we learn (KIP-497).
+    /// Whether the node is or may already be in the ISR. A pending expansion counts at once, a
+    /// pending shrink only when committed, and a node named by an unanswered copy counts until the
+    /// partition epoch moves. The high watermark waits for all of them, because the controller may
+    /// have accepted the change and may elect by it before we learn of it (KIP-497).
     pub fn is_maximal_member(&self, node: NodeId) -> bool {
         self.committed.contains(&node)
             || self.unsettled.contains(&node)
@@ -100,32 +101,33 @@ impl IsrState {
                 .is_some_and(|proposal| proposal.isr.iter().any(|(member, _)| *member == node))
     }
 
-    /// Asks for another ISR, each member with the broker epoch of its fetches
-    /// ([`BrokerEpoch::NONE`] where there was none). There must be no change on the way.
+    /// Proposes another ISR, each member with the broker epoch of its fetches
+    /// ([`BrokerEpoch::NONE`] if there was none). No change may be in flight.
     pub fn propose(&mut self, mut isr: Vec<(NodeId, BrokerEpoch)>) {
         assert!(self.proposal.is_none(), "one ISR change at a time");
         isr.sort_unstable();
         self.proposal = Some(Proposal { isr, sent: None });
     }
 
-    /// The ISR to ask for so that the partition epoch moves, and with it whom unanswered copies name
-    /// is settled: the committed one. `None` while a proposal is out, whose outcome may do the same,
-    /// or if there is nobody to settle. Its members carry no broker epoch: nobody joins by it, so
-    /// that nobody's restart is a reason to refuse it.
+    /// The ISR to propose so that the partition epoch moves, which settles the nodes that
+    /// unanswered copies name: the committed one. `None` while a proposal is pending, because its
+    /// outcome may do the same, or if no node is unsettled. Its members carry no broker epoch:
+    /// nobody joins by it, so a member's restart is no reason to refuse it.
     pub fn settlement(&self) -> Option<Vec<(NodeId, BrokerEpoch)>> {
         let wanted = self.proposal.is_none() && !self.unsettled.is_empty();
         wanted.then(|| self.committed.iter().map(|node| (*node, BrokerEpoch::NONE)).collect())
     }
 
-    /// The proposal to put into this request, unless one carries it already.
+    /// The proposal to put into this request, unless another request already carries it.
     pub fn send(&mut self, request: u64) -> Option<&[(NodeId, BrokerEpoch)]> {
         let proposal = self.proposal.as_mut().filter(|proposal| proposal.sent.is_none())?;
         proposal.sent = Some(request);
         Some(&proposal.isr)
     }
 
-    /// The request got no answer: the controller may or may not have taken it, or may take it yet.
-    /// The proposal stays and is sent again, and whom it names counts whatever becomes of that.
+    /// The request got no answer: the controller may have accepted it, or may still accept it. The
+    /// proposal stays and is sent again. The nodes that it names count whatever the outcome of the
+    /// new copy.
     pub fn unanswered(&mut self) {
         if let Some(proposal) = &mut self.proposal {
             proposal.sent = None;
@@ -134,25 +136,27 @@ impl IsrState {
         }
     }
 
-    /// The request was answered, and changed nothing that a repetition cannot: it is to be sent again.
+    /// The request was answered, and had no effect that a repetition would not have: it is to be
+    /// sent again.
     pub fn retry(&mut self) {
         if let Some(proposal) = &mut self.proposal {
             proposal.sent = None;
         }
     }
 
-    /// The controller said that it did not and will not take the copy that it answered.
+    /// The controller said that it has not accepted, and will not accept, the copy that it
+    /// answered.
     pub fn refused(&mut self) {
         self.proposal = None;
     }
 
-    /// Whom unanswered copies name counts no longer. Never right before the partition epoch moves
-    /// ([`crate::flaw::Flaw::RefusalIsFinal`]).
+    /// Nodes that unanswered copies name no longer count. Never correct before the partition epoch
+    /// moves ([`crate::flaw::Flaw::RefusalIsFinal`]).
     pub fn forget_unsettled(&mut self) {
         self.unsettled.clear();
     }
 
-    /// A newer registration than ours: no copy of before can be executed any more.
+    /// A newer registration than ours: no earlier copy can be executed any more.
     pub fn commit(&mut self, isr: Vec<NodeId>, partition_epoch: PartitionEpoch) {
         assert!(partition_epoch > self.partition_epoch, "registrations do not go back");
         *self = IsrState::committed(isr, partition_epoch);
@@ -210,7 +214,7 @@ mod tests {
         isr.refused();
         assert!(isr.is_maximal_member(B), "the first copy may yet be executed");
         assert_eq!(isr.settlement(), Some(vec![(A, BrokerEpoch::NONE)]));
-        // Also while something else is asked for, and whatever becomes of that.
+        // Also while another ISR is proposed, whatever its outcome.
         isr.propose(at_one(&[A, C]));
         assert!(isr.is_maximal_member(B) && isr.is_maximal_member(C));
         isr.send(3);

@@ -1,5 +1,5 @@
-//! What only a partition's leader knows: its followers' progress, the in-sync set, who waits for
-//! the high watermark.
+//! Leader-only state of a partition: its followers' progress, the in-sync set, the requests that
+//! wait for the high watermark.
 //!
 //! Sources: Kafka's `Partition.scala` and `Replica.scala`; KIP-101 (epoch start), KIP-497 (maximal
 //! ISR), KIP-841 and KIP-903 (who may join), KIP-966 (no advance below min ISR). The log itself and
@@ -15,37 +15,37 @@ use crate::types::{BrokerEpoch, LeaderEpoch, Monotonic, NodeId, Offset};
 
 use super::isr::IsrState;
 
-/// How far a follower has come, as its fetches tell.
+/// A follower's progress, as reported by its fetches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FollowerProgress {
-    /// Its log end: the offset of its last fetch. `None` until it fetched in this epoch.
+    /// Its log end: the offset of its last fetch. `None` until its first fetch in this epoch.
     pub log_end: Option<Offset>,
-    /// When it was last known to have everything. `None` if it never was, which no clock reading
-    /// says: a process may be younger than `replica.lag.time.max.ms`.
+    /// When it was last known to have everything. `None` if it never was. No clock reading can
+    /// stand for "never": a process may be younger than `replica.lag.time.max.ms`.
     pub last_caught_up: Option<Monotonic>,
-    /// The leader's end at its last fetch, and when that was.
+    /// The leader's end at its last fetch, and the time of that fetch.
     last_fetch: Option<(Offset, Monotonic)>,
     /// The broker epoch in its last fetch; [`BrokerEpoch::NONE`] until then (KIP-903).
     pub broker_epoch: BrokerEpoch,
-    /// The epoch that the metadata have it registered with, as far as they are applied here.
+    /// Its registered broker epoch, according to the metadata applied here.
     pub registered_as: Option<BrokerEpoch>,
-    /// By the metadata it is neither fenced nor shutting down.
+    /// According to the metadata it is neither fenced nor shutting down.
     pub is_alive: bool,
 }
 
-/// What a follower's fetch is taken for.
+/// How a follower's fetch is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FetchClaim {
-    /// It tells how far the follower has come.
+    /// It counts: it reports the follower's progress.
     Heard,
-    /// It claims a broker epoch that nobody is registered with yet, as far as is known here: it is
-    /// answered, but says nothing of the follower.
+    /// It carries a broker epoch that, as far as is known here, nobody is registered with yet. It
+    /// is answered, but does not count as progress.
     Unheard,
-    /// It is of an incarnation that is over, or from no follower of ours.
+    /// It is from an incarnation that is over, or not from a follower of ours.
     Stale,
 }
 
-/// What waits in a leader, by the offset that it waits for.
+/// Requests that wait in a leader, ordered by the offset that they wait for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Waiters {
     waiting: BTreeSet<(Offset, ReplyTo)>,
@@ -62,25 +62,25 @@ impl Waiters {
         self.waiting.remove(&(needs, reply_to));
     }
 
-    /// The next one that `reached` satisfies, taken out.
+    /// Takes out the next one that `reached` satisfies.
     pub fn pop(&mut self, reached: Offset) -> Option<(Offset, ReplyTo)> {
         let first = *self.waiting.first().filter(|(needs, _)| *needs <= reached)?;
         self.waiting.remove(&first);
         Some(first)
     }
 
-    /// Everyone, taken out.
+    /// Takes out all of them.
     pub fn drain(&mut self) -> Vec<ReplyTo> {
         core::mem::take(&mut self.waiting).into_iter().map(|(_, reply_to)| reply_to).collect()
     }
 
-    /// Nobody waits.
+    /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 }
 
-/// A leader's state; volatile, built anew with each epoch.
+/// A leader's state: volatile, rebuilt in each epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LeaderState {
     /// The epoch that it leads in.
@@ -95,9 +95,9 @@ pub struct LeaderState {
     pub local_waiters: Waiters,
     /// acks=all: waiting for the high watermark.
     pub replicated_waiters: Waiters,
-    /// Deadline of the next look for followers that fell behind.
+    /// Deadline of the next check for followers that fell behind.
     pub isr_check: Monotonic,
-    /// The last look was skipped, because this node had stood still. Not twice in a row.
+    /// The last check was skipped because this node had been stalled. Never twice in a row.
     pub isr_check_skipped: bool,
 }
 
@@ -115,8 +115,8 @@ pub struct LeaderRules {
 }
 
 impl LeaderState {
-    /// A fresh epoch. Followers in the ISR are taken to have been caught up at `now`, so that they
-    /// have `replica.lag.time.max.ms` to fetch for the first time; others are not.
+    /// Starts a new epoch. Followers in the ISR are assumed to be caught up at `now`, so that they
+    /// have `replica.lag.time.max.ms` for their first fetch; others are not.
     pub fn new(
         epoch: LeaderEpoch,
         epoch_start: Offset,
@@ -153,22 +153,23 @@ impl LeaderState {
         }
     }
 
-    /// Fewer committed members than `min.insync.replicas`?
+    /// Whether the ISR has fewer committed members than `min.insync.replicas`.
     pub fn is_under_min_isr(&self, rules: &LeaderRules) -> bool {
         self.isr.members().len() < rules.min_isr
     }
 
-    /// Takes a follower's fetch for what it says: it holds everything below `offset`.
-    /// `leader_end` is the end of what we can give it, from before the fetch was read, so that appends
-    /// meanwhile do not keep it out. What is appended and not written yet cannot be given: while our
-    /// own disk is slow, or full, nobody else is behind. (Kafka's log end is what was written, too.)
+    /// Records a follower's fetch: the follower has everything below `offset`. `leader_end` is the
+    /// end of what we can serve, taken before the fetch was read, so that appends in between do not
+    /// keep the follower out. Records that are appended but not yet written cannot be served: while
+    /// our own disk is slow, or full, no follower is behind. (Kafka's log end is the end of the
+    /// written data, too.)
     ///
-    /// Only a fetch under the broker epoch that the metadata know counts; any other changes nothing. An
-    /// earlier one is of an incarnation that is over. A later one is of an incarnation whose
-    /// registration is not applied here yet, or a lie. (Kafka believes and keeps any that is not
-    /// earlier, and so can be made deaf to a follower by one request.) Not to be heard is to a
-    /// follower as if its fetch were still on its way: it has its data, and is heard with its next
-    /// fetch, which comes at the latest when this one has waited long enough for data.
+    /// Only a fetch with the broker epoch in the metadata counts; any other changes nothing. An
+    /// earlier epoch is from an incarnation that is over. A later one is from an incarnation whose
+    /// registration is not applied here yet, or a lie. (Kafka accepts and stores any epoch that is
+    /// not earlier, so one request can make it ignore a follower.) To a follower, an uncounted
+    /// fetch is like one still in flight: it gets its data, and its next fetch counts. That one
+    /// comes at the latest when this fetch has waited long enough for data.
     pub fn on_follower_fetch(
         &mut self,
         follower: NodeId,
@@ -188,7 +189,7 @@ impl LeaderState {
         } else if let Some((end, at)) = progress.last_fetch
             && offset >= end
         {
-            // It has reached what was our end when it last asked: it was caught up then.
+            // It has reached our end as of its previous fetch: it was caught up then.
             progress.last_caught_up = progress.last_caught_up.max(Some(at));
         }
         progress.log_end = Some(offset);
@@ -201,9 +202,9 @@ impl LeaderState {
         progress.is_alive && progress.registered_as == Some(progress.broker_epoch)
     }
 
-    /// The ISR to ask for so that `follower` joins, if it may: it is alive under the broker epoch
-    /// that it fetches with, and it has reached both the high watermark and the start of our epoch
-    /// (a new leader's high watermark may be stale, KAFKA-7128).
+    /// The ISR to propose so that `follower` joins, if it may join. It must be alive under the
+    /// broker epoch that it fetches with, and must have reached both the high watermark and the
+    /// start of our epoch (a new leader's high watermark may be stale, KAFKA-7128).
     pub fn expansion(
         &self,
         follower: NodeId,
@@ -240,7 +241,7 @@ impl LeaderState {
         progress.log_end != Some(leader_end) && progress.last_caught_up.is_none_or(is_late)
     }
 
-    /// The ISR to ask for so that those who fell behind leave, if there are any.
+    /// The ISR to propose without the followers that fell behind, if there are any.
     pub fn shrink(
         &self,
         leader_end: Offset,
@@ -260,7 +261,7 @@ impl LeaderState {
     }
 
     /// Whether the high watermark waits for this follower: it is in the maximal ISR, or it is
-    /// caught up and may join any moment.
+    /// caught up and may join at any moment.
     fn counts(
         &self,
         node: NodeId,
@@ -276,9 +277,9 @@ impl LeaderState {
             || (Self::is_eligible(progress) && !Self::is_lagging(progress, leader_end, rules, now))
     }
 
-    /// Where the high watermark may stand: what everyone who counts holds; `None` while the ISR is
-    /// below `min.insync.replicas` (strict min ISR, KIP-966). `own_end` is what our own log counts,
-    /// `leader_end` the end of what it can give.
+    /// The highest allowed high watermark: the offset below which every replica that counts has the
+    /// records. `None` while the ISR is below `min.insync.replicas` (strict min ISR, KIP-966).
+    /// `own_end` is the counted end of our own log, `leader_end` the end of what it can serve.
     pub fn high_watermark(
         &self,
         own_end: Offset,
@@ -349,8 +350,8 @@ mod tests {
         assert_eq!(watermark(&leader), Some(Offset(9)), "our own log counts as far as it counts");
     }
 
-    /// A process that is younger than the lag has no clock reading for "never": with one, its high
-    /// watermark waited for who is out of the ISR and far behind.
+    /// A process younger than the allowed lag has no clock reading for "never". When one was used,
+    /// its high watermark waited for a follower outside the ISR and far behind.
     #[test]
     fn who_was_never_caught_up_is_not_waited_for_by_a_young_process() {
         let rules = rules(FlawSet::NONE);
@@ -365,7 +366,7 @@ mod tests {
         fetch(&mut leader, B, 10, 10, 1);
         fetch(&mut leader, C, 3, 10, 1);
         assert_eq!(leader.high_watermark(Offset(10), Offset(10), &rules, now), Some(Offset(10)));
-        // It reached our end of a moment ago: it may join any moment.
+        // It has reached our end as of a moment ago: it may join at any moment.
         fetch(&mut leader, C, 10, 11, 1);
         assert_eq!(leader.high_watermark(Offset(11), Offset(11), &rules, now), Some(Offset(10)));
     }
@@ -388,7 +389,7 @@ mod tests {
             fetch(&mut leader, C, 4, 8, 11);
             let proposal = leader.with_broker_epochs(vec![ME, B, C]);
             leader.isr.propose(proposal);
-            // Long after C was last caught up, so that only its being proposed counts.
+            // Long after C was last caught up, so that C counts only because it is proposed.
             let now = Monotonic(60 * SECOND);
             let high_watermark = leader.high_watermark(Offset(8), Offset(8), &rules, now);
             assert_eq!(high_watermark, Some(Offset(expected)));
@@ -427,8 +428,8 @@ mod tests {
         assert_eq!(leader.followers[&C].log_end, Some(Offset(3)));
     }
 
-    /// One request from anybody kept a follower out of the ISR for as long as its leader led: its own
-    /// epoch was below the one that had been claimed.
+    /// Regression: one request from anybody kept a follower out of the ISR for as long as its
+    /// leader led, because the follower's real epoch was below the forged one.
     #[test]
     fn a_claimed_epoch_that_nobody_has_silences_nobody() {
         let rules = rules(FlawSet::NONE);
@@ -449,8 +450,9 @@ mod tests {
         assert!(leader.expansion(C, Offset(5), &rules).is_some());
     }
 
-    /// The model of the core's own replicas found it: the proposal went out late (or again), a member
-    /// of it had lost its tail and fetched as another incarnation, and was let in under that epoch.
+    /// Found by the model of the core's own replicas: the proposal was sent late (or again). A
+    /// proposed member had lost its tail and fetched as a new incarnation, and joined under the new
+    /// epoch.
     #[test]
     fn a_proposal_keeps_the_broker_epochs_of_when_it_was_made() {
         let rules = rules(FlawSet::NONE);
@@ -476,7 +478,7 @@ mod tests {
         let at = |seconds: u64| Monotonic(seconds * SECOND);
         assert_eq!(leader.shrink(Offset(10), &rules, at(12)), None, "C had until 12 s");
         assert_eq!(leader.shrink(Offset(10), &rules, at(13)), Some(vec![ME, B]));
-        // At 13 s C reaches what was the end at its fetch of 12 s: it was caught up then.
+        // At 13 s C reaches the end as of its fetch at 12 s: it was caught up then.
         fetch(&mut leader, C, 10, 15, 13);
         fetch(&mut leader, B, 15, 15, 13);
         assert_eq!(leader.shrink(Offset(15), &rules, at(14)), None);

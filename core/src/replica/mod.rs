@@ -1,10 +1,10 @@
 //! A partition's replica on one broker: its log, its high watermark and its role.
 //!
 //! The role follows the registrations that the controller commits: [`Partition::apply`] is the only
-//! way into a new one. What only a leader knows is in [`leader`], the in-sync set in [`isr`], what a
-//! follower does with fetched data in [`follower`], the fetching itself in [`fetcher`], cuts and what
-//! the checkpoints on disk say in [`claims`]. Requests are unpacked in [`crate::api`]; no message of
-//! the wire protocol but fetched data gets here.
+//! way into a new one. Leader-only state is in [`leader`], the in-sync set in [`isr`], a follower's
+//! handling of fetched data in [`follower`], the fetching itself in [`fetcher`], and truncation
+//! together with the checkpoints on disk in [`claims`]. Requests are unpacked in [`crate::api`];
+//! fetched data is the only wire message that gets here.
 
 #[cfg(test)]
 mod alteration_tests;
@@ -40,30 +40,30 @@ use claims::Claims;
 use isr::IsrState;
 use leader::{FetchClaim, LeaderRules, LeaderState};
 
-/// What one component has to tell the others; the router hands it on.
+/// Something that one component reports to the others; the router passes it on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Fact {
     /// The log has been opened and checked.
     Recovered(PartitionId),
-    /// More can be read by followers, or the follower may fetch on.
+    /// Followers can read more, or the follower may fetch on.
     LogEndAdvanced(PartitionId),
-    /// More can be read by consumers.
+    /// Consumers can read more.
     HighWatermarkAdvanced(PartitionId),
-    /// The log is to be cut below what a checkpoint says of it; that has to be lowered durably first.
+    /// The log is to be cut below a checkpointed offset, which has to be lowered durably first.
     CutBelowClaim(PartitionId),
-    /// A parked produce has what it waited for (or an error).
+    /// A parked produce has reached its offset (or got an error).
     ProduceReached(PartitionId, ReplyTo, Offset, ErrorCode),
-    /// The leader wants another ISR.
+    /// The leader wants to change the ISR.
     IsrChangeWanted(PartitionId),
-    /// Another role or epoch: whatever is parked here must look again.
+    /// The role or epoch changed: everything parked here must be re-evaluated.
     RoleChanged(PartitionId),
     /// A disk operation failed: the log directory goes offline.
     DiskFailed(DiskOpKind, DiskError),
-    /// What is on disk cannot be trusted.
+    /// The data on disk cannot be trusted.
     Corrupt(PartitionId, Damage),
 }
 
-/// The part a replica plays.
+/// The role of a replica.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// No registration applied yet.
@@ -72,9 +72,9 @@ pub enum Role {
     Leader(LeaderState),
     /// It follows, or waits for a leader.
     Follower {
-        /// Whom.
+        /// The leader, if there is one.
         leader: Option<NodeId>,
-        /// In which epoch.
+        /// The leader epoch.
         epoch: LeaderEpoch,
     },
 }
@@ -95,15 +95,15 @@ pub struct Partition {
     registration: PartitionRegistration,
     /// A registration that waits for the log to be ready.
     target: Option<PartitionRegistration>,
-    /// The most that the checkpoints on disk may say.
+    /// The highest offsets that the checkpoints on disk may contain.
     on_disk: Claims,
-    /// A cut that waits for the checkpoints to say less.
+    /// A cut that waits for the checkpoints to be lowered.
     pending_cut: Option<(Offset, TruncationReason)>,
 }
 
 impl Partition {
-    /// Opens the replica's log in `<topic>-<partition>`. `recovery` and `high_watermark` are what the
-    /// checkpoints say; the latter is a lower bound.
+    /// Opens the replica's log in `<topic>-<partition>`. `recovery` and `high_watermark` come from
+    /// the checkpoints; the latter is a lower bound.
     pub fn open(
         id: PartitionId,
         topic_partition: TopicPartition,
@@ -141,7 +141,7 @@ impl Partition {
         self.id
     }
 
-    /// Which partition of which topic.
+    /// Its topic and partition.
     pub fn topic_partition(&self) -> TopicPartition {
         self.topic_partition
     }
@@ -166,12 +166,12 @@ impl Partition {
         &self.log
     }
 
-    /// Forgets what it keeps in memory of its log, which has it on disk.
+    /// Drops the batches cached in memory. The log has them on disk.
     pub fn drop_cache(&mut self) {
         self.log.drop_cache();
     }
 
-    /// The high watermark: below it, records are committed. At most the log end.
+    /// The high watermark: records below it are committed. At most the log end.
     pub fn high_watermark(&self) -> Offset {
         self.high_watermark
     }
@@ -205,7 +205,7 @@ impl Partition {
         }
     }
 
-    /// Who leads as far as this replica knows.
+    /// The leader, as far as this replica knows.
     pub fn leader(&self) -> Option<NodeId> {
         match &self.role {
             Role::None => None,
@@ -214,7 +214,7 @@ impl Partition {
         }
     }
 
-    /// The registration that the role is from.
+    /// The registration that the current role comes from.
     pub fn registration(&self) -> &PartitionRegistration {
         &self.registration
     }
@@ -231,8 +231,8 @@ impl Partition {
 
     // ---- registrations -------------------------------------------------------------------------
 
-    /// Follows a committed registration. One that is older than what is applied is ignored; one
-    /// that comes while the log is not ready waits for it.
+    /// Applies a committed registration. One that is older than the applied one is ignored; one
+    /// that arrives while the log is not ready waits for it.
     pub fn apply(
         &mut self,
         registration: &PartitionRegistration,
@@ -251,7 +251,7 @@ impl Partition {
         self.target = None;
         let same_epoch = registration.leader_epoch == self.leader_epoch();
         if !same_epoch {
-            // Where to cut was worked out against the leader of another epoch.
+            // The truncation point was computed against the leader of another epoch.
             self.pending_cut = None;
         }
         self.registration = registration.clone();
@@ -265,7 +265,7 @@ impl Partition {
                 }
             }
             Role::Follower { leader, epoch } if !leads && *epoch == registration.leader_epoch => {
-                // The leader of an epoch is fixed, but it may be gone or come to be known.
+                // The leader of an epoch is fixed, but it may disappear or become known.
                 if *leader != registration.leader {
                     *leader = registration.leader;
                     facts.push(Fact::RoleChanged(self.id));
@@ -293,10 +293,11 @@ impl Partition {
             isr: leader.isr.members().to_vec(),
             partition_epoch: leader.isr.partition_epoch(),
         });
-        // Enough members were in sync when it was appended. Now there are not, and the high watermark
-        // will not move before there are (KIP-966): the client learns at once that its record is
-        // there, but not as safe as it asked for. (Kafka told so when the high watermark moved, which
-        // since KIP-966 only a race lets happen; there the client waits for its timeout.)
+        // Enough members were in sync when the record was appended. Now there are too few, and the
+        // high watermark does not advance until there are enough again (KIP-966). So the client
+        // learns at once that its record is appended, but not as safely as it asked for. (Kafka
+        // reports this when the high watermark advances, which since KIP-966 happens only in a
+        // race; otherwise the client waits for its timeout.)
         if leader.is_under_min_isr(&rules) {
             for reply_to in leader.replicated_waiters.drain() {
                 let error = ErrorCode::NotEnoughReplicasAfterAppend;
@@ -305,7 +306,7 @@ impl Partition {
         }
     }
 
-    /// This broker no longer hosts the partition: whoever waits here is told so.
+    /// This broker no longer hosts the partition: fails all waiting requests.
     pub fn abandon(&mut self, facts: &mut Vec<Fact>) {
         self.leave_role(facts);
     }
@@ -315,7 +316,7 @@ impl Partition {
         if let Some(leader) = self.leader_mut() {
             let waiting = leader.local_waiters.drain().into_iter();
             for reply_to in waiting.chain(leader.replicated_waiters.drain()) {
-                // The record stays in our log and may or may not survive under the next leader.
+                // The record stays in our log; it may or may not survive under the next leader.
                 let error = ErrorCode::NotLeaderOrFollower;
                 facts.push(Fact::ProduceReached(id, reply_to, Offset(i64::MAX), error));
             }
@@ -360,13 +361,13 @@ impl Partition {
             log_end: self.log.log_end(),
             high_watermark: self.high_watermark,
         });
-        // A follower keeps its log until a leader tells where the two diverge (KIP-101).
+        // A follower keeps its log until a leader reports where the two diverge (KIP-101).
         if self.flaws.has(Flaw::TruncateToHighWatermark) {
             self.truncate(self.high_watermark, TruncationReason::OwnHighWatermark, env, facts);
         }
     }
 
-    /// Takes the topic's configuration, which at start is known only once the metadata are.
+    /// Applies the topic's configuration, which after a start becomes known only with the metadata.
     pub fn set_config(&mut self, config: TopicConfig, disk: &mut dyn Disk) {
         if self.config != config {
             self.log.set_config(self.log.config().changed(&config), disk);
@@ -374,8 +375,8 @@ impl Partition {
         }
     }
 
-    /// Takes from the metadata which brokers are alive and under which epochs, for whose fetches count
-    /// and who may join the ISR.
+    /// Takes from the metadata which brokers are alive and their broker epochs. These decide whose
+    /// fetches count and who may join the ISR.
     pub fn refresh_brokers(&mut self, image: &MetadataImage) {
         if let Role::Leader(leader) = &mut self.role {
             for (node, progress) in &mut leader.followers {
@@ -388,7 +389,7 @@ impl Partition {
 
     // ---- disk ----------------------------------------------------------------------------------
 
-    /// A completion in this partition's directory (not a fetch's or look-up's read).
+    /// A disk completion in this partition's directory (not the read of a fetch or look-up).
     pub fn on_disk(
         &mut self,
         done: &DiskDone,
@@ -435,7 +436,7 @@ impl Partition {
 
     // ---- leading -------------------------------------------------------------------------------
 
-    /// Recomputes the leader's high watermark; it never goes back.
+    /// Recomputes the leader's high watermark, which never decreases.
     pub fn advance_high_watermark(&mut self, env: &mut dyn Env, facts: &mut Vec<Fact>) {
         let rules = self.rules();
         let own_end = self.log.counted_end();
@@ -458,8 +459,8 @@ impl Partition {
     /// Appends a client's batch.
     ///
     /// # Errors
-    /// `NOT_LEADER_OR_FOLLOWER`; with `acks` -1, `NOT_ENOUGH_REPLICAS` if the committed ISR is below
-    /// `min.insync.replicas`. Nothing was appended then.
+    /// `NOT_LEADER_OR_FOLLOWER`; with `acks` -1, `NOT_ENOUGH_REPLICAS` if the committed ISR is
+    /// below `min.insync.replicas`. In either case nothing was appended.
     pub fn append_as_leader(
         &mut self,
         batch: VerifiedBatch,
@@ -485,7 +486,7 @@ impl Partition {
         Ok(appended)
     }
 
-    /// Parks a produce until `needs` is counted here (acks=1) or committed (acks=all).
+    /// Parks a produce until our own log counts `needs` (acks=1) or it is committed (acks=all).
     pub fn wait_for(&mut self, acks: i16, needs: Offset, reply_to: ReplyTo) {
         // acks=all means every in-sync replica, not only this one.
         let replicated = acks == -1 && !self.flaws.has(Flaw::AckAtLeaderAppend);
@@ -506,7 +507,7 @@ impl Partition {
         }
     }
 
-    /// A follower's fetch was read: it holds everything below `offset`.
+    /// A follower's fetch was read: the follower has everything below `offset`.
     pub fn on_follower_fetch(
         &mut self,
         follower: NodeId,
@@ -527,7 +528,7 @@ impl Partition {
         claim
     }
 
-    /// The timer for followers that fell behind.
+    /// The timer of the check for followers that fell behind.
     pub fn on_isr_check(&mut self, deadline: Monotonic, env: &mut dyn Env, facts: &mut Vec<Fact>) {
         let (rules, leader_end, now) = (self.rules(), self.log.written_end(), env.now());
         let (id, lag_max) = (self.id, self.lag_max);
@@ -538,10 +539,11 @@ impl Partition {
         }
         leader.isr_check = next;
         env.arm(TimerKey::IsrCheck(id), next);
-        // Later than the look after it would have been: this node stood still, and the fetches that
-        // its followers sent meanwhile are not read yet. Kafka shrinks the ISR to the leader here; by
-        // its defaults such a leader was fenced long before (replica.lag.time.max.ms is more than
-        // three sessions), so that nobody takes the proposal. Not so by all configurations.
+        // The timer fired even later than the next check was due: this node was stalled, and the
+        // fetches that its followers sent meanwhile have not been read yet. Kafka shrinks the ISR
+        // to the leader here. With its defaults this leader has been fenced long before
+        // (replica.lag.time.max.ms is more than three sessions), so the proposal is rejected. Other
+        // configurations do not guarantee that.
         let late = deadline.after(lag_max / 2) < now;
         leader.isr_check_skipped = late && !leader.isr_check_skipped;
         if leader.isr_check_skipped {
@@ -549,7 +551,7 @@ impl Partition {
         }
         let wanted = leader.shrink(leader_end, &rules, now);
         self.propose(wanted, env, facts);
-        // Someone who was waited for because it was caught up may have fallen behind.
+        // A follower that counted because it was caught up may have fallen behind.
         self.advance_high_watermark(env, facts);
     }
 
@@ -578,9 +580,9 @@ impl Partition {
         facts.push(Fact::IsrChangeWanted(id));
     }
 
-    /// The proposal for an AlterPartition request of this number, if it is to be sent: leader epoch,
-    /// partition epoch, members with the broker epochs that their fetches carried when it was made
-    /// (KIP-903).
+    /// The proposal for the AlterPartition request of this number, if one is to be sent: leader
+    /// epoch, partition epoch, and members with the broker epochs that their fetches carried when
+    /// the proposal was made (KIP-903).
     pub fn send_proposal(
         &mut self,
         request: u64,
@@ -600,13 +602,13 @@ impl Partition {
         })
     }
 
-    /// The controller's answer to a proposal that went out in this request, or `None` if the request
-    /// failed. Tells whether this leaves a proposal that is to be sent. The outcome of a request
-    /// that does not carry the proposal of now says nothing: what it was for is decided already.
+    /// Handles the controller's answer to a proposal sent in this request, or `None` if the request
+    /// failed. Returns whether a proposal remains to be sent. The outcome of a request that does
+    /// not carry the current proposal is ignored: its own proposal has been decided already.
     ///
     /// Source: Kafka's `Partition.handleAlterPartitionError`: a definite refusal ends the proposal,
-    /// an outdated view keeps it until metadata arrive, anything else is sent again. What Kafka does
-    /// not have, copies that nobody answered, is told of in [`isr`].
+    /// an outdated view keeps it until metadata arrive, anything else is sent again. Kafka does not
+    /// handle unanswered copies; see [`isr`].
     pub fn on_alter_partition(
         &mut self,
         request: u64,
@@ -620,7 +622,7 @@ impl Partition {
         if !leader.isr.is_sent_in(request) {
             return false;
         }
-        // What the controller cannot have answered is no answer.
+        // A result that the controller cannot have sent is treated as no answer.
         let result = result.filter(|it| follows(it, leader, &self.registration.replicas, me));
         let error = result.map(|result| result.error);
         if let Some(error) = error.filter(|error| !error.is_ok()) {
@@ -641,12 +643,13 @@ impl Partition {
                     self.on_isr_committed(env, facts);
                     self.advance_high_watermark(env, facts);
                 } else if result.leader_epoch == leader.epoch {
-                    // Nothing changed: what we asked for is what there is.
+                    // Nothing changed: the ISR is already the one we asked for.
                     leader.isr.refused();
                 }
             }
-            // It changed nothing. (Our proposals are of the partition's replicas, with us among
-            // them: who finds them invalid reads them otherwise, and no metadata will say why.)
+            // It changed nothing. (Our proposals name only the partition's replicas, including us.
+            // A controller that finds them invalid reads them differently, and no metadata will say
+            // why.)
             (
                 Some(
                     ErrorCode::IneligibleReplica
@@ -660,8 +663,8 @@ impl Partition {
                     leader.isr.forget_unsettled();
                 }
             }
-            // The controller has committed a newer registration, or none any more: the metadata will
-            // say so, and until then everyone counts who is named.
+            // The controller has committed a newer registration, or removed it. The metadata will
+            // say so; until then every node that the proposal names counts.
             (
                 Some(
                     ErrorCode::NewLeaderElected
@@ -677,8 +680,8 @@ impl Partition {
         self.ask_again(env, facts)
     }
 
-    /// A proposal that is to be sent again; or, where copies of one that is gone may yet be executed,
-    /// one that settles whom they name.
+    /// Asks again, if a proposal is still to be sent. If copies of an earlier proposal may yet be
+    /// executed, proposes an ISR that settles the nodes they name.
     fn ask_again(&mut self, env: &mut dyn Env, facts: &mut Vec<Fact>) -> bool {
         let id = self.id;
         let Some(leader) = self.leader_mut() else { return false };
@@ -718,8 +721,9 @@ impl Partition {
         Err(error)
     }
 
-    /// Is all durable that this replica has, and will have? Then a stop may be marked clean. Not so
-    /// while a cut reads or waits: what is durable now is then not what the mark will vouch for.
+    /// Whether everything that this replica has, and will have, is durable, so that a stop may be
+    /// marked clean. False while a cut reads or waits: the log that is durable now is then not the
+    /// one that the mark would vouch for.
     pub fn is_flushed(&self) -> bool {
         let changes = !self.log.is_ready() || self.pending_cut.is_some();
         self.log.is_flushed() && !changes
@@ -731,8 +735,8 @@ impl Partition {
     }
 }
 
-/// Can the controller have answered a proposal of ours with this? Each acceptance raises the
-/// partition epoch by one. One that is taken on trust would hide all that come after it.
+/// Whether the controller can have sent this answer to a proposal of ours. Each acceptance raises
+/// the partition epoch by one. Accepting an implausible one on trust would hide all later ones.
 fn follows(
     result: &AlterPartitionResult,
     leader: &LeaderState,
@@ -756,7 +760,7 @@ pub fn dir_name(topic: &str, partition: i32) -> String {
     alloc::format!("{topic}-{partition}")
 }
 
-/// Topic and partition of a directory name that [`dir_name`] gives.
+/// Topic and partition of a directory name made by [`dir_name`].
 pub fn parse_dir_name(name: &str) -> Option<(&str, i32)> {
     let (topic, partition) = name.rsplit_once('-')?;
     let canonical = partition == "0" || !partition.starts_with('0');

@@ -1,4 +1,4 @@
-//! A follower's cuts, with a crash at any point between them and the checkpoints.
+//! A follower's truncations, with a crash at any point between them and the checkpoints.
 
 use std::vec;
 use std::vec::Vec;
@@ -16,7 +16,7 @@ const ID: PartitionId = PartitionId(0);
 const KEY: TopicPartition = TopicPartition { topic: Uuid(7), partition: 0 };
 const CLAIMS: [Claim; 2] = [Claim::HighWatermark, Claim::RecoveryPoint];
 
-/// A follower, its disk, and the lines that its broker has for it in the two checkpoints.
+/// A follower, its disk, and its broker's entries for it in the two checkpoints.
 #[derive(Clone)]
 struct Follower {
     partition: Partition,
@@ -38,7 +38,7 @@ fn open(on_disk: [Offset; 2], flaw: Option<Flaw>, env: &mut Effects) -> Partitio
 }
 
 impl Follower {
-    /// It holds 0..3 of epoch 0, all committed, and its checkpoints say so; `flushed` or not.
+    /// A follower with 0..3 of epoch 0, all committed and checkpointed; `flushed` or not.
     fn checkpointed(flushed: bool, flaw: Option<Flaw>) -> Follower {
         let mut env = Effects::default();
         let on_disk = [Offset::ZERO; 2];
@@ -58,7 +58,7 @@ impl Follower {
         follower
     }
 
-    /// Performs and delivers everything, and writes checkpoints when that is asked for.
+    /// Performs and delivers everything, and writes checkpoints when asked to.
     fn run(&mut self) {
         loop {
             self.disk.queue.extend(self.env.take_disk());
@@ -114,7 +114,7 @@ impl Follower {
         self.run();
     }
 
-    /// `count` records of an epoch, one a batch.
+    /// Fetches `count` records of an epoch, one per batch.
     fn fetches(&mut self, epoch: i32, count: i64, high_watermark: i64) {
         let from = self.partition.log().log_end();
         let batch = |at: i64| {
@@ -130,7 +130,7 @@ impl Follower {
         });
     }
 
-    /// Its leader says that its epoch 0 ends there.
+    /// Its leader answers that its epoch 0 ends at `end`.
     fn diverges(&mut self, end: i64) {
         let diverging = EpochEndOffset { epoch: LeaderEpoch(0), end_offset: Offset(end) };
         let answer = FetchPartitionResponse::failed(0, ErrorCode::None);
@@ -141,7 +141,7 @@ impl Follower {
         self.partition.log().log_end()
     }
 
-    /// The process dies and starts on what is on disk.
+    /// The process dies and restarts from the data on disk.
     fn restarted(mut self) -> Follower {
         let mut env = Effects::default();
         self.partition = open(self.on_disk, self.flaw, &mut env);
@@ -152,7 +152,7 @@ impl Follower {
         self
     }
 
-    /// Does it take only records of epoch 0 for committed?
+    /// Whether only records of epoch 0 count as committed.
     fn is_right(&self) -> bool {
         let log = self.partition.log();
         let appended = log.epochs().iter().find(|(epoch, _)| *epoch == LeaderEpoch(1));
@@ -161,7 +161,7 @@ impl Follower {
 }
 
 /// A leader of epoch 1 has lost all but the first record (everyone lost power), and appends two of
-/// its own that nobody has committed. Calls `crash` at each point of what the follower does.
+/// its own that nobody has committed. Calls `crash` at each step of the follower.
 fn cut_and_appended(mut follower: Follower, mut crash: impl FnMut(&str, &Follower)) -> Follower {
     crash("checkpointed", &follower);
     follower.hears(1, 3);
@@ -180,7 +180,7 @@ fn cut_and_appended(mut follower: Follower, mut crash: impl FnMut(&str, &Followe
     follower
 }
 
-/// A cut that waits for the checkpoints, and one that reads: neither leaves the replica flushed.
+/// The replica does not count as flushed while a cut waits for the checkpoints, or reads.
 #[test]
 fn a_replica_with_a_cut_under_way_is_not_flushed() {
     let mut follower = Follower::checkpointed(true, None);
@@ -268,7 +268,7 @@ fn recovery_tells_when_more_was_claimed_than_there_is() {
     assert!(!restarted.partition.is_overclaimed());
 }
 
-/// What a leader cannot answer is not taken, and nothing is cut for it.
+/// Answers that no correct leader sends are ignored, and cause no truncation.
 #[test]
 fn lies_of_a_leader_cut_nothing() {
     let failed = |error| FetchPartitionResponse::failed(0, error);
@@ -324,8 +324,8 @@ fn lies_of_a_leader_cut_nothing() {
     }
 }
 
-/// A leader that was stopped for longer than its followers may lag shrank the ISR to itself when it
-/// woke, while their fetches waited.
+/// Regression: a leader that was stopped for longer than its followers may lag shrank the ISR to
+/// itself when it woke, while their fetches waited.
 #[test]
 fn a_leader_that_stood_still_skips_one_look_for_who_fell_behind() {
     let mut leader = Follower::checkpointed(false, None);
