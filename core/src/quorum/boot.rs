@@ -1,5 +1,5 @@
-//! Starting from disk: the vote, the log, and replaying it. `Opening -> Replaying -> Running`, the
-//! same for a first start, a restart and a crash.
+//! Starting from disk: reads the vote and the log, and replays the log. `Opening -> Replaying ->
+//! Running`, the same for a first start, a restart and a crash.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -25,11 +25,11 @@ const SEGMENT_BYTES: u32 = 1 << 30;
 /// Kafka's `index.interval.bytes`.
 const INDEX_INTERVAL_BYTES: u32 = 4096;
 
-/// How far the node is.
+/// How far the start has progressed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Phase {
     New,
-    /// Which of the two files is read?
+    /// Which of the two have been read.
     Opening {
         vote: bool,
         log: bool,
@@ -233,9 +233,9 @@ impl Quorum {
         self.pending.back().map(|last| last.next).ok_or(hole.into())
     }
 
-    /// What is wrong if these voters, whose metadata lie here, are not those that the configuration
-    /// names; `None` if they are, or nothing says who they were. Static voters: a node that is joined by
-    /// others with empty logs would be outvoted by them, and its metadata cut.
+    /// An error message if these voters, recorded with the vote or the metadata, are not the
+    /// configured ones; `None` if they are, or if none were recorded. Voters are static: if nodes
+    /// with empty logs joined this one, they would outvote it, and its metadata would be cut.
     pub(super) fn other_voters(&self, voters: Option<&[NodeId]>) -> Option<String> {
         let mut theirs = voters?.to_vec();
         let mut ours = self.settings.voters.clone();
@@ -258,11 +258,11 @@ impl Quorum {
         ))
     }
 
-    /// Everything is read: takes the role that the vote says.
+    /// Everything has been read: takes the role that the ballot implies.
     fn take_part(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
         let last = self.last_epoch();
         if self.ballot.epoch < last {
-            // An epoch is in the file, durably, before anything of it is appended.
+            // `quorum-state` holds each epoch, durably, before any record of it is appended.
             let why = "quorum-state is missing or older than the metadata log: restore it from a copy. \
                        A voter that has forgotten its vote must not come back as the same voter";
             return self.refuse(why, facts);

@@ -1,9 +1,9 @@
-//! Following a leader, or looking for one: fetches out, appends and cuts in.
+//! Following a leader, or looking for one: sends fetches, appends and truncates by the answers.
 //!
-//! A fetch offset is a promise: a voter sends one only when everything below is on its disk. So
-//! there is one fetch at a time, and the next one waits for the sync of what the last one brought.
-//! A copy that is executed late says less than its successors have said: its offset is synced still,
-//! or it is of an epoch that has ended. An answer counts only for the epoch and the log end that its
+//! A fetch offset is a promise: a voter sends one only when everything below it is on its disk. So
+//! there is one fetch at a time, and the next one waits until the data of the last one is synced. A
+//! copy that is executed late promises less than the fetches sent after it: its offset is still
+//! synced, or its epoch has ended. An answer counts only for the epoch and the log end that its
 //! fetch carried ([`Fetching`]).
 
 use alloc::vec;
@@ -24,7 +24,7 @@ use crate::types::{
     EpochEndOffset, LeaderEpoch, METADATA_TOPIC_ID, NodeId, Offset, TopicPartition, TopicRef, Uuid,
 };
 
-/// Most bytes of one fetch (Kafka's MAX_FETCH_SIZE_BYTES).
+/// Maximum number of bytes in one fetch (Kafka's MAX_FETCH_SIZE_BYTES).
 const MAX_FETCH_BYTES: i32 = 8 << 20;
 
 /// A fetch in flight, to tell whether its answer still fits.
@@ -32,17 +32,17 @@ const MAX_FETCH_BYTES: i32 = 8 << 20;
 pub(super) struct Fetching {
     epoch: LeaderEpoch,
     offset: Offset,
-    /// Sent to find out who leads.
+    /// Whether it was sent to find the leader.
     discovery: bool,
 }
 
-/// Why a batch of the leader's is not appended.
+/// Why a batch from the leader is not appended.
 enum Unfit {
-    /// On its way here: it is asked for again.
+    /// Damaged in transit: it is fetched again.
     Damaged,
     /// No correct leader has it.
     Refused(Implausible),
-    /// This build will never read it.
+    /// This build cannot read it, and never will.
     Unreadable(&'static str),
 }
 
@@ -89,13 +89,13 @@ impl Quorum {
         env.request(peer, Channel::QuorumFetch, timeout, Request::Fetch(request));
     }
 
-    /// Whom to fetch from, and whether that is to find the leader. At most one in flight to each,
-    /// and one in all while looking.
+    /// The node to fetch from, and whether the fetch is to find the leader. At most one fetch is in
+    /// flight per node, and at most one in total while looking for a leader.
     fn fetch_target(&mut self) -> Option<(NodeId, bool)> {
         let leader = match &self.role {
             Role::Follower { leader, .. } => Some(*leader),
             Role::Observer { leader } => *leader,
-            // Its leader ended this epoch; somebody will stand for the next one.
+            // The leader ended this epoch; somebody will stand for the next one.
             Role::Unattached if self.ended == Some(self.ballot.epoch) => return None,
             Role::Unattached | Role::Voted { .. } => None,
             Role::Prospective { .. }
@@ -141,7 +141,7 @@ impl Quorum {
             self.learn(current.epoch, current.leader.known(), env, facts);
         }
         if sent.epoch != self.ballot.epoch {
-            return; // News, or an answer from an earlier epoch; what now fits is sent anew.
+            return; // News, or an answer from an earlier epoch; a new fetch is sent.
         }
         if self.leader() != Some(peer) || !answer.error.is_ok() {
             return self.fetch_failed(peer, sent, env, facts);
@@ -184,7 +184,7 @@ impl Quorum {
         }
     }
 
-    /// Appends one batch of the leader's.
+    /// Appends one batch from the leader.
     fn append_fetched(&mut self, batch: Batch, env: &mut dyn Env) -> Result<(), Unfit> {
         let epoch = self.ballot.epoch;
         if !batch.verify_crc() {
@@ -211,9 +211,9 @@ impl Quorum {
         Ok(())
     }
 
-    /// The leader's log parts from ours: cut ours to where they may agree, and ask again. Kafka's
-    /// `truncateToEndOffset`: to the smaller end of the epoch if we have it, else to the end of our
-    /// largest smaller one (KIP-279).
+    /// The leader's log diverges from ours: truncates ours to where they may agree, and fetches
+    /// again. Kafka's `truncateToEndOffset`: to the smaller end of the epoch if we have it, else to
+    /// the end of our largest smaller one (KIP-279).
     fn cut_to_agree(
         &mut self,
         peer: NodeId,
@@ -223,7 +223,7 @@ impl Quorum {
         facts: &mut Vec<QuorumFact>,
     ) {
         let (end, last) = (self.log_end(), self.last_epoch());
-        // What we asked about is our last epoch and our end: only an earlier one parts from those.
+        // We asked about our last epoch and our end: only an earlier position diverges from those.
         let earlier = diverging.epoch < last
             || (diverging.epoch == last && diverging.end_offset < sent.offset);
         if diverging.epoch.0 < 0 || diverging.end_offset.0 < 0 || !earlier {
@@ -244,7 +244,8 @@ impl Quorum {
         self.forget_from(to);
     }
 
-    /// The leader answered what no correct one does: nothing of it is taken, and it is asked again.
+    /// The leader's answer is one that no correct leader sends: it is ignored entirely, and the
+    /// fetch is repeated.
     fn doubt(
         &mut self,
         peer: NodeId,
@@ -257,8 +258,8 @@ impl Quorum {
         self.fetch_failed(peer, sent, env, facts);
     }
 
-    /// A fetch that led nowhere: wait a little, longer each time. An observer looks for another
-    /// leader; a voter has its fetch timeout for that.
+    /// A fetch failed: backs off, longer each time. An observer looks for another leader; a voter
+    /// has its fetch timeout for that.
     fn fetch_failed(
         &mut self,
         peer: NodeId,

@@ -1,23 +1,24 @@
-//! Which epochs are believed, of all that others name.
+//! Which epochs named by other nodes are believed.
 //!
-//! An epoch that was believed is on disk and never falls, so one lie near the end of the range would
-//! leave none for any election to come, on every node that hears of it and at each restart again. An
-//! epoch cannot be checked against anything, and nobody's age is a proof: who was cut off for long is
-//! rightly far behind. But there are two ways to hear of one, and they are not alike:
+//! A believed epoch is stored on disk and never decreases. So one lie near the end of the range
+//! would leave no epochs for later elections, on every node that hears of it and after every
+//! restart. An epoch cannot be verified, and being far behind proves nothing: a node that was cut
+//! off for long is legitimately far behind. But there are two ways to hear of an epoch, and they
+//! differ:
 //!
-//! - *Answers to our own requests* come from where this node's configuration says that the voters are.
+//! - *Answers to our own requests* come from the voters' addresses in this node's configuration.
 //!   They are believed, however far ahead, up to [`LAST_HEARD`], which leaves a million elections.
 //! - *Requests* come from anybody who can reach the port. They are believed as far as elections can
-//!   have come: at most [`MOST_AT_ONCE`] at a time and, beyond half of the range
-//!   ([`UNCOUNTED_BELOW`]), at [`PACE`] after a burst. To use up that half by requests takes more than
-//!   three years of nothing else; real elections, of which there may be one a second, 34.
+//!   have raised the epoch: by at most [`MOST_AT_ONCE`] at a time and, beyond half of the range
+//!   ([`UNCOUNTED_BELOW`]), by one per [`PACE`] after a burst. Using up that half by requests takes
+//!   more than three years of nothing else; by real elections, at up to one a second, 34 years.
 //!
-//! No correct peer is kept out by that. A voter that is refused because it is far ahead is heard of all
-//! the same: whoever is behind follows, looks for a leader, stands or leads, and each of these roles
-//! sends requests to the other voters, whose answers tell the epoch. So a refusal delays what the next
-//! fetch or pre-vote brings, and raises nobody's epoch.
+//! This excludes no correct peer. A voter that is refused because it is far ahead is still heard
+//! of: a node that is behind follows, looks for a leader, stands or leads, and in each of these
+//! roles it sends requests to the other voters, whose answers carry the epoch. So a refusal only
+//! delays the news until the next fetch or pre-vote, and raises nobody's epoch.
 //!
-//! What does not live here: who may send which request ([`super::voting`], [`super::serving`]).
+//! Who may send which request is decided in [`super::voting`] and [`super::serving`].
 
 use core::time::Duration;
 
@@ -27,24 +28,26 @@ use crate::types::{LeaderEpoch, Monotonic};
 
 /// The most by which one request may raise the epoch.
 const MOST_AT_ONCE: i64 = 1 << 20;
-/// Up to here, requests are not counted.
+/// Up to this epoch, requests are not rate-limited.
 const UNCOUNTED_BELOW: LeaderEpoch = LeaderEpoch(1 << 30);
-/// Beyond, requests may raise the epoch by one in this time, ...
+/// Beyond it, requests may raise the epoch by one per this interval, ...
 const PACE: Duration = Duration::from_millis(100);
-/// ... and by so much at once.
+/// ... and by this much at once.
 const BURST: u32 = 1000;
-/// No answer is believed that names a later epoch, unless ours is about there.
+/// An answer that names a later epoch is not believed, unless that is at most [`BURST`] ahead of
+/// ours.
 const LAST_HEARD: LeaderEpoch = LeaderEpoch(i32::MAX - (1 << 20));
 
-/// What requests have spent of the epochs that are counted.
+/// The budget of rate-limited epochs that requests have spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Hearsay {
-    /// When all of it is earned again.
+    /// When the whole budget is available again.
     spent_until: Monotonic,
 }
 
 impl Hearsay {
-    /// May a request raise the epoch from `ours` to `epoch`? If so, that is spent.
+    /// Whether a request may raise the epoch from `ours` to `epoch`. If so, spends the budget for
+    /// it.
     fn admit(&mut self, ours: LeaderEpoch, epoch: LeaderEpoch, now: Monotonic) -> bool {
         let Ok(raise) = u32::try_from(ahead(ours, epoch).max(0)) else { return false };
         if i64::from(raise) > MOST_AT_ONCE {
@@ -67,12 +70,13 @@ fn ahead(ours: LeaderEpoch, epoch: LeaderEpoch) -> i64 {
 }
 
 impl Quorum {
-    /// Is an epoch believed that a request names? One that is not later than ours is no news, and is.
+    /// Whether to believe an epoch that a request names. One that is not later than ours is no
+    /// news, and is believed.
     pub(super) fn believes_request(&mut self, epoch: LeaderEpoch, clock: &dyn Clock) -> bool {
         self.hearsay.admit(self.ballot.epoch, epoch, clock.now())
     }
 
-    /// Is an epoch believed that the answer to one of our requests names?
+    /// Whether to believe an epoch that the answer to one of our requests names.
     pub(super) fn believes_answer(&self, epoch: LeaderEpoch) -> bool {
         epoch <= LAST_HEARD || ahead(self.ballot.epoch, epoch) <= i64::from(BURST)
     }
@@ -87,7 +91,7 @@ mod tests {
     #[test]
     fn requests_never_use_the_epochs_up() {
         let (mut hearsay, mut ours) = (Hearsay::default(), LeaderEpoch(0));
-        // The greediest sender: the most that is admitted, again and again, for a whole day.
+        // The greediest sender takes the most that is admitted, again and again, for a whole day.
         for second in 0..86_400 {
             let now = START.after(Duration::from_secs(second));
             for raise in [MOST_AT_ONCE as i32, 1000, 10, 1] {

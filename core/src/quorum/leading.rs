@@ -1,5 +1,5 @@
-//! What a leader does: begins its epoch, counts its followers, moves the high watermark, and
-//! steps down when it cannot hear a majority.
+//! A leader's work: it begins its epoch, counts its followers, advances the high watermark, and
+//! steps down when it does not hear from a majority.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -14,7 +14,7 @@ use crate::metadata::{LeaderChangeMessage, MetadataRecord, leader_change_key};
 use crate::note::Note;
 use crate::types::{Monotonic, NodeId, Offset};
 
-/// What a leader keeps.
+/// A leader's state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Leadership {
     /// The log's end when the epoch began: the offset of its LeaderChange.
@@ -23,17 +23,17 @@ pub(super) struct Leadership {
     followers: BTreeMap<NodeId, Progress>,
     /// Voters that fetched since the CheckQuorum timer was set.
     fetched: BTreeSet<NodeId>,
-    /// When it steps down unless a majority fetches (none for a single voter).
+    /// When it steps down unless a majority fetches (`None` for a single voter).
     pub(super) check_quorum: Option<Monotonic>,
-    /// Its epoch's first record is committed, and the controller was told.
+    /// Whether its epoch's first record is committed and the controller has been told.
     pub(super) active: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Progress {
-    /// It has synced everything below, and agrees with this log there.
+    /// The follower has synced everything below, and agrees with this log there.
     end: Option<Offset>,
-    /// It knows of this epoch.
+    /// The follower knows of this epoch.
     told: bool,
 }
 
@@ -57,8 +57,8 @@ impl Quorum {
         Leadership { start, followers, fetched: BTreeSet::new(), check_quorum, active: false }
     }
 
-    /// A majority must fetch within one and a half fetch timeouts (KIP-595): later, the others have
-    /// given this leader up.
+    /// A majority must fetch within one and a half fetch timeouts (KIP-595): after that, the others
+    /// have given this leader up.
     fn arm_check_quorum(&self, env: &mut dyn Env) -> Monotonic {
         let timeout = self.settings.timing.fetch_timeout;
         let deadline = env.now().after(timeout + timeout / 2);
@@ -66,7 +66,8 @@ impl Quorum {
         deadline
     }
 
-    /// The epoch's first record says who leads. Nothing of earlier epochs is committed before it.
+    /// Appends the epoch's first record, which names the leader. No record of an earlier epoch is
+    /// committed before it.
     pub(super) fn begin_leading(&mut self, granting_voters: Vec<NodeId>, env: &mut dyn Env) {
         let (epoch, start) = (self.ballot.epoch, self.log_end());
         let leader = self.settings.node;
@@ -79,9 +80,9 @@ impl Quorum {
         env.note(Note::QuorumLeader { epoch, start });
     }
 
-    /// Appends metadata records as one atomic batch; the end offset after them. `None` unless this
-    /// node leads and [`QuorumFact::BecameLeader`] was told. Committed by a later event, never by
-    /// this call.
+    /// Appends metadata records as one atomic batch and returns the end offset after them. `None`
+    /// unless this node leads and [`QuorumFact::BecameLeader`] was reported. The records are
+    /// committed by a later event, never by this call.
     pub fn append(&mut self, records: &[MetadataRecord], env: &mut dyn Env) -> Option<Offset> {
         let Role::Leader(Leadership { active: true, .. }) = &self.role else { return None };
         assert!(!records.is_empty(), "an append has records");
@@ -116,7 +117,7 @@ impl Quorum {
     }
 
     /// A voter's fetch at `end` proves that it has synced everything below (K2). Any fetch in this
-    /// epoch shows that it knows of it.
+    /// epoch shows that the voter knows of the epoch.
     pub(super) fn on_follower_progress(
         &mut self,
         voter: NodeId,
@@ -142,8 +143,8 @@ impl Quorum {
         self.advance_high_watermark(env, facts);
     }
 
-    /// What a majority has synced is committed, once that covers a record of this epoch: a record
-    /// of an earlier epoch on a majority may still be replaced (Raft figure 8, KAFKA-12619).
+    /// Commits what a majority has synced, once that covers a record of this epoch: a record of an
+    /// earlier epoch on a majority may still be replaced (Raft figure 8, KAFKA-12619).
     pub(super) fn advance_high_watermark(
         &mut self,
         env: &mut dyn Env,
@@ -169,9 +170,9 @@ impl Quorum {
         self.wake_fetches(env);
     }
 
-    /// The CheckQuorum timer: nobody or too few fetched. This holds, too, if it was this node that
-    /// stood still, however many fetches wait unread: followers give a leader up after one fetch
-    /// timeout, and this timer lasts one and a half, so they have.
+    /// The CheckQuorum timer: too few voters fetched, or none. The leader resigns even if it was
+    /// stalled itself and fetches are waiting unread: followers give a leader up after one fetch
+    /// timeout, and this timer lasts one and a half, so they have given it up.
     pub(super) fn check_quorum(
         &mut self,
         deadline: Monotonic,
@@ -193,7 +194,7 @@ impl Quorum {
         }
     }
 
-    /// Who should lead next, the furthest first.
+    /// The preferred next leaders, the most advanced first.
     pub(super) fn successors(&self) -> Vec<NodeId> {
         let Role::Leader(leadership) = &self.role else { return Vec::new() };
         let mut successors: Vec<(Option<Offset>, NodeId)> =

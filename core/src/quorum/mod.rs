@@ -2,20 +2,20 @@
 //! pre-vote KIP-996, high watermark in fetches KIP-1166). Static voters; no snapshots yet.
 //!
 //! The rules that safety rests on, each at its line:
-//! - a vote is answered, and a candidacy counts and asks, only when it is on disk (`voting`);
-//! - who led or stood in an epoch before a restart never leads in it again (`roles`, K3);
-//! - a voter counts only what it has synced: a follower asks for more from its synced end, a leader
+//! - a vote is answered, and a candidate counts its own vote and asks for others, only when the
+//!   vote is on disk (`voting`);
+//! - a node that led or stood in an epoch before a restart never leads in it again (`roles`, K3);
+//! - a voter counts only what it has synced: a follower fetches from its synced end, a leader
 //!   counts its own synced end (`following`, `leading`);
-//! - the high watermark is a majority's, and moves only when it covers a record of the leader's own
-//!   epoch (`leading`; Raft figure 8, K4);
-//! - nothing committed is ever cut, whatever a leader answers (`following`).
+//! - the high watermark is what a majority has, and moves only when it covers a record of the
+//!   leader's own epoch (`leading`; Raft figure 8, K4);
+//! - nothing committed is ever truncated, whatever a leader answers (`following`).
 //!
-//! Files: `roles` has the roles and all transitions; `voting` elections; `leading` what a leader
-//! does; `serving` answers fetches; `following` sends them; `hearsay` says which epochs of others are
-//! believed; `replay` decodes what the log holds and hands on what is committed; `boot` starts from
-//! disk. What does not live here: what the
-//! records mean ([`crate::metadata`], [`crate::controller`]) and how a log lies on disk
-//! ([`crate::log`]).
+//! Files: `roles` has the roles and all transitions; `voting` runs elections; `leading` is a
+//! leader's work; `serving` answers fetches; `following` sends them; `hearsay` decides which epochs
+//! of other nodes are believed; `replay` decodes the log and passes on committed records; `boot`
+//! starts from disk. The meaning of the records lives in [`crate::metadata`] and
+//! [`crate::controller`], the log's on-disk format in [`crate::log`].
 
 mod boot;
 mod following;
@@ -58,29 +58,30 @@ use self::roles::Role;
 use self::serving::{ParkedFetch, ReadingFetch};
 use self::voting::{Ballot, ParkedVote, Peer};
 
-/// What the quorum tells the router, in order.
+/// What the quorum reports to the router, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum QuorumFact {
-    /// Log and vote are read; the node takes part from now on.
+    /// The log and the vote have been read; the node takes part from now on.
     Ready,
-    /// More of the log is committed. Each record is told exactly once per incarnation.
+    /// More of the log is committed. Each record is reported exactly once per incarnation.
     Committed {
-        /// The metadata records among it, in order, with their offsets and epochs.
+        /// The newly committed metadata records, in order, with their offsets and epochs.
         records: Vec<(Offset, LeaderEpoch, MetadataRecord)>,
         /// Everything below is committed now, control records included.
         upto: Offset,
         /// Epoch of the last record below `upto`.
         epoch: LeaderEpoch,
     },
-    /// This node leads, and everything in its log is committed and was told: the controller may
-    /// become active. (As Kafka does it: not before the epoch's first record is committed.)
+    /// This node leads, and everything in its log is committed and has been reported: the
+    /// controller may become active. (As in Kafka, not before the epoch's first record is
+    /// committed.)
     BecameLeader {
         /// The epoch.
         epoch: LeaderEpoch,
     },
-    /// This node leads no more. Only after [`QuorumFact::BecameLeader`].
+    /// This node no longer leads. Only after [`QuorumFact::BecameLeader`].
     LostLeadership,
-    /// Who leads, as far as this node knows.
+    /// The epoch or its leader, as far as this node knows, has changed.
     LeaderChanged {
         /// The epoch.
         epoch: LeaderEpoch,
@@ -91,11 +92,11 @@ pub enum QuorumFact {
     Failed(DiskOpKind, DiskError),
     /// The log is damaged; the node must stop.
     Damaged(Damage),
-    /// What is on disk or in the log cannot be used; the node must stop.
+    /// The data on disk or in the log cannot be used; the node must stop.
     Refused(String),
 }
 
-/// What a quorum takes from the node's configuration.
+/// The part of the node's configuration that the quorum uses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Settings {
     node: NodeId,
@@ -112,51 +113,52 @@ struct Settings {
 pub struct Quorum {
     settings: Settings,
     phase: Phase,
-    /// From [`Quorum::start`] on.
+    /// `Some` from [`Quorum::start`] on.
     log: Option<PartitionLog>,
     vote_file: AtomicFile,
     /// The epoch, the vote and the leader that this node knows.
     ballot: Ballot,
-    /// What of it is durable.
+    /// The latest ballot that is durable.
     durable: Ballot,
-    /// What is being written, by the file's version.
+    /// Ballots that are being written, with the file's version.
     writing: VecDeque<(u64, Ballot)>,
     role: Role,
-    /// The election or fetch timeout, as the role has it.
+    /// Deadline of the election or fetch timeout, depending on the role.
     election: Option<Monotonic>,
     /// Elections that this node lost in a row.
     retries: u32,
-    /// Was it noted that this node follows?
+    /// Whether the note that this node follows has been written.
     follow_noted: bool,
-    /// The leader of this epoch said that it ends (EndQuorumEpoch).
+    /// The epoch whose leader has ended it (EndQuorumEpoch).
     ended: Option<LeaderEpoch>,
     hearsay: Hearsay,
     /// Requests to voters: at most one each.
     peers: BTreeMap<NodeId, Peer>,
-    /// Fetches in flight, by whom they were sent to.
+    /// Fetches in flight, by the node they were sent to.
     fetches: BTreeMap<NodeId, Fetching>,
-    /// Do not fetch before.
+    /// No fetch is sent before this time.
     fetch_backoff: Option<Monotonic>,
-    /// Fetches in a row that led nowhere.
+    /// Fetches that failed in a row.
     fetch_failures: u32,
     /// Which voter to ask for the leader next.
     ask_next: u64,
-    /// Granted, but not durable yet.
+    /// Votes that are granted, but not durable yet.
     parked_votes: BTreeMap<ReplyTo, ParkedVote>,
     parked_fetches: BTreeMap<ReplyTo, ParkedFetch>,
-    /// When the first parked fetch is answered empty.
+    /// When the earliest parked fetch is answered empty.
     fetch_expiry: Option<Monotonic>,
     /// Fetches that wait for the disk.
     reading: BTreeMap<ReplyTo, ReadingFetch>,
-    /// Committed below; `None` until known.
+    /// Records below it are committed; `None` until known.
     high_watermark: Option<Offset>,
-    /// Committed below, as a checkpoint said at the start: known before the high watermark is.
+    /// Records below it are committed according to the checkpoint at the start. Known before the
+    /// high watermark is.
     vouched: Offset,
-    /// Told as committed below.
+    /// Records below it have been reported as committed.
     delivered: Offset,
     /// The log from `delivered` on, decoded.
     pending: VecDeque<Decoded>,
-    /// What was told last of epoch and leader.
+    /// The epoch and leader that were reported last.
     announced: (LeaderEpoch, Option<NodeId>),
     stopping: bool,
 }
@@ -215,21 +217,22 @@ impl Quorum {
         self.start_from(Offset::ZERO, false, env);
     }
 
-    /// As [`Quorum::start`], on a log that a checkpoint once called durable and committed up to
-    /// `recovery_point`; `same_boot` if the machine has not gone down since. If it is not what it
-    /// must be then, it was damaged: [`QuorumFact::Damaged`]. Without that, a flipped bit would pass
-    /// for a torn tail, and every topic after it for deleted.
+    /// Like [`Quorum::start`], for a log that, according to a checkpoint, was durable and committed
+    /// up to `recovery_point`. `same_boot` if the machine has not gone down since. A log that
+    /// contradicts this is damaged: [`QuorumFact::Damaged`]. Without this rule a flipped bit would
+    /// pass for a torn tail, and every topic after it for deleted.
     ///
-    /// **What remains.** After a power loss, what was synced above the recovery point and is bad
-    /// cannot be told from what was never synced. It is cut, with a note; the voter may then have
-    /// forgotten what it acknowledged. The recovery point follows a commit within a second.
+    /// **Remaining gap.** After a power loss, bad data above the recovery point that had been
+    /// synced cannot be distinguished from data that was never synced. It is cut, with a note; the
+    /// voter may then have lost records that it acknowledged. The recovery point follows a commit
+    /// within a second.
     pub fn start_from(&mut self, recovery_point: Offset, same_boot: bool, env: &mut dyn Env) {
         let clean = false; // the mark of a clean stop does not wait for this log
         self.vouched = recovery_point;
         self.open(RecoveryHint { clean, same_boot, recovery_point }, env);
     }
 
-    /// What to checkpoint for [`Quorum::start_from`].
+    /// The recovery point to checkpoint for [`Quorum::start_from`].
     pub fn recovery_point(&self) -> Offset {
         match (&self.log, self.high_watermark()) {
             (Some(log), Some(high_watermark)) => log.recovery_point(high_watermark),
@@ -313,14 +316,14 @@ impl Quorum {
         self.settle(env, facts);
     }
 
-    /// A connection that requests came on is gone: what is parked for it is dropped.
+    /// A connection that requests came on is gone: drops everything parked for it.
     pub fn on_connection_closed(&mut self, connection: ConnectionId, _env: &mut dyn Env) {
         self.parked_votes.retain(|to, _| to.connection != connection);
         self.parked_fetches.retain(|to, _| to.connection != connection);
         self.reading.retain(|to, _| to.connection != connection);
     }
 
-    /// Stops gracefully: a leader resigns and tells the others. See [`Quorum::can_stop`].
+    /// Stops gracefully: a leader resigns and announces it to the others. See [`Quorum::can_stop`].
     pub fn shutdown(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
         self.stopping = true;
         if matches!(self.role, Role::Leader(_)) {
@@ -329,8 +332,8 @@ impl Quorum {
         self.settle(env, facts);
     }
 
-    /// After [`Quorum::shutdown`]: is all said and on disk? (A peer that does not answer keeps this
-    /// false; the router has its own limit.)
+    /// After [`Quorum::shutdown`]: whether everything has been announced and is on disk. (A peer
+    /// that does not answer keeps this false; the router has its own limit.)
     pub fn can_stop(&self) -> bool {
         let told = match &self.role {
             Role::Resigned { unacknowledged, .. } => unacknowledged.is_empty(),
@@ -351,7 +354,7 @@ impl Quorum {
         self.ballot.epoch
     }
 
-    /// Who leads in [`Quorum::epoch`], as far as this node knows.
+    /// The leader in [`Quorum::epoch`], as far as this node knows.
     pub fn leader(&self) -> Option<NodeId> {
         match &self.role {
             Role::Leader(_) => Some(self.settings.node),
@@ -365,17 +368,17 @@ impl Quorum {
         }
     }
 
-    /// Does this node lead (whether or not its controller is active yet)?
+    /// Whether this node leads (even if its controller is not active yet).
     pub fn is_leader(&self) -> bool {
         matches!(self.role, Role::Leader(_))
     }
 
-    /// Whom this node voted for in [`Quorum::epoch`].
+    /// The candidate that this node voted for in [`Quorum::epoch`].
     pub fn voted_for(&self) -> Option<NodeId> {
         self.ballot.voted
     }
 
-    /// Is what this node knows of epoch and vote on disk?
+    /// Whether the current epoch, vote and leader are on disk.
     pub fn ballot_is_durable(&self) -> bool {
         self.durable == self.ballot
     }
@@ -390,17 +393,18 @@ impl Quorum {
         self.log.as_ref()
     }
 
-    /// Which role.
+    /// The current role.
     pub fn role(&self) -> RoleName {
         self.role.name()
     }
 
-    /// Does this node vote?
+    /// Whether this node is a voter.
     pub fn is_voter(&self) -> bool {
         self.settings.voters.contains(&self.settings.node)
     }
 
-    /// What every entry ends with: send what the role wants sent, and tell who leads.
+    /// Ends every entry point: sends what the role wants sent, and reports a change of epoch or
+    /// leader.
     fn settle(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
         if self.phase != Phase::Running {
             return;
@@ -427,7 +431,7 @@ impl Quorum {
         self.log.as_ref().map_or(LeaderEpoch(0), |log| log.last_epoch().max(LeaderEpoch(0)))
     }
 
-    /// The vote and the log are not read yet, or cannot be used: nothing is said of either.
+    /// The vote and the log are not read yet, or cannot be used: the answer discloses neither.
     fn refuse_request(&self, from: ReplyTo, request: &Request, env: &mut dyn Env) {
         let error = ErrorCode::UnknownServerError;
         let (leader, leader_epoch) = (NodeId::NONE, self.durable.epoch);
@@ -456,7 +460,7 @@ impl Quorum {
         env.respond(from, response);
     }
 
-    /// The node stops taking part: nothing is sent or answered any more but by the router.
+    /// The node stops taking part: from now on only the router sends or answers anything.
     fn refuse(&mut self, why: impl Into<String>, facts: &mut Vec<QuorumFact>) {
         if self.phase != Phase::Stopped {
             self.phase = Phase::Stopped;
@@ -469,7 +473,8 @@ impl Quorum {
         env.arm(TimerKey::Election, deadline);
     }
 
-    /// An election timeout with up to as much again, so that voters do not stand at once.
+    /// Arms the election timeout plus a random part of up to the same length, so that voters do not
+    /// stand at the same time.
     fn arm_election_timeout(&mut self, env: &mut dyn Env) {
         let timeout = self.settings.timing.election_timeout;
         let deadline = env.now().after(timeout).after(self.jitter(timeout, env));

@@ -1,5 +1,5 @@
-//! Decoding what the log holds, and handing on what is committed. Batches are kept decoded from
-//! the end of what was told to the end of the log, so that committing never waits for the disk.
+//! Decodes the log, and passes on committed records. Batches are kept decoded from the last
+//! reported offset to the end of the log, so that committing never waits for the disk.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -22,11 +22,11 @@ pub(super) struct Decoded {
     pub(super) records: Vec<(Offset, MetadataRecord)>,
 }
 
-/// Why a batch is none of a metadata log.
+/// Why a batch does not belong in a metadata log.
 pub(super) enum Undecodable {
-    /// Nobody's.
+    /// No build writes it.
     Malformed(&'static str),
-    /// Perhaps a newer build's.
+    /// A newer build may have written it.
     Unknown(&'static str),
 }
 
@@ -38,10 +38,10 @@ impl From<Undecodable> for String {
     }
 }
 
-/// Decodes a batch, and says which voters it names, if it begins an epoch.
+/// Decodes a batch, and returns the voters that it names, if it begins an epoch.
 ///
 /// # Errors
-/// If it is not one of the metadata log, or of a newer one than this build reads.
+/// If it is not a batch of the metadata log, or from a newer build than this one can read.
 pub(super) fn decode(batch: &Batch) -> Result<(Decoded, Option<Vec<NodeId>>), Undecodable> {
     let malformed = Undecodable::Malformed;
     let broken = "the metadata log holds a batch that is malformed";
@@ -74,7 +74,7 @@ pub(super) fn decode(batch: &Batch) -> Result<(Decoded, Option<Vec<NodeId>>), Un
 }
 
 impl Quorum {
-    /// The high watermark moves, and what it passes is told.
+    /// Advances the high watermark, and reports the records that it passes.
     pub(super) fn commit_upto(
         &mut self,
         upto: Offset,
@@ -105,7 +105,7 @@ impl Quorum {
         }
     }
 
-    /// Forgets what was decoded of the log from `end` on.
+    /// Drops the decoded batches from `end` on.
     pub(super) fn forget_from(&mut self, end: Offset) {
         while self.pending.back().is_some_and(|batch| batch.next > end) {
             self.pending.pop_back();

@@ -10,9 +10,10 @@
 //! | Follower    | = >        |       | =           |           |        | >        |          |
 //! | Resigned    | >          |       | =           | one voter |        | >        |          |
 //!
-//! `=` in the same epoch, `>` into a later one that was heard of, `+ 1` into the next one, `one
-//! voter` the same where there is nobody to ask. A node that is not a voter is an Observer, with
-//! or without a leader, in epochs that it hears of. (Kafka's `QuorumState`, with KIP-996.)
+//! `=`: in the same epoch. `>`: into a later epoch that the node heard of. `+ 1`: into the next
+//! epoch. `one voter`: the same, if there is nobody to ask. A node that is not a voter is an
+//! Observer, with or without a leader, in epochs that it hears of. (Kafka's `QuorumState`, with
+//! KIP-996.)
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -27,39 +28,40 @@ use crate::flaw::Flaw;
 use crate::note::Note;
 use crate::types::{LeaderEpoch, NodeId};
 
-/// A role with what it keeps.
+/// A role with its state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Role {
     /// Knows no leader and has not voted in the epoch.
     Unattached,
     /// Knows no leader and has voted.
     Voted {
-        /// For whom.
+        /// The candidate that it voted for.
         candidate: NodeId,
     },
     /// Asks whether it could win, without raising the epoch (KIP-996).
     Prospective { granted: BTreeSet<NodeId>, rejected: BTreeSet<NodeId> },
-    /// Stands for the epoch. It counts its own vote, and asks, when that is durable.
+    /// Stands for election in the epoch. It counts its own vote, and asks for others, once its vote
+    /// is durable.
     Candidate { granted: BTreeSet<NodeId>, rejected: BTreeSet<NodeId> },
     /// Leads.
     Leader(Leadership),
     /// Follows.
     Follower {
-        /// Whom.
+        /// The leader that it follows.
         leader: NodeId,
-        /// Has a fetch succeeded in this epoch?
+        /// Whether a fetch has succeeded in this epoch.
         fetched: bool,
     },
-    /// Led or stood in this epoch and never will again.
+    /// Led in this epoch and never will again.
     Resigned {
-        /// Who should stand, best first.
+        /// The nodes that should stand for election, best first.
         successors: Vec<NodeId>,
-        /// Who was not told yet.
+        /// The voters that have not acknowledged EndQuorumEpoch yet.
         unacknowledged: BTreeSet<NodeId>,
     },
     /// Not a voter.
     Observer {
-        /// Whom it follows.
+        /// The leader that it follows, if known.
         leader: Option<NodeId>,
     },
 }
@@ -79,7 +81,7 @@ pub enum RoleName {
     Leader,
     /// Follows.
     Follower,
-    /// Led in this epoch and does no more.
+    /// Led in this epoch and no longer does.
     Resigned,
     /// Not a voter.
     Observer,
@@ -126,7 +128,7 @@ pub(super) fn allowed(from: RoleName, to: RoleName, epoch: Ordering, single: boo
 }
 
 impl Quorum {
-    /// Leaves the present role for another: what belonged to it ends here.
+    /// Changes the role, and ends everything that belonged to the old one.
     fn change_role(
         &mut self,
         role: Role,
@@ -161,23 +163,23 @@ impl Quorum {
         }
     }
 
-    /// What a leader that leaves owes: everybody who waits learns that it leads no more. After the
-    /// ballot changed, so that the answers carry the new epoch.
+    /// If the node was the leader, tells every waiting fetcher that it no longer leads. Called
+    /// after the ballot has changed, so that the answers carry the new epoch.
     fn dismiss_fetchers(&mut self, was_leader: bool, env: &mut dyn Env) {
         if was_leader {
             self.refuse_waiting_fetches(env);
         }
     }
 
-    /// Into a later epoch without a leader (or out of Prospective and Follower in this one).
+    /// Enters a later epoch without a leader (or leaves Prospective or Follower in this one).
     pub(super) fn become_unattached(
         &mut self,
         epoch: LeaderEpoch,
         env: &mut dyn Env,
         facts: &mut Vec<QuorumFact>,
     ) {
-        // A candidate that keeps raising epochs must not keep this node from standing: who had no
-        // leader anyway keeps its deadline.
+        // A candidate that keeps raising epochs must not keep this node from standing: a node that
+        // had no leader anyway keeps its deadline.
         let leaderless = matches!(self.role, Role::Unattached | Role::Voted { .. });
         let kept = self.election.filter(|_| leaderless);
         let was_leader = self.is_leader();
@@ -221,7 +223,7 @@ impl Quorum {
         self.arm_election_timeout(env);
     }
 
-    /// Prospective without success: back to what it knew of the epoch before.
+    /// The pre-vote failed: returns to the role that the ballot gives it in this epoch.
     pub(super) fn give_up_prospect(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
         let Ballot { epoch, voted, leader } = self.ballot;
         let leader =
@@ -252,7 +254,7 @@ impl Quorum {
         self.count_own_vote(env, facts);
     }
 
-    /// Won.
+    /// Won the election.
     pub(super) fn become_leader(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
         let Role::Candidate { granted, .. } = &self.role else {
             panic!("only a candidate wins");
@@ -266,7 +268,7 @@ impl Quorum {
         self.begin_leading(granted, env);
     }
 
-    /// Only under a flaw: leads on in the epoch that it led before the restart.
+    /// Only under a flaw: goes on leading the epoch that it led before the restart.
     pub(super) fn resume_leading(&mut self, env: &mut dyn Env) {
         let leadership = self.new_leadership(self.log_end(), env);
         self.role = Role::Leader(leadership);
@@ -299,7 +301,8 @@ impl Quorum {
         }
     }
 
-    /// It follows once the epoch is on disk: only then it fetches, which says so to the leader.
+    /// Notes that this node follows, once the epoch is on disk. Only then does it fetch, which
+    /// tells the leader that it follows.
     pub(super) fn note_following(&mut self, env: &mut dyn Env) {
         let epoch = self.ballot.epoch;
         let leader = match self.role {
@@ -312,7 +315,7 @@ impl Quorum {
         }
     }
 
-    /// Leads no more, in the epoch that it leads.
+    /// Resigns in the epoch that it leads.
     pub(super) fn become_resigned(
         &mut self,
         check_quorum: bool,
@@ -328,9 +331,9 @@ impl Quorum {
         self.arm_election_timeout(env);
     }
 
-    /// The role that a restarted voter has in the epoch of its ballot. Who led in it or stood for
-    /// it never leads in it (again): records that it wrote there may be lost, and the same offset
-    /// and epoch would name others (KAFKA-10527, K3).
+    /// Takes the role of a restarted node in the epoch of its ballot. A node that led or stood in
+    /// that epoch never leads in it (again): records that it wrote in it may be lost, and the same
+    /// offset and epoch would identify other records (KAFKA-10527, K3).
     pub(super) fn resume_role(&mut self, env: &mut dyn Env) {
         let node = self.settings.node;
         let Ballot { epoch, voted, leader } = self.ballot;
@@ -355,7 +358,7 @@ impl Quorum {
         }
     }
 
-    /// What a message said of epoch and leader, if it is news.
+    /// Takes the epoch and leader from a message, if they are news.
     pub(super) fn learn(
         &mut self,
         epoch: LeaderEpoch,
@@ -371,8 +374,8 @@ impl Quorum {
             (Ordering::Greater, None) => self.become_unattached(epoch, env, facts),
             (Ordering::Equal, Some(leader)) => {
                 let from = self.role.name();
-                // Who looks for a successor learns nothing by hearing of the leader that it lost:
-                // the very voter that grants it a pre-vote still names that one.
+                // For a node that looks for a successor, the name of its lost leader is no news:
+                // even the voter that grants its pre-vote still names that leader.
                 let lost = from == RoleName::Prospective
                     && self.ballot.leader == Some(leader)
                     && !self.settings.flaws.has(Flaw::LostLeaderIsNews);
@@ -393,12 +396,12 @@ impl Quorum {
         self.settings.voters.iter().copied().filter(move |voter| *voter != node)
     }
 
-    /// How many voters are a majority.
+    /// The number of voters that make a majority.
     pub(super) fn majority(&self) -> usize {
         self.settings.voters.len() / 2 + 1
     }
 
-    /// Every voter's request slot, made on first use.
+    /// The request slots of the other voters, created on first use.
     pub(super) fn slots(&mut self) -> &mut BTreeMap<NodeId, Peer> {
         if self.peers.is_empty() {
             let others: Vec<NodeId> = self.others().collect();

@@ -1,8 +1,9 @@
 //! Answering fetches of the metadata log: followers and observers pull.
 //!
-//! A fetch says how far its sender is and in which epoch; a leader that disagrees says where their
-//! logs part (KIP-595), and otherwise gives what comes next, or parks the fetch until there is
-//! something: records, or a high watermark that the sender does not know yet (KIP-1166).
+//! A fetch carries its sender's log end and last epoch. If the leader's log disagrees, it answers
+//! where the two diverge (KIP-595). Otherwise it sends the next records, or parks the fetch until
+//! there is something to send: records, or a high watermark that the sender does not know yet
+//! (KIP-1166).
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -24,7 +25,7 @@ use crate::types::{
     TopicRef,
 };
 
-/// A fetch that waits for something to tell.
+/// A fetch that waits for something to send.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ParkedFetch {
     topic: TopicRef,
@@ -43,7 +44,7 @@ pub(super) struct ReadingFetch {
     plan: ReadPlan,
 }
 
-/// Is this the metadata log's topic?
+/// Whether this is the metadata log's topic.
 fn is_metadata(topic: &TopicRef) -> bool {
     topic.id == METADATA_TOPIC_ID || topic.name == METADATA_TOPIC
 }
@@ -96,7 +97,7 @@ impl Quorum {
         self.serve(from, fetch, !wait.is_zero(), env, facts);
     }
 
-    /// Is more committed, of what the sender has, than it knows?
+    /// Whether more of the sender's log is committed than the sender knows.
     fn has_news(&self, fetch: &ParkedFetch) -> bool {
         self.high_watermark.is_some_and(|known| known.min(fetch.offset) > fetch.seen)
     }
@@ -132,7 +133,7 @@ impl Quorum {
         }
     }
 
-    /// Where the sender's log parts from ours, if its last record is not in ours.
+    /// Where the sender's log diverges from ours, if its last record is not in ours.
     fn divergence(&self, partition: &FetchPartition) -> Option<EpochEndOffset> {
         if partition.fetch_offset == Offset::ZERO {
             return None;
@@ -147,7 +148,7 @@ impl Quorum {
         (!agrees).then_some(found)
     }
 
-    /// Answers with what comes next, or parks the fetch.
+    /// Answers with the next records, or parks the fetch.
     fn serve(
         &mut self,
         to: ReplyTo,
@@ -156,7 +157,7 @@ impl Quorum {
         env: &mut dyn Env,
         facts: &mut Vec<QuorumFact>,
     ) {
-        // Nothing is served that is not at least in the page cache.
+        // Only data that is at least in the page cache is served.
         let limit = self.running_log().written_end();
         let news = self.has_news(&fetch);
         let plan = if fetch.offset >= limit {
@@ -186,7 +187,7 @@ impl Quorum {
         }
     }
 
-    /// What was read for a fetch.
+    /// Handles the completed read of a fetch.
     pub(super) fn on_fetch_read(
         &mut self,
         to: ReplyTo,
@@ -213,7 +214,7 @@ impl Quorum {
         }
     }
 
-    /// More is written, or more is committed: who waits for that gets it.
+    /// More is written or committed: answers the fetches that wait for that.
     pub(super) fn wake_fetches(&mut self, env: &mut dyn Env) {
         if !self.is_leader() {
             return;
@@ -235,7 +236,7 @@ impl Quorum {
         assert!(facts.is_empty(), "reading from a leader's own log");
     }
 
-    /// Parked fetches whose time is up are answered with nothing.
+    /// Answers parked fetches whose time is up with no records.
     pub(super) fn expire_fetches(&mut self, env: &mut dyn Env) {
         let now = env.now();
         let late: Vec<ReplyTo> = self
@@ -252,7 +253,7 @@ impl Quorum {
         self.arm_fetch_expiry(env);
     }
 
-    /// Keeps the timer at the earliest deadline; it may stand earlier, never later.
+    /// Keeps the timer at the earliest deadline; it may be set earlier, never later.
     fn arm_fetch_expiry(&mut self, env: &mut dyn Env) {
         let first = self.parked_fetches.values().map(|fetch| fetch.deadline).min();
         let Some(first) = first else { return };
@@ -262,7 +263,7 @@ impl Quorum {
         }
     }
 
-    /// This node leads no more: everybody who waits asks elsewhere.
+    /// This node no longer leads: sends all waiting fetchers elsewhere.
     pub(super) fn refuse_waiting_fetches(&mut self, env: &mut dyn Env) {
         let parked = core::mem::take(&mut self.parked_fetches);
         let reading = core::mem::take(&mut self.reading);

@@ -1,5 +1,5 @@
-//! The quorum's rules one by one (`rules`), and a small cluster under random schedules with
-//! crashes (`cluster`), both on a disk that tells what is durable (`disk`).
+//! The quorum's rules one by one (`rules`), and a small cluster under random schedules with crashes
+//! (`cluster`), both on a disk that tracks what is durable (`disk`).
 
 mod cluster;
 mod disk;

@@ -1,10 +1,11 @@
 //! Elections: the ballot on disk, votes and pre-votes, and the requests among voters.
 //!
-//! All of them are sent again when they get no answer, and an earlier copy may be executed last. Each
-//! carries its epoch, and is refused in a later one. Within its epoch, a vote goes to the candidate that
-//! has it already; a pre-vote changes nothing; BeginQuorumEpoch names the one leader that the epoch can
-//! have, and is void once that has ended it; EndQuorumEpoch comes from a leader that never leads
-//! this epoch again. An answer counts for what its slot holds ([`Sent`]): one request at a time.
+//! Every request is sent again if it gets no answer, and an earlier copy may be executed last. A
+//! request carries its epoch, and is refused in a later one. Within its epoch, a repeated vote goes
+//! to the candidate that already has it, and a pre-vote changes nothing. BeginQuorumEpoch names the
+//! only leader that the epoch can have, and is void once that leader has ended the epoch.
+//! EndQuorumEpoch comes from a leader that never leads this epoch again. An answer counts for the
+//! request in its slot ([`Sent`]), which holds one at a time.
 
 use alloc::vec::Vec;
 
@@ -24,10 +25,10 @@ use crate::types::{LeaderEpoch, Monotonic, NodeId, Offset, TopicPartition, Uuid}
 
 /// Kafka's code for a request that is meant for another voter (INVALID_VOTER_KEY).
 const INVALID_VOTER_KEY: ErrorCode = ErrorCode::Other(125);
-/// No metadata log ends beyond it: at a million records a second, after nine years.
+/// No metadata log ends beyond this offset, which takes nine years at a million records a second.
 const MOST_RECORDS: Offset = Offset(1 << 48);
 
-/// What `quorum-state` holds.
+/// The content of `quorum-state`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Ballot {
     pub(super) epoch: LeaderEpoch,
@@ -42,7 +43,7 @@ pub(super) struct Peer {
     pub(super) backoff: Option<Monotonic>,
 }
 
-/// What was sent, to tell an answer that still matters from one that does not.
+/// The request that was sent, to tell whether its answer still matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Sent {
     Vote { epoch: LeaderEpoch, pre_vote: bool },
@@ -50,7 +51,7 @@ pub(super) enum Sent {
     End { epoch: LeaderEpoch },
 }
 
-/// A vote that was given and waits for the disk.
+/// A granted vote that waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ParkedVote {
     epoch: LeaderEpoch,
@@ -58,7 +59,7 @@ pub(super) struct ParkedVote {
 }
 
 impl Quorum {
-    /// Takes note of epoch, vote and leader, here and on disk.
+    /// Records epoch, vote and leader, in memory and on disk.
     pub(super) fn set_ballot(
         &mut self,
         epoch: LeaderEpoch,
@@ -103,17 +104,17 @@ impl Quorum {
         self.count_own_vote(env, facts);
     }
 
-    /// May this node's vote in this epoch be acted on, by an answer or by counting its own? Only
-    /// once no restart can make it forget (Raft 3.8).
+    /// Whether this node's vote in this epoch may take effect, by an answer or by counting for
+    /// itself. Only once no restart can make the node forget it (Raft 3.8).
     fn vote_counts(&self) -> bool {
         let held =
             self.durable.epoch == self.ballot.epoch && self.durable.voted == self.ballot.voted;
         held || self.settings.flaws.has(Flaw::VoteBeforeDurable)
     }
 
-    /// Epoch and leader as messages tell them: no epoch before it is on disk. A candidate that
-    /// loses power would come back in an earlier one than it told of, and whoever believed it would
-    /// wait for an epoch that nobody else ever hears of.
+    /// The epoch and leader to put into messages: no epoch before it is on disk. Otherwise a
+    /// candidate that loses power would come back in an earlier epoch than it announced, and a node
+    /// that believed it would wait for an epoch that nobody else ever hears of.
     pub(super) fn told(&self) -> (LeaderEpoch, Option<NodeId>) {
         if self.durable.epoch < self.ballot.epoch {
             (self.durable.epoch, None)
@@ -133,7 +134,7 @@ impl Quorum {
         }
     }
 
-    /// Acts on a majority, either way.
+    /// Acts on a majority, for or against.
     fn count_votes(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
         if self.stopping {
             return;
@@ -151,7 +152,7 @@ impl Quorum {
                 self.become_leader(env, facts);
             }
             Role::Candidate { rejected, .. } if rejected.len() == hopeless => {
-                // It waits in its role for a drawn while: then somebody else may have won.
+                // It stays a candidate for a random time, in which somebody else may win.
                 self.retries = self.retries.saturating_add(1);
                 self.arm_election_backoff(env);
             }
@@ -166,7 +167,7 @@ impl Quorum {
         }
     }
 
-    /// A wait that doubles with each lost election, drawn below that, at most the configured one.
+    /// Arms a random wait. Its limit doubles with each lost election, up to the configured maximum.
     pub(super) fn arm_election_backoff(&mut self, env: &mut dyn Env) {
         let timing = &self.settings.timing;
         let doubled = timing.retry_backoff.saturating_mul(2 << self.retries.min(16));
@@ -176,13 +177,13 @@ impl Quorum {
         self.arm_election(deadline, env);
     }
 
-    /// No leader was heard from, or the election got nowhere.
+    /// No leader was heard from, or the election made no progress.
     pub(super) fn election_timeout(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
         if self.stopping {
             return;
         }
         if !self.log.as_ref().is_some_and(|log| log.is_ready()) {
-            // The log is being cut: its end is not known yet.
+            // The log is being truncated: its end is not known yet.
             return self.arm_election_timeout(env);
         }
         match &self.role {
@@ -204,7 +205,7 @@ impl Quorum {
         }
     }
 
-    /// Sends each voter what the role wants it to have, where nothing is in flight.
+    /// Sends each voter the request that the role wants sent, unless one is in flight.
     pub(super) fn ask_peers(&mut self, env: &mut dyn Env) {
         if !self.is_voter() {
             return;
@@ -223,7 +224,7 @@ impl Quorum {
         }
     }
 
-    /// What this voter should be sent now.
+    /// The request that this voter should be sent now.
     fn wanted_of(&self, peer: NodeId) -> Option<(Sent, Request)> {
         let epoch = self.ballot.epoch;
         match &self.role {
@@ -337,7 +338,7 @@ impl Quorum {
                 }
             }
             (Sent::End { epoch }, Role::Resigned { unacknowledged, .. }) if epoch == now => {
-                // Whatever it answers, it knows.
+                // Any answer shows that it knows.
                 unacknowledged.remove(&peer);
             }
             // The role that asked is gone.
@@ -345,7 +346,7 @@ impl Quorum {
         }
     }
 
-    /// A voter answered what no correct one does: it counts as no answer.
+    /// A voter's answer is one that no correct voter sends: it counts as no answer.
     fn doubt_answer(&mut self, peer: NodeId, why: Implausible, env: &mut dyn Env) {
         env.note(Note::AnswerRefused { partition: TopicPartition::METADATA, peer, why });
         self.pause_peer(peer, env);
@@ -364,7 +365,7 @@ impl Quorum {
         cluster_id.is_none_or(|id| id == self.settings.cluster_id)
     }
 
-    /// Vote: a candidate, or one who thinks of it, asks.
+    /// Vote: a candidate or a prospective candidate asks for a vote.
     pub(super) fn on_vote_request(
         &mut self,
         from: ReplyTo,
@@ -404,7 +405,7 @@ impl Quorum {
         if request.voter.known().is_some_and(|voter| voter != self.settings.node) {
             return Err(INVALID_VOTER_KEY);
         }
-        // A candidate has raised the epoch; who only asks has not.
+        // A candidate has raised the epoch; a prospective candidate has not.
         let raised = i32::from(!request.pre_vote);
         let newest = request.epoch.0.saturating_sub(raised);
         let (last_epoch, end) = (request.last_offset_epoch.0, request.last_offset);
@@ -428,8 +429,8 @@ impl Quorum {
         Ok(())
     }
 
-    /// In the request's epoch: is its log at least as good as ours (Raft 5.4.1), and is our vote,
-    /// or our ear, still free?
+    /// Whether this node would grant the vote in the request's epoch. Is the candidate's log at
+    /// least as good as ours (Raft 5.4.1)? Have we voted, or heard from a leader?
     fn would_vote(&self, request: &VoteRequest) -> bool {
         let theirs = (request.last_offset_epoch, request.last_offset);
         if theirs < (self.last_epoch(), self.log_end()) {
@@ -438,7 +439,7 @@ impl Quorum {
         let free = self.ballot.voted.is_none_or(|voted| voted == request.candidate);
         match &self.role {
             Role::Leader(_) | Role::Observer { .. } => false,
-            // Who hears from a leader helps nobody to disturb it (KIP-996).
+            // A follower that hears from its leader helps nobody to disrupt it (KIP-996).
             Role::Follower { fetched, .. } => request.pre_vote && !fetched,
             Role::Resigned { .. } | Role::Candidate { .. } => request.pre_vote,
             Role::Unattached | Role::Voted { .. } | Role::Prospective { .. } => {
@@ -448,7 +449,7 @@ impl Quorum {
         }
     }
 
-    /// Answers the votes that are on disk, and those that the epoch has left behind.
+    /// Answers the votes that are on disk, and those of past epochs.
     fn answer_votes(&mut self, env: &mut dyn Env) {
         let counts = self.vote_counts();
         let Ballot { epoch, voted, .. } = self.ballot;
@@ -499,7 +500,8 @@ impl Quorum {
                 let lost = matches!(self.role, Role::Prospective { .. })
                     && (self.ballot.epoch, self.ballot.leader) == (epoch, Some(leader));
                 if lost && self.ended != Some(epoch) {
-                    // The leader that was given up lives after all: this is from itself.
+                    // The leader that this node gave up is alive after all: it sent this request
+                    // itself.
                     self.become_follower(epoch, leader, env, facts);
                 }
                 self.learn(epoch, Some(leader), env, facts);
@@ -525,7 +527,7 @@ impl Quorum {
         self.check_leader(request.leader, request.leader_epoch)
     }
 
-    /// Can this node lead, or have led, in this epoch?
+    /// Whether `leader` can lead, or have led, in `epoch`.
     fn check_leader(&self, leader: NodeId, epoch: LeaderEpoch) -> Result<(), ErrorCode> {
         if !self.is_voter() || !self.is_other_voter(leader) {
             return Err(ErrorCode::InconsistentVoterSet);
@@ -533,7 +535,7 @@ impl Quorum {
         if epoch < self.ballot.epoch {
             return Err(ErrorCode::FencedLeaderEpoch);
         }
-        // An epoch has one leader, and it was elected: with two voters not without this one's vote.
+        // An epoch has one leader, and it was elected: with two voters, only with this node's vote.
         let same = epoch == self.ballot.epoch;
         let another = same && self.ballot.leader.is_some_and(|known| known != leader);
         let ours_is_needed = self.majority() == self.settings.voters.len();
@@ -542,12 +544,12 @@ impl Quorum {
         if another || !elected { Err(ErrorCode::InvalidRequest) } else { Ok(()) }
     }
 
-    /// Is this a voter, and not this node?
+    /// Whether this is a voter other than this node.
     fn is_other_voter(&self, node: NodeId) -> bool {
         node != self.settings.node && self.settings.voters.contains(&node)
     }
 
-    /// EndQuorumEpoch: a leader resigns and says who should stand.
+    /// EndQuorumEpoch: a leader resigns and names its preferred successors.
     pub(super) fn on_end_request(
         &mut self,
         from: ReplyTo,
@@ -583,7 +585,7 @@ impl Quorum {
                 && self.settings.voters.contains(node)
                 && !successors[..at].contains(node)
         };
-        // Each is one of few, so a long list ends at its first repetition.
+        // The voters are few, so the check of a long list ends at its first repetition.
         if successors.iter().enumerate().all(sound) {
             Ok(())
         } else {
@@ -620,7 +622,7 @@ impl Quorum {
         let Some(place) = successors.iter().position(|successor| *successor == node) else {
             return;
         };
-        // The best successor stands at once, the others give it time.
+        // The best successor stands at once; the others give it time.
         let wait = if place == 0 {
             core::time::Duration::ZERO
         } else {

@@ -1,6 +1,6 @@
-//! Three voters and an observer, messages and disks as queues, a schedule from a seed, processes
-//! that crash and machines that lose power. Checked after every step: one leader an epoch, logs
-//! that agree where epochs do, leaders that have everything committed, and one committed history.
+//! Three voters and an observer, with messages and disks as queues, a schedule drawn from a seed,
+//! process crashes and power losses. Checked after every step: one leader per epoch, logs that
+//! agree where epochs do, leaders that have everything committed, and one committed history.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -33,12 +33,12 @@ struct Node {
     disk: TestDisk,
     timers: BTreeMap<TimerKey, Monotonic>,
     stale: Vec<(TimerKey, Monotonic)>,
-    /// What this incarnation was told as committed.
+    /// The records reported as committed in this incarnation.
     committed: Vec<(Offset, LeaderEpoch, MetadataRecord)>,
     active: bool,
 }
 
-/// A request on its way, waiting for its answer, or the answer on its way back.
+/// A request in flight, a request waiting for its answer, or the answer in flight.
 enum Leg {
     There(Request),
     Answering,
@@ -61,7 +61,7 @@ pub(super) struct Cluster {
     dice: Dice,
     draws: u64,
     slow_disks: bool,
-    /// This one is not started again.
+    /// The node that is not started again.
     dead: Option<usize>,
     appended: u128,
     /// (node, incarnation) by the epoch that it led.
@@ -127,7 +127,7 @@ impl Cluster {
         self.step(at, |quorum, env, _| quorum.start(env))
     }
 
-    /// One step of a node: what it wants is queued, what it says is checked.
+    /// One step of a node: queues its effects and checks its facts.
     fn step(
         &mut self,
         at: usize,
@@ -239,7 +239,7 @@ impl Cluster {
                 .flat_map(|batch| batch.records.iter().map(|(o, _)| (*o, batch.epoch)))
                 .collect();
             for (offset, (written, _)) in self.history.range(quorum.delivered..) {
-                // What a later leader committed, a deposed one need not have.
+                // A deposed leader need not have what a later leader committed.
                 if *written <= epoch && mine.get(offset) != Some(written) && self.newest(epoch) {
                     return Err(format!("the leader of {epoch} lacks committed {offset}"));
                 }
@@ -284,7 +284,7 @@ impl Cluster {
         }
     }
 
-    /// The connection breaks; the peer may have got the request or not.
+    /// The connection breaks; the peer may or may not have received the request.
     fn fail(&mut self, id: u64) -> Result<(), String> {
         let Some(call) = self.calls.remove(&id) else { return Ok(()) };
         let (peer, channel, from) = (call.peer, call.channel, call.from);
@@ -311,7 +311,7 @@ impl Cluster {
         }
     }
 
-    /// Fires the earliest timer that is due; where nothing else can happen, time jumps to it.
+    /// Fires the earliest timer that is due; if nothing else can happen, time jumps to it.
     fn tick(&mut self, jump: bool) -> Result<(), String> {
         let timers = self.nodes.iter().enumerate().flat_map(|(at, node)| {
             node.timers.iter().map(move |(key, deadline)| (*deadline, at, *key))
@@ -414,7 +414,7 @@ impl Cluster {
         }
     }
 
-    /// A storm of so many steps.
+    /// A storm of `steps` steps.
     pub(super) fn storm(&mut self, steps: u32) -> Result<(), String> {
         (0..steps).try_for_each(|_| self.act(true))
     }
@@ -430,7 +430,7 @@ impl Cluster {
         self.settle()
     }
 
-    /// Everybody but the dead one must come to know one committed log with a leader over it.
+    /// All nodes but the dead one must agree on one committed log and on its leader.
     fn settle(&mut self) -> Result<(), String> {
         for at in 0..NODES {
             if self.nodes[at].quorum.is_none() && self.dead != Some(at) {
@@ -543,7 +543,7 @@ const STEPS: u32 = 1_500;
 fn storms_keep_every_promise_and_end_in_agreement() {
     let (mut elections, mut commits, mut crashes, mut truncations) = (0, 0, 0, 0);
     for seed in 0..SEEDS {
-        // Every other seed reads all from disk.
+        // Every other seed reads everything from disk.
         let cache = if seed.is_multiple_of(2) { 1 << 20 } else { 0 };
         let mut cluster = Cluster::new(seed, &[], cache);
         let outcome = cluster.storm(STEPS).and_then(|()| cluster.heal());
@@ -554,7 +554,7 @@ fn storms_keep_every_promise_and_end_in_agreement() {
         truncations += cluster.truncations;
     }
     std::eprintln!("{elections} elections {commits} commits {crashes} crashes {truncations} cuts");
-    // The storm is one.
+    // The runs really were storms.
     assert!(elections > 2_000 && commits > 20_000 && crashes > 4_000 && truncations > 50);
 }
 

@@ -1,4 +1,4 @@
-//! A disk of one node: what is written, what is durable, and what is yet to be done.
+//! The disk of one node: written data, durable data, and pending operations.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -106,12 +106,12 @@ impl TestDisk {
         }
     }
 
-    /// The process dies: what was performed stays, the rest never happens.
+    /// The process dies: performed operations stay, the rest never happen.
     pub(super) fn crash(&mut self) {
         self.queue.clear();
     }
 
-    /// The power goes: only what is durable stays.
+    /// Power is lost: only durable data stays.
     pub(super) fn power_loss(&mut self) {
         self.queue.clear();
         self.entries.clone_from(&self.durable_entries);

@@ -1,4 +1,4 @@
-//! Requests and answers that no correct peer sends: refused, and nothing of them is kept.
+//! Requests and answers that no correct peer sends: they are refused and leave no trace.
 
 use alloc::vec;
 
@@ -35,7 +35,7 @@ impl Bench {
     }
 }
 
-/// One frame from anybody, and the quorum never elected again.
+/// Regression: after one frame from anybody, the quorum never elected a leader again.
 #[test]
 fn an_epoch_that_no_election_reaches_is_not_believed() {
     for far in [i32::MAX, i32::MAX - 1, 1 << 30, (1 << 20) + 2] {
@@ -57,7 +57,7 @@ fn an_epoch_that_no_election_reaches_is_not_believed() {
     }
 }
 
-/// Who was cut off for long hears of it from those that it asks.
+/// A node that was cut off for long learns the epoch from the nodes that it asks.
 #[test]
 fn whoever_is_far_behind_learns_it_by_asking() {
     let far = 1 << 27;
@@ -115,7 +115,7 @@ fn nobody_votes_for_whoever_cannot_stand() {
 
 #[test]
 fn nobody_follows_whoever_cannot_have_won() {
-    // With two voters nobody wins without this one.
+    // With two voters, nobody wins without this one's vote.
     let mut two = Bench::new(1, 2);
     assert_eq!(two.begin(2, 5), ErrorCode::InvalidRequest);
     two.vote(vote_for(2, 5));
@@ -126,7 +126,8 @@ fn nobody_follows_whoever_cannot_have_won() {
     // Nobody is elected in epoch 0.
     let mut fresh = Bench::new(1, 3);
     assert_eq!(fresh.begin(2, 0), ErrorCode::InvalidRequest);
-    // An epoch has one leader, also for who has lost sight of it, and led it itself.
+    // An epoch has one leader, also for a node that has lost that leader, and for one that led the
+    // epoch itself.
     let mut prospect = Bench::follower();
     prospect.elect();
     assert_eq!(prospect.begin(3, 1), ErrorCode::InvalidRequest);
@@ -137,7 +138,7 @@ fn nobody_follows_whoever_cannot_have_won() {
         (leader.quorum.role(), leader.begin(2, 1)),
         (RoleName::Resigned, { ErrorCode::InvalidRequest })
     );
-    // Who does not vote is told nothing by leaders.
+    // Leaders announce nothing to a node that does not vote.
     let mut observer = Bench::new(4, 3);
     let request = BeginQuorumEpochRequest {
         cluster_id: None,
@@ -174,7 +175,8 @@ fn a_leader_does_not_count_itself_as_a_follower() {
     assert_eq!(answer.error, ErrorCode::InvalidRequest);
 }
 
-/// A leader that would have it cut is asked again; it was an assertion once, which any answer reached.
+/// A leader whose answer would cut committed records is asked again. This was once an assertion,
+/// which any answer could reach.
 #[test]
 fn what_is_committed_is_never_cut() {
     let mut bench = Bench::follower();
@@ -202,8 +204,8 @@ fn what_is_committed_is_never_cut() {
     assert_eq!(bench.doubts().len(), 7);
 }
 
-/// Two of three voters that were formatted anew by mistake elect one of themselves: what the third
-/// knows from its checkpoint is committed, though it does not know the high watermark yet.
+/// Two of three voters were reformatted by mistake, and elect one of themselves. The third knows
+/// from its checkpoint what is committed, although it does not know the high watermark yet.
 #[test]
 fn nor_is_it_after_a_restart() {
     let mut bench = Bench::follower();
@@ -244,7 +246,7 @@ fn what_no_leader_has_is_not_appended() {
     }
 }
 
-/// One node grown to three: the others' empty logs would outvote what it has.
+/// Voters were added: with their empty logs they could outvote the nodes that have the records.
 #[test]
 fn other_voters_than_the_configured_ones_are_refused_at_the_start() {
     let mut bench = Bench::leader();
@@ -266,7 +268,8 @@ fn other_voters_than_the_configured_ones_are_refused_at_the_start() {
     assert!(why.contains("of the voters 1, 2, 3, but") && why.contains("1, 2, 3, 4, 5"), "{why}");
     assert!(refusal(&mut bench, &[NodeId(1)]).is_some(), "nor may it leave them");
     assert_eq!(refusal(&mut bench, &[NodeId(3), NodeId(1), NodeId(2)]), None);
-    // The log alone tells, too: a directory of a build that did not write the voters with the vote.
+    // The log alone is enough, too: the directory of a build that did not store the voters with the
+    // vote.
     let old = b"{\"leaderId\":1,\"leaderEpoch\":1,\"votedId\":1,\
         \"votedDirectoryId\":\"AAAAAAAAAAAAAAAAAAAAAA\",\"data_version\":1}";
     bench.disk.set_content(crate::env::FileKind::QuorumState, old);

@@ -1,4 +1,4 @@
-//! What each rule says, by request, timer and completion against a recorder.
+//! Each rule, tested by requests, timers and completions against a recorder.
 
 use alloc::string::String;
 use alloc::vec;
@@ -105,7 +105,7 @@ impl Bench {
         self.hand_over();
     }
 
-    /// Until the disk has done everything.
+    /// Runs until the disk has done everything.
     pub(super) fn pump(&mut self) {
         self.hand_over();
         while !self.disk.is_idle() {
@@ -194,7 +194,7 @@ impl Bench {
         self.rpc(peer, Channel::Quorum, Ok(Response::Vote(response)));
     }
 
-    /// Leads among three, with its LeaderChange on its own disk and nobody having fetched.
+    /// A leader among three, with its LeaderChange on its own disk; nobody has fetched yet.
     pub(super) fn leader() -> Bench {
         Bench::leader_with(&[])
     }
@@ -216,7 +216,7 @@ impl Bench {
         self.pump();
     }
 
-    /// Follows node 2 in epoch 1.
+    /// A follower of node 2 in epoch 1.
     pub(super) fn follower() -> Bench {
         let mut bench = Bench::new(1, 3);
         bench.fail_fetches();
@@ -225,7 +225,7 @@ impl Bench {
         bench
     }
 
-    /// Whatever fetch is in flight breaks.
+    /// Breaks every fetch in flight.
     pub(super) fn fail_fetches(&mut self) {
         self.requests();
         for peer in 1..=3 {
@@ -412,7 +412,7 @@ fn a_single_voter_leads_as_soon_as_its_vote_is_on_disk() {
     assert!(bench.facts.contains(&told));
     let committed = |upto| QuorumFact::Committed { records: vec![], upto, epoch: epoch(1) };
     assert!(bench.facts.contains(&committed(Offset(1))));
-    // What it appends is committed when it is synced, not before (K7).
+    // Appended records are committed when they are synced, not before (K7).
     bench.facts.clear();
     assert_eq!(bench.quorum.append(&[topic(1), topic(2)], &mut bench.env), Some(Offset(3)));
     assert!(bench.facts.is_empty());
@@ -420,7 +420,7 @@ fn a_single_voter_leads_as_soon_as_its_vote_is_on_disk() {
     let records = vec![(Offset(1), epoch(1), topic(1)), (Offset(2), epoch(1), topic(2))];
     let all = QuorumFact::Committed { records, upto: Offset(3), epoch: epoch(1) };
     assert_eq!(bench.facts, [all]);
-    // The next incarnation leads another epoch, and is told everything again.
+    // The next incarnation leads another epoch, and reports everything again.
     bench.restart();
     assert_eq!((bench.quorum.epoch(), bench.committed()), (epoch(2), Some(Offset(4))));
     assert_eq!(bench.quorum.role(), RoleName::Leader);
@@ -464,7 +464,7 @@ fn a_vote_is_answered_only_when_it_is_on_disk() {
     let answer = bench.voted(to).expect("it is durable");
     assert!(answer.vote_granted);
     assert_eq!(answer.leader_epoch, epoch(1));
-    // Power loss does not make it forget.
+    // Power loss does not make the node forget its vote.
     bench.restart();
     assert_eq!((bench.quorum.role(), bench.quorum.epoch()), (RoleName::Voted, epoch(1)));
     assert!(!bench.vote(vote_for(3, 1)).expect("an answer").vote_granted);
@@ -548,7 +548,8 @@ fn who_hears_from_a_leader_helps_nobody_to_depose_it() {
     let answer = bench.vote(pre_vote_for(3, 1)).expect("an answer");
     assert!(!answer.vote_granted);
     assert_eq!((answer.leader, bench.quorum.role()), (NodeId(2), RoleName::Follower));
-    // A standard vote of this epoch has a leader already; one of the next does not.
+    // A standard vote in this epoch is refused, since the epoch has a leader already; the next has
+    // none.
     assert!(!bench.vote(vote_for(3, 1)).expect("an answer").vote_granted);
     let mut leader = Bench::leader();
     assert!(!leader.vote(pre_vote_for(3, 1)).expect("an answer").vote_granted);
@@ -567,7 +568,7 @@ fn a_pre_vote_without_success_raises_no_epoch() {
 }
 
 /// Found by the tank (default profile, seed 5): two followers whose leader was gone granted each
-/// other's pre-votes for ever, because each grant named the dead leader and was taken for news.
+/// other's pre-votes forever, because each grant named the dead leader and was taken for news.
 #[test]
 fn a_pre_vote_that_names_the_lost_leader_counts() {
     let mut bench = Bench::follower();
@@ -595,7 +596,7 @@ fn a_granted_pre_vote_that_names_the_lost_leader_counts() {
     };
     assert_eq!(after_grant(&[]), (RoleName::Candidate, epoch(2)));
     assert_eq!(after_grant(&[Flaw::LostLeaderIsNews]), (RoleName::Follower, epoch(1)));
-    // From that leader itself, it is a sign of life.
+    // From that leader itself, its name is a sign of life.
     let mut bench = Bench::follower();
     bench.elect();
     assert_eq!(bench.begin(2, 1), ErrorCode::None);
@@ -621,7 +622,7 @@ fn a_rejected_candidate_waits_and_asks_first_again() {
     bench.elect();
     bench.grant(2, true);
     bench.pump();
-    bench.grant(3, false); // The pre-vote's answer comes late, and is none to the vote.
+    bench.grant(3, false); // A late answer to the pre-vote does not count.
     assert_eq!(bench.quorum.role(), RoleName::Candidate);
     bench.grant(2, false);
     bench.grant(3, false);
@@ -676,13 +677,14 @@ fn begin_quorum_epoch_makes_a_follower_once() {
 #[test]
 fn earlier_copies_of_requests_may_come_last() {
     let mut bench = Bench::new(1, 3);
-    // A vote goes to whom it went to already, and a copy of another candidate's finds it given.
+    // A repeated vote goes to the same candidate; a copy of another candidate's request finds it
+    // taken.
     let to = bench.send(Request::Vote(vote_for(2, 1)));
     bench.pump();
     assert!(bench.voted(to).expect("it is on disk").vote_granted);
     assert!(bench.vote(vote_for(2, 1)).expect("it is on disk").vote_granted);
     assert!(!bench.vote(vote_for(3, 1)).expect("an answer").vote_granted);
-    // Its leader begins, ends, and begins again by a copy that was held up.
+    // Its leader begins and ends the epoch, and a delayed copy begins it again.
     assert_eq!(bench.begin(2, 1), ErrorCode::None);
     assert_eq!(bench.quorum.leader(), Some(NodeId(2)));
     assert_eq!(bench.end(2, 1, &[]), ErrorCode::None);
@@ -706,7 +708,7 @@ fn the_best_successor_stands_at_once() {
         assert_eq!((bench.quorum.role(), bench.quorum.leader()), (RoleName::Unattached, None));
         let deadline = bench.quorum.election.expect("it stands");
         assert_eq!(deadline == bench.env.now, place == 0);
-        // From now on it hears others, and believes no old news of this epoch.
+        // From now on it listens to others, and ignores old news of this epoch.
         assert!(bench.vote(pre_vote_for(3, 1)).expect("an answer").vote_granted);
         assert_eq!(bench.begin(2, 1), ErrorCode::None);
         assert_eq!(bench.quorum.leader(), None);
