@@ -11,20 +11,20 @@ use crate::env::{Disk, FileId, FileKind, Storage};
 use crate::note::Note;
 use crate::types::{LeaderEpoch, Offset, WallTime};
 
-/// What an append did.
+/// The result of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Appended {
     /// Offset of the batch's first record.
     pub first: Offset,
     /// The log's end after it.
     pub end: Offset,
-    /// The time of the append where the topic stamps it on records, in ms since 1970.
+    /// The time of the append, in ms since 1970, if the topic stamps it on records.
     pub log_append_time: Option<i64>,
     /// The largest timestamp of the batch.
     pub max_timestamp: i64,
 }
 
-/// Why a follower does not append what its leader sent.
+/// Why a follower does not append a batch from its leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AppendError {
     /// The batch does not continue the log.
@@ -62,10 +62,10 @@ impl fmt::Display for AppendError {
 impl core::error::Error for AppendError {}
 
 impl PartitionLog {
-    /// Appends what a producer sent, at the log's end and in the leader's epoch.
+    /// Appends a producer's batch, at the log's end and in the leader's epoch.
     ///
     /// # Panics
-    /// If the log is not ready, or its last epoch is newer: the replica's bug.
+    /// If the log is not ready, or its last epoch is newer: a bug in the replica.
     pub fn append_as_leader(
         &mut self,
         batch: VerifiedBatch,
@@ -112,10 +112,10 @@ impl PartitionLog {
         }
     }
 
-    /// Appends what a follower's leader sent.
+    /// Appends a batch that a follower got from its leader.
     ///
     /// # Errors
-    /// If it does not continue this log; nothing is appended then.
+    /// If it does not continue this log; then nothing is appended.
     ///
     /// # Panics
     /// If the log is not ready.
@@ -204,9 +204,10 @@ impl PartitionLog {
         storage.note(Note::Rolled { partition: self.partition, base: self.log_end });
     }
 
-    /// Makes everything durable in time ([`PartitionLog::is_flushed`]): the active segment, unless a
-    /// sync up to its end is under way, and its indexes. Earlier ones were synced when they were
-    /// closed. A log that is not ready changes yet; it is flushed when it is.
+    /// Submits what makes everything durable ([`PartitionLog::is_flushed`]): syncs of the active
+    /// segment, unless a sync up to its end is in flight, and of its indexes. Earlier segments were
+    /// synced when they were closed. A log that is not ready is still changing; it is flushed when
+    /// it is ready.
     pub fn flush(&mut self, disk: &mut dyn Disk) {
         if !self.is_ready() {
             return;

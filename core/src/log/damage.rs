@@ -1,25 +1,26 @@
-//! Damage: what is on disk and cannot have come from a write that a crash cut short.
+//! Damage: data on disk that cannot come from a write that a crash cut short.
 //!
-//! Recovery must tell a torn tail, which it cuts, from damage, which it must not: cutting at a bad byte
-//! throws away all that follows, and other replicas may rely on it. What proves damage:
+//! Recovery must distinguish a torn tail, which it cuts, from damage, which it must not cut:
+//! cutting at a bad byte throws away everything after it, and other replicas may rely on that. Two
+//! cases prove damage:
 //!
-//! - it lies below the recovery point, or below the end after a clean stop: that was durable;
+//! - the bad data lies below the recovery point, or below the end after a clean stop: it was
+//!   durable;
 //! - the machine has not gone down since ([`RecoveryHint::same_boot`](super::RecoveryHint)). Then
-//!   nothing that was written is lost, and the last write alone may be the beginning of what it should
-//!   be. A batch that is all there and wrong, also in its length ([`TrueEnd`]), and a missing segment
-//!   before others are damage.
+//!   no written data is lost, and only the last write may be incomplete. A complete batch that is
+//!   wrong, even in its length ([`TrueEnd`]), and a missing segment before others are damage.
 //!
-//! After a power loss neither holds above the recovery point: of what was not synced any part may be
-//! there. What is bad there is cut, with a note of the offsets. The recovery point is written soon
-//! after it moved (`MARK_EVERY` of the broker), so that little is above it which was synced.
+//! After a power loss neither case applies above the recovery point: any part of the unsynced data
+//! may be there. Bad data there is cut, with a note of the offsets. The recovery point is written
+//! soon after it moves (`MARK_EVERY` of the broker), so that little synced data lies above it.
 //!
-//! A replica that cut may have lost what it acknowledged. It is a new incarnation then, and a new
-//! incarnation leaves every ISR that has another member, whatever it says of its last stop
-//! (`crate::controller`, `brokers`): it neither counts nor leads by what it had before it has fetched
-//! that again. As the last member it stays and may lead: nobody else has more. (For a voter see
-//! [`Quorum::start_from`](crate::quorum::Quorum::start_from).)
+//! A replica that cut its log may have lost records that it acknowledged. It is then a new
+//! incarnation, and a new incarnation leaves every ISR that has another member, whatever it reports
+//! of its last stop (`crate::controller`, `brokers`): it neither counts nor leads by its earlier
+//! records until it has fetched them again. As the last member it stays and may lead: nobody else
+//! has more. (For a voter see [`Quorum::start_from`](crate::quorum::Quorum::start_from).)
 //!
-//! What it looks like is decided in `recovery`; here are the words and the search.
+//! `recovery` decides what counts as damage; this module has its description and the search.
 
 use core::fmt;
 
@@ -30,13 +31,13 @@ use crate::types::Offset;
 /// A log's damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Damage {
-    /// In which of the log's files.
+    /// The damaged file of the log.
     pub file: FileKind,
-    /// From which byte on.
+    /// The first bad byte.
     pub position: u64,
     /// The offset that should be there.
     pub offset: Offset,
-    /// What is wrong, in words that follow the file's name.
+    /// What is wrong, worded to follow the file's name.
     pub what: &'static str,
 }
 
@@ -47,42 +48,42 @@ impl fmt::Display for Damage {
     }
 }
 
-/// The search for the end of a batch whose length says that it goes on beyond the file.
+/// The search for the end of a batch whose length field reaches beyond the end of the file.
 ///
-/// Either the write of it was cut short, or its length is damaged. A producer chooses what is in its
-/// records, so whole batches that lie further on prove nothing: they may lie within it. But the CRC
-/// does not cover the length. If the batch ends where the file does, or where one follows that
-/// continues it, its CRC says so, and then the length is what is wrong. (A producer that knows its
-/// offsets can make a batch whose beginning has the CRC of the whole. A node that was killed while
-/// it wrote that one does not start, and nothing is lost.)
+/// Either its write was cut short, or its length is damaged. Producers choose the content of their
+/// records, so whole batches further on prove nothing: they may lie within this batch. But the CRC
+/// does not cover the length. If the batch really ends at the end of the file, or where a batch
+/// follows that continues it, the CRC matches there, and then the length is wrong. (A producer that
+/// knows its offsets can craft a batch whose beginning has the CRC of the whole. A node killed
+/// while writing that batch does not start again, and nothing is lost.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TrueEnd {
-    /// What the header says of it.
+    /// The batch's header, as found.
     pub(super) claim: BatchHeader,
     crc: u32,
-    /// The CRC of what was looked at, which is what lies before byte `at` of the file.
+    /// The CRC of the bytes searched so far, which are those before byte `at` of the file.
     seen: u32,
     at: u64,
 }
 
-/// What tells a batch that follows: its base offset, and the magic at its place.
+/// The bytes that identify a following batch: from its base offset to its magic byte.
 const TOLD_BY: usize = PREFIX_LEN + 1;
 
 impl TrueEnd {
-    /// Of the batch whose header is at the front of `bytes`, and at byte `position` of the file.
+    /// For the batch whose header is at the front of `bytes`, and at byte `position` of the file.
     pub(super) fn of(bytes: &[u8], position: u64) -> Option<TrueEnd> {
         let claim = BatchHeader::parse(bytes).ok()?;
         let at = position + CRC_FROM as u64;
         Some(TrueEnd { claim, crc: crc_of(bytes), seen: 0, at })
     }
 
-    /// From which byte of the file on it looks next.
+    /// The byte of the file at which the search goes on.
     pub(super) fn at(&self) -> u64 {
         self.at
     }
 
-    /// Looks at the bytes from there on. `last`: the file ends with them. Whether the end is found;
-    /// if not, and they are not the last, it has to look on.
+    /// Searches the bytes from there on; `last` if the file ends with them. Returns whether the end
+    /// was found. If not, and they are not the last, the search has to go on.
     pub(super) fn look(&mut self, bytes: &[u8], last: bool) -> bool {
         let next = self.claim.last_offset.next().0.to_be_bytes();
         let mut done = 0;

@@ -1,13 +1,13 @@
 //! Where each leader epoch starts in a log: Kafka's `LeaderEpochFileCache` (KIP-101, KIP-279).
 //!
-//! Plain values; keeping them on disk is the log's work.
+//! Plain values; the log keeps them on disk.
 
 use alloc::vec::Vec;
 
 use crate::flaw::{Flaw, FlawSet};
 use crate::types::{EpochEndOffset, LeaderEpoch, Offset};
 
-/// Epochs and their first offsets; both grow strictly.
+/// Epochs and their first offsets; both are strictly ascending.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LeaderEpochs {
     entries: Vec<(LeaderEpoch, Offset)>,
@@ -15,7 +15,7 @@ pub struct LeaderEpochs {
 }
 
 impl LeaderEpochs {
-    /// None yet.
+    /// No epochs yet.
     pub fn new(flaws: FlawSet) -> LeaderEpochs {
         LeaderEpochs { entries: Vec::new(), flaws }
     }
@@ -39,7 +39,7 @@ impl LeaderEpochs {
     /// Where `epoch` ends, as a leader answers it (Kafka's `endOffsetFor`, KAFKA.md 13): the newest
     /// epoch ends at the log's end; an older one where the next starts; one that was never here is
     /// answered with the largest smaller one and its end (KIP-279); one below the first ends where
-    /// the first starts. `None` for one that is larger than all, or -1.
+    /// the first starts. `None` for an epoch that is larger than all of them, or for -1.
     pub fn end_offset_for(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<EpochEndOffset> {
         if epoch == LeaderEpoch::NONE {
             return None;
@@ -55,8 +55,8 @@ impl LeaderEpochs {
     }
 
     /// Records that `epoch` starts at `start`, unless it is the newest already (and started no
-    /// later). Entries that this contradicts (a newer epoch, or one that got no record) go. Returns
-    /// whether anything changed.
+    /// later). Entries that this contradicts (a newer epoch, or one that got no record) are
+    /// removed. Returns whether anything changed.
     pub(super) fn assign(&mut self, epoch: LeaderEpoch, start: Offset) -> bool {
         if self.entries.last().is_some_and(|last| last.0 == epoch && last.1 <= start) {
             return false;
@@ -76,7 +76,8 @@ impl LeaderEpochs {
         changed
     }
 
-    /// The log starts here: of the epochs before, only the one that goes on is left, from here.
+    /// The log now starts at `start`: of the epochs before it, only the one that continues is kept,
+    /// starting here.
     pub(super) fn truncate_from_start(&mut self, start: Offset) {
         let before = self.entries.partition_point(|(_, from)| *from <= start);
         self.entries.drain(..before.saturating_sub(1));
@@ -89,7 +90,7 @@ impl LeaderEpochs {
         self.entries.clear();
     }
 
-    /// Replaces everything by what a checkpoint says, which was checked to grow.
+    /// Replaces everything with the content of a checkpoint, which was checked to be ascending.
     pub(super) fn load(&mut self, entries: Vec<(LeaderEpoch, Offset)>) {
         self.entries = entries;
     }

@@ -1,8 +1,8 @@
 //! Finding records by timestamp, for ListOffsets.
 //!
-//! The same shape as reading: a look-up is answered at once or names one disk read. A batch may come to
-//! many megabytes when it is decompressed: after a glance the look-up rests, and goes on when another
-//! read, of one byte, has taken its turn behind what else there is to do.
+//! Works like reading: a look-up is answered at once or names one disk read. A batch may decompress
+//! to many megabytes. So after [`GLANCE`] bytes the look-up rests, and goes on when another read,
+//! of one byte, has taken its turn behind other work.
 
 use bytes::Bytes;
 
@@ -12,21 +12,21 @@ use super::segment::Segment;
 use crate::batch::{HEADER_LEN, Scan, Scanned};
 use crate::types::{LeaderEpoch, Offset};
 
-/// Plain bytes that a look-up goes through at a time: some milliseconds.
+/// Decompressed bytes that a look-up goes through at a time: some milliseconds.
 const GLANCE: usize = 512 << 10;
 
-/// What is looked for.
+/// What to look for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimestampQuery {
     /// The first record with this timestamp (ms since 1970) or a later one.
     AtOrAfter(i64),
-    /// The first record with the largest timestamp (KIP-734), of which one this large was seen. It is
-    /// asked for as [`TimestampQuery::LARGEST`].
+    /// The first record with the largest timestamp (KIP-734); the value is the largest one seen so
+    /// far. Queries start as [`TimestampQuery::LARGEST`].
     Largest(i64),
 }
 
 impl TimestampQuery {
-    /// The largest timestamp, of which nothing was seen yet.
+    /// The largest timestamp, with none seen yet.
     pub const LARGEST: TimestampQuery = TimestampQuery::Largest(-1);
 }
 
@@ -41,32 +41,32 @@ pub struct TimestampHit {
     pub leader_epoch: LeaderEpoch,
 }
 
-/// How a look-up goes on.
+/// How to proceed with a look-up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LookupPlan {
     /// This record, or none.
     Found(Option<TimestampHit>),
-    /// The disk has to be read, and then this looked for in it.
+    /// The disk has to be read, and then searched for this.
     Disk(TimestampQuery, DiskRead),
 }
 
-/// What a disk read gave.
+/// The result of a disk read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FinishedLookup {
     /// This record, or none.
     Found(Option<TimestampHit>),
     /// Read this next, and look for this.
     More(TimestampQuery, DiskRead),
-    /// This much is done. The whole of the batch is read by the plan, for who would begin again; to go
-    /// on, read one byte of it ([`DiskRead::turn`]) and then [`PartitionLog::resume_lookup`].
+    /// The look-up rests. The plan reads the whole batch, for a caller that begins again. To go on,
+    /// read one byte of it ([`DiskRead::turn`]) and then call [`PartitionLog::resume_lookup`].
     Rests(RestingLookup, DiskRead),
     /// The file was cut or dropped since: plan again.
     Stale,
-    /// What was read is not what was written.
+    /// The data read is not the data that was written.
     Corrupt,
 }
 
-/// A look-up within a batch, with what has been decompressed of it.
+/// A look-up within a batch, with the part that has been decompressed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RestingLookup(Scan);
 
@@ -83,7 +83,7 @@ impl PartitionLog {
         }
     }
 
-    /// What the bytes of a planned read give; `query` as the plan has it, `limit` as it was.
+    /// Evaluates the bytes of a planned read, with the `query` of the plan and the same `limit`.
     pub fn finish_lookup(
         &self,
         query: TimestampQuery,
@@ -103,7 +103,7 @@ impl PartitionLog {
         }
     }
 
-    /// Goes on with a look-up that rests; `plan` as it came with it, `limit` as it was.
+    /// Goes on with a look-up that rests, with the `plan` that came with it and the same `limit`.
     pub fn resume_lookup(
         &self,
         limit: Offset,
@@ -115,7 +115,7 @@ impl PartitionLog {
         if let Some(finished) = rest_or_find(resting.0, plan, &mut budget) {
             return finished;
         }
-        // The header promised more than its records hold: on behind the batch.
+        // No record is as late as the header promised: goes on after the batch.
         let at = plan.at + u64::from(plan.len);
         let nothing = DiskRead { at, len: 0, ..*plan };
         let walk = Walk::new(segment.base, nothing, Bytes::new());
@@ -147,7 +147,7 @@ impl PartitionLog {
                                 if let Some(finished) = rest_or_find(scan, &plan, &mut budget) {
                                     return finished;
                                 }
-                                // The header promised more than its records hold.
+                                // No record is as late as the header promised.
                             }
                             Err(_) => return FinishedLookup::Corrupt,
                         },
@@ -167,7 +167,8 @@ impl PartitionLog {
         }
     }
 
-    /// Reads the headers up to `end`, and then looks for the first record with what was the largest.
+    /// Reads the headers up to `end`, and then looks for the first record with the largest
+    /// timestamp.
     fn find_largest(
         &self,
         mut seen: i64,
@@ -210,7 +211,7 @@ impl PartitionLog {
         }
     }
 
-    /// Where to begin to look for the first record of `timestamp` or later.
+    /// Where to start the search for the first record at `timestamp` or later.
     fn plan_first(&self, timestamp: i64, end: Offset) -> LookupPlan {
         match self.plan_from(timestamp, self.log_start(), end) {
             Some(read) => LookupPlan::Disk(TimestampQuery::AtOrAfter(timestamp), read),
@@ -228,25 +229,25 @@ impl PartitionLog {
             .filter(|plan| plan.len > 0)
     }
 
-    /// Where to look for the first record with the largest timestamp: what is known of it, or what was
-    /// `seen` where it was not known.
+    /// Where to look for the first record with the largest timestamp: the known one, or the one
+    /// `seen` in the part that was not known.
     fn plan_largest(&self, seen: i64, end: Offset) -> LookupPlan {
         match self.largest_known(end).max(seen) {
-            // Records without a timestamp have none that is the largest.
+            // Records without timestamps have no largest one.
             ..0 => LookupPlan::Found(None),
             largest => self.plan_first(largest, end),
         }
     }
 
-    /// The segment that `end` divides, if its largest timestamp lies beyond it.
+    /// The last segment below `end`, if its largest timestamp lies at or beyond `end`.
     fn divided(&self, end: Offset) -> Option<&Segment> {
         let below = self.segments.partition_point(|segment| segment.base < end);
         let last = &self.segments[below.checked_sub(1)?];
         (last.index.max_offset >= end).then_some(last)
     }
 
-    /// The largest timestamp below `end`, as far as indexes and the newest batches tell; -1 if they
-    /// tell of none.
+    /// The largest timestamp below `end`, as far as known from indexes and the newest batches; -1
+    /// if they have none.
     fn largest_known(&self, end: Offset) -> i64 {
         let divided = self.divided(end);
         let whole = self.segments.iter().take_while(|segment| segment.base < end);
@@ -261,8 +262,8 @@ impl PartitionLog {
         whole.max(of_entry).max(of_tail).unwrap_or(-1)
     }
 
-    /// What has to be read to know the largest timestamp below `end`: what lies between an index entry
-    /// before it and the newest batches.
+    /// The read that is needed to know the largest timestamp below `end`: the batches between an
+    /// index entry before it and the newest batches.
     fn plan_unknown(&self, end: Offset) -> Option<DiskRead> {
         let segment = self.divided(end)?;
         let entry = segment.index.before_largest(end);
@@ -275,8 +276,8 @@ impl PartitionLog {
     }
 }
 
-/// What is found in the batch, which is at `plan`, or that the look-up rests; `None` if the batch has no
-/// such record.
+/// The record found in the batch, which is at `plan`, or that the look-up rests; `None` if the
+/// batch has no matching record.
 fn rest_or_find(mut scan: Scan, plan: &DiskRead, budget: &mut usize) -> Option<FinishedLookup> {
     match scan.run(budget) {
         Ok(Scanned::Found(offset, timestamp)) => {

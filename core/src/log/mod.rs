@@ -1,19 +1,19 @@
 //! The partition log in Kafka's on-disk format: segments, their indexes, leader epochs, recovery.
 //!
-//! A log is opened by name, recovers itself, and from then on appends, reads and cuts. Everything
-//! that it asks of the disk is a submission; completions come back through
-//! [`PartitionLog::on_disk`] as watermarks in bytes, which it translates to offsets:
+//! A log is opened by name and recovers itself; from then on it appends, reads and truncates. Every
+//! disk operation is a submission; completions come back through [`PartitionLog::on_disk`] as
+//! watermarks in bytes, which it translates to offsets:
 //!
 //! `log_start <= synced_end <= written_end <= log_end`
 //!
 //! `log_end` is what has been submitted, `written_end` what is in the page cache, `synced_end` what
 //! is durable, its directory entries included. Nothing is served beyond `written_end`.
 //!
-//! Who reads, who leads, what is committed and when to acknowledge is not known here
-//! ([`crate::replica`], [`crate::quorum`]); retention, compaction and producer state are not built
-//! yet. Parts: `segment` (one file and its indexes), `epochs` (KIP-101), `tail` (what is kept in
-//! memory of the newest batches), `append`, `read`, `lookup`, `truncate`, `recovery`, `damage` (what
-//! cannot be a torn write).
+//! The log does not know who reads, who leads, what is committed and when to acknowledge
+//! ([`crate::replica`], [`crate::quorum`] do). Retention, compaction and producer state are not
+//! built yet. Parts: `segment` (one file and its indexes), `epochs` (KIP-101), `tail` (the newest
+//! batches in memory), `append`, `read`, `lookup`, `truncate`, `recovery`, `damage` (what cannot be
+//! a torn write).
 
 mod append;
 mod damage;
@@ -51,7 +51,7 @@ use segment::{Entry, Segment};
 use tail::Tail;
 use truncate::Truncation;
 
-/// What a log needs to know of its topic's and node's configuration.
+/// The part of the topic's and node's configuration that a log uses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LogConfig {
     /// A segment that would grow beyond this many bytes is followed by a new one.
@@ -62,8 +62,8 @@ pub struct LogConfig {
     pub flush_each_batch: bool,
     /// Bytes of the newest batches kept in memory.
     pub tail_cache_bytes: u32,
-    /// Bytes that are read at a time where it is not known how many are needed (look-ups, cuts), and a
-    /// quarter of what recovery reads; at least 64.
+    /// Bytes read at a time when the needed size is not known (look-ups, cuts). Recovery reads four
+    /// times as much. At least 64.
     pub read_chunk_bytes: u32,
     /// Rules left out.
     pub flaws: FlawSet,
@@ -93,34 +93,34 @@ impl LogConfig {
     }
 }
 
-/// What the checkpoints say of a log that is about to be opened.
+/// What the checkpoints say about a log that is about to be opened.
 ///
-/// Both must be true of this very log (the same topic id), or be `false` and 0: damage that is
-/// found below them is reported as [`LogEvent::Corrupt`] and nothing is cut, because it cannot be
+/// They must be true of this very log (the same topic id), or be `false` and 0. Damage that
+/// contradicts them is reported as [`LogEvent::Corrupt`] and nothing is cut, because it cannot be
 /// the tail that a power loss tore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RecoveryHint {
     /// The last shutdown was clean: everything was synced.
     pub clean: bool,
-    /// The machine has not gone down since the log was last recovered, or made. What a process wrote is
-    /// in the page cache then, though the process was killed: all of it, but that the last write may
-    /// have been cut short. Anything else that is bad is damage.
+    /// The machine has not gone down since the log was last recovered or created. Then everything
+    /// that a process wrote is in the page cache, even if the process was killed; only the last
+    /// write may have been cut short. Any other bad data is damage.
     pub same_boot: bool,
-    /// Everything below was durable, and below the high watermark so that no truncation took it
-    /// back: what [`PartitionLog::recovery_point`] gave some time ago.
+    /// Everything below was durable, and was below the high watermark, so that no truncation
+    /// removed it: a value that [`PartitionLog::recovery_point`] returned earlier.
     pub recovery_point: Offset,
 }
 
 impl RecoveryHint {
-    /// Nothing is known: everything is re-read.
+    /// Nothing is known: everything is read again.
     pub const NONE: RecoveryHint =
         RecoveryHint { clean: false, same_boot: false, recovery_point: Offset::ZERO };
 }
 
-/// What a completion meant.
+/// The result of a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LogEvent {
-    /// Nothing that matters outside.
+    /// Nothing that matters to the caller.
     None,
     /// The log is recovered and ready.
     Recovered,
@@ -128,7 +128,8 @@ pub enum LogEvent {
     Progress,
     /// A truncation that had to read is complete; the log is ready again.
     Truncated,
-    /// What is on disk cannot be trusted and must not be cut: for people. The log is unusable.
+    /// The data on disk cannot be trusted and must not be cut: an operator must decide. The log is
+    /// unusable.
     Corrupt(Damage),
     /// An operation failed. It is not retried, and the log is unusable.
     Failed(DiskOpKind, DiskError),
@@ -145,18 +146,19 @@ pub struct PartitionLog {
     segments: Vec<Segment>,
     epochs: LeaderEpochs,
     epoch_file: AtomicFile,
-    /// Versions of the checkpoint that are not durable, each with the first offset that it changed.
+    /// Versions of the checkpoint that are not durable yet, each with the first offset that it
+    /// changed.
     epoch_changes: VecDeque<(u64, Offset)>,
     /// The last generation given to a file, or serial to a directory sync.
     generation: u32,
-    /// The directory sync after which what recovery did to the files is done.
+    /// Serial of the directory sync that completes recovery's changes to the files.
     recovery_sync: Option<u32>,
     log_end: Offset,
     written_end: Offset,
     synced_end: Offset,
     /// Ends of appends that are not known to be written, in order.
     unwritten: VecDeque<Mark>,
-    /// Ends that syncs were submitted for and not known to be durable, in order.
+    /// Ends that syncs were submitted for and that are not known to be durable, in order.
     unsynced: VecDeque<Mark>,
     tail: Tail,
 }
@@ -180,8 +182,8 @@ enum Phase {
 }
 
 impl PartitionLog {
-    /// Opens the log in the directory `name` (created where missing); [`LogEvent::Recovered`]
-    /// follows, or why not.
+    /// Opens the log in the directory `name` (created if missing); [`LogEvent::Recovered`] follows,
+    /// or the event that says why not.
     pub fn open(
         dir: DirId,
         name: &str,
@@ -223,13 +225,13 @@ impl PartitionLog {
         self.tail.sheds() as u64
     }
 
-    /// Forgets what it keeps of the newest batches.
+    /// Drops the cached newest batches.
     pub fn drop_cache(&mut self) {
         self.tail.shed();
     }
 
-    /// Has the disk done all that recovery asked of it? Before, a process that ends leaves a tail that
-    /// an earlier power loss tore.
+    /// Whether the disk has done everything that recovery submitted. A process that ends before
+    /// that leaves a tail that an earlier power loss tore.
     pub fn is_recovery_done(&self) -> bool {
         match &self.phase {
             Phase::Opening(_) | Phase::Recovering(_) | Phase::Unusable => false,
@@ -237,7 +239,7 @@ impl PartitionLog {
         }
     }
 
-    /// Which partition's log it is.
+    /// The partition that this log belongs to.
     pub fn partition(&self) -> TopicPartition {
         self.partition
     }
@@ -247,10 +249,10 @@ impl PartitionLog {
         &self.config
     }
 
-    /// Takes another configuration, for what is appended from now on. What was appended when nothing
-    /// was to be flushed is synced now if it is to be: from now on only what is durable counts, and
-    /// nobody else would ask for it. (A log that is not ready is synced when it is: recovery and cuts
-    /// end with that.)
+    /// Applies another configuration to later appends. If it turns flushing on, batches that were
+    /// appended without a flush are synced now: from now on only durable batches count, and nothing
+    /// else would sync these. (A log that is not ready is synced once it is: recovery and cuts end
+    /// with a sync.)
     pub fn set_config(&mut self, config: LogConfig, disk: &mut dyn Disk) {
         self.config = config;
         if self.config.flush_each_batch && self.is_ready() {
@@ -268,33 +270,33 @@ impl PartitionLog {
         self.log_end
     }
 
-    /// What is below is in the page cache.
+    /// Everything below is in the page cache.
     pub fn written_end(&self) -> Offset {
         self.written_end
     }
 
-    /// What is below is durable.
+    /// Everything below is durable.
     pub fn synced_end(&self) -> Offset {
         self.synced_end
     }
 
-    /// What this replica may count as its own: in acknowledgements, high watermarks and the fetch
-    /// offsets that it sends.
+    /// The end of what this replica may count as its own: in acknowledgements, high watermarks and
+    /// the fetch offsets that it sends.
     pub fn counted_end(&self) -> Offset {
         let flushes = self.config.flush_each_batch && !self.config.flaws.has(Flaw::AckBeforeFlush);
         if flushes { self.synced_end } else { self.written_end }
     }
 
-    /// What to checkpoint as the recovery point: durable together with its leader epochs and
-    /// indexes, and below the high watermark, since what is above may be cut and written anew
-    /// before the checkpoint is replaced.
+    /// The recovery point to checkpoint: everything below is durable together with its leader
+    /// epochs and indexes. It is not above the high watermark, since records above that may be cut
+    /// and rewritten before the checkpoint is replaced.
     pub fn recovery_point(&self, high_watermark: Offset) -> Offset {
-        // A log that was started anew may be as it was before.
+        // If the log was started anew, a power loss may still undo that.
         if self.segments.first().is_none_or(|first| first.entry != Entry::Durable) {
             return Offset::ZERO;
         }
         let active = self.active().base;
-        // A cut that still reads where it is to end goes no deeper than this.
+        // A cut that still reads to find its position goes no deeper than this.
         let cut = match &self.phase {
             Phase::Truncating(truncation) => Some(truncation.segment()),
             Phase::Opening(_) | Phase::Recovering(_) | Phase::Ready | Phase::Unusable => None,
@@ -308,8 +310,8 @@ impl PartitionLog {
         ends.fold(self.synced_end.min(high_watermark), Offset::min)
     }
 
-    /// Is everything that it has durable, epochs and indexes included? Whether that is what it will
-    /// have, [`PartitionLog::is_ready`] says.
+    /// Whether everything in the log is durable, epochs and indexes included.
+    /// [`PartitionLog::is_ready`] says whether recovery or a cut may still change it.
     pub fn is_flushed(&self) -> bool {
         let durable =
             |segment: &Segment| segment.entry == Entry::Durable && segment.index.is_durable();
@@ -339,16 +341,16 @@ impl PartitionLog {
         kinds.map(|kind| FileId { dir: self.dir, kind }).collect()
     }
 
-    /// A leader's epoch begins at the present end (KIP-101; recorded on becoming leader and not at
-    /// the first append, KAFKA-7415).
+    /// Starts a leader's epoch at the current end (KIP-101; recorded on becoming leader, not at the
+    /// first append, KAFKA-7415).
     pub fn assign_epoch_start(&mut self, epoch: LeaderEpoch, disk: &mut dyn Disk) {
         if self.epochs.assign(epoch, self.log_end) {
             self.write_epochs(self.log_end, disk);
         }
     }
 
-    /// Handles a completion in this log's directory. Those of other files there are ignored, and so
-    /// are reads of fetches and look-ups.
+    /// Handles a completion in this log's directory. Completions for other files, and reads of
+    /// fetches and look-ups, are ignored.
     pub fn on_disk(&mut self, done: &DiskDone, storage: &mut dyn Storage) -> LogEvent {
         if done.dir() != self.dir || self.phase == Phase::Unusable {
             return LogEvent::None;
@@ -397,8 +399,8 @@ impl PartitionLog {
         error: DiskError,
         disk: &mut dyn Storage,
     ) -> LogEvent {
-        // After a failed sync the kernel may have marked the pages clean: a second one would say
-        // that all is well with what is nowhere on disk (fsyncgate).
+        // After a failed sync the kernel may have marked the pages clean: a second sync would then
+        // succeed although the data is nowhere on disk (fsyncgate).
         let retries = op == DiskOpKind::Sync && self.config.flaws.has(Flaw::FailedSyncRetried);
         if let (true, FileKind::Log(base)) = (retries, file.kind)
             && let Some(segment) = self.segment(base)
@@ -446,7 +448,7 @@ impl PartitionLog {
         if self.recovery_sync.is_some_and(|asked| asked <= serial) {
             self.recovery_sync = None;
         }
-        // Serials grow over the whole log, and a sync covers what was done before it.
+        // Serials grow over the whole log, and a sync covers every earlier change.
         for segment in &mut self.segments {
             if matches!(segment.entry, Entry::Pending(pending) if pending <= serial) {
                 segment.entry = Entry::Durable;
@@ -455,8 +457,8 @@ impl PartitionLog {
         self.advance()
     }
 
-    /// Moves the ends over every mark that its segment has passed, in order: neither passes an
-    /// earlier segment that is behind.
+    /// Advances both ends over every mark that its segment has reached, in order: neither end
+    /// passes an earlier segment that is behind.
     fn advance(&mut self) -> LogEvent {
         let before = (self.written_end, self.synced_end);
         while let Some(mark) = self.unwritten.front().copied() {
@@ -523,8 +525,8 @@ impl PartitionLog {
         self.epoch_changes.push_back((version, from));
     }
 
-    /// The active segment from now on: empty files, whose entries are durable when `DirSynced`
-    /// comes.
+    /// Creates the new active segment: empty files, whose directory entries are durable when
+    /// `DirSynced` comes.
     fn create_segment(&mut self, base: Offset, disk: &mut dyn Disk) {
         let generation = self.next_generation();
         for kind in segment_files(base) {

@@ -1,8 +1,7 @@
-//! Reading: a plan that is answered from memory or names one disk read, and what the read's bytes
-//! make of it.
+//! Reading: a plan is answered from memory or names one disk read, whose bytes finish it.
 //!
-//! Reads change nothing, so any number may be under way; a truncation makes those of the cut file
-//! stale by its generation.
+//! Reads change nothing, so any number may be in flight; a truncation makes the reads of the cut
+//! file stale by its generation.
 
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -15,7 +14,7 @@ use crate::env::{Disk, FileId, FileKind};
 use crate::event::ReadTag;
 use crate::types::Offset;
 
-/// Bytes read at least where the batches' sizes are not known.
+/// Minimum number of bytes to read when the batches' sizes are not known.
 const MIN_CHUNK: u32 = 4096;
 
 /// A read of one segment's file, to be submitted with [`DiskRead::submit`] and finished with
@@ -24,18 +23,19 @@ const MIN_CHUNK: u32 = 4096;
 pub struct DiskRead {
     /// The file.
     pub file: FileId,
-    /// First byte.
+    /// Position of the first byte.
     pub at: u64,
-    /// Bytes; all of them are there, unless the file was cut since.
+    /// Number of bytes; all of them exist, unless the file was cut since.
     pub len: u32,
-    /// The file's generation when it was planned.
+    /// The file's generation when the read was planned.
     pub generation: u32,
-    /// `at` is what an index entry says, and the batch there has not been seen yet.
+    /// `at` comes from an index entry, and the batch there has not been checked yet.
     pub(super) by_index: bool,
 }
 
 impl DiskRead {
-    /// The least read at its place: for who has its bytes, and waits for a turn.
+    /// The smallest read at its position, for a caller that has its bytes already and waits for a
+    /// turn.
     pub fn turn(&self) -> DiskRead {
         DiskRead { len: self.len.min(1), ..*self }
     }
@@ -50,34 +50,34 @@ impl DiskRead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OutOfRange;
 
-/// How a read goes on.
+/// How to proceed with a read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ReadPlan {
     /// There is nothing to read below the limit.
     Empty,
-    /// It was all in memory.
+    /// Everything was in memory.
     Cached(Vec<Batch>),
     /// The disk has to be read.
     Disk(DiskRead),
 }
 
-/// What a disk read gave.
+/// The result of a disk read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FinishedRead {
     /// Whole batches; none if the first does not end below the limit.
     Batches(Vec<Batch>),
-    /// The batch was not there yet: read this.
+    /// The batch was not complete yet: read this next.
     More(DiskRead),
     /// The file was cut or dropped since: plan again.
     Stale,
-    /// What was read is not what was written.
+    /// The data read is not the data that was written.
     Corrupt,
 }
 
 impl PartitionLog {
-    /// Plans to read whole batches from the one that contains `from`, at least one even if it is
-    /// larger than `max_bytes` (KIP-74), none that ends beyond `limit` (exclusive) or beyond what is
-    /// written.
+    /// Plans to read whole batches, from the one that contains `from` on: at least one, even if it
+    /// is larger than `max_bytes` (KIP-74), and none that ends beyond `limit` (exclusive) or beyond
+    /// the written end.
     ///
     /// # Errors
     /// If `from` is not within the log.
@@ -97,19 +97,20 @@ impl PartitionLog {
         Ok(self.read_tail(from, end, max_bytes).unwrap_or_else(|| {
             let at = self.segments.partition_point(|segment| segment.base <= from) - 1;
             let segment = &self.segments[at];
-            // Where the batch begins is not known; it is likely within an index interval.
+            // The batch's position is not known; it is likely within an index interval.
             let len = self.likely_len(max_bytes).saturating_add(self.config.index_interval_bytes);
             ReadPlan::Disk(self.plan_by_index(segment, segment.index.before(from), len))
         }))
     }
 
-    /// Bytes that a fetch finds from the batch that contains `from` on, below `limit` (exclusive), as
-    /// Kafka counts them for `fetch.min.bytes`: a batch that `max_bytes` cuts counts up to there,
-    /// the first one whole, and what goes on in a later segment is enough for everybody
-    /// (`usize::MAX`). Where it lies too far back to be known, rather too many.
+    /// Bytes that a fetch finds from the batch that contains `from` on, below `limit` (exclusive),
+    /// as Kafka counts them for `fetch.min.bytes`. A batch that `max_bytes` cuts counts up to the
+    /// cut, the first one counts whole, and data that goes on in a later segment satisfies any
+    /// minimum (`usize::MAX`). If `from` is too far back for the exact number, the result is too
+    /// high rather than too low.
     ///
-    /// [`PartitionLog::read`] gives whole batches of one segment. To wait until these alone are
-    /// enough would be to wait for what can never come.
+    /// [`PartitionLog::read`] returns whole batches of one segment. These alone may never reach the
+    /// minimum, so a fetch must not wait for that.
     pub fn available(&self, from: Offset, limit: Offset, max_bytes: u32) -> usize {
         let end = limit.min(self.written_end);
         if self.segments.is_empty() || from < self.log_start() || from >= end {
@@ -128,14 +129,14 @@ impl PartitionLog {
         let Some((first, last, goes_on)) = run else { return 0 };
         let max_bytes = max_bytes as usize;
         let before_last = (last.position - first.position) as usize;
-        // Whoever has room left after the segment's last but one finds the next segment.
+        // A fetch with room left after the segment's last batch but one reaches the next segment.
         if goes_on && (before_last == 0 || before_last < max_bytes) {
             return usize::MAX;
         }
         (before_last + last.size).min(first.size.max(max_bytes))
     }
 
-    /// From the tail: its batches, or exactly where they lie. `None` if it starts later.
+    /// Reads from the tail: its batches, or their exact position. `None` if the tail starts later.
     fn read_tail(&self, from: Offset, end: Offset, max_bytes: u32) -> Option<ReadPlan> {
         let mut entries = self.tail.from(from)?;
         let first = entries.next()?;
@@ -169,7 +170,7 @@ impl PartitionLog {
         Some(ReadPlan::Disk(self.plan(self.segment(first.segment)?, first.position, len)))
     }
 
-    /// A read of at most `len` bytes of what is written of the segment.
+    /// A read of at most `len` bytes of the segment's written part.
     pub(super) fn plan(&self, segment: &Segment, at: u64, len: u32) -> DiskRead {
         let left = segment.written.saturating_sub(at);
         DiskRead {
@@ -185,7 +186,8 @@ impl PartitionLog {
         max_bytes.max(MIN_CHUNK.min(self.config.read_chunk_bytes))
     }
 
-    /// The same from where an index entry points to, or from the segment's start.
+    /// Like [`PartitionLog::plan`], from the position in an index entry, or from the segment's
+    /// start.
     pub(super) fn plan_by_index(
         &self,
         segment: &Segment,
@@ -198,8 +200,9 @@ impl PartitionLog {
         }
     }
 
-    /// An index is a hint: of one that was found on disk recovery looks at the last entry only. If
-    /// the batch at the place is not the one that its entry is of, the segment is read from its start.
+    /// An index is a hint: recovery checks only the last entry of an index that it found on disk.
+    /// If the batch at the position is not the entry's batch, returns a read from the segment's
+    /// start.
     pub(super) fn unless_index_holds(
         &self,
         segment: &Segment,
@@ -218,9 +221,9 @@ impl PartitionLog {
         self.segment(base).filter(|segment| segment.generation == plan.generation)
     }
 
-    /// What the bytes of a planned read give; the other arguments as in [`PartitionLog::read`].
-    /// Every CRC is checked. What comes before a damaged batch is given; the damage is told to who
-    /// asks for it.
+    /// Evaluates the bytes of a planned read; the other arguments as in [`PartitionLog::read`].
+    /// Every CRC is checked. Batches before a damaged one are returned; the damage is reported to
+    /// the read that starts at it.
     pub fn finish_read(
         &self,
         from: Offset,
@@ -249,7 +252,7 @@ impl PartitionLog {
                         break;
                     }
                     match walk.batch(&header) {
-                        // Only now is it known that the header did not lie.
+                        // Only now is it known that the header is right.
                         Some(Ok(batch)) if batch.last_offset() >= end => break,
                         Some(Ok(batch)) => batches.push(batch),
                         Some(Err(_)) if batches.is_empty() => return FinishedRead::Corrupt,
@@ -279,8 +282,8 @@ impl PartitionLog {
         }
     }
 
-    /// The read that follows a walk; `None` if it would bring nothing new, so that the file is not
-    /// what was written.
+    /// The read that follows a walk; `None` if it would bring nothing new, which means that the
+    /// file is not as it was written.
     pub(super) fn read_on_from(
         &self,
         segment: &Segment,
@@ -304,7 +307,7 @@ pub(super) struct Walk {
 }
 
 pub(super) enum Found {
-    /// A batch begins here; perhaps not all of it is there.
+    /// A batch begins here; it may be incomplete.
     Header(BatchHeader),
     /// The bytes end before or within a header.
     Cut,
@@ -317,12 +320,12 @@ impl Walk {
         Walk { plan, segment, bytes, at: 0, expected: None }
     }
 
-    /// Were all the bytes there that were asked for?
+    /// Whether all requested bytes were there.
     pub(super) fn is_complete(&self) -> bool {
         self.bytes.len() >= self.plan.len as usize
     }
 
-    /// Where in the file it stands.
+    /// Its position in the file.
     pub(super) fn position(&self) -> u64 {
         self.plan.at + self.at as u64
     }

@@ -1,14 +1,15 @@
-//! Opening a log: what is on disk is checked, completed and, where a power loss tore it, cut.
+//! Opening a log: its files are checked, completed and, where a power loss tore them, cut.
 //!
-//! The leader-epoch checkpoint is loaded, then the segments are walked oldest first. A segment below
-//! the recovery point (or any after a clean shutdown) is trusted up to its last index entry, and
-//! only what follows that is read; every other segment is read whole, each CRC checked, its indexes
-//! and epochs built anew. Files are hints: an index or a checkpoint that does not fit is rebuilt
-//! from the batches.
+//! The leader-epoch checkpoint is loaded, then the segments are walked oldest first. A segment
+//! below the recovery point (or any after a clean shutdown) is trusted up to its last index entry,
+//! and only the batches after that are read. Every other segment is read whole: each CRC is
+//! checked, and its indexes and epochs are rebuilt. Indexes and checkpoint are hints: one that does
+//! not fit is rebuilt from the batches.
 //!
-//! The first bad byte ends the log if a crash can have caused it. If it cannot, that is damage, and
-//! reported instead of cut, since cutting would throw away what other replicas may rely on (a single
-//! bad block once cost whole logs: CORDS, FAST 2017). [`super::damage`] says which is which.
+//! The first bad byte ends the log if a crash can have caused it. If not, it is damage, and is
+//! reported instead of cut, since cutting would throw away records that other replicas may rely on
+//! (a single bad block once cost whole logs: CORDS, FAST 2017). [`super::damage`] defines the
+//! difference.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -38,21 +39,21 @@ const NO_START: &str = "is the first segment, but the log began before it: a seg
 pub(super) struct Recovery {
     hint: RecoveryHint,
     files: Vec<Found>,
-    /// Which of the files is being walked.
+    /// The index of the file that is being walked.
     at: usize,
-    /// The checkpoint is not to be believed: every segment is read whole.
+    /// The checkpoint cannot be trusted: every segment is read whole.
     rebuilds_epochs: bool,
-    /// What the checkpoint said.
+    /// The epochs in the checkpoint.
     loaded: LeaderEpochs,
     stage: Stage,
-    /// Bytes that were cut or dropped, and the end that they claimed.
+    /// Bytes that were cut or dropped, and (`claimed_end`) the log end that they claimed.
     torn_bytes: u64,
     claimed_end: Offset,
     /// Segments that were read whole: their indexes have to be written.
     reindex: Vec<Offset>,
     /// Directory entries were removed.
     unlinked: bool,
-    /// Segments were there that did not continue the log.
+    /// Some segments did not continue the log.
     gap: bool,
 }
 
@@ -75,25 +76,26 @@ enum Stage {
     Times(Segment, u64),
     /// Walking over the batches.
     Scan(Scan),
-    /// What is at the scan's position may be the beginning of a batch: looking whether it has an end.
+    /// The bytes at the scan's position may be the beginning of a batch: searching for its end.
     Probe(Scan, TrueEnd),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Scan {
     segment: Segment,
-    /// From the start, or from the last index entry?
+    /// Whether it scans from the segment's start, rather than from the last index entry.
     whole: bool,
     position: u64,
     want: u32,
-    /// The offset that the next batch must have; `None` at an index entry, which tells the last.
+    /// The offset that the next batch must have; `None` at an index entry, which has the batch's
+    /// last offset instead.
     expected: Option<Offset>,
 }
 
-/// What a batch in a scan is.
+/// The verdict on a batch in a scan.
 enum Step {
     Good(Batch),
-    /// So many bytes are needed to tell.
+    /// This many bytes are needed to decide.
     Need(usize),
     Bad,
 }
@@ -104,13 +106,14 @@ impl Recovery {
         if self.hint.clean { Offset(i64::MAX) } else { self.hint.recovery_point }
     }
 
-    /// Does the present segment end below what is trusted?
+    /// Whether the current segment ends below the trusted offset.
     fn is_trusted(&self) -> bool {
         let next = self.files.get(self.at + 1).map(|next| next.base);
         self.hint.clean || next.is_some_and(|next| next <= self.hint.recovery_point)
     }
 
-    /// Are the present segment's epochs in the checkpoint, rather than to be put there?
+    /// Whether the current segment's epochs are checked against the checkpoint, rather than added
+    /// to it.
     fn verifies_epochs(&self) -> bool {
         self.is_trusted() && !self.rebuilds_epochs
     }
@@ -174,7 +177,7 @@ impl PartitionLog {
             hint,
             files: found,
             at: 0,
-            // Without a checkpoint there are no epochs but those of the batches.
+            // Without a checkpoint, the only epochs are those of the batches.
             rebuilds_epochs: !has_epochs,
             loaded: self.epochs.clone(),
             stage: Stage::Epochs,
@@ -204,7 +207,7 @@ impl PartitionLog {
                 self.epochs.load(entries);
                 recovery.loaded = self.epochs.clone();
             }
-            // A hint that cannot be read: the batches know better.
+            // The hint cannot be read: the epochs come from the batches.
             Err(_) => recovery.rebuilds_epochs = true,
         }
         self.walk(recovery, storage)
@@ -295,7 +298,7 @@ impl PartitionLog {
     ) -> LogEvent {
         let base = segment.base;
         let segment = Segment { index: Index::new(base, 0), ..segment };
-        // What cannot be trusted tells its epochs itself.
+        // The epochs of an untrusted segment come from its batches.
         if !recovery.is_trusted() && !recovery.rebuilds_epochs {
             self.epochs.truncate_from_end(base);
         }
@@ -416,9 +419,10 @@ impl PartitionLog {
                     rest = rest.slice(batch.size_in_bytes()..);
                 }
                 Step::Need(need) if !short => return self.scan_on(recovery, scan, need, storage),
-                // The directory promised more than the file has.
+                // A short read: the file is shorter than the directory listed.
                 Step::Need(_) | Step::Bad if scan.expected.is_none() => {
-                    // The index entry that the scan began at is wrong, or the batch is: look again.
+                    // Either the index entry that the scan began at is wrong, or the batch: scan
+                    // the whole segment.
                     return self.scan_whole(recovery, scan.segment, storage);
                 }
                 Step::Need(_) | Step::Bad => {
@@ -428,7 +432,7 @@ impl PartitionLog {
         }
     }
 
-    /// Is what starts here a batch that continues the log?
+    /// Whether a batch that continues the log starts here.
     fn judge(&self, recovery: &Recovery, scan: &Scan, rest: &Bytes) -> Step {
         let header = match BatchHeader::parse(rest) {
             Ok(header) => header,
@@ -441,7 +445,7 @@ impl PartitionLog {
             (None, None) => false,
         };
         let left = scan.segment.size - scan.position;
-        // Segments, offsets and epochs lie outside of the CRC: they must fit too.
+        // The CRC does not cover segment, offset and epoch: they must fit too.
         let fits = header.base_offset >= scan.segment.base
             && header.last_offset - scan.segment.base <= i64::from(i32::MAX)
             && i32::try_from(scan.position).is_ok()
@@ -462,7 +466,7 @@ impl PartitionLog {
         }
     }
 
-    /// Takes a batch in. False if the checkpoint has another epoch for it.
+    /// Accepts a batch. False if the checkpoint has another epoch for it.
     fn accept(&mut self, recovery: &mut Recovery, scan: &mut Scan, batch: &Batch) -> bool {
         let header = BatchHeader::of(batch);
         if recovery.verifies_epochs() {
@@ -472,13 +476,13 @@ impl PartitionLog {
         } else {
             self.epochs.assign(header.leader_epoch, header.base_offset);
         }
-        // After a clean stop the file has all entries of the interval that it was written with. The topic's
-        // own is not known yet, and an index of any interval is right.
+        // After a clean stop the file has all entries of the interval that it was written with. The
+        // topic's configured interval is not known yet, and an index of any interval is valid.
         let as_it_is = recovery.hint.clean && !scan.whole;
         let interval = if as_it_is { u32::MAX } else { self.config.index_interval_bytes };
         let new_entries = scan.segment.index.add(&header, scan.position, interval);
         if new_entries.is_some() && !scan.whole {
-            // The file lacks entries: what is in memory replaces it.
+            // The file lacks entries: it is rewritten from memory.
             scan.whole = true;
             recovery.reindex.push(scan.segment.base);
         }
@@ -501,7 +505,7 @@ impl PartitionLog {
         self.walk_on(recovery, storage)
     }
 
-    /// What lies at the scan's position, `rest`, is not a batch that continues the log.
+    /// The bytes at the scan's position, `rest`, are not a batch that continues the log.
     fn bad_byte(
         &mut self,
         recovery: Recovery,
@@ -536,7 +540,7 @@ impl PartitionLog {
         }
     }
 
-    /// Reads on in the search for the end of what is bad.
+    /// Reads on in the search for the end of the bad batch.
     fn probe(
         &mut self,
         mut recovery: Recovery,
@@ -575,7 +579,7 @@ impl PartitionLog {
         self.probe(recovery, scan, begins, storage)
     }
 
-    /// The log ends at the scan's position: what follows was torn off.
+    /// The log ends at the scan's position: the torn rest is cut off.
     fn cut_torn(
         &mut self,
         mut recovery: Recovery,
@@ -598,7 +602,7 @@ impl PartitionLog {
         self.drop_rest(recovery, storage)
     }
 
-    /// The log ends at `end`, and that is no tail that a power loss tore.
+    /// The log ends at `end`, and the rest is not a tail that a power loss tore: reports damage.
     fn refuse(
         &mut self,
         end: Offset,
@@ -611,10 +615,11 @@ impl PartitionLog {
         self.corrupt(Damage { file, position, offset: end, what })
     }
 
-    /// What follows does not continue the log: it goes.
+    /// The remaining segments do not continue the log: they are dropped.
     fn drop_rest(&mut self, mut recovery: Recovery, storage: &mut dyn Storage) -> LogEvent {
         let rest = recovery.files.split_off(recovery.at);
-        // Where a log is started anew, its new segment, which is empty, comes before the old ones go.
+        // When a log is started anew, its new segment, which is empty, is created before the old
+        // ones are removed.
         let lost = recovery.hint.same_boot && rest.iter().any(|found| found.size > 0);
         if let Some(next) = rest.first()
             && (lost || self.log_end < recovery.trusted_below())
@@ -633,8 +638,9 @@ impl PartitionLog {
         self.finish_recovery(recovery, storage)
     }
 
-    /// Did the log begin before its first segment? The epochs say where it began. While a log is
-    /// started anew, its old segments go oldest first; then there is a gap before the new one.
+    /// Whether the log began before its first segment; the epochs show where it began. (While a log
+    /// is started anew, its old segments are removed oldest first, which leaves a gap before the
+    /// new one.)
     fn lacks_its_start(&self, recovery: &Recovery) -> bool {
         let start = self.log_start();
         let known = recovery.hint.clean || recovery.hint.recovery_point >= start;
@@ -665,7 +671,7 @@ impl PartitionLog {
         }
         self.epochs.truncate_from_start(self.log_start());
         self.epochs.truncate_from_end(self.log_end);
-        // After a crash even a checkpoint that says the same may not be durable.
+        // After a crash even a checkpoint with the same content may not be durable.
         let known_durable = recovery.hint.clean || self.epochs.is_empty();
         if self.epochs != recovery.loaded || !known_durable {
             self.write_epochs(self.log_start(), storage);
@@ -677,7 +683,7 @@ impl PartitionLog {
             let reason = TruncationReason::TornTail;
             storage.note(Note::Truncated { partition, from, to: log_end, reason });
         }
-        // A segment without records has an index at once, or is stopped before it has.
+        // A segment without records has its index at once, or was stopped before it had one.
         let has_records = |base: &&Offset| self.segment(**base).is_some_and(|it| it.size > 0);
         let reindexed = recovery.reindex.iter().filter(has_records).count() as u32;
         let epochs = self.epochs.iter().collect();
@@ -692,7 +698,7 @@ impl PartitionLog {
         LogEvent::Recovered
     }
 
-    /// Writes the indexes of the segments whose files do not have them.
+    /// Writes the indexes that segments are missing.
     fn write_missing_indexes(&mut self, recovery: &Recovery, storage: &mut dyn Storage) {
         for base in &recovery.reindex {
             let closed = *base != self.active().base;
@@ -721,7 +727,7 @@ impl PartitionLog {
         }
     }
 
-    /// What recovery accepted may lie in the page cache only: it is synced before it counts as
+    /// Data that recovery accepted may be only in the page cache: it is synced before it counts as
     /// durable, and so are the directory's entries.
     fn sync_recovered(&mut self, recovery: &Recovery, storage: &mut dyn Storage) {
         let trusted = recovery.trusted_below().min(self.log_end).max(self.log_start());
@@ -734,7 +740,7 @@ impl PartitionLog {
         for (at, end) in ends.into_iter().enumerate() {
             let last = at + 1 == self.segments.len();
             let segment = &mut self.segments[at];
-            // After a crash even what was unlinked may come back.
+            // After a crash even unlinked files may come back.
             let entries_durable = !last || (recovery.hint.clean && !recovery.unlinked);
             let untouched = segment.generation == 0 && !recovery.reindex.contains(&segment.base);
             if end <= trusted && entries_durable && untouched {

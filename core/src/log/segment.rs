@@ -1,8 +1,8 @@
 //! One segment: a `.log` file and its two indexes, Kafka's `LogSegment`, `OffsetIndex`, `TimeIndex`.
 //!
-//! Index entries are written to the files as Kafka writes them; in memory they are joined into one
-//! sparse list of bounded length, from which the files can be written anew. The disk is the log's
-//! business: here are the values and their bytes.
+//! Index entries are written to the files as Kafka writes them. In memory they are joined into one
+//! sparse list of bounded length, from which the files can be rewritten. The log does the disk
+//! operations; this module has the values and their bytes.
 
 use alloc::vec::Vec;
 
@@ -10,8 +10,8 @@ use crate::batch::BatchHeader;
 use crate::env::{FileId, FileKind};
 use crate::types::{DirId, Offset};
 
-/// Most entries kept in memory per segment. When they are reached every second one is dropped, so
-/// that a look-up reads a little more and memory stays bounded however large segments are.
+/// Maximum number of entries kept in memory per segment. When it is reached, every second entry is
+/// dropped: look-ups read a little more, and memory stays bounded however large segments are.
 const MAX_ENTRIES: usize = 4096;
 
 /// Bytes of an entry of the offset index: relative last offset, position.
@@ -35,7 +35,7 @@ pub struct SegmentView {
 /// Whether a file's directory entry survives a power loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Entry {
-    /// Not before the directory sync with this serial has completed.
+    /// Not until the directory sync with this serial has completed.
     Pending(u32),
     Durable,
 }
@@ -55,7 +55,7 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// With files that were just created in this generation.
+    /// A segment whose files were just created in this generation.
     pub(super) fn created(base: Offset, generation: u32) -> Segment {
         Segment {
             base,
@@ -89,9 +89,9 @@ pub(super) struct IndexEntry {
 pub(super) struct IndexFile {
     pub(super) generation: u32,
     pub(super) size: u64,
-    /// Bytes of this generation that are durable; `None` if not even its beginning is.
+    /// Bytes of this generation that are durable; `None` until its first sync.
     synced: Option<u64>,
-    /// Where it ended when a sync was last asked for.
+    /// Its size when a sync was last requested.
     asked: Option<u64>,
 }
 
@@ -107,7 +107,7 @@ impl IndexFile {
         *self = IndexFile { generation, size, synced: None, asked: None };
     }
 
-    /// Found on disk, and durable.
+    /// A file found on disk, and durable.
     pub(super) fn found(size: u64) -> IndexFile {
         IndexFile { generation: 0, size, synced: Some(size), asked: None }
     }
@@ -116,7 +116,7 @@ impl IndexFile {
         self.synced == Some(self.size)
     }
 
-    /// Does it need a sync that was not asked for yet? Then it is now.
+    /// Whether the file needs a sync that was not requested yet. If so, marks it as requested.
     pub(super) fn ask_sync(&mut self) -> bool {
         let asks = !self.is_durable() && self.asked != Some(self.size);
         if asks {
@@ -130,9 +130,9 @@ impl IndexFile {
 pub(super) struct Index {
     base: Offset,
     pub(super) entries: Vec<IndexEntry>,
-    /// One of so many new entries is kept in memory; a power of two.
+    /// One in this many new entries is kept in memory; a power of two.
     stride: u32,
-    /// How many were left out since the last that was kept.
+    /// Entries left out since the last one that was kept.
     left_out: u32,
     /// Bytes of batches since the last entry in the file, its own batch included.
     since_entry: u64,
@@ -144,7 +144,7 @@ pub(super) struct Index {
     pub(super) max_offset: Offset,
     /// The last timestamp in the time index, or -1.
     last_time: i64,
-    /// While it is loaded: the last time entry that lies at or before the last offset entry.
+    /// During loading: the last time entry at or before the last offset entry.
     before_scan: (i64, Offset),
     pub(super) offsets: IndexFile,
     pub(super) times: IndexFile,
@@ -176,8 +176,8 @@ impl Index {
         }
     }
 
-    /// A batch lies at `position`: notes its timestamp, and every `interval` bytes makes entries
-    /// (Kafka's `LogSegment.append`).
+    /// Adds a batch at `position`: records its timestamp, and creates entries every `interval`
+    /// bytes (Kafka's `LogSegment.append`).
     pub(super) fn add(
         &mut self,
         header: &BatchHeader,
@@ -209,7 +209,7 @@ impl Index {
         })
     }
 
-    /// Are both files durable?
+    /// Whether both files are durable.
     pub(super) fn is_durable(&self) -> bool {
         self.offsets.is_durable() && self.times.is_durable()
     }
@@ -240,8 +240,8 @@ impl Index {
         }
     }
 
-    /// Forgets the batches from `end` on, which starts at `position`. `max` is the largest timestamp
-    /// of what is left and the offset that goes with it.
+    /// Drops the batches from `end` on, which starts at `position`. `max` is the largest timestamp
+    /// of the remaining batches, with its offset.
     pub(super) fn truncate(&mut self, end: Offset, position: u64, max: (i64, Offset)) {
         let keep = self.entries.partition_point(|entry| entry.last_offset < end);
         self.entries.truncate(keep);
@@ -251,7 +251,7 @@ impl Index {
         (self.max_timestamp, self.max_offset) = max;
     }
 
-    /// Both files' whole content, from what is in memory.
+    /// The whole content of both files, from the entries in memory.
     pub(super) fn files_anew(&mut self) -> (Vec<u8>, Vec<u8>) {
         let (mut offsets, mut times) = (Vec::new(), Vec::new());
         self.last_time = -1;
@@ -266,21 +266,22 @@ impl Index {
         (offsets, times)
     }
 
-    /// The last entry whose batch lies before `offset`: batches up to and including it end before.
+    /// The last entry whose batch lies before `offset`: all batches up to and including it end
+    /// before `offset`.
     pub(super) fn before(&self, offset: Offset) -> Option<&IndexEntry> {
         let after = self.entries.partition_point(|entry| entry.last_offset < offset);
         after.checked_sub(1).map(|at| &self.entries[at])
     }
 
-    /// An entry before `offset` up to which all timestamps are smaller than the largest that is known
-    /// before `offset`, by the same reasoning as in [`Index::before_time`].
+    /// An entry before `offset` up to which all timestamps are smaller than the largest one known
+    /// before `offset`, by the reasoning of [`Index::before_time`].
     pub(super) fn before_largest(&self, offset: Offset) -> Option<&IndexEntry> {
         let largest = self.before(offset)?.max_timestamp;
         let first = self.entries.partition_point(|entry| entry.max_timestamp < largest);
         first.checked_sub(1).map(|at| &self.entries[at])
     }
 
-    /// Is there an entry of this place, of the batch that ends with this offset?
+    /// Whether there is an entry for this position, for the batch that ends with this offset.
     pub(super) fn has(&self, last_offset: Offset, position: u64) -> bool {
         let at = self.entries.partition_point(|entry| entry.position < position);
         self.entries
@@ -288,20 +289,20 @@ impl Index {
             .is_some_and(|entry| (entry.last_offset, entry.position) == (last_offset, position))
     }
 
-    /// An entry up to which all timestamps are smaller.
+    /// An entry up to which all timestamps are smaller than `timestamp`.
     ///
-    /// What an entry says itself is not enough: it may be of an offset index that was made with
-    /// another interval than the time index, and then it knows only the largest timestamp up to some
-    /// place before it. But whatever was noted first after it was a new largest, so that everything
-    /// up to it is smaller than that.
+    /// An entry's own timestamp is not enough: its offset index may have been written with another
+    /// interval than the time index, and then it knows only the largest timestamp up to some place
+    /// before it. But the next timestamp recorded after an entry was a new largest one, so
+    /// everything up to that entry is smaller than it.
     pub(super) fn before_time(&self, timestamp: i64) -> Option<&IndexEntry> {
         let smaller = |than: i64| self.entries.partition_point(|entry| entry.max_timestamp < than);
         let noted = self.entries[smaller(timestamp).checked_sub(1)?].max_timestamp;
         smaller(noted).checked_sub(1).map(|at| &self.entries[at])
     }
 
-    /// Takes in a part of the offset index's file. False if it is not one: entries must grow, lie
-    /// within `size` bytes of log.
+    /// Loads a part of the offset index's file. False if it is invalid: entries must be ascending,
+    /// and lie within `size` bytes of log.
     pub(super) fn load_offsets(&mut self, bytes: &[u8], size: u64) -> bool {
         if !bytes.len().is_multiple_of(OFFSET_ENTRY) {
             return false;
@@ -326,7 +327,7 @@ impl Index {
         true
     }
 
-    /// Takes in a part of the time index's file, after the offset index. False if it is not one.
+    /// Loads a part of the time index's file, after the offset index. False if it is invalid.
     pub(super) fn load_times(&mut self, bytes: &[u8]) -> bool {
         if !bytes.len().is_multiple_of(TIME_ENTRY) {
             return false;
@@ -345,7 +346,7 @@ impl Index {
             if self.last_entry.is_some_and(|(last, _)| offset <= last) {
                 self.before_scan = (timestamp, offset);
             }
-            // The largest timestamp so far, from the batch that has it on.
+            // The largest timestamp so far counts from its batch on.
             let from = self.entries.partition_point(|entry| entry.last_offset < offset);
             if let Some(entry) = self.entries.get_mut(from) {
                 (entry.max_timestamp, entry.max_offset) = (timestamp, offset);
@@ -354,13 +355,13 @@ impl Index {
         true
     }
 
-    /// After both files were taken in: every entry knows the largest timestamp up to it. (Each time
-    /// entry was noted at the first offset entry that it covers.) What lies beyond the last of them
-    /// is read and added; the largest timestamp, which the time index of a closed segment tells, is
-    /// not that of what comes before.
+    /// Called after both files were loaded: gives every entry the largest timestamp up to it. (Each
+    /// time entry was recorded at the first offset entry that it covers.) The batches beyond the
+    /// last entry are read and added later. So the time index's last timestamp, which in a closed
+    /// segment is the largest of all, does not count here.
     ///
-    /// False if nothing is known of any timestamp up to the last entry: the time index is not the
-    /// one that goes with these entries.
+    /// False if no timestamp up to the last entry is known: the time index does not belong to these
+    /// entries.
     pub(super) fn loaded(&mut self) -> bool {
         (self.max_timestamp, self.max_offset) = self.before_scan;
         let mut max = (-1, self.base);

@@ -1,7 +1,7 @@
-//! What is kept in memory of the newest batches: where each lies, and a bounded number of bytes of
-//! the batches themselves.
+//! The newest batches in memory: the position of each, and a bounded number of bytes of the batches
+//! themselves.
 //!
-//! A cache: a log without it behaves the same, with more reads.
+//! It is only a cache: a log without it behaves the same, with more reads.
 
 use alloc::collections::VecDeque;
 use core::hash::{Hash, Hasher};
@@ -9,7 +9,7 @@ use core::hash::{Hash, Hasher};
 use crate::batch::{Batch, BatchHeader};
 use crate::types::Offset;
 
-/// Positions kept, whatever the cache is.
+/// Positions kept at least, whatever the cache size.
 const MIN_POSITIONS: usize = 2;
 /// Positions kept at most.
 const MAX_POSITIONS: usize = 1024;
@@ -32,7 +32,7 @@ impl TailEntry {
     }
 }
 
-/// A batch that may or may not be in memory: no difference between states.
+/// A batch that may or may not be in memory, which makes no difference in comparisons of states.
 #[derive(Clone, Debug)]
 struct Cached(Option<Batch>);
 
@@ -74,8 +74,8 @@ impl Hash for Tail {
 }
 
 impl Tail {
-    /// Keeps at most `max_bytes` of batches, and positions in proportion: a log that is to read
-    /// cold must look positions up on disk too.
+    /// Keeps at most `max_bytes` of batches, and positions in proportion: a log configured to read
+    /// cold must also look up positions on disk.
     pub(super) fn new(max_bytes: u32) -> Tail {
         let max_bytes = max_bytes as usize;
         let max_positions = (max_bytes / 64).clamp(MIN_POSITIONS, MAX_POSITIONS);
@@ -85,7 +85,7 @@ impl Tail {
     /// A batch was appended at `position` of `segment`.
     pub(super) fn push(&mut self, batch: &Batch, segment: Offset, position: u64) {
         let size = batch.size_in_bytes();
-        // A batch that does not fit would only push out the others and then itself.
+        // A batch that does not fit would only evict the others and then itself.
         let fits = size <= self.max_bytes;
         if !fits {
             self.drop_batches(0);
@@ -112,7 +112,7 @@ impl Tail {
         }
     }
 
-    /// A batch was found at `position` of `segment` by recovery.
+    /// Recovery found a batch at `position` of `segment`.
     pub(super) fn push_found(&mut self, header: &BatchHeader, segment: Offset, position: u64) {
         if self.entries.back().is_some_and(|last| last.next != header.base_offset) {
             self.clear();
@@ -163,7 +163,7 @@ impl Tail {
         self.entries.shrink_to_fit();
     }
 
-    /// Forgets the batches from `end` on.
+    /// Drops the batches from `end` on.
     pub(super) fn truncate(&mut self, end: Offset) {
         while self.entries.back().is_some_and(|last| last.next > end) {
             if self.cached > 0 {
@@ -179,16 +179,16 @@ impl Tail {
         (self.cached, self.cached_bytes) = (0, 0);
     }
 
-    /// The entries from the one that contains `offset` on, if that is here.
+    /// The entries from the one that contains `offset` on, if that one is here.
     pub(super) fn from(&self, offset: Offset) -> Option<impl Iterator<Item = &TailEntry>> {
         let at = self.entries.partition_point(|entry| entry.next <= offset);
         let contains = self.entries.get(at).is_some_and(|entry| entry.base <= offset);
         contains.then(|| self.entries.range(at..))
     }
 
-    /// Of the entries from the one that contains `offset` to `end` (exclusive): the first, the last in
-    /// its segment, and whether there are more in the next. All that in few steps, however many they
-    /// are. `None` if the first is not here, `Some(None)` if it does not end by `end`.
+    /// Of the entries from the one that contains `offset` to `end` (exclusive): the first, the last
+    /// in its segment, and whether the next segment has more. Takes few steps, however many entries
+    /// there are. `None` if the first is not here, `Some(None)` if it does not end by `end`.
     pub(super) fn run(
         &self,
         offset: Offset,

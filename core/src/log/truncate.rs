@@ -1,7 +1,7 @@
-//! Cutting a log: the whole batch that contains the offset goes, and everything after it.
+//! Truncating a log: removes the whole batch that contains the offset, and everything after it.
 //!
-//! Where the cut lies is known from memory nearly always; else the batches before it are read from
-//! the last index entry on, and the log is not ready until that is done.
+//! The position of the cut is nearly always known from memory. Otherwise the batches before it are
+//! read from the last index entry on, and the log is not ready until that is done.
 
 use alloc::vec;
 use bytes::Bytes;
@@ -22,7 +22,7 @@ pub(super) struct Truncation {
     reason: TruncationReason,
     segment: Offset,
     position: u64,
-    /// `position` is what an index entry says, and the batch there has not been seen yet.
+    /// `position` comes from an index entry, and the batch there has not been checked yet.
     by_index: bool,
     want: u32,
     /// The largest timestamp so far, and the last offset of the first batch with it.
@@ -30,17 +30,18 @@ pub(super) struct Truncation {
 }
 
 impl Truncation {
-    /// Base of the segment that is cut; what is before it stays.
+    /// Base of the segment that is cut; earlier segments stay.
     pub(super) fn segment(&self) -> Offset {
         self.segment
     }
 }
 
 impl PartitionLog {
-    /// Cuts the log at `offset`; a batch that contains it goes as a whole. True if that is done
-    /// (`log_end` is the new end, though nothing is durable yet), false if
-    /// [`LogEvent::Truncated`] will tell. At or beyond the log's end, epochs that start there go
-    /// (KAFKA-10706); below its start, everything goes and the log starts at `offset`.
+    /// Cuts the log at `offset`; a batch that contains it is removed as a whole. True if that is
+    /// done (`log_end` is the new end, though nothing is durable yet), false if
+    /// [`LogEvent::Truncated`] will follow. At or beyond the log's end, epochs that start there are
+    /// removed (KAFKA-10706). Below its start, everything is removed and the log starts at
+    /// `offset`.
     ///
     /// # Panics
     /// If the log is not ready.
@@ -87,20 +88,20 @@ impl PartitionLog {
         false
     }
 
-    /// Drops everything and starts at `offset`, as a follower does whose leader's log starts beyond
-    /// its end.
+    /// Drops everything and starts at `offset`, for a follower whose leader's log starts beyond its
+    /// end.
     ///
     /// # Panics
     /// If the log is not ready, or `offset` is not beyond its end.
     pub fn truncate_fully_and_start_at(&mut self, offset: Offset, storage: &mut dyn Storage) {
         assert!(self.is_ready(), "{}: truncation of a log that is not ready", self.partition);
-        // A checkpoint that vouches for all that goes would make a crash on the way look like damage.
+        // If a checkpoint vouched for the dropped records, a crash midway would look like damage.
         assert!(offset > self.log_end, "{}: {offset} is not beyond the log's end", self.partition);
         self.start_anew(offset, TruncationReason::LeaderStartsAfter, storage);
     }
 
-    /// Where the cut lies, the new end, and the largest timestamp before it in the segment, if the
-    /// tail reaches back to an index entry before it.
+    /// The position of the cut, the new end, and the largest timestamp before it in the segment, if
+    /// the tail reaches back to an index entry before the cut.
     fn cut_in_tail(&self, at: usize, offset: Offset) -> Option<(u64, Offset, (i64, Offset))> {
         let segment = &self.segments[at];
         let cut = self.tail.from(offset)?.next()?;
@@ -142,7 +143,7 @@ impl PartitionLog {
         }
         let mut truncation = truncation.clone();
         if truncation.by_index && !self.is_by_index(&truncation, bytes) {
-            // The index is wrong: from the segment's start, then.
+            // The index is wrong: read from the segment's start.
             (truncation.position, truncation.max) = (0, (-1, truncation.segment));
             truncation.by_index = false;
             self.read_on(truncation, self.config.read_chunk_bytes, storage);
@@ -188,7 +189,7 @@ impl PartitionLog {
         }
     }
 
-    /// Is the batch that was read the one of the index entry?
+    /// Whether the batch that was read is the index entry's batch.
     fn is_by_index(&self, truncation: &Truncation, bytes: &Bytes) -> bool {
         let segment = self.segment(truncation.segment);
         let header = BatchHeader::parse(bytes);
@@ -206,7 +207,8 @@ impl PartitionLog {
     ) -> LogEvent {
         let size = self.segment(truncation.segment).map_or(0, |segment| segment.size);
         let left = size.saturating_sub(truncation.position);
-        // Less than was asked for, or not enough to ask for: the file is not what it should be.
+        // Fewer bytes than requested, or too few left to request: the file is not what it should
+        // be.
         if got < truncation.want as usize || left < need as u64 {
             return self.cannot_cut(&truncation, "ends before the cut");
         }
@@ -220,7 +222,7 @@ impl PartitionLog {
         LogEvent::Corrupt(damage)
     }
 
-    /// The batches before the point to cut at are not what they were when they were written.
+    /// The batches before the cut are not as they were written.
     fn cannot_cut(&mut self, truncation: &Truncation, what: &'static str) -> LogEvent {
         let (file, position) = (FileKind::Log(truncation.segment), truncation.position);
         self.corrupt(Damage { file, position, offset: truncation.target, what })
@@ -254,7 +256,7 @@ impl PartitionLog {
         segment.size = position;
         segment.written = segment.written.min(position);
         segment.synced = segment.synced.min(position);
-        // What comes after counts as durable only when the dropped files cannot come back.
+        // Later appends count as durable only when the dropped files cannot come back.
         segment.entry = Entry::Pending(generation);
         segment.index.truncate(end, position, max);
         self.write_indexes_anew(storage);
@@ -265,8 +267,8 @@ impl PartitionLog {
         self.synced_end = self.synced_end.min(end);
         self.unwritten.retain(|mark| mark.next <= end);
         self.unsynced.retain(|mark| mark.next <= end && mark.segment != base);
-        // Completions of the old generation are stale from now on, also for what was kept; this
-        // sync's tells of it.
+        // Completions of the old generation are stale from now on, also for the part that was kept;
+        // the completion of this sync covers it.
         self.sync_active(storage);
         if self.epochs.truncate_from_end(end) {
             self.write_epochs(end, storage);
@@ -274,7 +276,7 @@ impl PartitionLog {
         storage.note(Note::Truncated { partition: self.partition, from, to: end, reason });
     }
 
-    /// Replaces both index files of the active segment by what is in memory.
+    /// Rewrites both index files of the active segment from memory.
     pub(super) fn write_indexes_anew(&mut self, disk: &mut dyn Storage) {
         let generation = self.next_generation();
         let dir = self.dir;
@@ -302,8 +304,8 @@ impl PartitionLog {
         self.unwritten.clear();
         self.unsynced.clear();
         (self.log_end, self.written_end, self.synced_end) = (offset, offset, offset);
-        // The new segment is durable before the old ones go, oldest first: whatever a crash leaves
-        // is a log without a gap, or one that ends before the new segment.
+        // The new segment is durable before the old ones are removed, oldest first: a crash leaves
+        // a log without a gap, or one that ends before the new segment.
         self.create_segment(offset, storage);
         for segment in dropped.iter().filter(|segment| segment.base != offset) {
             for kind in segment_files(segment.base) {

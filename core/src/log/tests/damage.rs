@@ -29,7 +29,7 @@ fn hints() -> [RecoveryHint; 5] {
     ]
 }
 
-/// Whether what the log has is a prefix of the model, or it says that it is corrupt.
+/// Checks that the log holds a prefix of the model, or reports corruption.
 fn check(node: Node, hint: RecoveryHint, model: &[Batch], what: &str) {
     let mut node = node.reopen(hint);
     if let [LogEvent::Corrupt(_)] = node.events[..] {
@@ -50,7 +50,7 @@ fn check(node: Node, hint: RecoveryHint, model: &[Batch], what: &str) {
                     .find(|written| written.base_offset == batch.base_offset)
                     .expect("a batch that was there");
                 // The leader epoch lies outside of the CRC: a flip that makes the last one larger
-                // cannot be told from another epoch.
+                // cannot be distinguished from another epoch.
                 assert_eq!(batch.body(), written.body(), "{what}: another batch at {from}");
                 from = batch.next_offset();
             }
@@ -100,7 +100,7 @@ fn flipped_bits() {
     }
 }
 
-/// A wrong entry is not believed: cuts find their place all the same.
+/// A wrong entry is not trusted: cuts still find their position.
 #[test]
 fn a_cut_finds_its_place_though_the_index_is_wrong() {
     let (node, model) = subject();
@@ -149,7 +149,7 @@ fn missing_files() {
         for hint in hints() {
             let mut node = node.clone();
             node.disk.remove(kind);
-            // Where nothing is known, it may start later, as after retention.
+            // If nothing is known, the log may start later, as after retention.
             if kind == FileKind::Log(Offset(0)) && hint.recovery_point == Offset(0) {
                 continue;
             }
@@ -197,7 +197,7 @@ fn a_read_that_finds_damage_says_so() {
     assert_eq!(node.try_read(0, 12, 1), Err(()), "the file is shorter than was written");
 }
 
-/// A process that is killed leaves what it wrote: no flipped bit passes for a tail that was torn off.
+/// A killed process leaves everything that it wrote: no flipped bit passes for a torn tail.
 #[test]
 fn on_the_same_boot_a_flipped_bit_cuts_nothing() {
     let (node, _) = subject();
@@ -223,7 +223,7 @@ fn on_the_same_boot_a_flipped_bit_cuts_nothing() {
     }
 }
 
-/// What a kill does leave: the beginning of the last write.
+/// A kill does leave an incomplete last write.
 #[test]
 fn on_the_same_boot_a_write_cut_short_is_cut_off() {
     let (node, model) = subject();
@@ -244,8 +244,8 @@ fn on_the_same_boot_a_write_cut_short_is_cut_off() {
     }
 }
 
-/// The first batch's length says that the file ends within it; what follows says that it does not,
-/// however far away.
+/// By the first batch's length, the file ends within it; the batch that follows disproves that,
+/// however far away it is.
 #[test]
 fn a_batch_beyond_the_damage_is_found_however_far() {
     let mut node = Node::new(LogConfig { segment_bytes: 8 << 20, ..config() });
@@ -264,8 +264,8 @@ fn a_batch_beyond_the_damage_is_found_however_far() {
     }
 }
 
-/// Producers choose what is in their records: also whole batches, which would continue the log if they
-/// lay in it.
+/// Producers choose the content of their records: even whole batches that would continue the log if
+/// they lay in it directly.
 #[test]
 fn a_batch_of_batches_that_was_cut_short_is_no_damage() {
     let mut node = Node::new(LogConfig { segment_bytes: 1 << 20, ..config() });
@@ -309,7 +309,7 @@ fn a_missing_segment_is_damage() {
         node.disk.remove(*kind);
         let refused = node.clone().reopen(above);
         assert!(matches!(refused.events[..], [LogEvent::Corrupt(_)]), "{kind:?}");
-        // One in the middle is told by those that follow.
+        // A missing one in the middle is noticed by those that follow.
         if *kind != segments[0] && Some(kind) != segments.last() {
             let refused = node.reopen(SAME_BOOT);
             assert!(matches!(refused.events[..], [LogEvent::Corrupt(_)]), "{kind:?}");

@@ -1,4 +1,4 @@
-//! Each flaw of the log makes the difference that it is named for.
+//! Each flaw of the log has the effect that it is named for.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The log against a small disk in memory that can crash with and without its page cache.
+//! The log on a small in-memory disk that can crash with or without losing its page cache.
 
 mod damage;
 mod flaws;
@@ -54,7 +54,7 @@ pub(crate) struct TestDisk {
     pub(crate) queue: VecDeque<DiskOp>,
     pub(crate) done: VecDeque<DiskDone>,
     pub(super) notes: Vec<Note>,
-    /// The next sync of a log file fails, and its pages are marked clean all the same.
+    /// The next sync of a log file fails, and its pages are marked clean anyway.
     pub(super) fails_sync: bool,
     lost: BTreeSet<usize>,
 }
@@ -115,7 +115,7 @@ impl TestDisk {
                 self.done.push_back(DiskDone::Written { file, generation, upto });
             }
             DiskOp::Sync { file, generation } => {
-                // The file may have been dropped since; syncing it then does nothing.
+                // The file may have been removed since; then syncing it does nothing.
                 let Some(inode) = self.names.get(&file.kind).copied() else { return true };
                 if matches!(file.kind, FileKind::Log(_)) && core::mem::take(&mut self.fails_sync) {
                     self.lost.insert(inode);
@@ -162,7 +162,7 @@ impl TestDisk {
         Bytes::copy_from_slice(&content[start..end])
     }
 
-    /// The process dies: what was submitted may or may not have been done, in order.
+    /// The process dies: submitted operations are done, in order, up to some point.
     pub(super) fn crash(&mut self, dice: &mut Dice) {
         let executed = dice.roll(self.queue.len() as u64 + 1);
         for _ in 0..executed {
@@ -173,7 +173,7 @@ impl TestDisk {
         self.notes.clear();
     }
 
-    /// The machine dies: of what was not synced, any sectors and any names survive.
+    /// The machine dies: any subset of the unsynced sectors and names survives.
     pub(super) fn lose_power(&mut self, dice: &mut Dice) {
         self.crash(dice);
         let mut names = self.durable_names.clone();
@@ -207,7 +207,7 @@ fn torn(cache: &[u8], durable: &[u8], dice: &mut Dice) -> Vec<u8> {
         1 => durable.len(),
         _ => (short + dice.roll(long - short + 1)) as usize,
     };
-    // A file that was only appended to keeps what was durable; a cut one may keep either length.
+    // A file that was only appended to keeps its durable part; a cut one may keep either length.
     let mut out = vec![0; len];
     for (at, sector) in out.chunks_mut(SECTOR).enumerate() {
         let start = at * SECTOR;
@@ -304,7 +304,7 @@ impl Node {
         batch
     }
 
-    /// Reads as a fetch does, `None` where it is out of range; panics at corruption.
+    /// Reads as a fetch does; `None` if out of range. Panics on corruption.
     pub(super) fn read(&mut self, from: i64, limit: i64, max: u32) -> Option<Vec<Batch>> {
         match self.try_read(from, limit, max) {
             Ok(batches) => batches,
@@ -319,7 +319,7 @@ impl Node {
         max: u32,
     ) -> Result<Option<Vec<Batch>>, ()> {
         let (from, limit) = (Offset(from), Offset(limit));
-        // What was submitted takes effect before a read that is submitted now.
+        // Earlier submissions take effect before a read that is submitted now.
         while self.disk.execute() {}
         match self.log.read(from, limit, max) {
             Err(OutOfRange) => Ok(None),

@@ -1,5 +1,5 @@
-//! Random histories against a vector of batches: what is recovered is a prefix that holds what was
-//! promised, and every read agrees with it.
+//! Random histories, checked against a vector of batches: the recovered log is a prefix that holds
+//! everything promised, and every read agrees with it.
 
 use super::*;
 use proptest::prelude::*;
@@ -78,9 +78,9 @@ struct Test {
     /// Every batch that was ever appended, by offset and bytes.
     ever: BTreeSet<(i64, Bytes)>,
     epoch: i32,
-    /// Nothing below is truncated.
+    /// Nothing below it is truncated.
     high_watermark: Offset,
-    /// What the recovery-point checkpoint says.
+    /// The offset in the recovery-point checkpoint.
     recovery_point: Offset,
     dice: Dice,
 }
@@ -183,7 +183,7 @@ impl Test {
         let (low, high) = (self.high_watermark.0.max(self.start.0), self.node.log.log_end().0 + 2);
         let target = Offset(low + (at % (high - low + 1) as u64) as i64);
         let reason = crate::note::TruncationReason::Diverging;
-        // If it has to read, it is done when the log is ready again; a crash may come first.
+        // If the cut has to read, it is done when the log is ready again; a crash may come first.
         let done = self.node.log.truncate_to(target, reason, &mut self.node.disk);
         assert_eq!(done, self.node.log.is_ready());
         self.model.retain(|batch| batch.last_offset() < target);
@@ -205,7 +205,8 @@ impl Test {
         self.node.run();
         let recovered = self.node.read_all();
         let end = self.node.log.log_end();
-        // An empty log promises nothing: if it was just started anew, it may be as it was before.
+        // An empty log promises nothing: if it was just started anew, it may revert to its earlier
+        // content.
         let anew = self.node.log.log_start() != self.start;
         let promises = floor > self.start;
         assert!(!promises || (end >= floor && !anew), "recovered to {end}, promised {floor}");
@@ -220,7 +221,7 @@ impl Test {
         }
         self.start = self.node.log.log_start();
         self.model = recovered;
-        // What recovery made of the time index is known by what is found with it.
+        // Look-ups check the time index that recovery made.
         let times = self.model.iter().map(Batch::max_timestamp);
         for time in times.collect::<BTreeSet<_>>() {
             self.check_lookups(time, (end.0 - self.start.0) as u64);
@@ -271,7 +272,7 @@ impl Test {
         // A read ends with its segment or its cache: whole batches, in order, at least one.
         assert!(found.len() <= expected.len() && found[..] == expected[..found.len()]);
         assert_eq!(found.is_empty(), expected.is_empty());
-        // Who waits for some of these bytes does not wait, wherever the read ends.
+        // A fetch that needs no more than these bytes does not wait, wherever the read ends.
         let there = self.model.iter().filter(|batch| batch.last_offset().0 >= from);
         let there = there.take_while(|batch| batch.next_offset().0 <= below);
         let there: Vec<_> = there.map(Batch::size_in_bytes).collect();

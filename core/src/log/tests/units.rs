@@ -1,4 +1,4 @@
-//! The watermarks, the files' bytes, and what recovery does with each kind of leftover.
+//! The watermarks, the bytes of the files, and how recovery handles each kind of leftover.
 
 use super::*;
 use crate::note::TruncationReason;
@@ -20,7 +20,7 @@ fn files_are_kafkas() {
     expected.extend_from_slice(&two.to_bytes());
     expected.extend_from_slice(&three.to_bytes());
     assert_eq!(*node.disk.content(LOG0), expected);
-    // After 129 bytes an entry: last offset 2 at byte 129; so far the largest timestamp is 1000 at
+    // An entry after 129 bytes: last offset 2 at byte 129; the largest timestamp so far is 1000 at
     // offset 0.
     assert_eq!(one.size_in_bytes(), 129);
     let index = FileKind::OffsetIndex(Offset(0));
@@ -54,7 +54,7 @@ fn completions_are_watermarks() {
     assert_eq!(on(&mut node, written(size)), LogEvent::None, "late");
     assert_eq!(on(&mut node, synced(0, 3 * size)), LogEvent::None, "of another generation");
     assert_eq!(on(&mut node, synced(1, 3 * size)), LogEvent::Progress);
-    // What is durable was written too, but only an end that a sync was asked for is known.
+    // Durable data was also written, but only an end that a sync was requested for is known.
     assert_eq!((node.log.synced_end(), node.log.written_end()), (Offset(2), Offset(3)));
     assert_eq!(on(&mut node, synced(1, 3 * size)), LogEvent::None, "repeated");
 }
@@ -70,7 +70,7 @@ fn nothing_is_durable_before_its_directory_entry() {
     node.append(0, 1, 10, 0);
     node.log.flush(&mut node.disk);
     while node.disk.execute() {}
-    // The directory's sync is the last to be told.
+    // The directory's sync completes last.
     let at = node
         .disk
         .done
@@ -160,7 +160,7 @@ fn cached_and_cold_reads_are_equal() {
     assert!(matches!(warm.log.read(Offset(3), Offset(16), 9999), Ok(ReadPlan::Cached(_))));
     assert!(matches!(cold.log.read(Offset(3), Offset(16), 9999), Ok(ReadPlan::Disk(_))));
     assert_eq!(cold.read_all(), warm.read_all());
-    // The batch that contains the offset, whole, even if it is too large (KIP-74).
+    // The batch that contains the offset is read whole, even if it is too large (KIP-74).
     let found = cold.read(13, 16, 1).expect("within the log");
     assert_eq!((found.len(), found[0].base_offset), (1, Offset(12)));
     assert_eq!(cold.read(13, 13, 9999), Some(vec![]), "not a batch that ends beyond the limit");
@@ -257,7 +257,7 @@ fn recovery_cleans_up() {
     let mut cut = node.clone().reopen(RecoveryHint::NONE);
     assert_eq!(cut.read_all(), model[..2]);
     assert!(!cut.disk.files().contains(&FileKind::Log(Offset(3))));
-    // Unless that cannot be: then nothing is touched.
+    // Unless that is impossible below the recovery point: then nothing is touched.
     let before = node.disk.files();
     let hint = RecoveryHint { recovery_point: Offset(4), ..RecoveryHint::NONE };
     let refused = node.reopen(hint);
@@ -313,8 +313,8 @@ fn a_clean_start_reads_little() {
     assert!(read < size / 50, "{read} of {size} bytes were read");
 }
 
-/// While a log is opened its topic's settings are not known: another interval is no reason to read
-/// it all and to write its indexes anew.
+/// While a log is opened, its topic's settings are not known: another interval is no reason to read
+/// the whole log and rewrite its indexes.
 #[test]
 fn a_clean_start_leaves_an_index_of_another_interval_as_it_is() {
     let of =
@@ -387,7 +387,7 @@ fn the_cache_is_no_part_of_a_state() {
     assert_eq!(cold.log, warm.log);
 }
 
-/// Nobody appends any more, and nobody else would ask for a sync.
+/// Nobody appends any more, and nothing else would request a sync.
 #[test]
 fn what_was_appended_before_flushing_began_is_synced_then() {
     let mut node = Node::new(LogConfig { flush_each_batch: false, ..config() });
