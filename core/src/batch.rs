@@ -5,9 +5,9 @@
 //! the attributes; so assigning offsets and epoch leaves the body as the producer sent it. Layout:
 //! Kafka's `DefaultRecordBatch`.
 //!
-//! Here is the batch itself and how a buffer is split into batches. Records within a batch live in
-//! `record`, the checks on what a producer sent in `verify`, making batches in `build`; the codecs
-//! in [`crate::compression`].
+//! This module has the batch itself, and splits a buffer into batches. Records within a batch live
+//! in `record`, the checks on a producer's batch in `verify`, building batches in `build`, the
+//! codecs in [`crate::compression`].
 
 mod build;
 mod record;
@@ -41,7 +41,7 @@ pub const MAGIC: i8 = 2;
 /// Bytes before what the length field counts: base offset and the length itself.
 pub(crate) const LENGTH_OVERHEAD: usize = 12;
 
-// Where the fields lie within the body.
+// Positions of the fields within the body.
 const CRC_AT: usize = 1;
 const ATTRIBUTES_AT: usize = 5;
 const LAST_OFFSET_DELTA_AT: usize = 7;
@@ -53,7 +53,7 @@ const BASE_SEQUENCE_AT: usize = 37;
 const COUNT_AT: usize = 41;
 const RECORDS_AT: usize = 45;
 
-/// From which byte of a batch on its CRC covers it.
+/// The first byte of a batch that its CRC covers.
 pub(crate) const CRC_FROM: usize = PREFIX_LEN + ATTRIBUTES_AT;
 
 // Bits of the attributes.
@@ -63,8 +63,9 @@ const TRANSACTIONAL_BIT: i16 = 0x10;
 const CONTROL_BIT: i16 = 0x20;
 
 /// A whole batch. The body starts with the magic byte, which is [`MAGIC`], and is at least
-/// `HEADER_LEN - PREFIX_LEN` bytes; the last offset delta is not negative and all offsets fit.
-/// No constructor makes another; the CRC is not part of that ([`Batch::verify_crc`]).
+/// `HEADER_LEN - PREFIX_LEN` bytes; the last offset delta is not negative and all offsets fit. No
+/// constructor makes any other batch; the CRC is not part of this guarantee
+/// ([`Batch::verify_crc`]).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Batch {
     /// Offset of the first record.
@@ -121,17 +122,17 @@ impl Batch {
             .ok_or(DecodeError::Invalid("the compression type"))
     }
 
-    /// Are its records control records (transaction markers, leader changes)?
+    /// Whether its records are control records (transaction markers, leader changes).
     pub fn is_control(&self) -> bool {
         self.attributes() & CONTROL_BIT != 0
     }
 
-    /// Is it part of a transaction?
+    /// Whether it is part of a transaction.
     pub fn is_transactional(&self) -> bool {
         self.attributes() & TRANSACTIONAL_BIT != 0
     }
 
-    /// Are the records' timestamps the time of the append, which is the max timestamp?
+    /// Whether the records' timestamps are the time of the append, which is the max timestamp.
     pub fn has_log_append_time(&self) -> bool {
         self.attributes() & LOG_APPEND_TIME_BIT != 0
     }
@@ -141,7 +142,7 @@ impl Batch {
         i32::from_be_bytes(self.array(LAST_OFFSET_DELTA_AT))
     }
 
-    /// What the records' timestamps are relative to, in ms since 1970.
+    /// The base that the records' timestamps are relative to, in ms since 1970.
     pub fn base_timestamp(&self) -> i64 {
         i64::from_be_bytes(self.array(BASE_TIMESTAMP_AT))
     }
@@ -166,8 +167,8 @@ impl Batch {
         i32::from_be_bytes(self.array(BASE_SEQUENCE_AT))
     }
 
-    /// How many records the header says there are. Not verified, and smaller than the last offset
-    /// delta + 1 where a log was compacted.
+    /// The number of records according to the header. Not verified, and smaller than the last
+    /// offset delta + 1 if the log was compacted.
     pub fn count(&self) -> i32 {
         i32::from_be_bytes(self.array(COUNT_AT))
     }
@@ -177,7 +178,7 @@ impl Batch {
         &self.body
     }
 
-    /// Base offset, length, leader epoch, as they lie on disk and wire.
+    /// Base offset, length, leader epoch, as on disk and on the wire.
     pub fn prefix_bytes(&self) -> [u8; PREFIX_LEN] {
         let mut prefix = [0; PREFIX_LEN];
         prefix[..8].copy_from_slice(&self.base_offset.0.to_be_bytes());
@@ -188,7 +189,7 @@ impl Batch {
         prefix
     }
 
-    /// Is the CRC that of the bytes from the attributes on?
+    /// Whether the CRC matches the bytes from the attributes on.
     pub fn verify_crc(&self) -> bool {
         self.crc() == crc32c::crc32c(&self.body[ATTRIBUTES_AT..])
     }
@@ -207,10 +208,10 @@ impl Batch {
         bytes.freeze()
     }
 
-    /// The same body at another place.
+    /// The same body with another base offset and leader epoch.
     ///
     /// # Panics
-    /// If the batch's offsets would not fit in 63 bits: no log comes near.
+    /// If the batch's offsets would not fit in 63 bits: no log comes near that.
     pub fn with_prefix(&self, base_offset: Offset, leader_epoch: LeaderEpoch) -> Batch {
         let batch = Batch { base_offset, leader_epoch, body: self.body.clone() };
         assert!(
@@ -220,17 +221,17 @@ impl Batch {
         batch
     }
 
-    /// The same batch with a body of its own, so that keeping it does not pin the buffer (a request,
-    /// a read of a megabyte) that it was cut from.
+    /// The same batch with its own copy of the body, so that keeping it does not pin the buffer (a
+    /// request, a read of a megabyte) that it is part of.
     pub fn detached(&self) -> Batch {
         Batch { body: Bytes::copy_from_slice(&self.body), ..*self }
     }
 
-    /// The first batch of `bytes`, and nothing about what follows it.
+    /// Parses the first batch of `bytes`, and ignores any bytes after it.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`] if the bytes end inside it, [`DecodeError::Invalid`] if its length,
-    /// magic or offsets are impossible.
+    /// [`DecodeError::Truncated`] if the bytes end inside it, [`DecodeError::Invalid`] if its
+    /// length, magic or offsets are impossible.
     pub fn parse(bytes: &Bytes) -> Result<Batch, DecodeError> {
         let header = BatchHeader::parse(bytes)?;
         if bytes.len() < header.size {
@@ -251,7 +252,7 @@ impl Batch {
     }
 }
 
-/// What a batch says of itself in its first [`HEADER_LEN`] bytes: enough to walk over a file.
+/// The fields of a batch's first [`HEADER_LEN`] bytes that are needed to walk over a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BatchHeader {
     /// Offset of the first record.
@@ -267,7 +268,7 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
-    /// A whole batch's.
+    /// The header of a whole batch.
     pub fn of(batch: &Batch) -> BatchHeader {
         BatchHeader {
             base_offset: batch.base_offset,
@@ -282,8 +283,8 @@ impl BatchHeader {
     ///
     /// # Errors
     /// [`DecodeError::Truncated`] if fewer than [`HEADER_LEN`] bytes are there (but an impossible
-    /// length or magic is told as soon as its bytes are), [`DecodeError::Invalid`] if its length,
-    /// magic or offsets are impossible.
+    /// length or magic is reported as soon as its bytes are there), [`DecodeError::Invalid`] if its
+    /// length, magic or offsets are impossible.
     pub fn parse(bytes: &[u8]) -> Result<BatchHeader, DecodeError> {
         let Some(size) = batch_size(bytes)? else {
             return Err(DecodeError::Truncated("a batch header"));
@@ -309,16 +310,16 @@ impl BatchHeader {
     }
 }
 
-/// The CRC that the header at the front of `bytes` has; they are at least [`HEADER_LEN`].
+/// The CRC in the header at the front of `bytes`, which are at least [`HEADER_LEN`].
 pub(crate) fn crc_of(bytes: &[u8]) -> u32 {
     u32::from_be_bytes(array(bytes, PREFIX_LEN + CRC_AT))
 }
 
-/// Bytes of the batch that `bytes` starts with, by its length field; `None` while that is not all
-/// there.
+/// Size in bytes of the batch that `bytes` starts with, by its length field; `None` if that field
+/// is incomplete.
 ///
 /// # Errors
-/// If no batch has that length.
+/// If no batch can have that length.
 pub fn batch_size(bytes: &[u8]) -> Result<Option<usize>, DecodeError> {
     if bytes.len() < LENGTH_OVERHEAD {
         return Ok(None);
@@ -330,11 +331,11 @@ pub fn batch_size(bytes: &[u8]) -> Result<Option<usize>, DecodeError> {
     }
 }
 
-/// The batches of a fetch answer or of a part of a segment. A last one that is cut is dropped, as
+/// The batches of a fetch answer or of a part of a segment. An incomplete last batch is dropped, as
 /// Kafka's consumers do: brokers may cut an answer at any byte.
 ///
 /// # Errors
-/// If a batch's length, magic or offsets are impossible. CRCs are the caller's to check.
+/// If a batch's length, magic or offsets are impossible. The caller checks the CRCs.
 pub fn split(mut bytes: Bytes) -> Result<Vec<Batch>, DecodeError> {
     let mut batches = Vec::new();
     while let Some(size) = batch_size(&bytes)? {
@@ -347,7 +348,7 @@ pub fn split(mut bytes: Bytes) -> Result<Vec<Batch>, DecodeError> {
     Ok(batches)
 }
 
-/// Can a batch have these offsets, and another follow it?
+/// Whether a batch can have these offsets, and be followed by another one.
 fn offsets_fit(base_offset: i64, last_offset_delta: i32) -> bool {
     base_offset >= 0
         && last_offset_delta >= 0

@@ -1,4 +1,4 @@
-//! Making batches: producers, the metadata log, tests.
+//! Building batches: for producers, the metadata log and tests.
 
 use bytes::{Bytes, BytesMut};
 
@@ -9,7 +9,7 @@ use crate::codec::Writer;
 use crate::compression::{self, Compression};
 use crate::types::{LeaderEpoch, Offset};
 
-/// Collects records, then makes a [`Batch`] of them.
+/// Collects records, then builds a [`Batch`] from them.
 #[derive(Clone, Debug)]
 pub struct BatchBuilder {
     records: Writer,
@@ -24,7 +24,7 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// An empty batch of no producer, uncompressed.
+    /// An empty batch without a producer id, uncompressed.
     pub fn new() -> BatchBuilder {
         BatchBuilder {
             records: Writer::new(),
@@ -56,7 +56,7 @@ impl BatchBuilder {
         self.max_timestamp = self.max_timestamp.max(timestamp);
         let mut record = Writer::new();
         record.i8(0);
-        // Wrapping, as the reader's addition undoes it for every pair that fits.
+        // Wrapping is safe: the reader's addition undoes it for every pair that fits.
         record.varlong(timestamp.wrapping_sub(self.base_timestamp));
         record.varint(self.count);
         nullable(&mut record, key);
@@ -73,7 +73,8 @@ impl BatchBuilder {
         self
     }
 
-    /// Marks it as an idempotent producer's: id, epoch and the first record's sequence number.
+    /// Marks it as an idempotent producer's batch: id, epoch and the first record's sequence
+    /// number.
     pub fn producer(&mut self, id: i64, epoch: i16, sequence: i32) -> &mut BatchBuilder {
         self.producer_id = id;
         self.producer_epoch = epoch;
@@ -99,7 +100,7 @@ impl BatchBuilder {
         self
     }
 
-    /// How many records were added.
+    /// The number of records that were added.
     pub fn count(&self) -> i32 {
         self.count
     }
@@ -109,7 +110,7 @@ impl BatchBuilder {
         HEADER_LEN + self.records.len()
     }
 
-    /// The batch. The builder stays as it is.
+    /// Builds the batch. The builder is not changed.
     ///
     /// # Panics
     /// If no record was added, or the batch is over 2 GiB.

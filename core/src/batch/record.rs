@@ -1,4 +1,5 @@
-//! Records within a batch: Kafka's `DefaultRecord`, read with every length bounded by what is there.
+//! Records within a batch: Kafka's `DefaultRecord`, read with every length bounded by the available
+//! bytes.
 
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -8,8 +9,8 @@ use crate::codec::DecodeError;
 use crate::compression::{self, Compression, TOO_LARGE};
 use crate::types::Offset;
 
-/// Most bytes that one batch's records may decompress to. Kafka has no such bound; without one a
-/// kilobyte sent to a broker could make it allocate gigabytes.
+/// The most bytes that one batch's records may decompress to. Kafka has no such bound; without one
+/// a kilobyte sent to a broker could make it allocate gigabytes.
 pub const DECOMPRESSED_LIMIT: usize = 64 << 20;
 
 /// One record.
@@ -17,7 +18,8 @@ pub const DECOMPRESSED_LIMIT: usize = 64 << 20;
 pub struct Record {
     /// Its offset.
     pub offset: Offset,
-    /// Milliseconds since 1970, or -1: the producer's, or the time of the append, as the batch says.
+    /// Milliseconds since 1970, or -1: the producer's time or the time of the append, depending on
+    /// the batch.
     pub timestamp: i64,
     /// Its key.
     pub key: Option<Bytes>,
@@ -27,7 +29,7 @@ pub struct Record {
     pub headers: Vec<(Bytes, Option<Bytes>)>,
 }
 
-/// The fewest bytes that a record takes: six lengths and deltas of one byte, and its attributes.
+/// The smallest size of a record in bytes: six lengths and deltas of one byte, and its attributes.
 const LEAST_RECORD: usize = 7;
 
 impl Batch {
@@ -35,8 +37,8 @@ impl Batch {
     /// decompressed one.
     ///
     /// # Errors
-    /// If the bytes are not as many whole records as the header says, an offset lies outside the
-    /// batch or not after the one before, or they do not decompress to at most
+    /// If the bytes are not as many whole records as the header says, if an offset lies outside the
+    /// batch or not after the previous one, or if they do not decompress to at most
     /// [`DECOMPRESSED_LIMIT`] bytes.
     pub fn records(&self) -> Result<Vec<Record>, DecodeError> {
         let plain = self.plain(DECOMPRESSED_LIMIT)?;
@@ -50,8 +52,8 @@ impl Batch {
     /// The bytes of its records, decompressed; for [`Batch::walk`].
     ///
     /// # Errors
-    /// [`TOO_LARGE`] if they decompress to more than `limit` bytes, which a header that counts more
-    /// records than so many bytes can hold says before anything is decompressed.
+    /// [`TOO_LARGE`] if they decompress to more than `limit` bytes. If the header counts more
+    /// records than fit in that many bytes, this is known before anything is decompressed.
     pub(crate) fn plain(&self, limit: usize) -> Result<Bytes, DecodeError> {
         let compressed = self.body.slice(RECORDS_AT..);
         match self.compression()? {
@@ -61,11 +63,11 @@ impl Batch {
         }
     }
 
-    /// Its records one after the other, without a copy: `plain` is what [`Batch::plain`] gave.
+    /// Its records one after the other, without a copy: `plain` is the result of [`Batch::plain`].
     ///
     /// # Errors
-    /// If `plain` cannot be as many records as the header says. The iterator ends with an error where
-    /// they are not whole records in order, or more bytes follow.
+    /// If `plain` cannot hold as many records as the header says. The iterator ends with an error
+    /// if the bytes are not whole records in order, or if more bytes follow.
     pub(crate) fn walk<'a>(&'a self, plain: &'a [u8]) -> Result<Walk<'a>, DecodeError> {
         let left = usize::try_from(self.count())
             .map_err(|_| DecodeError::Invalid("the record count of a batch"))?;
@@ -76,20 +78,20 @@ impl Batch {
     }
 }
 
-/// A record in place: what it says, and where its bytes are.
+/// A record in place: its values, and slices of its bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordView<'a> {
     pub(crate) offset: Offset,
     pub(crate) timestamp: i64,
     pub(crate) key: Option<&'a [u8]>,
     value: Option<&'a [u8]>,
-    /// Each of them whole.
+    /// The bytes of all headers, checked to be complete.
     headers: &'a [u8],
     header_count: usize,
 }
 
 impl RecordView<'_> {
-    /// The record, its bytes shared with `plain`, in which it lies.
+    /// The record, whose bytes are shared with `plain`, which contains them.
     fn record(&self, plain: &Bytes) -> Result<Record, DecodeError> {
         let share = |bytes: &[u8]| plain.slice_ref(bytes);
         let mut headers = Vec::with_capacity(self.header_count.min(64));
@@ -167,7 +169,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What the first bytes of a record say.
+/// The fields in the first bytes of a record.
 pub(super) struct Head {
     pub(super) offset: Offset,
     pub(super) timestamp: i64,
@@ -178,7 +180,7 @@ pub(super) struct Head {
 /// Bytes that are enough for [`head`]: its length, attributes, and two deltas.
 pub(super) const MOST_OF_HEAD: usize = 5 + 1 + 10 + 5;
 
-/// The head of the record that `bytes` begin with. What the rest of the record holds nobody looks at.
+/// The head of the record that `bytes` begin with. The rest of the record is not inspected.
 pub(super) fn head(batch: &Batch, mut bytes: &[u8]) -> Result<Head, DecodeError> {
     let all = bytes.len();
     let length = usize::try_from(varint(&mut bytes)?)
@@ -217,7 +219,8 @@ fn unsigned(bytes: &mut &[u8], most: usize) -> Result<u64, DecodeError> {
     for (at, byte) in bytes.iter().take(most).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * at);
         if byte & 0x80 == 0 {
-            // What does not fit is refused: the last byte of ten has one bit, that of five has four.
+            // A value that does not fit is refused: the last of ten bytes has one bit, the last of
+            // five has four.
             let spare = if most == 5 { 4 } else { 1 };
             if at + 1 == most && *byte >= 1 << spare {
                 break;

@@ -1,5 +1,5 @@
-//! The first record of a batch with a timestamp or a later one, found in pieces: who looks stops at
-//! that record, keeps none of what was before it, and may rest at any piece.
+//! Finds the first record of a batch with a timestamp or a later one, in pieces. The scan stops at
+//! that record, keeps nothing of the records before it, and may rest after any piece.
 
 use alloc::vec::Vec;
 
@@ -23,19 +23,19 @@ pub(crate) struct Scan {
     skip: usize,
 }
 
-/// How a scan stands.
+/// The state of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scanned {
     /// The offset and the timestamp of the first record.
     Found(Offset, i64),
-    /// The batch has none.
+    /// The batch has no such record.
     None,
-    /// What may be done at a time has been done.
+    /// The budget is used up, and the scan is not finished.
     Rests,
 }
 
 impl Scan {
-    /// Looks in this batch, whose CRC is right.
+    /// Scans this batch, whose CRC is right.
     pub(crate) fn new(batch: Batch, wanted: i64) -> Result<Scan, DecodeError> {
         let records = batch.body.slice(RECORDS_AT..);
         let stream = Stream::new(batch.compression()?, records, DECOMPRESSED_LIMIT)?;
@@ -53,7 +53,7 @@ impl Scan {
         &self.batch
     }
 
-    /// Goes on for as long as there is something of `budget`, in plain bytes.
+    /// Goes on while some of `budget`, in plain bytes, is left.
     pub(crate) fn run(&mut self, budget: &mut usize) -> Result<Scanned, DecodeError> {
         while *budget > 0 {
             let Some(piece) = self.stream.next()? else {
@@ -92,7 +92,7 @@ impl Scan {
                     self.left -= 1;
                     self.skip = head.size - begun;
                 }
-                // All of this piece, and not enough.
+                // The whole piece was taken, and is not enough.
                 Err(DecodeError::Truncated(_)) if more == piece.len() => {
                     self.begun = bytes;
                     return Ok(None);

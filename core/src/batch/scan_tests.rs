@@ -1,4 +1,4 @@
-//! A scan in pieces finds what a walk over all records finds, and never goes through much at a time.
+//! A scan in pieces finds what a walk over all records finds, and never processes much at a time.
 
 use super::*;
 use proptest::prelude::*;
@@ -10,7 +10,8 @@ fn first_by_walk(batch: &Batch, wanted: i64) -> Option<(Offset, i64)> {
     first.map(|record| (record.offset, record.timestamp))
 }
 
-/// What is found, and how often it rested. Each rest is cloned, and the clone goes on as well.
+/// The record found, and how often the scan rested. At the first few rests the scan is cloned, and
+/// the clone goes on.
 fn by_scan(batch: &Batch, wanted: i64, budget: usize) -> (Option<(Offset, i64)>, usize) {
     let mut scan = Scan::new(batch.clone(), wanted).expect("sound");
     for rests in 0.. {
@@ -81,7 +82,7 @@ proptest! {
         prop_assert_eq!(by_scan(&batch, wanted, budget).0, first_by_walk(&batch, wanted));
     }
 
-    /// Bytes that are no batch's: an error, and no panic.
+    /// Bytes that no batch has: an error, and no panic.
     #[test]
     fn nonsense_never_panics(
         codec in prop::sample::select(Compression::ALL.to_vec()),

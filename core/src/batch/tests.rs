@@ -20,7 +20,7 @@ fn verify(batch: &Batch, config: &TopicConfig) -> Result<VerifiedBatch, ErrorCod
     VerifiedBatch::verify_produce(Some(batch.to_bytes()), 9, config, NOW).map_err(|(code, _)| code)
 }
 
-/// The batch with body bytes replaced and the CRC made right again.
+/// The batch with body bytes replaced and the CRC corrected.
 fn forged(batch: &Batch, at: usize, bytes: &[u8]) -> Batch {
     let mut body = batch.body.to_vec();
     body[at..at + bytes.len()].copy_from_slice(bytes);
@@ -230,7 +230,7 @@ fn mutated_batches_never_panic() {
     for at in 0..good.body.len() {
         for bit in 0..8 {
             let mutated = forged(&good, at, &[good.body[at] ^ 1 << bit]);
-            // With the CRC made right, whatever passes must decode.
+            // With the CRC corrected, every batch that passes must decode.
             if let Ok(verified) = verify(&mutated, &TopicConfig::default()) {
                 assert!(verified.batch().records().is_ok());
             }
@@ -248,7 +248,7 @@ fn every_codec_in_a_batch() {
         let sent = three().compression(codec).build(Offset::ZERO, LeaderEpoch(-1));
         let verified = verify(&sent, &TopicConfig::default());
         assert_eq!(verified.unwrap().batch(), &sent, "{codec:?} is kept as it is");
-        // The records within are looked at, too.
+        // The records within are checked, too.
         let compact = TopicConfig { compact: true, ..TopicConfig::default() };
         assert_eq!(verify(&sent, &compact), Err(ErrorCode::InvalidRecord), "{codec:?}");
     }
@@ -270,7 +270,7 @@ fn a_batch_that_decompresses_to_too_much_is_refused() {
     let most = config.max_message_bytes as usize * 16;
     assert_eq!(verify(&of_zeros(most), &config), Err(ErrorCode::MessageTooLarge));
     assert!(verify(&of_zeros(most - 100), &config).is_ok());
-    // A mebibyte always, and nothing of the kind where nothing is compressed.
+    // A mebibyte is always allowed; this limit holds only for compressed batches.
     let small = TopicConfig { max_message_bytes: 60_000, ..config.clone() };
     assert!(verify(&of_zeros(1_000_000), &small).is_ok());
     assert_eq!(verify(&of_zeros(1 << 20), &small), Err(ErrorCode::MessageTooLarge));
@@ -284,7 +284,7 @@ fn more_records_than_fit_are_refused_before_anything_is_decompressed() {
         let batch = forged(batch, LAST_OFFSET_DELTA_AT, &(count - 1).to_be_bytes());
         forged(&batch, COUNT_AT, &count.to_be_bytes())
     };
-    // These are no gzip stream, and nobody has noticed.
+    // These bytes are not a gzip stream; the count is refused before that is noticed.
     let nonsense = forged(&good, RECORDS_AT, &[0; 8]);
     let config = TopicConfig::default();
     assert_eq!(verify(&forged_count(&nonsense, count), &config), Err(ErrorCode::MessageTooLarge));

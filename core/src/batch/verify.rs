@@ -1,4 +1,4 @@
-//! What a leader checks before it appends what a producer sent: Kafka's `LogValidator` and
+//! The checks that a leader makes before it appends a producer's batch: Kafka's `LogValidator` and
 //! `ProduceRequest.validateRecords`.
 
 use bytes::Bytes;
@@ -14,29 +14,30 @@ const FIRST_ZSTD_PRODUCE: i16 = 7;
 /// A record without a timestamp.
 const NO_TIMESTAMP: i64 = -1;
 
-/// A producer's batch that passed every check. Verifying is the only way to make one, and a leader
-/// appends nothing else.
+/// A producer's batch that passed every check. Verifying is the only way to make one, and it is the
+/// only kind of produced batch that a leader appends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VerifiedBatch {
     batch: Batch,
     stamp_append_time: bool,
 }
 
-/// Why a batch is refused: the code that Kafka answers, and for people what is wrong.
+/// Why a batch is refused: Kafka's error code, and an explanation for people.
 pub type Refusal = (ErrorCode, &'static str);
 
-/// A batch may decompress to so many times `max.message.bytes`. Kafka has no such bound: whoever may
-/// write can make a broker, and each consumer, work through a thousand bytes for each that he sends.
+/// A batch may decompress to at most this many times `max.message.bytes`. Kafka has no such bound:
+/// anybody with write access can make a broker, and each consumer, process a thousand bytes for
+/// each byte sent.
 const MOST_EXPANSION: u32 = 16;
 /// ... but this much is always allowed, in bytes.
 const ALWAYS_ALLOWED: u32 = 1 << 20;
 
-/// What the records of a produced batch come to, each of them looked at: all that the topic's rules
-/// need to know. It takes time in proportion to the decompressed bytes, and depends on nothing but
-/// the bytes and the version; so whoever has another thread than the broker's makes it there.
+/// The result of inspecting every record of a produced batch: everything that the topic's rules
+/// need to know. It takes time in proportion to the decompressed bytes, and depends only on the
+/// bytes and the version. So a driver that has a thread besides the broker's does it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Inspection {
-    /// The timestamps of the records that have one: the least and the greatest.
+    /// The smallest and the largest timestamp of the records that have one.
     timestamps: Option<(i64, i64)>,
     keyless: bool,
     /// Bytes of the records, decompressed.
@@ -44,7 +45,7 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Looks at the records of one partition of a Produce request.
+    /// Inspects the records of one partition of a Produce request.
     ///
     /// # Errors
     /// See [`VerifiedBatch::verify_produce`].
@@ -52,8 +53,8 @@ impl Inspection {
         Inspection::of_batch(&the_one_batch(records.unwrap_or_default())?, api_version)
     }
 
-    /// The same, if the records come to at most `limit` bytes; otherwise nothing, at the cost of
-    /// about so many bytes.
+    /// Like [`Inspection::of`], if neither the batch nor its decompressed records exceed `limit`
+    /// bytes; otherwise `None`, after processing about that many bytes.
     pub fn within(
         records: Option<Bytes>,
         api_version: i16,
@@ -80,7 +81,7 @@ impl Inspection {
     }
 }
 
-/// `None` if the records come to more than `limit` bytes.
+/// `None` if the records decompress to more than `limit` bytes.
 fn inspect(batch: &Batch, api_version: i16, limit: usize) -> Result<Option<Inspection>, Refusal> {
     if !batch.verify_crc() {
         return Err((ErrorCode::CorruptMessage, "the CRC of the batch is wrong"));
@@ -90,15 +91,15 @@ fn inspect(batch: &Batch, api_version: i16, limit: usize) -> Result<Option<Inspe
 }
 
 impl VerifiedBatch {
-    /// Checks the records of one partition of a Produce request, records themselves included
-    /// (decompressed if need be).
+    /// Checks the batch of one partition of a Produce request, including its records (decompressed
+    /// if necessary).
     ///
     /// # Errors
-    /// The code that Kafka answers, and for people what is wrong:
-    /// `INVALID_RECORD` (not exactly one batch of v2, offsets or counts that do not fit, a control
-    /// batch, an idempotent producer's, no key in a compacted topic), `INVALID_TXN_STATE` (a
-    /// transactional batch), `CORRUPT_MESSAGE` (CRC, lengths), `MESSAGE_TOO_LARGE` (as it is, or
-    /// decompressed), `UNSUPPORTED_COMPRESSION_TYPE`, `INVALID_TIMESTAMP`.
+    /// Kafka's error code, and an explanation for people: `INVALID_RECORD` (not exactly one batch
+    /// of v2, offsets or counts that do not fit, a control batch, an idempotent producer's, no key
+    /// in a compacted topic), `INVALID_TXN_STATE` (a transactional batch), `CORRUPT_MESSAGE` (CRC,
+    /// lengths), `MESSAGE_TOO_LARGE` (as it is, or decompressed), `UNSUPPORTED_COMPRESSION_TYPE`,
+    /// `INVALID_TIMESTAMP`.
     pub fn verify_produce(
         records: Option<Bytes>,
         api_version: i16,
@@ -109,8 +110,8 @@ impl VerifiedBatch {
         VerifiedBatch::verify(records, inspect, config, now)
     }
 
-    /// The same where somebody has looked at the records already: `inspection` is what
-    /// [`Inspection::of`] made of these records.
+    /// Like [`VerifiedBatch::verify_produce`], for records that have been inspected already:
+    /// `inspection` is the result of [`Inspection::of`] for these records.
     ///
     /// # Errors
     /// See [`VerifiedBatch::verify_produce`].
@@ -137,20 +138,20 @@ impl VerifiedBatch {
         check_topic(&batch, &inspection, config, now)?;
         let max_timestamp = inspection.timestamps.map_or(NO_TIMESTAMP, |(_, latest)| latest);
         let max_timestamp = max_timestamp.max(NO_TIMESTAMP);
-        // Kafka corrects a max timestamp that is not its records' (and the CRC with it).
+        // Kafka corrects a max timestamp that does not match the records (and the CRC with it).
         let corrects = !config.log_append_time && max_timestamp != batch.max_timestamp();
         let batch =
             if corrects { batch.restamped(batch.attributes(), max_timestamp) } else { batch };
         Ok(VerifiedBatch { batch, stamp_append_time: config.log_append_time })
     }
 
-    /// The batch as the producer sent it.
+    /// The producer's batch, with its max timestamp corrected if necessary.
     pub fn batch(&self) -> &Batch {
         &self.batch
     }
 
     /// The batch as the leader appends it: at its offset, in its epoch, and with the time of the
-    /// append where the topic asks for it.
+    /// append if the topic asks for it.
     pub(crate) fn stamped(
         self,
         base_offset: Offset,
@@ -197,15 +198,16 @@ fn check_header(batch: &Batch, api_version: i16) -> Result<(), Refusal> {
     if batch.is_control() {
         return invalid("clients must not write control batches");
     }
-    // What these ask for is not kept here: no transaction is open, so none could be aborted or hidden
-    // from readers, and nothing remembers sequence numbers. Kafka's codes for a transaction that the
-    // partition knows nothing of, and for a record that the broker does not take: no client repeats
-    // either.
+    // Transactions and idempotence are not supported here: no transaction is open, so none could be
+    // aborted or hidden from readers, and nothing remembers sequence numbers. The codes are Kafka's
+    // for a transaction that is unknown to the partition, and for a record that the broker does not
+    // accept: no client retries on either.
     if batch.is_transactional() {
         let what = "transactions are not served: leave transactional.id unset";
         return Err((ErrorCode::InvalidTxnState, what));
     }
-    // The id alone makes a producer idempotent, as in Kafka: some clients send sequence 0 without one.
+    // Only the id makes a producer idempotent, as in Kafka: some clients send sequence 0 without an
+    // id.
     if batch.producer_id() >= 0 {
         return invalid("idempotence is not served: set enable.idempotence=false");
     }
@@ -245,7 +247,7 @@ fn look_at_records(batch: &Batch, limit: usize) -> Result<Option<Inspection>, Re
     Ok(Some(Inspection { timestamps, keyless, plain_bytes: plain.len() }))
 }
 
-/// What depends on the topic.
+/// The checks that depend on the topic.
 fn check_topic(
     batch: &Batch,
     inspection: &Inspection,
@@ -264,7 +266,7 @@ fn check_topic(
     if let Some((earliest, latest)) = inspection.timestamps
         && !config.log_append_time
     {
-        // The difference may not fit; then it is beyond any limit but the largest.
+        // The difference may overflow; then it exceeds any limit but the largest.
         let too_old = now.0.saturating_sub(earliest) > config.timestamp_before_max_ms;
         let too_new = latest.saturating_sub(now.0) > config.timestamp_after_max_ms;
         if too_old || too_new {
