@@ -2,7 +2,7 @@
 //!
 //! [`AtomicFile`] replaces one: write a temporary, sync it, rename it over the old one, sync the
 //! directory. It is core code so that each of its crash points can be tested. The formats are in
-//! `formats` (text) and `quorum_state` (JSON); what the values mean is their owners' business.
+//! `formats` (text) and `quorum_state` (JSON); their owners define what the values mean.
 
 mod formats;
 mod json;
@@ -25,22 +25,22 @@ use crate::env::{Disk, FileId, FileKind, SmallFile};
 use crate::event::{DiskDone, ReadTag};
 use crate::types::DirId;
 
-/// Bytes asked for at a time when a small file is loaded.
+/// Bytes requested at a time when a small file is loaded.
 const READ_CHUNK: u32 = 1 << 20;
 
-/// What became of one of an [`AtomicFile`]'s operations.
+/// The outcome of an [`AtomicFile`]'s operation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AtomicFileEvent {
-    /// [`AtomicFile::read`] found this.
+    /// [`AtomicFile::read`] found this content.
     Loaded(Bytes),
     /// The content of this version, or a newer one, is durable.
     Durable(u64),
 }
 
-/// One small file and what is under way to replace it.
+/// One small file, and its replacement in progress.
 ///
-/// A failed operation is not told here: its [`DiskDone::Failed`] names this file or its temporary,
-/// and takes the log directory offline.
+/// Failed operations are not reported here: their [`DiskDone::Failed`] names this file or its
+/// temporary, and takes the log directory offline.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AtomicFile {
     dir: DirId,
@@ -93,7 +93,7 @@ impl AtomicFile {
         FileId { dir: self.dir, kind: FileKind::Temporary(self.small) }
     }
 
-    /// Is this one of the two files that it works on?
+    /// Whether this is one of the two files that it works on.
     pub fn owns(&self, file: FileId) -> bool {
         file == self.file() || file == self.temporary()
     }
@@ -104,8 +104,8 @@ impl AtomicFile {
         disk.read(ReadTag::SmallFile, self.file(), 0, READ_CHUNK);
     }
 
-    /// Replaces the content. Returns its version, which [`AtomicFileEvent::Durable`] reaches in
-    /// time; of several writes while one is under way only the last is done.
+    /// Replaces the content. Returns its version, which [`AtomicFileEvent::Durable`] reaches later.
+    /// Of several writes while one is in progress, only the last is done.
     pub fn write(&mut self, content: Bytes, disk: &mut dyn Disk) -> u64 {
         self.version += 1;
         if self.writing.is_some() {
@@ -124,8 +124,8 @@ impl AtomicFile {
             len: content.len() as u64,
             stage: Stage::Syncing,
         });
-        // After a power loss in the middle of the rename it may be a second name of the file itself
-        // (ext2: ALICE, OSDI 2014, table 1), which must not be cut.
+        // After a power loss in the middle of the rename, the temporary may be a second name of the
+        // file itself (ext2: ALICE, OSDI 2014, table 1), which must not be truncated.
         if self.attempt == 1 {
             disk.unlink(temporary);
         }
@@ -136,7 +136,7 @@ impl AtomicFile {
         disk.sync(temporary, self.attempt);
     }
 
-    /// A completion in its directory; those of other files are ignored.
+    /// Handles a completion in its directory; completions of other files are ignored.
     pub fn on_disk(&mut self, done: &DiskDone, disk: &mut dyn Disk) -> Option<AtomicFileEvent> {
         match done {
             DiskDone::Synced { file, generation, upto } if *file == self.temporary() => {
@@ -205,7 +205,7 @@ impl AtomicFile {
         self.version
     }
 
-    /// Is nothing under way?
+    /// Whether nothing is in progress.
     pub fn is_idle(&self) -> bool {
         self.writing.is_none() && self.loading.is_none()
     }

@@ -1,7 +1,7 @@
 //! The text formats: checkpoints, `partition.metadata`, `meta.properties`, the clean-shutdown mark.
 //!
-//! Whoever parses one gets an error that names the file, the line and what is wrong with it; no
-//! content makes a parser panic or allocate more than a small multiple of it.
+//! A parser's error names the file, the line and what is wrong with it. No content makes a parser
+//! panic or allocate more than a small multiple of its size.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -15,9 +15,9 @@ use crate::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, TopicId, Uuid};
 /// Why a small file is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FormatError {
-    /// Which kind of file, by its name on disk.
+    /// The kind of file, by its name on disk.
     pub file: &'static str,
-    /// The line, from 1; 0 where the whole is meant.
+    /// The line, from 1; 0 for the whole file.
     pub line: usize,
     /// What is wrong with it.
     pub what: String,
@@ -44,7 +44,7 @@ pub(super) fn text<'a>(file: &'static str, bytes: &'a [u8]) -> Result<&'a str, F
     core::str::from_utf8(bytes).map_err(|_| FormatError::new(file, 0, "it is not UTF-8 text"))
 }
 
-/// Kafka's `CheckpointFile`: version 0, the number of entries, one line for each.
+/// Kafka's `CheckpointFile`: version 0, the number of entries, one line per entry.
 fn entries<'a>(file: &'static str, bytes: &'a [u8]) -> Result<Vec<&'a str>, FormatError> {
     let text = text(file, bytes)?;
     let mut lines = text.lines();
@@ -65,7 +65,7 @@ fn entries<'a>(file: &'static str, bytes: &'a [u8]) -> Result<Vec<&'a str>, Form
         let what = format!("it says {count} entries but has {found}; it may be cut");
         return Err(FormatError::new(file, 2, what));
     }
-    // Without it the last number may be cut.
+    // Without a final newline, the last number may be cut.
     if !text.ends_with('\n') {
         return Err(FormatError::new(file, count + 2, "the last line does not end; it may be cut"));
     }
@@ -99,7 +99,7 @@ pub fn format_leader_epochs(epochs: impl Iterator<Item = (LeaderEpoch, Offset)>)
 }
 
 /// # Errors
-/// If it is not that format, or epochs or offsets are negative or do not grow.
+/// If it is not in that format, or epochs or offsets are negative or not ascending.
 pub fn parse_leader_epochs(bytes: &[u8]) -> Result<Vec<(LeaderEpoch, Offset)>, FormatError> {
     let mut epochs: Vec<(LeaderEpoch, Offset)> = Vec::new();
     for (index, entry) in entries(LEADER_EPOCHS, bytes)?.into_iter().enumerate() {
@@ -136,10 +136,10 @@ pub fn format_offsets<'a>(offsets: impl Iterator<Item = &'a PartitionOffset>) ->
     checkpoint(offsets.map(|o| format!("{} {} {}", o.topic, o.partition, o.offset)).collect())
 }
 
-/// `file` is the name that errors give.
+/// `file` is the name to use in errors.
 ///
 /// # Errors
-/// If it is not that format, or a number is negative.
+/// If it is not in that format, or a number is negative.
 pub fn parse_offsets(
     file: &'static str,
     bytes: &[u8],
@@ -173,7 +173,7 @@ pub fn format_partition_metadata(topic: TopicId) -> Bytes {
 }
 
 /// # Errors
-/// If it is not that format, of version 0, or the id is zero.
+/// If it is not in that format, of version 0, or the id is zero.
 pub fn parse_partition_metadata(bytes: &[u8]) -> Result<TopicId, FormatError> {
     let file = PARTITION_METADATA;
     let mut lines = text(file, bytes)?.lines();
@@ -198,7 +198,7 @@ pub fn parse_partition_metadata(bytes: &[u8]) -> Result<TopicId, FormatError> {
 
 const META_PROPERTIES: &str = "meta.properties";
 
-/// `meta.properties`, version 1: whose log directory this is.
+/// `meta.properties`, version 1: the owner of this log directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MetaProperties {
     /// `cluster.id`.
@@ -209,7 +209,7 @@ pub struct MetaProperties {
     pub directory_id: Option<Uuid>,
 }
 
-/// Java's properties format, without the line of the date, which Kafka writes and ignores.
+/// Java's properties format, without the date line, which Kafka writes and ignores.
 pub fn format_meta_properties(properties: &MetaProperties) -> Bytes {
     let mut text = String::from("#\n");
     if let Some(id) = properties.directory_id {
@@ -242,8 +242,8 @@ fn unescape(value: &str) -> String {
 }
 
 /// # Errors
-/// If it is not that format, of version 1, or an id is missing or malformed. Keys that we do not
-/// know are ignored, as Kafka does.
+/// If it is not in that format, of version 1, or an id is missing or malformed. Unknown keys are
+/// ignored, as in Kafka.
 pub fn parse_meta_properties(bytes: &[u8]) -> Result<MetaProperties, FormatError> {
     let file = META_PROPERTIES;
     let (mut cluster_id, mut node, mut directory_id, mut version) = (None, None, None, None);
@@ -290,7 +290,7 @@ pub fn format_boot_id(id: Uuid) -> Bytes {
 }
 
 /// # Errors
-/// If it is not that format, of version 0.
+/// If it is not in that format, of version 0.
 pub fn parse_boot_id(bytes: &[u8]) -> Result<Uuid, FormatError> {
     let body = text(BOOT_ID, bytes)?.strip_prefix("version: 0\nboot_id: ");
     let id = body.and_then(|body| body.strip_suffix('\n')).and_then(|id| id.parse().ok());

@@ -1,5 +1,5 @@
-//! A reader for the JSON that two small files are written in: whole numbers, strings, arrays,
-//! objects, literals; bounded in depth. Nothing else in the core speaks JSON.
+//! A reader for the JSON of two small files: whole numbers, strings, arrays, objects, literals;
+//! bounded in depth. Nothing else in the core uses JSON.
 
 use alloc::format;
 use alloc::string::String;
@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::formats::FormatError;
 
-/// How deep values may nest; the files need three.
+/// Maximum nesting depth of values; the files need three.
 const MAX_DEPTH: usize = 16;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

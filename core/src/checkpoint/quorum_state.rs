@@ -12,14 +12,14 @@ use crate::types::{LeaderEpoch, NodeId, Uuid};
 
 const FILE: &str = "quorum-state";
 
-/// What a voter must not forget (KIP-595; with `voted_directory` KIP-853).
+/// The state that a voter must not forget (KIP-595; with `voted_directory` KIP-853).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QuorumState {
     /// The leader of the epoch, if it is known.
     pub leader: Option<NodeId>,
     /// The epoch.
     pub epoch: LeaderEpoch,
-    /// Whom this node voted for in the epoch, if it did.
+    /// The candidate that this node voted for in the epoch, if it did.
     pub voted: Option<NodeId>,
     /// The directory of the candidate; only version 1 has it, and only with a vote.
     pub voted_directory: Option<Uuid>,
@@ -67,7 +67,7 @@ pub fn parse_quorum_state(bytes: &[u8]) -> Result<QuorumState, FormatError> {
     let voted = node(number(&value, "votedId")?, "votedId")?;
     match number(&value, "data_version")? {
         0 => {
-            // Nothing is read from these two, but a file without them is not what was written.
+            // These two fields are not used, but a file without them is not what was written.
             if value.field("clusterId").and_then(Value::text).is_none() {
                 return Err(error("expected a text under clusterId"));
             }

@@ -164,7 +164,7 @@ fn quorum_state_is_kafkas() {
     assert!(parse_quorum_state(deep.as_bytes()).is_err(), "bounded nesting");
 }
 
-/// No cut of, and no flip in, any of the files makes a parser panic.
+/// No truncated file and no flipped bit makes a parser panic.
 #[test]
 fn damaged_files_never_panic() {
     let epochs = [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(300), Offset(i64::MAX))];
@@ -239,7 +239,7 @@ fn replaces_step_by_step_and_coalesces() {
     assert_eq!(
         disk.take_disk(),
         vec![
-            // It may be a second name of the file.
+            // The temporary may be a second name of the file.
             DiskOp::Unlink { file: TEMPORARY },
             DiskOp::Create { file: TEMPORARY, generation: 1 },
             DiskOp::Append {
