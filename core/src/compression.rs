@@ -1,9 +1,9 @@
-//! The codecs of record batches: pure functions from bytes to bytes, output bounded.
+//! The codecs of record batches: pure functions from bytes to bytes, with bounded output.
 //!
-//! Decompressing is what a broker does to check what producers send; compressing is for clients.
-//! The containers (gzip's header and trailer, Xerial's chunks, LZ4 frames) are read here, because
-//! what the codec crates offer for them needs std's I/O; the codecs proper are theirs, all of them
-//! in safe or widely fuzzed Rust without C.
+//! A broker decompresses to check producers' batches; compressing is for clients. The containers
+//! (gzip's header and trailer, Xerial's chunks, LZ4 frames) are read here, because the codec crates
+//! need std's I/O for them. The codecs proper come from the crates, all of them in safe or widely
+//! fuzzed Rust without C; only snappy in pieces is decoded here.
 
 mod gzip;
 mod lz4;
@@ -23,7 +23,7 @@ pub(crate) use stream::Stream;
 /// How the records of a batch are compressed: the low three bits of its attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Compression {
-    /// Not.
+    /// Not compressed.
     #[default]
     None,
     /// RFC 1952.
@@ -74,11 +74,11 @@ impl Compression {
     }
 }
 
-/// What `input` decompresses to, at most `limit` bytes; no more memory than a small multiple of that
-/// is used on the way.
+/// Decompresses `input` to at most `limit` bytes, with no more memory than a small multiple of
+/// that.
 ///
 /// # Errors
-/// If it is not in the codec's format, or longer.
+/// If the input is not in the codec's format, or decompresses to more.
 pub fn decompress(codec: Compression, input: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
     match codec {
         Compression::None if input.len() <= limit => Ok(input.to_vec()),
@@ -102,7 +102,7 @@ pub fn compress(codec: Compression, input: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The limit is reached; how much more there is nobody knows.
+/// The limit is exceeded, by an unknown amount.
 pub(crate) const TOO_LARGE: DecodeError = DecodeError::Invalid("the decompressed size");
 
 /// The first `N` bytes, and the rest.

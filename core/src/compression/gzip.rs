@@ -16,7 +16,7 @@ const FCOMMENT: u8 = 16;
 /// Flags that must be 0.
 const RESERVED: u8 = 0xe0;
 
-/// One member, which is what Kafka's clients write.
+/// Decompresses one member, which is what Kafka's clients write.
 pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
     let deflated = member(input)?;
     let trailer = &input[deflated.end..];
@@ -24,13 +24,13 @@ pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, DecodeEr
     let plain = decompress_to_vec_with_limit(&input[deflated], limit).map_err(|error| {
         if error.status == TINFLStatus::HasMoreOutput { TOO_LARGE } else { MALFORMED }
     })?;
-    // The size is kept modulo 2^32.
+    // The size is stored modulo 2^32.
     let says = (u32::from_le_bytes(crc), take::<4>(size)?.0);
     let is = (crc32(&plain), (plain.len() as u32).to_le_bytes());
     if says == is { Ok(plain) } else { Err(MALFORMED) }
 }
 
-/// Where the deflated bytes are; eight bytes of trailer follow.
+/// The range of the deflated bytes; eight bytes of trailer follow.
 pub(super) fn member(input: &[u8]) -> Result<Range<usize>, DecodeError> {
     let (header, mut rest) = take::<10>(input)?;
     let flags = header[3];

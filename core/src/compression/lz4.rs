@@ -10,11 +10,11 @@ use crate::codec::DecodeError;
 const MALFORMED: DecodeError = DecodeError::Invalid("an LZ4 frame");
 
 const MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
-/// How far back a block may refer.
+/// How far back a block may refer, in bytes.
 const WINDOW: usize = 64 << 10;
 /// Bytes of a block's length; the end mark is a length of 0.
 const END_MARK: usize = 4;
-/// A block's length with this bit is one of plain bytes.
+/// A block whose length has this bit is stored uncompressed.
 const STORED: u32 = 1 << 31;
 
 // Bits of the first descriptor byte.
@@ -27,7 +27,7 @@ const CONTENT_CHECKSUM: u8 = 0x04;
 const RESERVED: u8 = 0x02;
 const DICTIONARY: u8 = 0x01;
 
-/// What a frame's header says.
+/// A frame's header.
 pub(super) struct Frame {
     flags: u8,
     max_block: usize,
@@ -66,7 +66,7 @@ pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, DecodeEr
     if rest.is_empty() && sized { Ok(out) } else { Err(MALFORMED) }
 }
 
-/// The header, and the blocks.
+/// Splits the input into the header and the blocks.
 pub(super) fn frame(input: &[u8]) -> Result<(Frame, &[u8]), DecodeError> {
     let (magic, descriptor) = take::<4>(input)?;
     let ([flags, sizes], mut rest) = take::<2>(descriptor)?;
@@ -98,7 +98,8 @@ pub(super) fn frame(input: &[u8]) -> Result<(Frame, &[u8]), DecodeError> {
     Ok((Frame { flags, max_block, content_size }, rest))
 }
 
-/// One block into `plain`, in place of what was there, and what follows it; `None` at the end mark.
+/// Decompresses one block into `plain`, replacing its content, and returns the input after the
+/// block; `None` at the end mark.
 pub(super) fn block<'a>(
     frame: &Frame,
     rest: &'a [u8],
@@ -126,7 +127,7 @@ pub(super) fn block<'a>(
         plain.extend_from_slice(packed);
         return Ok(Some(rest));
     }
-    // Each byte of a block makes at most 255: nothing larger is reserved for it.
+    // Each byte of a block yields at most 255: no more than that is reserved.
     plain.resize(frame.max_block.min(packed.len().saturating_mul(255)), 0);
     let written =
         block::decompress_into_with_dict(packed, plain, dictionary).map_err(|_| MALFORMED)?;
@@ -134,7 +135,7 @@ pub(super) fn block<'a>(
     Ok(Some(rest))
 }
 
-/// Keeps of the window and the block after it what the next block may refer to.
+/// Slides the window over the new block, to what the next block may refer to.
 pub(super) fn slide(frame: &Frame, window: &mut Vec<u8>, plain: &[u8]) {
     if frame.is_independent() {
         return;
@@ -146,7 +147,7 @@ pub(super) fn slide(frame: &Frame, window: &mut Vec<u8>, plain: &[u8]) {
 }
 
 pub(super) fn compress(input: &[u8]) -> Vec<u8> {
-    // Independent blocks of at most 64 KiB, no checksums: the batch has its own.
+    // Independent blocks of at most 64 KiB, without checksums: the batch has its own.
     let descriptor = [VERSION | INDEPENDENT, 4 << 4];
     let mut out = vec![];
     out.extend_from_slice(&MAGIC);

@@ -8,11 +8,11 @@ use crate::codec::DecodeError;
 
 const MALFORMED: DecodeError = DecodeError::Invalid("a snappy stream");
 
-/// What a Xerial stream starts with; a version and a compatible version follow, four bytes each.
+/// The first bytes of a Xerial stream; a version and a compatible version follow, four bytes each.
 const MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 /// Bytes of the magic and the versions.
 const HEADER: usize = 16;
-/// Plain bytes of a chunk, as snappy-java makes them.
+/// Plain bytes of a chunk, as in snappy-java.
 const CHUNK: usize = 32 << 10;
 
 pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
@@ -44,13 +44,14 @@ pub(super) fn chunk(rest: &[u8]) -> Result<Option<(&[u8], &[u8])>, DecodeError> 
     take_slice(after, length).map(Some)
 }
 
-/// Raw bytes on their way to plain ones: the codec's crate makes all of them at once.
+/// A decompression of raw snappy in pieces: the codec's crate can only decompress all of it at
+/// once.
 ///
 /// Source: snappy's `format_description.txt`.
 pub(super) struct Raw {
     input: Bytes,
     at: usize,
-    /// All that was made, for what follows may refer to any of it.
+    /// All output so far: later elements may refer to any of it.
     out: Vec<u8>,
     size: usize,
 }
@@ -105,14 +106,14 @@ impl Raw {
         if length > self.size - self.out.len() {
             return Err(MALFORMED);
         }
-        // It may go on into what it makes.
+        // The copy may overlap its own output.
         for at in from..from + length {
             self.out.push(self.out[at]);
         }
         Ok(())
     }
 
-    /// A little-endian number of so many bytes.
+    /// A little-endian number of `len` bytes.
     fn number(&mut self, len: usize) -> Result<usize, DecodeError> {
         let (bytes, _) = take_slice(&self.input[self.at..], len)?;
         self.at += len;
@@ -125,7 +126,8 @@ fn append(raw: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), DecodeError
     if size > limit - out.len() {
         return Err(TOO_LARGE);
     }
-    // A byte of snappy makes at most 64: a header alone must not reserve more than can come.
+    // A byte of snappy yields at most 64: a header alone must not reserve more than the input can
+    // yield.
     if size > raw.len().saturating_mul(64) {
         return Err(MALFORMED);
     }

@@ -1,6 +1,6 @@
-//! Decompressing in pieces, for who may stop early, or may not work for long at a time.
+//! Decompressing in pieces, for callers that may stop early, or may not work for long at a time.
 //!
-//! Of what was checked when it was written: checksums within are not looked at again.
+//! Only for data that was checked when it was written: checksums within are not verified again.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -15,20 +15,20 @@ use super::snappy::Raw;
 use super::{Compression, TOO_LARGE, gzip, lz4, snappy, zstd};
 use crate::codec::DecodeError;
 
-/// Bytes of a piece, where the format lets one choose. An LZ4 block has at most 4 MiB.
+/// Bytes of a piece, if the format leaves a choice. An LZ4 block has at most 4 MiB.
 pub(super) const PIECE: usize = 64 << 10;
 
 /// Some of the plain bytes.
 #[derive(Debug)]
 pub(crate) struct Piece {
-    /// None perhaps, though more follow.
+    /// May be empty, even if more follow.
     pub(crate) bytes: Bytes,
-    /// What it took, in bytes that have been made.
+    /// The work that it took, in bytes of output.
     pub(crate) work: usize,
 }
 
-/// Compressed bytes on their way to plain ones. What it is, is where it stands: the decoder in it
-/// follows from that.
+/// A decompression in progress. Its position defines its state: the decoder's state follows from
+/// that.
 pub(crate) struct Stream {
     codec: Compression,
     input: Bytes,
@@ -36,14 +36,14 @@ pub(crate) struct Stream {
     /// Pieces taken, and the bytes in them.
     taken: u64,
     made: usize,
-    /// Of the input.
+    /// Position in the input.
     at: usize,
     decoder: Decoder,
 }
 
 enum Decoder {
     Plain,
-    /// With where the deflated bytes end.
+    /// With the end of the deflated bytes.
     Gzip(Box<InflateState>, usize),
     Snappy(Option<Raw>),
     /// With the bytes that the next block may refer to.
@@ -53,10 +53,10 @@ enum Decoder {
 }
 
 impl Stream {
-    /// At most `limit` plain bytes of `input`.
+    /// Decompresses at most `limit` plain bytes from `input`.
     ///
     /// # Errors
-    /// If its header is none of the codec's.
+    /// If its header is not in the codec's format.
     pub(crate) fn new(
         codec: Compression,
         input: Bytes,
@@ -88,7 +88,7 @@ impl Stream {
     /// The next piece; `None` at the end.
     ///
     /// # Errors
-    /// If the input is malformed, or there is more than the limit.
+    /// If the input is malformed, or the output exceeds the limit.
     pub(crate) fn next(&mut self) -> Result<Option<Piece>, DecodeError> {
         let piece = self.advance()?;
         self.taken += 1;
@@ -155,7 +155,7 @@ impl Stream {
 }
 
 impl Clone for Stream {
-    /// Comes to the same place again, from the start.
+    /// Decompresses again, from the start to the same position.
     fn clone(&self) -> Stream {
         let again = || {
             let mut stream = Stream::new(self.codec, self.input.clone(), self.limit)?;

@@ -1,4 +1,4 @@
-//! Round trips, other implementations' bytes, bounds, and input that is none of the formats.
+//! Round trips, other implementations' bytes, bounds, and input in none of the formats.
 
 use super::*;
 use proptest::prelude::*;
@@ -47,7 +47,7 @@ fn output_is_bounded() {
     for codec in CODECS {
         let packed = compress(codec, &text(1000));
         assert_eq!(decompress(codec, &packed, 999), Err(TOO_LARGE), "{codec:?}");
-        // A bomb: far more than the limit, from little.
+        // A decompression bomb: a small input that yields far more than the limit.
         let bomb = compress(codec, &vec![0; 30 << 20]);
         assert_eq!(decompress(codec, &bomb, LIMIT), Err(TOO_LARGE), "{codec:?}");
     }
@@ -58,7 +58,7 @@ fn output_is_bounded() {
 fn frames_cost_more_than_they_hold() {
     let empty = compress(Compression::Zstd, &[]);
     assert!(decompress(Compression::Zstd, &empty.repeat(16), LIMIT).is_ok());
-    // A megabyte of these would be a hundred thousand decoders made ready for nothing.
+    // A megabyte of these would set up a hundred thousand decoders for nothing.
     let many = empty.repeat(17);
     assert_eq!(decompress(Compression::Zstd, &many, LIMIT), Err(TOO_LARGE));
 }
@@ -157,7 +157,7 @@ proptest! {
         if let Ok(out) = decompress(codec, &bytes, LIMIT) {
             prop_assert!(out.len() <= LIMIT);
         }
-        // And with nothing but the magic right.
+        // And with only the magic right.
         let head = bytes.len().min(4);
         bytes.splice(head.., plain.iter().map(|byte| byte.wrapping_mul(83)));
         let _ = decompress(codec, &bytes, LIMIT);

@@ -10,18 +10,18 @@ use crate::codec::DecodeError;
 
 const MALFORMED: DecodeError = DecodeError::Invalid("a zstd frame");
 
-/// The largest window that is reserved; clients' levels use at most 8 MiB (what RFC 8878 asks every
-/// decoder to support).
+/// The largest window that is reserved, unless the limit is larger. Clients' levels use at most 8
+/// MiB (which RFC 8878 asks every decoder to support).
 const MAX_WINDOW: u64 = 8 << 20;
 
-/// Most bytes that a block makes.
+/// Maximum output of a block, in bytes.
 const MOST_OF_BLOCK: usize = 128 << 10;
 
-/// What a frame costs at least, in bytes of output: its header alone makes the decoder set up its
+/// The minimum cost of a frame, in bytes of output: its header alone makes the decoder set up its
 /// tables and its window.
 const FRAME_COST: usize = 64 << 10;
 
-/// One frame after the other.
+/// Decompresses one frame after the other.
 pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
     let mut rest = input;
     let mut out = Vec::new();
@@ -35,7 +35,7 @@ pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, DecodeEr
         }
         decoder.reset(&mut rest).map_err(|_| MALFORMED)?;
         while !decoder.is_finished() {
-            // A block makes at most 128 KiB, so the limit is noticed in time.
+            // A block yields at most 128 KiB, so the limit is noticed in time.
             decoder
                 .decode_blocks(&mut rest, BlockDecodingStrategy::UptoBlocks(1))
                 .map_err(|_| MALFORMED)?;
@@ -51,7 +51,7 @@ pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, DecodeEr
     }
 }
 
-/// Frames on their way to plain bytes.
+/// A decompression of frames in progress.
 pub(super) struct Frames {
     decoder: FrameDecoder,
     limit: usize,
@@ -65,8 +65,8 @@ impl Frames {
         Frames { decoder, limit, spent: 0 }
     }
 
-    /// The next bytes, at most `len`, and what they took. None perhaps: a decoder keeps a window of
-    /// what it has made until the frame ends. `None` at the end.
+    /// The next bytes, at most `len`, and the work that they took. They may be empty: a decoder
+    /// keeps a window of its output until the frame ends. `None` at the end.
     pub(super) fn next(
         &mut self,
         rest: &mut &[u8],
