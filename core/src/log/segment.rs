@@ -1,4 +1,5 @@
-//! One segment: a `.log` file and its two indexes, Kafka's `LogSegment`, `OffsetIndex`, `TimeIndex`.
+//! One segment: a `.log` file and its two indexes, Kafka's `LogSegment`, `OffsetIndex`,
+//! `TimeIndex`.
 //!
 //! Index entries are written to the files as Kafka writes them. In memory they are joined into one
 //! sparse list of bounded length, from which the files can be rewritten. The log does the disk

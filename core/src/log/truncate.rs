@@ -228,7 +228,8 @@ impl PartitionLog {
         self.corrupt(Damage { file, position, offset: truncation.target, what })
     }
 
-    /// Cuts segment `at` to `position` bytes, where the batch at `end` started, and drops later ones.
+    /// Cuts segment `at` to `position` bytes, where the batch at `end` started, and drops later
+    /// ones.
     fn cut(
         &mut self,
         at: usize,
