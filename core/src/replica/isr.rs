@@ -1,8 +1,8 @@
 //! The in-sync set as its leader knows it: committed by the controller, with a change in flight, or
 //! with unanswered copies of changes.
 //!
-//! Source: KIP-497, Kafka's `PartitionState`. Who may join and when a member falls behind lives in
-//! [`super::leader`].
+//! Source: KIP-497, Kafka's `PartitionState`. [`super::leader`] decides who may join and when a
+//! member has fallen behind.
 //!
 //! # Unanswered copies
 //!
