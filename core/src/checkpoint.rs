@@ -1,4 +1,4 @@
-//! Small files that are replaced as a whole, and their formats, Kafka's byte for byte.
+//! Small files that are replaced as a whole, and their formats: Kafka's, byte for byte.
 //!
 //! [`AtomicFile`] replaces one: write a temporary, sync it, rename it over the old one, sync the
 //! directory. It is core code so that each of its crash points can be tested. The formats are in
