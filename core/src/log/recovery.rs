@@ -565,7 +565,7 @@ impl PartitionLog {
         bytes: &Bytes,
         storage: &mut dyn Storage,
     ) -> LogEvent {
-        // The file may be shorter than its directory says.
+        // The file may be shorter than the directory listed.
         let read = begins.at() + bytes.len() as u64;
         let last = read >= scan.segment.size || bytes.len() < scan.want as usize;
         if begins.look(bytes, last) {

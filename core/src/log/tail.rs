@@ -14,7 +14,7 @@ const MIN_POSITIONS: usize = 2;
 /// Positions kept at most.
 const MAX_POSITIONS: usize = 1024;
 
-/// Where a batch lies.
+/// The position of a batch, and the batch itself if it is cached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TailEntry {
     pub(super) base: Offset,
