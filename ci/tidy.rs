@@ -16,6 +16,8 @@ use std::{env, fs};
 
 /// Maximum lines of a file, without its test code.
 const FILE_LINES: usize = 800;
+/// Maximum columns of a comment. rustfmt wraps code, but not comments.
+const COMMENT_COLUMNS: usize = 100;
 /// Maximum lines of a function, from its `fn` to its closing brace.
 const FUNCTION_LINES: usize = 70;
 /// The record of lengths above the limits.
@@ -501,6 +503,35 @@ fn check_module_doc(path: &str, text: &str) -> Option<Finding> {
     })
 }
 
+/// Comments that are too wide, or that name a Markdown document that is not at the root of the
+/// repository. Rows of tables may be wide.
+fn check_comments(path: &str, text: &str, documents: &[String]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut find = |line: usize, rule: &'static str, message: String| {
+        findings.push(Finding { path: path.to_owned(), line: line + 1, rule, message });
+    };
+    for (at, line) in text.lines().enumerate() {
+        let comment = line.trim_start();
+        if !comment.starts_with("//") {
+            continue;
+        }
+        let columns = line.chars().count();
+        let is_row = comment.trim_start_matches(['/', '!', ' ']).starts_with('|');
+        if columns > COMMENT_COLUMNS && !is_row {
+            let message = format!("the comment has {columns} columns, at most {COMMENT_COLUMNS}");
+            find(at, "comment-width", message);
+        }
+        for word in comment.split(|c: char| !c.is_alphanumeric() && !"._-/".contains(c)) {
+            let word = word.trim_end_matches('.');
+            let is_document = word.len() > 3 && word.ends_with(".md") && !word.contains('/');
+            if is_document && !documents.iter().any(|document| document == word) {
+                find(at, "document", format!("{word} is not in the repository: name the source"));
+            }
+        }
+    }
+    findings
+}
+
 fn check_bans(source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
     for ban in BANS {
@@ -653,9 +684,17 @@ fn rust_files(root: &Path, folder: &Path, found: &mut Vec<PathBuf>) -> Result<()
     Ok(())
 }
 
+/// The documents at the root, by file name.
+fn root_documents(root: &Path) -> Result<Vec<String>, String> {
+    let entries = fs::read_dir(root).map_err(|error| format!("cannot list the root: {error}"))?;
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    Ok(names.filter(|name| name.ends_with(".md")).collect())
+}
+
 fn run(root: &Path, fix: bool) -> Result<Vec<Finding>, String> {
     let mut files = Vec::new();
     rust_files(root, root, &mut files)?;
+    let documents = root_documents(root)?;
     let mut findings = Vec::new();
     let mut measured = Vec::new();
     for file in &files {
@@ -663,6 +702,7 @@ fn run(root: &Path, fix: bool) -> Result<Vec<Finding>, String> {
         let text = fs::read_to_string(root.join(file))
             .map_err(|error| format!("cannot read {path}: {error}"))?;
         findings.extend(check_module_doc(&path, &text));
+        findings.extend(check_comments(&path, &text, &documents));
         let source = Source::new(&path, &text);
         findings.extend(check_bans(&source));
         measured.extend(measure(&source));
@@ -730,6 +770,21 @@ mod tests {
     fn a_module_without_docs_is_found() {
         assert!(check_module_doc("core/src/a.rs", "use core::fmt;\n").is_some());
         assert!(check_module_doc("core/src/a.rs", "//! What it holds.\n").is_none());
+    }
+
+    #[test]
+    fn a_wide_comment_and_a_document_that_is_not_there_are_found() {
+        let documents = ["README.md".to_owned()];
+        let rules = |text: &str| -> Vec<&'static str> {
+            check_comments("a.rs", text, &documents).iter().map(|found| found.rule).collect()
+        };
+        let wide = format!("//! {}\n", "a".repeat(100));
+        assert_eq!(rules(&wide), ["comment-width"]);
+        assert_eq!(rules(&format!("//! | {} |\n", "a".repeat(100))), Vec::<&str>::new());
+        assert_eq!(rules(&format!("let a = \"{}\";\n", "a".repeat(100))), Vec::<&str>::new());
+        assert_eq!(rules("    /// Source: NOTES.md 3.\n"), ["document"]);
+        assert_eq!(rules("// See README.md.\n"), Vec::<&str>::new());
+        assert_eq!(rules("// See kafka/docs/design.md, elsewhere.\n"), Vec::<&str>::new());
     }
 
     #[test]

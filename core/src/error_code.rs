@@ -195,7 +195,7 @@ codes! {
     OperationNotAttempted = 55, "OPERATION_NOT_ATTEMPTED";
 }
 
-/// What a client knows after an outcome (DESIGN: one table for all APIs).
+/// What a client knows after an outcome (one table for all APIs).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Certainty {
     /// It happened.

@@ -420,7 +420,8 @@ fn look(partition: &Partition, asked: &Asked, replica: Option<NodeId>, env: &mut
     Look::Upto(readable(partition, replica))
 }
 
-/// A follower may read what is written on this broker, a consumer what is committed (KAFKA.md 19).
+/// A follower may read what is written on this broker, a consumer what is committed (Kafka's
+/// `FetchIsolation`).
 /// Nothing is served before it is in the page cache.
 fn readable(partition: &Partition, replica: Option<NodeId>) -> Offset {
     let written = partition.log().written_end();

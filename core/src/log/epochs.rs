@@ -36,7 +36,7 @@ impl LeaderEpochs {
         after.checked_sub(1).map(|at| self.entries[at].0)
     }
 
-    /// Where `epoch` ends, as a leader answers it (Kafka's `endOffsetFor`, KAFKA.md 13): the newest
+    /// Where `epoch` ends, as a leader answers it (Kafka's `endOffsetFor`): the newest
     /// epoch ends at the log's end; an older one where the next starts; one that was never here is
     /// answered with the largest smaller one and its end (KIP-279); one below the first ends where
     /// the first starts. `None` for an epoch that is larger than all of them, or for -1.

@@ -1,5 +1,5 @@
 //! One inbound connection: a frame is read, decoded and given to the core, and the next one waits
-//! until it is answered (KAFKA.md, item 67).
+//! until it is answered. Kafka mutes the channel for the same time.
 //!
 //! Requests that had arrived whole when the client went away are still executed, as in Kafka: a
 //! client may write with acks=0 and close. Only their answers are lost.
