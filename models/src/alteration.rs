@@ -1,41 +1,43 @@
-//! M2, its first half: how a leader changes its ISR through requests that may be lost, refused, sent
-//! again, and executed in any order.
+//! M2, first half: how a leader changes its ISR through requests that may be lost, refused, resent,
+//! and executed in any order.
 //!
 //! Read it beside KIP-497 (AlterPartition, the maximal ISR), Kafka's `Partition.scala`, and
-//! `core::replica::isr`. M1 has the controller take a proposal in one step; here a proposal is a
-//! multiset of copies, and M1's elections, epochs and logs that part are left out.
+//! `core::replica::isr`. In M1 the controller takes a proposal in one step. Here a proposal is a
+//! multiset of copies, and M1's elections, epochs and diverging logs are left out.
 //!
 //! # What is abstracted away, and why that is sound
 //!
-//! - *One leader, one leader epoch.* A copy of another leader epoch is refused for it, so copies cannot
-//!   reach beyond. Whom the controller would elect next is anybody of the ISR: that each of them holds
-//!   what is promised is the property.
-//! - *Logs are their ends.* Nothing is ever cut within a leader epoch but what faults take (M1, M7).
-//! - *A fetch is one step, and its leader knows at once* (a leader that knows late promises late).
-//!   The high watermark waits for the maximal ISR only; that a broker waits for who is about to join,
-//!   too, promises less.
-//! - *The controller is one step*, and its metadata reach the leader late, the newest at once.
-//! - *Whether the leader knows who is fenced* is left open: it may propose anybody who has come far
-//!   enough. Broker epochs (KIP-903) are not here: nobody loses a log.
-//! - *A copy waits on a connection of its own*; when its sender has given up, it may be executed
-//!   still, or never. There is room for three on the way at a time.
-//! - *An answer that says that there is newer metadata* (a stale partition epoch) ends nothing, and the
-//!   proposal waits for them.
+//! - *One leader, one leader epoch.* The controller refuses a copy from another leader epoch, so
+//!   copies have no effect beyond their own. It may elect any member of the ISR next, so the
+//!   property is that each member holds what is promised.
+//! - *A log is represented by its end.* Within a leader epoch only faults shorten a log (M1, M7).
+//! - *A fetch is one step, and its leader knows at once* (a leader that learns late promises late).
+//!   The high watermark waits only for the maximal ISR. A broker waits for a replica that is about
+//!   to join, too, and so promises less.
+//! - *The controller is one step*. Its metadata reach the leader late, and then the newest at once.
+//! - *Whether the leader knows which followers are fenced* is left open: it may propose any
+//!   follower that has caught up far enough. Broker epochs (KIP-903) are left out, because no log
+//!   is lost.
+//! - *Each copy waits on its own connection*. After its sender has given up, it may still be
+//!   executed, or never. At most three copies are in flight at a time.
+//! - *An answer that there is newer metadata* (a stale partition epoch) does not end the proposal,
+//!   which waits for the metadata.
 //!
 //! # Properties
 //!
 //! `isr-holds-promised`: each member of the controller's ISR holds all that is promised.
-//! `nobody-waits-for-the-dead`: where the leader counts a follower that has died, a cluster in which
-//! nothing is lost any more comes to a state where it does not: the session of the dead ends, what the
-//! leader wants is sent, executed and answered, and metadata arrive. It is checked in each state by
-//! going that way (`Alteration::leads_out`).
+//! `nobody-waits-for-the-dead`: if the leader counts a follower that has died, a cluster that loses
+//! nothing from here on reaches a state in which the leader no longer counts it: the dead
+//! follower's session expires, the leader's request is sent, executed and answered, and metadata
+//! arrive. Each state is checked by following that path (`Alteration::leads_out`).
 //!
 //! # The variants
 //!
-//! `refusal-is-final` is Kafka's rule (and was this broker's): a refusal ends the wait for all copies.
-//! `no-settlement` waits, and never asks for the ISR that there is. `same-isr-changes-nothing` is a
-//! controller that takes that for no change, and leaves the partition epoch. `unchecked-epoch` is one
-//! that takes copies of partition epochs before.
+//! `refusal-is-final` is Kafka's rule (and was this broker's): a refusal ends the wait for all
+//! copies. `no-settlement` waits, and never asks for the current ISR. `same-isr-changes-nothing` is
+//! a controller that treats a request for the current ISR as no change, and leaves the partition
+//! epoch as it is. `unchecked-epoch` is a controller that accepts copies from earlier partition
+//! epochs.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -67,9 +69,9 @@ const VARIANTS: [&str; 4] =
 /// Replicas; the first leads, the second is in the ISR at first, the third is not.
 const REPLICAS: u8 = 3;
 pub(crate) const LEADER: u8 = 0;
-/// Copies on the way at a time.
+/// Maximum number of copies in flight.
 const COPIES: usize = 3;
-/// More steps than the longest way out has.
+/// More steps than the longest path that `Alteration::leads_out` follows.
 const WAY_OUT: usize = 24;
 
 /// The rules that a variant leaves out.
@@ -86,19 +88,19 @@ struct Rules {
 pub struct Alteration {
     rules: Rules,
     records: u8,
-    /// Changes that the leader asks for, apart from those that settle.
+    /// Changes that the leader asks for, not counting settlements.
     changes: u8,
     timeouts: u8,
     fences: u8,
     deaths: u8,
 }
 
-/// A request on its way. All zero: none.
+/// A request in flight. All zero: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Copy {
     isr: u8,
     partition_epoch: u8,
-    /// Its sender has not given up.
+    /// Its sender still waits for it.
     awaited: bool,
 }
 
@@ -108,16 +110,16 @@ enum Proposal {
     None,
     /// To be sent.
     Wanted(u8),
-    /// A copy is on its way, or its answer.
+    /// A copy or its answer is in flight.
     Sent(u8),
     /// Answered by "there is a newer registration".
     Outdated(u8),
 }
 
-/// The controller's answer to the copy that is awaited.
+/// The controller's answer to the awaited copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Answer {
-    /// The ISR, and in which partition epoch.
+    /// The ISR and its partition epoch.
     Is(u8, u8),
     /// A member is not alive.
     Ineligible,
@@ -125,7 +127,7 @@ enum Answer {
     Outdated,
 }
 
-/// The partition, its leader, the controller, and what is between them.
+/// The partition, its leader, the controller, and the messages between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     /// Where the logs end.
@@ -134,16 +136,16 @@ pub struct State {
     promised: u8,
     /// Followers that will never do anything again.
     dead: u8,
-    /// Those that the controller has not fenced.
+    /// Replicas that the controller has not fenced.
     alive: u8,
     /// The controller's registration.
     isr: u8,
     partition_epoch: u8,
-    /// The one that the leader knows.
+    /// The registration that the leader knows.
     known: u8,
     known_epoch: u8,
     proposal: Proposal,
-    /// Not in the known ISR, and named by copies of its partition epoch that nobody answered.
+    /// Replicas outside the known ISR that unanswered copies for its partition epoch have named.
     unsettled: u8,
     copies: [Copy; COPIES],
     answer: Option<Answer>,
@@ -152,7 +154,7 @@ pub struct State {
     fences: u8,
 }
 
-/// One step. Replicas are numbered from 0 here, and from 1 where a person reads.
+/// One step. Replicas are numbered from 0 here, and from 1 in output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// The leader appends a record.
@@ -163,7 +165,7 @@ pub enum Action {
     Fence(u8),
     /// A fenced follower is back in touch with the controller.
     Return(u8),
-    /// A follower ends for ever.
+    /// A follower dies for good.
     Die(u8),
     /// The leader wants a follower in the ISR.
     Expand(u8),
@@ -171,11 +173,11 @@ pub enum Action {
     Shrink(u8),
     /// The leader asks for the ISR that it knows.
     Settle,
-    /// The leader sends what it wants, once more or for the first time.
+    /// The leader sends its request, for the first time or again.
     Send,
-    /// The controller executes the copy in this place.
+    /// The controller executes the copy at this index.
     Execute(u8),
-    /// The copy in this place, for which nobody waits, is lost.
+    /// The copy at this index, for which nobody waits, is lost.
     Lose(u8),
     /// The leader gives up waiting.
     TimeOut,
@@ -194,12 +196,12 @@ fn members(set: u8) -> impl Iterator<Item = u8> {
 }
 
 impl Alteration {
-    /// The right protocol, in this one's bounds.
+    /// The correct protocol, in the same bounds.
     fn right(self) -> Alteration {
         Alteration { rules: Rules::default(), ..self }
     }
 
-    /// The right protocol, or the variant of that name.
+    /// The correct protocol, or the variant of that name.
     ///
     /// # Panics
     /// If there is no such variant.
@@ -221,7 +223,7 @@ impl Alteration {
         Alteration { rules, records, changes, timeouts, fences, deaths: 1 }
     }
 
-    /// The controller executes a request (KIP-497, KIP-841): what it answers.
+    /// The controller executes a request (KIP-497, KIP-841). Returns its answer.
     fn execute(&self, state: &mut State, copy: Copy) -> Answer {
         if copy.partition_epoch < state.partition_epoch && !self.rules.unchecked_epoch {
             return Answer::Outdated;
@@ -236,12 +238,12 @@ impl Alteration {
         Answer::Is(state.isr, state.partition_epoch)
     }
 
-    /// The leader hears the answer to what it waits for.
+    /// The leader receives the answer that it waits for.
     fn answered(&self, state: &mut State, answer: Answer) {
         let Proposal::Sent(asked) = state.proposal else { panic!("an answer is awaited") };
         match answer {
             Answer::Is(isr, epoch) if epoch > state.known_epoch => state.commit(isr, epoch),
-            // What was asked for is what there is.
+            // The leader knows that registration already.
             Answer::Is(..) => state.proposal = Proposal::None,
             Answer::Outdated => state.proposal = Proposal::Outdated(asked),
             Answer::Ineligible => {
@@ -258,7 +260,7 @@ impl Alteration {
         state.proposal == Proposal::None && state.unsettled != 0 && !self.rules.no_settlement
     }
 
-    /// Does a cluster that works from here on come to count the dead no longer?
+    /// Does a cluster without further faults reach a state that no longer counts the dead?
     fn leads_out(&self, state: &State) -> bool {
         let mut state = *state;
         for _ in 0..WAY_OUT {
@@ -272,7 +274,8 @@ impl Alteration {
         false
     }
 
-    /// One step of a cluster in which nothing is lost and nobody gives up; false if there is none.
+    /// Takes one step of a cluster in which nothing is lost and nobody gives up; false if there is
+    /// none.
     fn works(&self, state: &mut State) -> bool {
         if let Some(gone) = members(state.dead & state.alive).next() {
             state.fence(gone);
@@ -284,7 +287,7 @@ impl Alteration {
         } else if state.known_epoch < state.partition_epoch {
             state.hear();
         } else if let Proposal::Wanted(isr) = state.proposal {
-            // What is still on its way is nothing that the way out may need.
+            // The way out may not depend on copies that are still in flight.
             state.copies = [Copy::default(); COPIES];
             state.send(isr);
         } else if self.may_settle(state) {
@@ -297,7 +300,7 @@ impl Alteration {
 }
 
 impl State {
-    /// Whom the high watermark waits for (the maximal ISR).
+    /// The replicas that the high watermark waits for (the maximal ISR).
     fn counted(&self) -> u8 {
         let proposed = match self.proposal {
             Proposal::None => 0,
@@ -313,13 +316,13 @@ impl State {
         self.promised = self.promised.max(to);
     }
 
-    /// The leader knows a newer registration: what was asked for before can happen no more.
+    /// The leader learns a newer registration: earlier requests can no longer take effect.
     fn commit(&mut self, isr: u8, partition_epoch: u8) {
         (self.known, self.known_epoch) = (isr, partition_epoch);
         (self.proposal, self.unsettled) = (Proposal::None, 0);
     }
 
-    /// Nobody waits for a copy, or for an answer, any more.
+    /// The leader no longer waits for any copy or answer.
     fn give_up(&mut self) {
         self.answer = None;
         for copy in &mut self.copies {
@@ -360,7 +363,7 @@ impl State {
         copy
     }
 
-    /// Has this follower come as far as who joins must have?
+    /// Has this follower caught up far enough to join?
     fn may_join(&self, follower: u8) -> bool {
         rules::may_join(Some(self.ends[usize::from(follower)]), self.promised, 0)
     }
@@ -600,7 +603,7 @@ mod tests {
         assert_eq!(found, broken);
     }
 
-    /// What the refusal of a second copy leaves behind, by hand.
+    /// What remains unsettled after a second copy is refused, by hand.
     #[test]
     fn an_earlier_copy_that_comes_last_lets_nobody_in_who_lacks_anything() {
         let run = |variant: Option<&str>, steps: &[Action]| {
@@ -632,7 +635,7 @@ mod tests {
         assert_eq!(run(Some("refusal-is-final"), &refused).0.promised, 1);
         let settled = [
             &refused[..],
-            // Of two copies the one that names more members is the last.
+            // Of two copies, the one that names more members sorts last.
             &[Action::Settle, Action::Send, Action::Execute(at - 1), Action::Answered],
         ];
         let (state, _) = run(None, &settled.concat());

@@ -14,64 +14,65 @@ use crate::{Happening, Happens};
 /// How far a model is explored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bounds {
-    /// Small: some seconds for all models together, in a debug build too.
+    /// Small: a few seconds for all models together, even in a debug build.
     Small,
     /// What the report's table shows.
     Full,
-    /// The next larger: minutes.
+    /// Larger than that: minutes.
     Large,
 }
 
 /// One step of a counterexample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What happened, in the protocol's words.
+    /// What happened, in the protocol's terms.
     pub action: String,
-    /// The same, for whoever wants to make it happen elsewhere.
+    /// The same as data, to reproduce it elsewhere.
     pub happening: Happening,
     /// The state after it, for reading.
     pub state: String,
 }
 
-/// What exploring came to.
+/// The result of an exploration.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// States that were generated, doubles included.
+    /// Generated states, duplicates included.
     pub generated: u64,
-    /// Different states.
+    /// Unique states.
     pub unique: u64,
-    /// Steps to the state that is furthest away.
+    /// Steps to the furthest state.
     pub depth: usize,
     /// Wall time.
     pub seconds: f64,
-    /// Size of a state in memory, in bytes; `None` if it points to more than that, as those of the
+    /// Size of a state in memory, in bytes; `None` if the state points to more memory, as the
     /// core's own components do.
     pub state_bytes: Option<usize>,
-    /// The property that fails and a shortest way there; `None` if all hold in every state.
+    /// The property that fails and a shortest path to it; `None` if all hold in every state.
     pub counterexample: Option<(String, Vec<Step>)>,
-    /// Of a wrong variant: what the right one comes to in the same bounds, as deep as the
-    /// counterexample. Without it nobody knows whether the rule or the bounds are to blame.
+    /// For a wrong variant: the result of the correct protocol in the same bounds, as deep as the
+    /// counterexample. Without it, the failure could be due to the bounds rather than to the rule.
     pub control: Option<Control>,
-    /// Only states that are at most so many steps away were looked at; `None` if all were.
+    /// Only states at most this many steps away were checked; `None` if all were.
     pub limit: Option<usize>,
 }
 
-/// The right protocol where a wrong one fails.
+/// The correct protocol, explored as far as the failure of a wrong one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
-    /// Different states that were found: all that are no further away than the counterexample's end,
-    /// each looked at, and their successors.
+    /// Unique states found: all states no further away than the end of the counterexample, each
+    /// checked, and their successors.
     pub unique: u64,
-    /// The property that fails all the same: then the counterexample says nothing about the rule.
+    /// The property that fails even so, if any: the counterexample then says nothing about the
+    /// rule.
     pub broken: Option<String>,
 }
 
-/// Explores `model`, breadth first on one thread, so that a counterexample is a shortest one; and if
-/// there is one, `right`, which differs in nothing but the rule, as far as that.
+/// Explores `model` breadth first on one thread, so that a counterexample is a shortest one. If
+/// there is one, also explores `right`, which differs only in the rule, to the same depth.
 ///
-/// The figures are those of the first search. It ends some states after the first that fails, and
-/// stateright keeps the *last* path that it has seen for a property: so the search is repeated for
-/// a shorter one, until there is none.
+/// The figures are from the first search. That search ends a few states after the first failure,
+/// and stateright keeps the *last* path that it has seen for a property. So the search is repeated
+/// for a shorter path until there is none.
 pub fn run<M>(model: M, right: Option<M>) -> Report
 where
     M: Model + Clone + Send + Sync + 'static,
@@ -81,7 +82,8 @@ where
     run_to(model, right, None)
 }
 
-/// The same, for states that are at most so many steps away: for what no machine explores to the end.
+/// The same for states at most `limit` steps away, for models that no machine explores
+/// exhaustively.
 pub fn run_to<M>(model: M, right: Option<M>, limit: Option<usize>) -> Report
 where
     M: Model + Clone + Send + Sync + 'static,
@@ -103,7 +105,7 @@ where
         let (path, property) = best.expect("something was found");
         let only_shorter = path.len();
         shortest = Some((property.to_owned(), steps(path)));
-        // States as far away as this are not looked at.
+        // States at the target depth are not checked.
         let checker = model.clone().checker().target_max_depth(only_shorter);
         found = checker.finish_when(HasDiscoveries::Any).spawn_bfs().join().discoveries();
     }
@@ -123,13 +125,13 @@ where
     }
 }
 
-/// The depth at which stateright ends, if all states that are so many steps away are to be looked at:
-/// the first state is one deep, and what is as deep as the target is not looked at.
+/// stateright's target depth for checking all states at most `steps` steps away: the first state
+/// has depth 1, and states at the target depth are not checked.
 fn depth_of(steps: usize) -> usize {
     steps + 2
 }
 
-/// Explores every state that is at most so many steps away.
+/// Explores every state at most `steps` steps away.
 fn control<M>(right: M, steps: usize) -> Control
 where
     M: Model + Send + Sync + 'static,
@@ -142,7 +144,7 @@ where
     Control { unique: checker.unique_state_count() as u64, broken }
 }
 
-/// A path is states, each with the action that leaves it.
+/// The steps of a path, which is a list of states, each with the action that leaves it.
 fn steps<S: Display, A: Display + Happens>(path: Vec<(S, Option<A>)>) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut before: Option<A> = None;
@@ -174,7 +176,7 @@ mod tests {
     use super::*;
     use stateright::Property;
 
-    /// Counts by ones up to a limit; a wrong one, by twos as well.
+    /// Counts by ones up to a limit; the wrong variant also counts by twos.
     #[derive(Clone, Debug)]
     struct Counts {
         by_twos: bool,
@@ -224,8 +226,8 @@ mod tests {
         let report = run(Counts { by_twos: true, never: 8 }, Some(right.clone()));
         let (property, steps) = report.counterexample.expect("2, 4, 6, 8");
         assert_eq!((property.as_str(), steps.len()), ("below", 4));
-        // 0 to 4 are four steps, and 5 comes after; that the right one would come to 8 in eight is
-        // another matter.
+        // 0 to 4 take four steps, and 5 is the successor of 4. The correct one would reach 8 in
+        // eight steps, which is deeper than the control looks.
         assert_eq!(report.control, Some(Control { unique: 6, broken: None }));
         assert_eq!(run(right, None).control, None);
     }

@@ -1,31 +1,32 @@
-//! What a model's step is, in words that a simulator of whole clusters understands too.
+//! A model's step as data that a simulator of whole clusters can act on.
 //!
-//! A counterexample is told for people ([`crate::Step::action`]); to make it happen in a cluster takes
-//! its structure, whichever model it comes from. What does not live here: which faults make it happen.
+//! [`crate::Step::action`] describes a step to people. To reproduce a counterexample in a cluster,
+//! its steps are needed as data, whichever model they come from. What does not live here: the
+//! faults that cause them.
 
 use crate::{alteration, isr, real, recovery, votes};
 
-/// A step that a cluster can be led to. Replicas and voters are numbered from 0.
+/// A step that can be reproduced in a cluster. Replicas and voters are numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Happening {
-    /// It happens by itself where nobody hinders it: a sync, an answer, a pre-vote.
+    /// A step that happens by itself unless something prevents it: a sync, an answer, a pre-vote.
     Itself,
     /// The controller begins a leader epoch.
     Elect {
-        /// Who leads.
+        /// The new leader.
         leader: u8,
-        /// Is the leader before fenced, and dropped from the ISR?
+        /// Whether the previous leader is fenced and dropped from the ISR.
         fence: bool,
     },
     /// A follower leaves the ISR.
     Drop(u8),
-    /// A fenced broker is back.
+    /// A fenced broker returns.
     Return(u8),
-    /// A replica hears of a leader epoch.
+    /// A replica learns of a leader epoch.
     Hear {
-        /// Who.
+        /// The replica.
         replica: u8,
-        /// Of which, from 1.
+        /// The epoch, from 1.
         epoch: u8,
     },
     /// A leader appends.
@@ -36,31 +37,31 @@ pub enum Happening {
     Propose {
         /// The leader.
         leader: u8,
-        /// Whom; `None` where it follows from who has fetched.
+        /// The follower; `None` where the preceding fetches determine it.
         follower: Option<u8>,
     },
-    /// A leader hears what the ISR is.
+    /// A leader learns the ISR.
     HearIsr(u8),
-    /// A replica loses power, and what it had not synced.
+    /// A replica loses power, and everything that it had not synced.
     ReplicaPowerLoss(u8),
     /// A voter stands for election.
     Stand(u8),
     /// A voter grants its vote.
     Grant {
-        /// To whom.
+        /// The candidate.
         candidate: u8,
-        /// Who.
+        /// The voter.
         voter: u8,
     },
-    /// A voter loses power, and what it had not synced.
+    /// A voter loses power, and everything that it had not synced.
     VoterPowerLoss(u8),
     /// A batch is written to a log.
     Write,
-    /// What a log counts as held is acknowledged.
+    /// A log acknowledges what it counts as held.
     Acknowledge,
     /// A log's sync fails.
     SyncFails,
-    /// A log is cut, because a new leader's parts from it.
+    /// A log is cut because it diverges from a new leader's log.
     Cut,
     /// A log's process ends.
     ProcessCrash,
@@ -68,9 +69,9 @@ pub enum Happening {
     LogPowerLoss,
 }
 
-/// Actions that say what they are.
+/// Actions that map to a [`Happening`].
 pub trait Happens {
-    /// What this one is.
+    /// The step that this action is.
     fn happening(&self) -> Happening;
 }
 
@@ -78,7 +79,7 @@ impl Happens for isr::Action {
     fn happening(&self) -> Happening {
         use isr::Action;
         match *self {
-            // Only the leader before is ever dropped.
+            // Only the previous leader is ever dropped.
             Action::Elect { leader, drop } => {
                 Happening::Elect { leader, fence: usize::from(drop) < isr::REPLICAS }
             }
@@ -107,7 +108,7 @@ impl Happens for alteration::Action {
             }
             Action::Return(follower) => Happening::Return(follower),
             Action::Hear => Happening::HearIsr(alteration::LEADER),
-            // Who is fenced outside of the ISR does not leave it.
+            // A follower that is fenced outside the ISR does not leave it.
             Action::Fence(_)
             | Action::Die(_)
             | Action::Shrink(_)

@@ -1,23 +1,23 @@
-//! Small models of the broker's protocols: the right one of each, which must hold, and the wrong ones
-//! that history knows, which must fail. Explored to the end, within bounds, by stateright.
+//! Small models of the broker's protocols: the correct version of each, which must hold, and
+//! historical wrong versions, which must fail. stateright explores them exhaustively within bounds.
 //!
 //! - [`isr`] (M1): replication, leader epochs, truncation, ISR, high watermark; with power losses (M1P).
-//! - [`alteration`] (M2): a leader's requests for another ISR: lost, refused, sent again, and late.
-//! - [`votes`] (M3): the metadata quorum: votes, pull replication, what is written and what is synced;
-//!   in the bounds of Raft's figure 8 (M3F).
+//! - [`alteration`] (M2): a leader's requests to change the ISR: lost, refused, resent, and late.
+//! - [`votes`] (M3): the metadata quorum: votes, pull replication, written versus synced state;
+//!   within the bounds of Raft's figure 8 (M3F).
 //! - [`recovery`] (M7): one log on one disk: append, sync, crash, recover.
 //! - [`real::replica`] (R1): the core's own replicas of a partition, explored as they ship.
-//! - [`real::quorum`] (R3): the core's own quorum, explored as it ships; with two candidates and a power
-//!   loss so many steps deep (R3C).
+//! - [`real::quorum`] (R3): the core's own quorum, explored as it ships; with two candidates and a
+//!   power loss, to a fixed depth (R3C).
 //!
-//! A variant carries the name of the zoo's flaw ([`wavetank_core::flaw::Flaw`]) where there is one.
-//! [`ALL`] lists the models; [`Entry::check`] explores one of them, breadth first on one thread, so
+//! A variant has the name of the zoo's flaw ([`wavetank_core::flaw::Flaw`]) where there is one.
+//! [`ALL`] lists the models. [`Entry::check`] explores one of them breadth first on one thread, so
 //! that a counterexample is a shortest one and is always the same.
 //!
-//! What does not live here: the implementation. [`real`] explores it; the other models use nothing of
-//! `core` but the flaws' names, and that they are true to the code is a claim that each file makes
-//! rule by rule, at its top. [`conform`] holds runs of the code against M1, M3 and M7, by the same
-//! [`rules`].
+//! What does not live here: the implementation. [`real`] explores it; the other models use nothing
+//! of `core` but the flaws' names. Each file states at its top, rule by rule, why its model is
+//! faithful to the code. [`conform`] validates runs of the code against M1, M3 and M7, with the
+//! same [`rules`].
 #![warn(missing_docs)]
 
 pub mod alteration;
@@ -42,16 +42,17 @@ pub struct Entry {
     pub id: &'static str,
     /// The name that commands use.
     pub name: &'static str,
-    /// What is modelled, in a line.
+    /// What is modelled, in one line.
     pub title: &'static str,
-    /// Names of the wrong variants; those of the zoo's flaws where the zoo has them.
+    /// Names of the wrong variants: those of the zoo's flaws where the zoo has them.
     pub variants: &'static [&'static str],
-    /// Different states of the right protocol, by [`Bounds`]: small, full, large. Counted once, and
-    /// the same ever since, in each build and with any number of threads; 0 where nobody waited.
+    /// Unique states of the correct protocol, by [`Bounds`]: small, full, large. Each was counted
+    /// once and is the same in each build and with any number of threads; 0 where it was never
+    /// counted.
     pub states: [u64; 3],
-    /// Explores it: the right protocol, or the named variant.
+    /// Explores the correct protocol, or the named variant.
     pub check: fn(Option<&str>, Bounds) -> Report,
-    /// Serves stateright's explorer for it, for ever.
+    /// Serves stateright's explorer for it, until the process ends.
     pub explore: fn(Option<&str>, Bounds, SocketAddr),
 }
 
@@ -68,7 +69,7 @@ pub const ALL: [Entry; 9] = [
     real::quorum::CONTESTED,
 ];
 
-/// The model of that id or name, in any case.
+/// The model with this id or name, in any case.
 pub fn find(name: &str) -> Option<&'static Entry> {
     ALL.iter()
         .find(|entry| entry.id.eq_ignore_ascii_case(name) || entry.name.eq_ignore_ascii_case(name))

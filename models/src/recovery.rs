@@ -6,27 +6,29 @@
 //! # What is abstracted away, and why that is sound
 //!
 //! - *The log is one file of whole batches*, each either as it was written or torn, and a CRC tells
-//!   which. Segments, indexes and epoch files are rebuilt from the batches; what a checkpoint file
-//!   says changes at once, as that of a file which is written aside, synced and renamed does.
-//! - *A batch is the number of the writer that wrote it.* Each recovery and each cut begins a new one
-//!   (as each makes a new leader epoch or a new end), so one place never holds two batches that look
-//!   the same.
-//! - *What the other replicas do is not here.* A batch is acknowledged when this log says that it
-//!   holds it: in an answer, or in the offset of a fetch. A new leader's log may part from this one
-//!   at any place; what is cut then is owed no more.
-//! - *A power loss* keeps what was synced, any number of the batches after that, and of each of them
-//!   all or some (any subset of the sectors); or it undoes a cut that was not synced, with all that
-//!   came after. No more orders than that: sectors of two cuts in one file do not mix.
-//! - *A sync that fails marks its pages clean.* They can be read until the power goes, and no later
-//!   sync writes them. That sync's caller is told (since Linux 4.13 also one that opens the file
-//!   later). The log is offline from then on until the *machine* has restarted: page caches that lie
-//!   are gone then. The code does not enforce that: `failed-sync-forgotten` restarts the process
-//!   alone, and its recovery believes, and then syncs in vain, what the page cache still shows.
-//! - *Damage* (rot, lying syncs) is not here: it is what recovery refuses, and nothing here is.
+//!   which. Segments, indexes and epoch files are rebuilt from the batches. A checkpoint file
+//!   changes atomically, as a file does that is written aside, synced and renamed.
+//! - *A batch is the number of the writer that wrote it.* Each recovery and each cut begins a new
+//!   writer (as each makes a new leader epoch or a new end), so one offset never holds two batches
+//!   that look the same.
+//! - *Other replicas are left out.* A batch is acknowledged when this log says that it holds it: in
+//!   an answer, or in a fetch offset. A new leader's log may diverge from this one at any offset;
+//!   what is cut then is no longer owed.
+//! - *A power loss* keeps what was synced and any number of the batches after that, each of them
+//!   whole or in part (any subset of its sectors). Or it undoes a cut that was not synced, and
+//!   everything after it. There are no other outcomes: sectors of two cuts in one file do not mix.
+//! - *A failed sync marks its pages clean.* They can be read until the power is lost, and no later
+//!   sync writes them. The sync's caller gets the error (since Linux 4.13, so does one that opens
+//!   the file later). From then on the log is offline until the *machine* has restarted, and with
+//!   it the page cache that shows data the disk lacks is gone. The code does not enforce that:
+//!   `failed-sync-forgotten` restarts the process alone, and its recovery believes, and then syncs
+//!   in vain, what the page cache still shows.
+//! - *Damage* (rot, lying syncs) is left out: recovery refuses damaged logs, and here it must
+//!   refuse none.
 //!
 //! # The variants
 //!
-//! Each leaves out one rule; the rule's line asks `Rules`.
+//! Each leaves out one rule; the line that applies the rule checks `Rules`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -62,7 +64,7 @@ const VARIANTS: [&str; 6] = [
 
 /// Longest log, in batches.
 const LOG: usize = 4;
-/// In place of a batch: some of its sectors.
+/// Stands for a batch that has only some of its sectors.
 const TORN: u8 = 255;
 
 /// The rules that a variant leaves out.
@@ -76,7 +78,7 @@ struct Rules {
     sync_credited_after_cut: bool,
 }
 
-/// How often what may happen, at most.
+/// How often each of these may happen, at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Faults {
     process_crashes: u8,
@@ -94,12 +96,12 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// The right protocol, in this one's bounds.
+    /// The correct protocol, in the same bounds.
     fn right(self) -> Recovery {
         Recovery { rules: Rules::default(), ..self }
     }
 
-    /// The right protocol, or the variant of that name.
+    /// The correct protocol, or the variant of that name.
     ///
     /// # Panics
     /// If there is no such variant.
@@ -125,7 +127,7 @@ impl Recovery {
     }
 }
 
-/// What the process is at.
+/// What the process is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     /// The log is open.
@@ -148,19 +150,19 @@ pub struct State {
     /// The file as the media holds it.
     media: [u8; LOG],
     media_end: u8,
-    /// From here on pages are dirty.
+    /// Pages from here on are dirty.
     clean: u8,
-    /// Places, as bits, that a failed sync marked clean: not on the media.
+    /// Positions, as bits, that a failed sync marked clean although they are not on the media.
     dropped: u8,
-    /// A sync has succeeded up to here, and the process is yet to hear of it.
+    /// A sync has succeeded up to here, and the process has yet to hear of it.
     completion: u8,
     /// ... and the log was cut since.
     stale: bool,
     /// What the process knows to be synced.
     synced: u8,
-    /// The recovery-point checkpoint on disk: below it, what is missing is damage.
+    /// The recovery-point checkpoint on disk: anything missing below it is damage.
     checkpoint: u8,
-    /// The writer of now.
+    /// The current writer.
     writer: u8,
     /// What was acknowledged.
     acknowledged: [u8; LOG],
@@ -179,19 +181,19 @@ pub enum Action {
     HearSync,
     /// The disk fails to sync the file.
     SyncFails,
-    /// What counts as held is acknowledged.
+    /// The log acknowledges what it counts as held.
     Acknowledge,
     /// The recovery point is checkpointed, durably.
     Checkpoint(u8),
-    /// A new leader's log parts from this one: it is cut.
+    /// The log is cut because it diverges from a new leader's.
     Cut(u8),
-    /// The process ends, at once; the page cache stays.
+    /// The process ends at once; the page cache stays.
     ProcessCrash,
-    /// The power goes.
+    /// The power is lost.
     PowerLoss {
         /// Where the file ends now.
         end: u8,
-        /// Places, as bits, that hold some sectors of their batch.
+        /// Positions, as bits, that hold only some sectors of their batch.
         torn: u8,
         /// A cut that was not synced is undone.
         cut_undone: bool,
@@ -200,14 +202,14 @@ pub enum Action {
     Recover,
 }
 
-/// The batches from `from` on to `to` are as they were before any was written.
+/// Resets the batches from `from` to `to` to what they were before any was written.
 fn clear(batches: &mut [u8; LOG], from: u8, to: u8) {
     for at in from..to {
         batches[usize::from(at)] = 0;
     }
 }
 
-/// The places of all batches below `end`, as bits.
+/// The positions of all batches below `end`, as bits.
 fn below(end: u8) -> u8 {
     (1 << end) - 1
 }
@@ -221,12 +223,12 @@ impl State {
         self.synced = self.synced.min(to);
     }
 
-    /// Does the media hold a longer or another file, because a cut was not synced?
+    /// Do the media hold a longer or different file because a cut was not synced?
     fn cut_unsynced(&self) -> bool {
         self.media_end > self.clean
     }
 
-    /// The cache's content, as a sync or a power loss leaves it on the media up to `end`.
+    /// Puts the cache's content on the media up to `end`, as a sync or a power loss leaves it.
     fn settle(&mut self, end: u8) {
         self.media = self.cache;
         clear(&mut self.media, end, self.end);
@@ -243,7 +245,7 @@ impl State {
 }
 
 impl Recovery {
-    /// What of its log the process counts as held.
+    /// How much of its log the process counts as held.
     fn counted(&self, state: &State) -> u8 {
         rules::counted_end(!self.rules.ack_before_flush, state.synced, state.end)
     }
@@ -251,7 +253,7 @@ impl Recovery {
     fn sync_fails(&self, state: &mut State) {
         state.used.failed_syncs += 1;
         state.dropped |= below(state.end) & !below(state.clean);
-        // The media is as it was; but nothing is dirty any more.
+        // The media are unchanged, but nothing is dirty any more.
         state.clean = state.end;
         if !self.rules.failed_sync_retried {
             state.phase = Phase::Offline;
@@ -414,7 +416,7 @@ impl Model for Recovery {
                         && state.cache[..end] == state.acknowledged[..end])
             }),
             Property::always("nothing-torn-or-invented", |_, state: &State| {
-                // Each writer writes after those before it: another order is no log that ever was.
+                // Each writer writes after those before it: no log ever had another order.
                 let log = &state.cache[..state.end.into()];
                 state.phase != Phase::Runs
                     || (log.is_sorted() && log.iter().all(|batch| (1..TORN).contains(batch)))

@@ -1,14 +1,14 @@
-//! Cuts of a log: where it parts from its leader's, how far a leader's answer lets it be cut, and which
-//! cuts a crash may still undo.
+//! Cuts of a log: where it diverges from its leader's, how far a leader's answer lets it be cut,
+//! and which cuts a crash may still undo.
 //!
-//! Whose log it is and what role its node has is not known here.
+//! What does not live here: whose log it is and what role its node has.
 
 use wavetank_core::note::TruncationReason;
 
 use super::log::Runs;
 use crate::rules::{self, EpochLog};
 
-/// Where the logs part, if they do. Without a record there is nothing that could, wherever it ends.
+/// Where the logs diverge, if they do. A log without records cannot diverge, wherever it ends.
 pub(super) fn parts(follower: &Runs, leader: &Runs) -> Option<i64> {
     if !follower.has_records() {
         return None;
@@ -17,7 +17,8 @@ pub(super) fn parts(follower: &Runs, leader: &Runs) -> Option<i64> {
     rules::where_parted(follower, answer)
 }
 
-/// What the leader of an epoch has by now. Its end and high watermark have only grown since it answered.
+/// What the leader of an epoch has now. Its end and high watermark have only grown since it
+/// answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leads<'a> {
     pub(super) log: &'a Runs,
@@ -27,7 +28,7 @@ pub(super) struct Leads<'a> {
 }
 
 impl Leads<'_> {
-    /// May a follower with this log cut it to here, for this reason?
+    /// May a follower cut this log to `to`, for this reason?
     ///
     /// # Errors
     /// Why not.
@@ -44,7 +45,8 @@ impl Leads<'_> {
                 Some(most) => return Err(format!("they part at {most}, not before")),
                 None => return Err("they do not part".to_owned()),
             },
-            // With a record it would have told its epoch, and heard where the logs part.
+            // With a record it would have sent that record's epoch, and heard where the logs
+            // diverge.
             TruncationReason::LeaderEndsBefore if follower.has_records() => {
                 return Err(format!("it has records, the last of epoch {}", follower.last_epoch()));
             }
@@ -67,11 +69,12 @@ impl Leads<'_> {
     }
 }
 
-/// Logs of before cuts that a crash may still undo, oldest first, each with where it was cut.
+/// Logs as they were before cuts that a crash may still undo, oldest first, each with its cut's
+/// offset.
 ///
-/// A sync that reaches beyond a cut makes it final, and those before it: what came after the cut counts
-/// as synced only once what it dropped cannot come back. A sync up to the cut at most may be one of what
-/// was kept, and says nothing of the cut.
+/// A sync beyond a cut makes that cut and those before it final: records after the cut count as
+/// synced only once the dropped ones cannot come back. A sync up to the cut or less may cover only
+/// what was kept, and says nothing about the cut.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BeforeCuts(Vec<(Runs, i64)>);
 

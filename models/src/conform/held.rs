@@ -1,19 +1,19 @@
-//! How much of its followers' logs a leader may take for synced: the part of [`super::recovery`] that
-//! is about several disks.
+//! How much of its followers' logs a leader may count as synced: the part of [`super::recovery`]
+//! that is about several disks.
 //!
-//! A follower acknowledges in the offset of its fetch, which has no note. What its process knows to be
-//! synced has one ([`Note::LogSynced`]), and where the topic flushes each batch, no fetch may claim
-//! more than that. So a leader cannot know of more than what the follower has known to be synced *while
-//! it followed in the leader's epoch*, and that is kept here:
+//! A follower acknowledges by its fetch offset, which has no note. What its process knows to be
+//! synced has one ([`Note::LogSynced`]), and if the topic flushes each batch, no fetch may
+//! acknowledge more than that. So a leader cannot count more than what the follower has known to be
+//! synced *while it followed in the leader's epoch*, which is tracked here:
 //!
-//! - of the process that follows now, since it last cut its log (a fetch that is answered with a cut is
-//!   not counted);
-//! - of processes before, and of one that has left the epoch: their last fetch may be counted later.
-//!   It is forgotten when a fetch of a newer process in that epoch has brought records, because its
-//!   leader has counted that one's offset then.
+//! - for the process that follows now, since it last cut its log (a fetch that is answered with a
+//!   cut is not counted);
+//! - for earlier processes, and for one that has left the epoch: their last fetch may be counted
+//!   later. It is dropped once a fetch of a newer process in that epoch has brought records,
+//!   because the leader has counted the newer fetch's offset by then.
 //!
-//! What does not live here: the log itself, and whether what a process knows is so on the media.
-//! Whether the ISR that a leader knows is one that was registered is M1's.
+//! What does not live here: the log itself, and whether what a process knows is true of the media.
+//! M1 checks that the ISR that a leader knows was registered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,11 +32,11 @@ pub(super) struct Held {
 #[derive(Debug, Default)]
 struct Replica {
     role: Role,
-    /// Its process knows all below to be synced.
+    /// Its process knows everything below to be synced.
     synced: i64,
-    /// The most that its process may have told the leader that it follows now.
+    /// The highest offset that its process may have told the leader that it follows now.
     told: i64,
-    /// The same of processes before, and of epochs before, by epoch.
+    /// The same for earlier processes and earlier epochs, by epoch.
     told_before: BTreeMap<i32, i64>,
 }
 
@@ -55,9 +55,10 @@ struct Leading {
     epoch: i32,
     /// The ISR that it knows.
     isr: BTreeSet<NodeId>,
-    /// The one that it has asked for: its members count from then on (KIP-497).
+    /// The ISR that it has proposed: its members count from then on (KIP-497).
     proposed: BTreeSet<NodeId>,
-    /// Named by requests that got no answer: they count until it knows another registration.
+    /// Members named by unanswered requests: they count until the leader knows another
+    /// registration.
     unsettled: BTreeSet<NodeId>,
     /// Its high watermark.
     promised: i64,
@@ -77,7 +78,7 @@ impl Leading {
                 | ErrorCode::OperationNotAttempted
                 | ErrorCode::InvalidRequest
         );
-        // After another error the proposal may have been taken all the same.
+        // After any other error the proposal may have been accepted even so.
         if of_this_copy {
             self.proposed.clear();
         }
@@ -85,7 +86,7 @@ impl Leading {
 }
 
 impl Replica {
-    /// What it told in its epoch may still be counted.
+    /// Leaves its epoch. What it told the leader there may still be counted.
     fn leave(&mut self) {
         if let Role::Follows { epoch } = self.role {
             let before = self.told_before.entry(epoch).or_default();
@@ -106,7 +107,7 @@ impl Replica {
         self.role = Role::Leads(Leading { epoch, isr, proposed, unsettled, promised });
     }
 
-    /// The most that the leader of this epoch may have been told.
+    /// The highest offset that the leader of this epoch may have been told.
     fn told_in(&self, epoch: i32) -> i64 {
         let before = self.told_before.get(&epoch).copied().unwrap_or(0);
         match self.role {
@@ -117,7 +118,7 @@ impl Replica {
 }
 
 impl Held {
-    /// A process starts: it follows and leads nothing yet, and knows of nothing that is synced.
+    /// A process starts: it follows and leads nothing yet, and knows nothing to be synced.
     pub(super) fn started(&mut self, node: NodeId) {
         for ((_, of), replica) in &mut self.replicas {
             if *of == node {
@@ -127,7 +128,7 @@ impl Held {
         }
     }
 
-    /// A process knows all below `synced` to be synced; `cut`: because its log was cut.
+    /// A process knows everything below `synced` to be synced; `cut`: because its log was cut.
     pub(super) fn knows(
         &mut self,
         node: NodeId,
@@ -140,7 +141,7 @@ impl Held {
         replica.told = if cut { synced } else { replica.told.max(synced) };
     }
 
-    /// What a note tells of who leads, who follows, and who is in sync.
+    /// Takes what a note says about the leader, the followers and the ISR.
     pub(super) fn hear(&mut self, node: NodeId, note: &Note) {
         match note {
             Note::BecameLeader { partition, epoch, high_watermark, isr, .. } => {
@@ -226,10 +227,10 @@ impl Held {
         }
     }
 
-    /// A note of one log, which its own log has taken.
+    /// Takes a note about one log, after the check of that log itself has accepted it.
     ///
     /// # Errors
-    /// It promises more than all in sync have synced.
+    /// It promises more than all members of the ISR have synced.
     pub(super) fn take(
         &mut self,
         node: NodeId,
@@ -251,8 +252,8 @@ impl Held {
         }
     }
 
-    /// A leader promises that all in sync have everything below `upto`, synced if the topic `flushes`
-    /// each batch.
+    /// A leader promises that all members of the ISR have everything below `upto`, synced if the
+    /// topic `flushes` each batch.
     fn promise(
         &mut self,
         node: NodeId,
@@ -297,14 +298,15 @@ mod tests {
     const FOLLOWER: NodeId = NodeId(2);
     const OTHER: NodeId = NodeId(3);
 
-    /// Three replicas of a partition whose topic flushes each batch, each recovered and empty.
+    /// Three replicas of a partition, each recovered and empty; `flushes`: its topic flushes each
+    /// batch.
     struct Bench {
         model: recovery::Conformance,
         flushes: bool,
     }
 
     impl Bench {
-        /// Epoch 0: the leader and the follower are in sync, the other one follows.
+        /// Epoch 0: the leader and the follower are in the ISR; the other one follows outside it.
         fn new(flushes: bool) -> Bench {
             let mut bench = Bench { model: recovery::Conformance::default(), flushes };
             for node in [LEADER, FOLLOWER, OTHER] {
@@ -417,7 +419,7 @@ mod tests {
         let mut bench = Bench::new(true);
         bench.fetches(FOLLOWER, 0, 0, 10);
         bench.syncs(FOLLOWER, 6);
-        // Who is not in sync has nothing, and is not asked.
+        // The replica outside the ISR has nothing, and is not checked.
         bench.moves(6).unwrap();
         bench.parts(7, "of {1,2} in sync, 2 has known no more to be synced in epoch 0");
 
@@ -455,7 +457,8 @@ mod tests {
         let mut bench = with_follower();
         bench.note(LEADER, proposed()).unwrap();
         bench.parts(5, "3 has known no more");
-        // Refused for good it does not, and otherwise it may have been taken.
+        // After a final refusal the member does not count; after any other error the proposal may
+        // have been accepted.
         for (error, holds) in
             [(ErrorCode::IneligibleReplica, true), (ErrorCode::FencedLeaderEpoch, false)]
         {
@@ -464,7 +467,7 @@ mod tests {
             bench.note(LEADER, Note::IsrRefused { partition: P, error }).unwrap();
             assert_eq!(bench.moves(5).is_ok(), holds, "{error:?}");
         }
-        // A refusal is of one copy, and one that nobody answered may be taken later.
+        // A refusal concerns one copy, and an unanswered copy may be accepted later.
         let mut bench = with_follower();
         bench.note(LEADER, proposed()).unwrap();
         let unsettled = vec![OTHER];
@@ -475,7 +478,7 @@ mod tests {
         let (isr, partition_epoch) = (vec![LEADER, FOLLOWER], PartitionEpoch(1));
         bench.note(LEADER, Note::IsrCommitted { partition: P, isr, partition_epoch }).unwrap();
         bench.moves(6).unwrap();
-        // Nor does who has left.
+        // A member that has left does not count either.
         let mut bench = Bench::new(true);
         let (isr, partition_epoch) = (vec![LEADER], PartitionEpoch(1));
         bench.note(LEADER, Note::IsrCommitted { partition: P, isr, partition_epoch }).unwrap();
@@ -499,7 +502,7 @@ mod tests {
 
     #[test]
     fn what_is_told_in_another_epoch_or_before_a_cut_is_not_told_to_this_leader() {
-        // It is in the next epoch, and syncs more there.
+        // The follower is in the next epoch, and syncs more there.
         let mut bench = Bench::new(true);
         bench.fetches(FOLLOWER, 0, 0, 10);
         bench.syncs(FOLLOWER, 6);
@@ -508,7 +511,7 @@ mod tests {
         bench.moves(6).unwrap();
         bench.parts(7, "2 has known no more to be synced in epoch 0 than what is below 6");
 
-        // It comes with more, and cuts that.
+        // The follower enters the epoch with more, and cuts that.
         let mut bench = Bench::new(true);
         bench.fetches(FOLLOWER, 0, 0, 10);
         bench.syncs(FOLLOWER, 10);

@@ -1,49 +1,52 @@
-//! Conformance to M1: each partition's replication, held against [`crate::isr`].
+//! Trace validation against M1: each partition's replication, checked against [`crate::isr`].
 //!
-//! # How a run's steps are the model's
+//! # How a run's steps map to the model's
 //!
 //! | note | action |
 //! |------|--------|
-//! | a committed registration | `Elect`, `Drop`, `Expand`: what it changes says which |
+//! | a committed registration | `Elect`, `Drop` or `Expand`, depending on what it changes |
 //! | `BecameLeader`, `BecameFollower` | `Hear` |
 //! | `LeaderAppended` | `Append`, for each record |
-//! | `FollowerAppended`, `Truncated` | `Fetch`, of records or of where the logs part |
+//! | `FollowerAppended`, `Truncated` | `Fetch`, of records or of where the logs diverge |
 //! | `DivergingEpoch` | what a leader answers in a `Fetch` |
-//! | `HighWatermark` | the promise that `Append`, `Fetch` and `HearIsr` come with |
+//! | `HighWatermark` | the promise that `Append`, `Fetch` and `HearIsr` make |
 //! | `IsrCommitted` | `HearIsr` |
 //! | a process that starts, with `Recovered` | `PowerLoss`, of a tail or of nothing |
-//! | `LogSynced` | no step: cuts of before it cannot be undone any more |
-//! | `ProduceAcked` with acks=all | no step: below the high watermark, so promised |
+//! | `LogSynced` | no step: earlier cuts can no longer be undone |
+//! | `ProduceAcked` with acks=all | no step: it is below the high watermark, so it is promised |
 //!
 //! # Where the code's steps are finer, and why that is sound
 //!
 //! - *A fetch is several steps of the broker*: the follower asks, the leader reads and takes the
-//!   offset for what the follower has, the answer arrives. The model's fetch is put where the answer
-//!   arrives; records and where the logs part come from the leader's log of *that epoch*, which is
-//!   kept when the leader has moved on or died: within an epoch it only grew. Between its own fetch
-//!   and the answer the follower did nothing else (the answer would be dropped).
-//! - *A fetch that brings nothing has no note.* So what a leader may know of a follower is what that
-//!   follower has, while it is in the leader's epoch and the logs do not part; and what it had when it
-//!   left the epoch, even if its leader comes to lead only then, and finds the request waiting. What
-//!   happens in later epochs touches nobody who is still in this one, so the model may take it later.
-//!   A leader may know less and promise less: a high watermark may be anything up to the model's.
-//! - *The controller's registrations count when the metadata log has committed them.* What a leader
-//!   proposed is checked at that point; until then it is not a step.
-//! - *A cut may come in rounds*, of which the model makes one: a follower without the epoch that the
-//!   leader names asks again from further back (KIP-279). It may cut less than the model's in a round,
-//!   and appends nothing before it has cut all.
-//! - *A process that starts is `PowerLoss`*, though that takes a tail of the log and the place in the
-//!   ISR at once, and here the controller learns late. Its part of the step can wait, since the
-//!   replica takes no step before it has heard of it: who lost a tail must not lead an epoch that was
-//!   registered before, nor a later one before the ISR has gone on without it, unless nobody else is
-//!   left (where M1 promises nothing). The same goes for one that joins by what it had before: the
-//!   proposal was on its way when it lost the tail, and the controller does not know yet.
+//!   offset as the follower's end, the answer arrives. The model's fetch is placed where the answer
+//!   arrives. The records and the point of divergence come from the leader's log of *that epoch*,
+//!   which is kept after the leader has moved on or died: within an epoch it only grew. Between its
+//!   request and the answer the follower did nothing else (otherwise it would drop the answer).
+//! - *A fetch that brings nothing has no note.* So a leader may know what a follower has while the
+//!   follower is in the leader's epoch and the logs do not diverge. It may also know what the
+//!   follower had when it left the epoch, even if the leader starts to lead only then and finds the
+//!   request waiting. Later epochs do not affect nodes that are still in this one, so the model may
+//!   take their steps later. A leader may know less and promise less: a high watermark may be
+//!   anything up to the model's.
+//! - *The controller's registrations count once the metadata log has committed them.* A leader's
+//!   proposal is checked at that point; until then it is not a step.
+//! - *A cut may come in rounds*, where the model takes one: a follower without the epoch that the
+//!   leader names asks again from further back (KIP-279). It may cut less than the model does in a
+//!   round, and it appends nothing before it has cut everything.
+//! - *A process that starts is `PowerLoss`*. In the model that takes a tail of the log and the
+//!   place in the ISR at once; here the controller learns of it late. The controller's part of the
+//!   step can wait, because the replica takes no step before it has heard of it. A replica that
+//!   lost a tail must not lead an epoch that was registered before the loss. Nor may it lead a
+//!   later one before the ISR has gone on without it, unless no other member is left (where M1
+//!   promises nothing). The same applies to a replica that joins the ISR by what it had before the
+//!   loss: the proposal was in flight when it lost the tail, and the controller does not know yet.
 //! - *A cut that a crash undoes* never happened (M7 has such disks): a log may come back as it was
-//!   before one, until a sync beyond the cut was heard.
+//!   before the cut, until a sync beyond the cut was heard.
 //!
-//! Torn batches, time, and which tail a disk loses are not M1's. Retention is not, either, and nothing is
-//! deleted in any run yet: a follower's log may start anew within its leader's, and one that has no
-//! record, wherever it ends, may be cut to its leader's high watermark, which loses nothing.
+//! M1 does not cover torn batches, time, or which tail a disk loses. Nor does it cover retention,
+//! and no run deletes anything yet. A follower's log may start anew within its leader's. A log
+//! without records, wherever it ends, may be cut to its leader's high watermark, which loses
+//! nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -66,7 +69,7 @@ pub struct Conformance {
 
 type Taken = Result<(), Box<Refused>>;
 
-/// A role in the model's words.
+/// A role in the model's terms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Role {
     /// Has heard of no epoch since it started.
@@ -83,14 +86,14 @@ struct Replica {
     /// The newest leader epoch that it has heard of since it started.
     epoch: Option<i32>,
     role: Role,
-    /// Has started, and not told its high watermark since.
+    /// Has restarted, and has not reported its high watermark since.
     restarted: bool,
     /// The newest registered leader epoch when it started.
     started_in: Option<i32>,
-    /// Has lost a tail, when the newest registered epoch was this one.
+    /// Has lost a tail, in a start at which this was the newest registered leader epoch.
     lost_in: Option<i32>,
-    /// Has lost a tail as a member of the ISR, or joined it by what it had before; and the ISR was
-    /// never without it since.
+    /// Has lost a tail as a member of the ISR, or joined the ISR by what it had before the loss;
+    /// and the ISR has never been without it since.
     lost_unheard: bool,
     /// What a crash may bring back.
     before_cuts: BeforeCuts,
@@ -127,7 +130,7 @@ impl Partition {
         self.registrations.last_key_value()
     }
 
-    /// The most that the leader of an epoch may know of a follower's end.
+    /// The highest follower's end that the leader of an epoch may know.
     fn known_end(&self, epoch: i32, follower: NodeId) -> Option<i64> {
         let leadership = self.leaderships.get(&epoch)?;
         let now = self
@@ -139,8 +142,8 @@ impl Partition {
         logs.filter(|log| parts(log, &leadership.log).is_none()).map(EpochLog::end).max()
     }
 
-    /// The same for who may join the ISR. Once a follower is back in the epoch after a restart, it
-    /// counts as it is: the controller takes no proposal that is from before (KIP-903).
+    /// The same, for joining the ISR. Once a follower is back in the epoch after a restart, its
+    /// current log counts: the controller accepts no proposal from before the restart (KIP-903).
     fn joins_with(&self, epoch: i32, follower: NodeId) -> Option<i64> {
         let replica = self.replicas.get(&follower)?;
         if (replica.epoch, replica.role) != (Some(epoch), Role::Follows) {
@@ -150,7 +153,7 @@ impl Partition {
         parts(&replica.log, &leadership.log).is_none().then(|| replica.log.end())
     }
 
-    /// A replica leaves its epoch: what it has had in it may be or become known to its leader.
+    /// A replica leaves its epoch: its leader may know what it had there, or learn it later.
     fn leave(&mut self, node: NodeId) {
         let Some(replica) = self.replicas.get(&node) else { return };
         if let (Some(epoch), Role::Follows) = (replica.epoch, replica.role) {
@@ -209,7 +212,7 @@ impl Partition {
         Ok(())
     }
 
-    /// Members leave or join. Answers with those that join by more than they have now.
+    /// Members leave or join. Returns those that join by a longer log than they have now.
     fn change_isr(
         &self,
         base: PartitionEpoch,
@@ -384,7 +387,7 @@ impl Partition {
                 format!("the last record would be of epoch {last}, and is of {last_epoch}"),
             );
         }
-        // The leader has seen the fetch, and forgot what it knew of an earlier process.
+        // The leader has seen the fetch, and has forgotten what it knew of an earlier process.
         self.left.remove(&(epoch.0, node));
         Ok(())
     }
@@ -399,7 +402,7 @@ impl Partition {
                 format!("{node} fetches, and starts anew where its leader starts")
             }
             TruncationReason::OwnHighWatermark => format!("{node} hears of an epoch"),
-            // What the model has at once, a log without its torn tail, `Recovered` tells.
+            // The model drops a torn tail at once; `Recovered` reports the log without it.
             TruncationReason::TornTail => return Ok(()),
         };
         if reason == TruncationReason::OwnHighWatermark {
@@ -421,10 +424,10 @@ impl Partition {
         if let Err(why) = leads.lets_cut(&replica.log, to, reason) {
             return refuse(action, why);
         }
-        // What came back from before earlier cuts may come back again.
+        // Earlier entries stay: what came back from before an earlier cut may come back again.
         replica.before_cuts.push(&replica.log, to);
         if reason == TruncationReason::LeaderStartsAfter {
-            // All below was deleted, so it was committed.
+            // Everything below was deleted, so it was committed.
             replica.log.start_anew(to);
             replica.high_watermark = to;
         } else {
@@ -443,7 +446,7 @@ impl Partition {
             return refuse(action, "that one does not lead");
         };
         let (own, end) = rules::end_offset_for_epoch(&leadership.log, asked.0);
-        // Where there is no such epoch and no smaller one, only the offset means something.
+        // If there is no such epoch and no smaller one, only the offset is meaningful.
         if end != end_offset.0 || (own >= 0 && own != epoch.0) {
             return refuse(
                 action,
@@ -483,7 +486,7 @@ impl Partition {
         let (own, end) = (replica.high_watermark, replica.log.end());
         let (known, isr) = (leadership.known, leadership.isr.clone());
         let epoch = replica.epoch.unwrap_or(-1);
-        // Members that the controller has added in this epoch, unheard.
+        // Members that the controller has added in this epoch without the leader having heard.
         let later = self.registrations.range(known..).skip(1).map(|(_, later)| later);
         let added: BTreeSet<NodeId> = later
             .filter(|later| later.leader_epoch.0 == epoch)
@@ -571,7 +574,7 @@ impl Partition {
             }
             Note::ProduceAcked { acks, end, .. } => self.acked(node, *acks, end.0),
             Note::DivergingEpoch { .. } => self.answer(node, note),
-            // Proposals, refusals and what concerns no replica: no step of the model.
+            // Proposals, refusals, and whatever concerns no replica are no steps of the model.
             Note::Rolled { .. }
             | Note::Departed { .. }
             | Note::IsrProposed { .. }
@@ -636,7 +639,8 @@ impl Replica {
         }
     }
 
-    /// Its log and high watermark as it tells them. A restart may bring an older high watermark.
+    /// Checks the log end and high watermark that it reports. A restart may bring an older high
+    /// watermark.
     fn is_at(&mut self, end: Offset, high_watermark: Offset, action: &str) -> Taken {
         let may_be = match self.restarted {
             true => high_watermark.0 <= self.high_watermark,
@@ -687,7 +691,7 @@ impl Conforms for Conformance {
     fn partition(&self, note: &Note) -> Option<TopicPartition> {
         match (of(note), note) {
             (Of::Partition(partition), _) => Some(partition),
-            // One log's on one disk, which says what a crash may undo.
+            // About one log on one disk: it says what a crash may undo.
             (Of::Neither, Note::LogSynced { partition, .. })
                 if *partition != TopicPartition::METADATA =>
             {
@@ -762,7 +766,7 @@ mod tests {
         ids.iter().copied().map(NodeId).collect()
     }
 
-    /// A partition with a leader and followers in the epoch 0, all logs empty.
+    /// A partition with a leader and followers in epoch 0, all logs empty.
     struct Bench(Conformance);
 
     impl Bench {
@@ -989,8 +993,8 @@ mod tests {
         }
     }
 
-    /// Only after all have lost power is there less than was promised; what others put in its place
-    /// nobody has promised.
+    /// Promised records can be missing only after all members have lost power, and nobody has
+    /// promised the records that replace them.
     #[test]
     fn a_high_watermark_does_not_outlive_a_cut() {
         for (checkpointed, right) in [(2, true), (4, false)] {
@@ -1081,7 +1085,8 @@ mod tests {
         bench.moves(3, false, 0, 5).unwrap();
     }
 
-    /// 3 is outside the ISR with 5 records when it restarts, and its leader's proposal is on its way.
+    /// 3 is outside the ISR with 5 records when it restarts, and its leader's proposal is in
+    /// flight.
     #[test]
     fn who_joined_by_what_it_has_lost_does_not_lead() {
         for (end, leaves, right) in [(2, false, false), (5, false, true), (2, true, true)] {
@@ -1125,7 +1130,7 @@ mod tests {
         }
     }
 
-    /// 3 has nothing and its leader's log starts at 4; then a leader ends before that.
+    /// 3 has nothing and its leader's log starts at 4; then a new leader's log ends before that.
     #[test]
     fn a_log_starts_anew_within_its_leaders_and_is_cut_to_its_leaders() {
         let behind = || {

@@ -1,4 +1,4 @@
-//! A log of any length, as the rules look at it: where each epoch's records begin, and the end.
+//! A log of any length, as the rules see it: where each epoch's records begin, and the end.
 
 use std::fmt;
 
@@ -15,8 +15,8 @@ pub(super) struct Runs {
 const NEVER: i32 = -1;
 
 impl Runs {
-    /// A log of these epochs and this end, as its node tells of it. An epoch that began but has no
-    /// record is no run.
+    /// A log with these epochs and this end, as its node reports it. An epoch that began but has no
+    /// record is not a run.
     pub(super) fn new(epochs: impl Iterator<Item = (i32, i64)>, end: i64) -> Runs {
         Runs { runs: epochs.filter(|(_, start)| *start < end).collect(), end }
     }
@@ -52,12 +52,12 @@ impl Runs {
         }
     }
 
-    /// Everything goes; the next record lies at `at`.
+    /// Drops everything; the next record is at `at`.
     pub(super) fn start_anew(&mut self, at: i64) {
         *self = Runs { runs: Vec::new(), end: at };
     }
 
-    /// Is this what is left of `other` when its tail is gone?
+    /// Is this what is left of `other` after it loses a tail?
     pub(super) fn is_prefix_of(&self, other: &Runs) -> bool {
         let mut rest = other.clone();
         rest.truncate(self.end);

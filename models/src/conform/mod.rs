@@ -1,18 +1,19 @@
-//! Conformance: a run of the broker, held against a model, step by step.
+//! Trace validation: a run of the broker is checked against a model, step by step.
 //!
 //! The core's notes name its protocol transitions. A checker keeps the model's state for as many
 //! partitions, replicas and records as the run has, maps each note to an action of the model, and
-//! checks that the action is enabled there and leads to the state that the note tells of. It is one
-//! pass, with nothing to search: what a note says is all that happened. The first note that the model
-//! would not have taken is answered with the step, the action, the model's state and why ([`Parted`]).
+//! checks that the action is enabled there and leads to the state that the note reports. This takes
+//! one pass and no search, because a note says all that happened. For the first note that the model
+//! would not have taken, the checker returns the step, the action, the model's state and the reason
+//! ([`Parted`]).
 //!
 //! - [`isr`]: M1, for every partition.
 //! - [`votes`]: M3, for the metadata quorum.
 //! - [`recovery`]: M7, for every log on every disk.
-//! - Rules are [`crate::rules`], the same functions that the bounded models ask.
+//! - The rules are [`crate::rules`], the same functions that the bounded models call.
 //!
-//! What does not live here: the tank. It hands over the notes, the registrations that the metadata log
-//! committed, when a process starts, and what the disks hold.
+//! What does not live here: the tank. It supplies the notes, the registrations that the metadata
+//! log committed, process starts, and what the disks hold.
 
 use std::fmt;
 
@@ -26,7 +27,7 @@ mod log;
 pub mod recovery;
 pub mod votes;
 
-/// The models that a run can be held against.
+/// The models that a run can be validated against.
 pub const MODELS: [&str; 3] = ["M1", "M3", "M7"];
 
 /// The model of [`MODELS`] with this id or name, in any case.
@@ -35,7 +36,7 @@ pub fn find(name: &str) -> Option<&'static str> {
     MODELS.into_iter().find(|model| *model == id)
 }
 
-/// A checker of the model of that id, for a run with these voters of the metadata quorum.
+/// A checker for the model with that id, for a run with these voters of the metadata quorum.
 pub fn checker(model: &str, voters: &[NodeId]) -> Option<Box<dyn Conforms>> {
     match find(model)? {
         "M1" => Some(Box::<isr::Conformance>::default()),
@@ -45,35 +46,35 @@ pub fn checker(model: &str, voters: &[NodeId]) -> Option<Box<dyn Conforms>> {
     }
 }
 
-/// What the controller registered of a partition.
+/// What the controller registered for a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registered {
-    /// Who leads, if anyone.
+    /// The leader, if any.
     pub leader: Option<NodeId>,
-    /// In which epoch.
+    /// Its leader epoch.
     pub leader_epoch: LeaderEpoch,
-    /// In sync.
+    /// The in-sync replicas.
     pub isr: Vec<NodeId>,
 }
 
-/// What a disk holds of a log, in offsets: all below is meant.
+/// What a disk holds of a log. Each offset stands for everything below it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OnDisk {
-    /// Where its whole batches end; what lies behind, if anything, is torn. 0 where nobody asked.
+    /// Where its whole batches end; anything after that is torn. 0 if the checker did not ask.
     pub whole_end: i64,
-    /// How far no power loss can take them, at most to where that was asked.
+    /// Up to where no power loss can take them; at most the offset that was asked about.
     pub durable_end: i64,
-    /// The log was cut, and the disk has not come to it yet.
+    /// The log was cut, and the disk has not performed the cut yet.
     pub cut_pending: bool,
-    /// The log's recovery point in the checkpoint; 0 if it has none, or nobody asked.
+    /// The log's recovery point in the checkpoint; 0 if it has none or the checker did not ask.
     pub recovery_point: i64,
     /// Its topic promises that each batch is flushed before it is acknowledged.
     pub flushes: bool,
-    /// A power loss would have left it as it was when the process started. Said only then.
+    /// When the process started, a power loss would have left the log as it was. Set only then.
     pub settled: bool,
 }
 
-/// A question to the tank: what of this log is durable between two offsets?
+/// A question to the tank: how much of this log is durable between two offsets?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asks {
     /// Which log.
@@ -82,22 +83,23 @@ pub struct Asks {
     pub from: i64,
     /// Asked up to here.
     pub to: i64,
-    /// A recovery has ended: where the whole batches end and what the checkpoint says is asked, too.
+    /// A recovery has ended: the question is also where the whole batches end and what the
+    /// checkpoint says.
     pub recovers: bool,
 }
 
-/// Where a run and a model part.
+/// Where a run and a model diverge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parted {
     /// The model, `M1`.
     pub model: &'static str,
-    /// Which of the steps that the model was told of, from 1.
+    /// The number of the step among those that the model was given, from 1.
     pub step: u64,
-    /// What happened, of which node.
+    /// What happened, and on which node.
     pub seen: String,
-    /// The model's action that this is.
+    /// The corresponding action of the model.
     pub action: String,
-    /// Why the model does not take it, or what it would have come to.
+    /// Why the model does not take it, or what state it would have reached.
     pub why: String,
     /// The model's state before.
     pub state: String,
@@ -126,18 +128,18 @@ pub(crate) fn refuse<T>(
     Err(Box::new(Refused { action: action.into(), why: why.into() }))
 }
 
-/// A run under way, held against one model. After the first error it holds nothing any more.
+/// Validates a run in progress against one model. After the first error it checks nothing more.
 pub trait Conforms: fmt::Debug + Send + Sync {
     /// The model's id.
     fn model(&self) -> &'static str;
 
-    /// The partition whose registrations must be told before this note is.
+    /// The partition whose registrations the checker must be given before this note.
     fn partition(&self, note: &Note) -> Option<TopicPartition>;
 
     /// A process starts on a node, with what its disk has.
     fn started(&mut self, node: NodeId);
 
-    /// The metadata log committed a registration. Told before anybody can act on it.
+    /// The metadata log committed a registration. Called before any node can act on it.
     ///
     /// # Errors
     /// The model's controller would not have registered this.
@@ -148,16 +150,17 @@ pub trait Conforms: fmt::Debug + Send + Sync {
         registered: &Registered,
     ) -> Result<(), Box<Parted>>;
 
-    /// The logs on a node's disk that the checker must be told of when a process has started there.
+    /// The logs on a node's disk that the checker must be told about ([`Conforms::left`]) when a
+    /// process has started there.
     fn logs(&self, _node: NodeId) -> Vec<TopicPartition> {
         Vec::new()
     }
 
-    /// What the end of the process before has left of one of these; `None` if the log's directory is
-    /// gone. `clean_stop`: that process has marked its stop as clean.
+    /// What the end of the previous process has left of one of these logs; `None` if its directory
+    /// is gone. `clean_stop`: that process marked its stop as clean.
     ///
     /// # Errors
-    /// No end of a process leaves this in the model.
+    /// In the model, no end of a process leaves this.
     fn left(
         &mut self,
         _node: NodeId,
@@ -168,18 +171,18 @@ pub trait Conforms: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// What must be told of a disk before this note is.
+    /// What the checker must know of a disk before it is given this note.
     fn asks(&self, _node: NodeId, _note: &Note) -> Option<Asks> {
         None
     }
 
-    /// The answer.
+    /// The answer to [`Conforms::asks`].
     fn on_disk(&mut self, _node: NodeId, _partition: TopicPartition, _disk: &OnDisk) {}
 
     /// A node noted a transition.
     ///
     /// # Errors
-    /// The model would not have taken it, or would have come to another state.
+    /// The model would not have taken it, or would have reached another state.
     fn note(&mut self, node: NodeId, note: &Note) -> Result<(), Box<Parted>>;
 }
 
@@ -189,7 +192,7 @@ pub(crate) fn names<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {
     format!("{{{}}}", names.join(","))
 }
 
-/// What a note is a step of, where several nodes take part.
+/// The protocol of several nodes that a note is a step of, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Of {
     Partition(TopicPartition),
@@ -223,7 +226,7 @@ pub(crate) fn of(note: &Note) -> Of {
         | Note::QuorumResigned { .. }
         | Note::QuorumLogSynced { .. }
         | Note::QuorumCommitted { .. } => Of::Quorum,
-        // Of one log on one disk.
+        // About one log on one disk.
         Note::LogRefused { .. }
         | Note::ReadRefused { .. }
         | Note::LogSynced { .. }

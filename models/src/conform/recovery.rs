@@ -1,63 +1,66 @@
-//! Conformance to M7: each log on each disk, the metadata log's too, held against
+//! Trace validation against M7: each log on each disk, including the metadata log, checked against
 //! [`crate::recovery`].
 //!
-//! # How a run's steps are the model's
+//! # How a run's steps map to the model's
 //!
 //! | what happens | action |
 //! |------|--------|
 //! | `LeaderAppended`, `FollowerAppended` | `Append`, for each batch |
-//! | `LogSynced` | `Sync` and `HearSync`: the media must hold what the process takes for synced |
-//! | `LogDirOffline` | `SyncFails` (or another operation does): the log takes no step any more |
-//! | `HighWatermark` of a leader, `ProduceAcked` | `Acknowledge`; of all in sync, but with acks=1 |
+//! | `LogSynced` | `Sync` and `HearSync`: the media must hold what the process takes as synced |
+//! | `LogDirOffline` | `SyncFails` (or another operation fails): the log takes no further step |
+//! | `HighWatermark` of a leader, `ProduceAcked` | `Acknowledge`; by the ISR, except with acks=1 |
 //! | `RecoveryPoint`, about to be written | `Checkpoint` is enabled |
 //! | `RecoveryPoint`, durable | `Checkpoint` is done |
 //! | `Truncated` | `Cut` |
-//! | a process starts | `ProcessCrash` or `PowerLoss`, by what the disk has kept |
+//! | a process starts | `ProcessCrash` or `PowerLoss`, depending on what the disk has kept |
 //! | `Recovered`, `LogRefused` | `Recover` |
-//! | `ShutDown`, clean | no step: the mark may be written that the next `Recover` believes |
+//! | `ShutDown`, clean | no step: the mark that the next `Recover` believes may be written |
 //! | `Departed` | no step: the log takes none from here on, and no mark vouches for it |
 //!
-//! Notes tell what a process knows. What its disk holds they do not: that is the tank's to tell
-//! ([`OnDisk`]), which follows the disk's own stream of changes, and asks no broker.
+//! Notes say what a process knows, not what its disk holds. The tank reports that ([`OnDisk`]); it
+//! follows the disk's own stream of changes, and asks no broker.
 //!
 //! # Where the code's steps are finer, and why that is sound
 //!
-//! - *A write is under way for a while.* `end` is what was submitted. A process that ends may lose
-//!   any of it that is not synced, as in the model; a high watermark beyond what the page cache has
-//!   would be the ledger's to report.
-//! - *The disk comes to a cut later than the process.* Until then what the media hold beyond it is of
-//!   the old log: a sync counts as heard only up to there (the model's `stale`). If the process ends
-//!   before, or the power goes before that cut is synced, it never happened; the disk may come back
-//!   with all that it had (the model's `cut_undone`).
-//! - *A checkpoint is being written for a while.* Until it is durable the disk may say what it said, or
-//!   this: a cut must respect both.
-//! - *Only what one log promises is here.* Where the topic does not flush each batch, what is written
-//!   counts as held; losing that is no fault of the log. The leader of the metadata quorum may commit
-//!   what a majority has synced before it has synced it itself: which voters have is M3's, by what
-//!   they know to be synced, and that is held against the media here.
-//! - *A follower acknowledges in the offset of its fetch*, which has no note. Its `Acknowledge` is put
-//!   where its leader counts it: when a high watermark moves in a topic that flushes each batch, or
-//!   acks=all is answered, each member of the ISR that the leader knows or has asked for must have
+//! - *A write takes a while.* `end` is what was submitted. A process that ends may lose any of it
+//!   that is not synced, as in the model. The ledger, not this check, reports a high watermark
+//!   beyond what the page cache has.
+//! - *The disk performs a cut later than the process.* Until then, what the media hold beyond the
+//!   cut is from the old log, and a sync counts only up to the cut (the model's `stale`). If the
+//!   process ends before the disk performs the cut, or the power is lost before the cut is synced,
+//!   the cut never happened; the disk may come back with all that it had (the model's
+//!   `cut_undone`).
+//! - *Writing a checkpoint takes a while.* Until it is durable the disk may hold the old one or the
+//!   new one: a cut must respect both.
+//! - *Only what one log promises is checked here.* If the topic does not flush each batch, what is
+//!   written counts as held, and losing that is no fault of the log. The leader of the metadata
+//!   quorum may commit what a majority has synced before it has synced it itself. M3 checks which
+//!   voters have synced it, by what they know to be synced; here that knowledge is checked against
+//!   the media.
+//! - *A follower acknowledges by its fetch offset*, which has no note. Its `Acknowledge` is placed
+//!   where its leader counts it. When a high watermark moves in a topic that flushes each batch, or
+//!   acks=all is answered, each member of the ISR that the leader knows or has proposed must have
 //!   known as much to be synced, following in that epoch. It need not know it any more: it may have
-//!   restarted or left the epoch since, and its leader not have heard. So a follower which claims too
-//!   much is found if its leader counts that before its sync has ended, or if that never ends. Who
-//!   is waited for outside the ISR, because it has caught up, promises nothing and is not asked.
-//!   That members have the same records, and the ISR is a registered one, are M1's.
-//! - *What a sync has failed on* is gone when the machine has restarted, not when the process has:
-//!   after `LogDirOffline` a process must find a log of which nothing could go with the power any more.
-//!   The broker cannot tell (M7's `failed-sync-forgotten`); that whoever runs it restarts the machine
-//!   is the tank's doing, and this holds it to that. Where nobody has noted the failure, because the
-//!   process ended first, there is nothing to hold: the kernel tells the next one.
-//! - *A clean stop is a mark on the disk*, that the process removes before it opens a log. It vouches
-//!   for all logs but the metadata log. The bounded model has no such stops: that a log which is synced
-//!   to its end loses nothing is all that this adds to it.
-//! - *Segments, indexes, the files of epochs and the names of files* are not the model's: a log here
-//!   is durable where its batches are, with the names of their files.
-//! - *A log that starts anew*, because its leader's starts beyond its end, is taken as it is; one whose
-//!   directory is gone is forgotten.
+//!   restarted or left the epoch since, without its leader having heard. So a follower that
+//!   acknowledges too much is caught if its leader counts that before the follower's sync has
+//!   ended, or if that sync never ends. A replica outside the ISR that the leader waits for because
+//!   it has caught up promises nothing and is not checked. M1 checks that members have the same
+//!   records and that the ISR is a registered one.
+//! - *Data that a sync has failed on* is gone when the machine has restarted, not when the process
+//!   has. So after `LogDirOffline` a process must find a log that a power loss could no longer
+//!   change. The broker cannot tell (M7's `failed-sync-forgotten`). In the tank the operator
+//!   restarts the machine, and this check requires that. If the process ended before it noted the
+//!   failure, nothing is required: the kernel reports the error to the next process.
+//! - *A clean stop is a mark on the disk*, which the process removes before it opens a log. It
+//!   vouches for all logs but the metadata log. The bounded model has no such stops. All that they
+//!   add to it is that a log that is synced to its end loses nothing.
+//! - *Segments, indexes, epoch files and file names* are not in the model: here a log is durable
+//!   where its batches and their files' names are.
+//! - *A log that starts anew*, because its leader's starts beyond its end, is accepted as it is; a
+//!   log whose directory is gone is forgotten.
 //!
-//! Damage is neither M7's nor the storms': a disk that loses what it has synced parts the run, at the
-//! next start of its process.
+//! Neither M7 nor the storms have damage: if a disk loses what it has synced, the run fails
+//! validation at the next start of its process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -84,9 +87,9 @@ pub struct Conformance {
 #[derive(Debug, Default)]
 struct Process {
     logs: BTreeMap<TopicPartition, Log>,
-    /// A disk operation failed: no log takes a step any more.
+    /// A disk operation failed: no log takes a further step.
     offline: bool,
-    /// So it was when the process before ended.
+    /// `offline` when the previous process ended.
     was_offline: bool,
 }
 
@@ -97,33 +100,33 @@ enum Phase {
     Down,
     Runs,
     Refused,
-    /// Its directory is to get another name.
+    /// Its directory is about to be renamed.
     Departed,
 }
 
-/// One log. Everything lies in offsets: all below is meant.
+/// One log. Each offset stands for everything below it.
 #[derive(Debug, Default)]
 struct Log {
     phase: Phase,
-    /// Where it started when that was told last.
+    /// Its start offset as last reported.
     start: i64,
-    /// The process has written it to here; after its end: what the disk had.
+    /// The process has written it up to here; after the process has ended: what the disk had.
     end: i64,
     /// What the process knows to be synced.
     synced: i64,
-    /// What the media were seen to hold.
+    /// What the media are known to hold.
     media: i64,
     /// The recovery point in the checkpoint on disk.
     checkpoint: i64,
-    /// Those that are being written, or were when the process ended.
+    /// Recovery points that are being written, or were when the process ended.
     writing: Vec<i64>,
     /// What was acknowledged.
     acknowledged: i64,
-    /// A cut that may not be on the media: where the log ended before, and where then.
+    /// A cut that may not be on the media: the log end before it, and after it.
     cut: Option<(i64, i64)>,
     /// The last stop was marked as clean.
     clean_stop: bool,
-    /// What the tank told last.
+    /// What the tank reported last.
     disk: OnDisk,
 }
 
@@ -152,13 +155,13 @@ impl Log {
         (self.phase, self.clean_stop) = (Phase::Down, clean_stop);
         (self.end, self.synced) = (whole, 0);
         if disk.settled {
-            // It happened or it did not: no crash to come can undo it.
+            // The cut happened or it did not: no later crash can undo it.
             self.cut = None;
         }
         Ok(())
     }
 
-    /// Its process may tell others that it has synced all below.
+    /// Its process may tell others that it has synced everything below.
     fn known_synced(&self) -> i64 {
         self.synced.max(self.start)
     }
@@ -346,7 +349,7 @@ impl Log {
         Ok(())
     }
 
-    /// Everything goes, and the next record lies at `to`.
+    /// Drops everything; the next record is at `to`.
     fn start_anew(&mut self, to: Offset) {
         let before = self.cut.map_or(self.end, |(from, _)| from.max(self.end));
         self.cut = Some((before.max(to.0), 0));
@@ -358,15 +361,15 @@ impl Log {
         match step {
             Step::Recovered { start, end } => self.recover(node, start, end),
             Step::Refused { end } => self.refused(node, end),
-            // What recovery cuts is no batch of the log; `Recovered` tells where it ends.
+            // What recovery cuts is not a whole batch; `Recovered` says where the log ends.
             Step::CutsTorn => Ok(()),
             Step::Departs => {
                 self.phase = Phase::Departed;
-                // The next checkpoint has no line of it.
+                // The next checkpoint has no line for it.
                 self.writing.push(0);
                 Ok(())
             }
-            // A checkpoint is of all logs, also of those that are being opened.
+            // A checkpoint covers all logs, including those that are being opened.
             Step::Checkpoint { point, durable } => self.checkpoint(node, point.0, durable),
             Step::Appended { .. }
             | Step::HearsSync { .. }
@@ -386,7 +389,7 @@ impl Log {
                 Ok(())
             }
             Step::Acknowledges { upto } => self.acknowledge(node, upto),
-            // It need not have synced that itself; and nobody is told.
+            // The node need not have synced that itself, and it tells nobody.
             Step::Commits { upto } => {
                 self.acknowledged = self.acknowledged.max(upto.0);
                 Ok(())
@@ -395,7 +398,7 @@ impl Log {
     }
 }
 
-/// What a note tells of one log.
+/// What a note says about one log.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Recovered { start: Offset, end: Offset },
@@ -443,7 +446,8 @@ fn step_of(note: &Note) -> Option<(TopicPartition, Step)> {
             (partition, Step::Acknowledges { upto })
         }
         Note::Departed { partition, .. } => (partition, Step::Departs),
-        // An answer with acks=0 promises nothing, nor does what is of roles, votes and nodes.
+        // An answer with acks=0 promises nothing, and neither do notes about roles, votes and
+        // nodes.
         Note::ProduceAcked { .. }
         | Note::Rolled { .. }
         | Note::BecameLeader { .. }
@@ -491,7 +495,7 @@ impl Process {
             );
         }
         match step {
-            // A directory that nobody knows may leave, too.
+            // A directory that has no log here may depart, too.
             Step::Departs => {
                 self.logs.get_mut(&partition).map_or(Ok(()), |log| log.take(node, step))
             }
@@ -499,7 +503,8 @@ impl Process {
         }
     }
 
-    /// Nothing may be marked as clean but what is synced. Nobody trusts the mark for the metadata log.
+    /// Only a stop with all logs synced may be marked as clean. Nobody trusts the mark for the
+    /// metadata log.
     fn mark_clean(&self, node: NodeId) -> Result<(), (TopicPartition, Box<Refused>)> {
         for (partition, log) in &self.logs {
             let vouched = *partition != TopicPartition::METADATA && log.phase == Phase::Runs;
@@ -721,7 +726,7 @@ mod tests {
             self.note(Note::LeaderAppended { partition: self.partition, epoch, first, end })
         }
 
-        /// The media come to hold all below this.
+        /// From now on the media hold everything below `end`.
         fn syncs(&mut self, end: i64) {
             (self.disk.whole_end, self.disk.durable_end) = (self.disk.whole_end.max(end), end);
         }
@@ -746,7 +751,7 @@ mod tests {
             self.note(Note::Truncated { partition, from, to, reason })
         }
 
-        /// The process ends, and this is left.
+        /// The process ends, and the disk keeps this much.
         fn ends(&mut self, whole_end: i64) -> Result<(), Box<Parted>> {
             self.disk.whole_end = whole_end;
             self.model.started(NODE);
@@ -918,7 +923,7 @@ mod tests {
         for (whole, point, is_refused) in [(6, 6, false), (6, 7, true)] {
             let mut bench = Bench::checkpointed(6, 6);
             bench.ends(whole).unwrap();
-            // Nothing in the model writes the larger one: it is as if the disk had rotted.
+            // Nothing in the model writes the larger one: it is as if the disk were damaged.
             bench.model.nodes.get_mut(&NODE).unwrap().logs.get_mut(&P).unwrap().checkpoint = point;
             bench.disk.recovery_point = point;
             match is_refused {
@@ -968,7 +973,7 @@ mod tests {
         Bench::checkpointed(6, 5).cuts(10, 5).unwrap();
         let why_not = why(Bench::checkpointed(6, 5).cuts(10, 4));
         assert!(why_not.contains("may vouch for all below 5"), "{why_not}");
-        // Not before the lower one is durable.
+        // It may go lower only once a lower recovery point is durable.
         let mut bench = Bench::checkpointed(6, 5);
         bench.checkpoints(4, false).unwrap();
         assert!(why(bench.cuts(10, 4)).contains("may vouch for all below 5"));
@@ -1050,7 +1055,7 @@ mod tests {
         let mut bench = Bench::checkpointed(6, 4);
         bench.note(departs()).unwrap();
         bench.stops().unwrap();
-        // The process ended before the rename, and after the checkpoints without it.
+        // The process ended before the rename, and after the checkpoints that omit the log.
         bench.ends(8).unwrap();
         bench.disk.recovery_point = 0;
         bench.recovers(8).unwrap();

@@ -1,6 +1,6 @@
-//! Conformance to M3: the metadata quorum, held against [`crate::votes`].
+//! Trace validation against M3: the metadata quorum, checked against [`crate::votes`].
 //!
-//! # How a run's steps are the model's
+//! # How a run's steps map to the model's
 //!
 //! | note (of voters; of the metadata log) | action |
 //! |------|--------|
@@ -9,10 +9,10 @@
 //! | `QuorumVoted` | `Vote` |
 //! | `QuorumStored` | `SyncVote`, of epoch and vote |
 //! | `QuorumVoteAnswered` | `SyncVote`, its answer |
-//! | `LeaderAppended` by who stands, then `QuorumLeader` | `Win` |
+//! | `LeaderAppended` by a candidate, then `QuorumLeader` | `Win` |
 //! | `QuorumFollower` | `Announce` |
 //! | `LeaderAppended` | `Append`, for each record |
-//! | `FollowerAppended`, `Truncated` | `Fetch`, of records or of where the logs part |
+//! | `FollowerAppended`, `Truncated` | `Fetch`, of records or of where the logs diverge |
 //! | `DivergingEpoch` | what a leader answers in a `Fetch` |
 //! | `QuorumLogSynced` | `SyncLog` |
 //! | `QuorumCommitted` | what `SyncLog` and `Fetch` commit |
@@ -21,21 +21,22 @@
 //!
 //! # Where the code's steps are finer, and why that is sound
 //!
-//! - *Hearing of an epoch has no note.* `Hear` is taken when a voter's next note is of a later epoch,
-//!   which somebody must have synced, as the model asks.
-//! - *A request may be late*: its sender has left the epoch when it is taken. Who left an epoch touches
-//!   nobody who is still in it, so the model may let it leave later: a vote is held against the log
-//!   that the candidate stood with, an announcement against who has won the epoch, and a fetch
-//!   against what the follower had when it left.
-//! - *A fetch brings its batches one by one*; they are steps of their own here. A fetch that brings
-//!   nothing has no note: a leader may count of a follower what that has synced in its epoch, as long
-//!   as their logs do not part. It may know less, and commit less.
-//! - *A cut may come in rounds*, and one that a crash undoes never happened ([`super::isr`] on both).
-//!   What was synced stays even so: a cut takes it down to where it cut, and a later sync beyond that
-//!   makes the cut final.
-//! - *The ballot that a restarted voter reads* may be any that it had written since the last that was
-//!   known to be synced: that one was synced just before the crash.
-//! - *High watermarks* of followers are no part of M3: they may be anything that a leader committed.
+//! - *Hearing of an epoch has no note.* `Hear` is taken when a voter's next note is of a later
+//!   epoch, which some voter must have synced, as the model requires.
+//! - *A request may be late*: its sender may have left the epoch by the time it is handled. A node
+//!   that has left an epoch does not affect nodes still in it, so the model may let it leave later.
+//!   A vote is checked against the log that the candidate stood with, an announcement against the
+//!   winner of the epoch, and a fetch against what the follower had when it left.
+//! - *A fetch brings its batches one by one*; here each batch is its own step. A fetch that brings
+//!   nothing has no note, so a leader may count what a follower has synced in the leader's epoch,
+//!   as long as their logs do not diverge. It may know less, and commit less.
+//! - *A cut may come in rounds*, and one that a crash undoes never happened (see [`super::isr`] for
+//!   both). Even so, what was synced stays: a cut lowers the synced end to the cut's offset, and a
+//!   later sync beyond that makes the cut final.
+//! - *The ballot that a restarted voter reads* may be any that it wrote after the last one known to
+//!   be synced: it was then synced just before the crash.
+//! - *High watermarks* of followers are not part of M3: they may be anything up to what leaders
+//!   committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -68,14 +69,14 @@ struct Voter {
     voted: Option<NodeId>,
     leader: Option<NodeId>,
     role: Role,
-    /// Who has granted it a pre-vote in this epoch.
+    /// The voters that have granted it a pre-vote in this epoch.
     endorsed: BTreeSet<NodeId>,
     stored: Ballot,
-    /// Votes that were written since.
+    /// Votes written since `stored`.
     written: Vec<Ballot>,
     log: Runs,
     synced: i64,
-    /// Has started, and not read its ballot yet.
+    /// Has started, and has not read its ballot yet.
     unread: bool,
     /// What a crash may bring back.
     before_cuts: BeforeCuts,
@@ -94,7 +95,7 @@ struct Leadership {
 #[derive(Debug)]
 pub struct Conformance {
     voters: BTreeMap<NodeId, Voter>,
-    /// With which last epoch and end somebody stood.
+    /// The last epoch and end of each candidate's log when it stood.
     candidacies: BTreeMap<(i32, NodeId), (i32, i64)>,
     /// Votes that are synced, by epoch and candidate.
     granted: BTreeMap<(i32, NodeId), BTreeSet<NodeId>>,
@@ -152,12 +153,12 @@ impl Conformance {
         self.voters.entry(id).or_default()
     }
 
-    /// The newest epoch that anybody may have been told of.
+    /// The newest epoch that any voter may have been told of.
     fn told(&self) -> i32 {
         self.voters.values().map(|voter| voter.stored.0).max().unwrap_or(0)
     }
 
-    /// What it has synced in its epoch may be or become known to its leader.
+    /// Keeps what the voter has synced in its epoch: its leader may know it, or learn it later.
     fn leave(&mut self, id: NodeId) {
         let Some(voter) = self.voters.get(&id) else { return };
         if voter.leader.is_some() && voter.role == Role::Waits {
@@ -166,7 +167,7 @@ impl Conformance {
         }
     }
 
-    /// A voter gets into an epoch, or has been there: `Hear`, which no note tells.
+    /// A voter enters an epoch, or is in it already: `Hear`, which has no note.
     fn hear(&mut self, id: NodeId, epoch: i32, action: &str) -> Taken {
         let (told, own) = (self.told(), self.voter(id).epoch);
         if epoch < own {
@@ -186,7 +187,7 @@ impl Conformance {
         rules::is_majority(count, self.voters.len())
     }
 
-    /// A pre-vote that comes too late for its asker is none.
+    /// A pre-vote that comes too late for its asker does not count.
     fn pre_vote(&mut self, id: NodeId, epoch: i32, asker: NodeId) -> Taken {
         let action = format!("voter {id} grants {asker} a pre-vote");
         self.hear(id, epoch, &action)?;
@@ -281,7 +282,7 @@ impl Conformance {
         }
         own.stored = stored;
         own.written.retain(|(later, vote)| *later > epoch || (*later == epoch && *vote != voted));
-        // A candidate's own vote is answered to nobody.
+        // A candidate's own vote needs no answer.
         if voted == Some(id) {
             self.granted.entry((epoch, id)).or_default().insert(id);
         }
@@ -321,7 +322,7 @@ impl Conformance {
         Ok(())
     }
 
-    /// What the note of a win adds to that of its first record.
+    /// Checks what the note of a win adds to the note of the epoch's first record.
     fn leads(&mut self, id: NodeId, epoch: i32, start: i64) -> Taken {
         let action = format!("voter {id} leads epoch {epoch}");
         let leads = self.voter(id).role == Role::Leads && self.voter(id).epoch == epoch;
@@ -422,7 +423,7 @@ impl Conformance {
 
     fn cut(&mut self, id: NodeId, from: i64, to: i64, reason: TruncationReason) -> Taken {
         if reason == TruncationReason::TornTail {
-            return Ok(()); // `Recovered` tells.
+            return Ok(()); // `Recovered` says so.
         }
         let action = format!("voter {id} fetches, and cuts where the logs part");
         let (leadership, own) = self.following(id, &action)?;
@@ -472,7 +473,7 @@ impl Conformance {
         Ok(())
     }
 
-    /// What the leader of an epoch may know that a voter has synced.
+    /// The most that the leader of an epoch may know a voter to have synced.
     fn known_end(&self, epoch: i32, id: NodeId) -> i64 {
         let Some(leadership) = self.leaderships.get(&epoch) else { return 0 };
         let voter = self.voters.get(&id);
@@ -583,7 +584,7 @@ impl Conformance {
             Note::DivergingEpoch { .. } => self.answer(id, note),
             Note::QuorumLogSynced { end } => self.sync_log(id, end.0),
             Note::QuorumCommitted { to, leader, .. } => self.commit(id, to.0, *leader),
-            // Who only thinks of standing, and what is not of the quorum.
+            // A request for pre-votes, and whatever is not about the quorum.
             Note::QuorumCandidate { pre_vote: true, .. }
             | Note::Rolled { .. }
             | Note::Departed { .. }
@@ -618,7 +619,7 @@ impl Conformance {
     }
 }
 
-/// What a voter may tell before it has read its epoch and vote.
+/// The notes that a voter may emit before it has read its epoch and vote.
 fn is_of_reading(note: &Note) -> bool {
     matches!(
         note,
@@ -701,7 +702,7 @@ mod tests {
     use super::*;
     use wavetank_core::types::{LeaderEpoch, Offset};
 
-    /// Three voters that have read that there is nothing yet.
+    /// Three voters that have read empty ballots.
     fn quorum() -> Conformance {
         let mut quorum = Conformance::new(&[NodeId(1), NodeId(2), NodeId(3)]);
         for id in 1..=3 {
@@ -806,7 +807,7 @@ mod tests {
         stands(&mut quorum, 2, 3, 2);
         see(&mut quorum, 2, stored(2, 2));
         see(&mut quorum, 3, voted(2, 2));
-        // 3 has no record yet; who has one would not have granted it even a pre-vote.
+        // 3 has no record yet; a voter that has one would not have granted it even a pre-vote.
         let mut quorum = led();
         see(&mut quorum, 3, Note::QuorumFollower { epoch: epoch(1), leader: NodeId(1) });
         see(&mut quorum, 3, stored_none(1));
@@ -857,15 +858,15 @@ mod tests {
         }
     }
 
-    /// 2 followed 1 in epoch 1 up to 3, then 3 in epoch 2, whose first record lies at 1: it has cut its
-    /// log there.
+    /// 2 followed 1 in epoch 1 up to 3, then 3 in epoch 2, whose first record is at 1: 2 has cut
+    /// its log there.
     fn cut() -> Conformance {
         let mut quorum = led();
         see(&mut quorum, 3, Note::QuorumFollower { epoch: epoch(1), leader: NodeId(1) });
         see(&mut quorum, 3, stored_none(1));
         see(&mut quorum, 3, fetched(1, 0, 1));
         see(&mut quorum, 1, appended(1, 1, 3));
-        // 1 has its log back as it was, and 3 wins with its vote.
+        // 1 comes back with a log that ends at 1, and 3 wins with 1's vote.
         quorum.started(NodeId(1));
         see(&mut quorum, 1, recovered(&[(1, 0)], 1));
         let voted_for_itself = Some(NodeId(1));

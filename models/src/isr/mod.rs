@@ -5,36 +5,38 @@
 //!
 //! # What is abstracted away, and why that is sound
 //!
-//! - *The controller is one atomic step.* Its decisions go through a replicated log of their own
-//!   (M3); to replicas they look as here: a sequence of registrations, one a leader epoch, which each
-//!   replica learns late, in order, and perhaps not all of them.
+//! - *The controller is one atomic step.* Its decisions go through their own replicated log (M3).
+//!   Replicas see them as modelled here: a sequence of registrations, one per leader epoch. Each
+//!   replica learns of them late, in order, and perhaps not of all.
 //! - *A fetch is one atomic step* between a leader and a follower that believe in the same epoch:
-//!   request, read, answer, append, and the leader's knowledge of it, which a broker has from the next
-//!   request. An answer that came late would be dropped for the follower's epoch (that it is fenced is
-//!   the rule of KIP-320, and variants break it); a leader that knows late promises late. The follower
-//!   hears of the high watermark one fetch late, which is what KIP-101 is about.
-//! - *Batches are single records*, and a record is its (epoch, salt): what a record holds never
-//!   matters, only whether two logs hold the same one. The salt tells apart two records that one
-//!   leader put at one place, which takes a lost tail.
-//! - *Time is gone.* Fetching stops and goes on whenever it likes, so "lags for too long" and "the
-//!   session expired" may be true at any moment. More behaviours than a broker with timers has, never
-//!   fewer.
-//! - *Disks lose a tail only in a power loss*, of which there is a budget ([`LOSSY`]; none in
-//!   [`ENTRY`], but for the variant that is about one), and only if another member of the ISR keeps
-//!   its log: where the last one loses its tail, Kafka (not flushing) promises nothing, and there is
-//!   nothing to check. Torn batches are M7's.
-//! - *Who is back from a power loss is registered anew in the same step*: the controller takes it out
-//!   of the ISR, and it hears of no epoch from before that. What it may do earlier is nothing: a broker
-//!   takes no role before its metadata have come to its own registration.
+//!   request, read, answer, append, and the leader's knowledge of the result, which a broker gets
+//!   only from the next request. The follower would drop a late answer because of its epoch (this
+//!   fencing is the rule of KIP-320, and variants break it). A leader that learns late promises
+//!   late. The follower learns of the high watermark one fetch late, which is what KIP-101 is
+//!   about.
+//! - *Batches are single records*, and a record is its (epoch, salt): its contents never matter,
+//!   only whether two logs hold the same record. The salt distinguishes two records that one leader
+//!   wrote at the same offset, which requires a lost tail.
+//! - *There is no time.* Fetching may stop and resume at any moment, so "lags for too long" and
+//!   "the session expired" may be true at any moment. This gives more behaviours than a broker with
+//!   timers has, never fewer.
+//! - *Disks lose a tail only in a power loss*. Power losses have a budget ([`LOSSY`]; [`ENTRY`] has
+//!   none, except for the variant about one). They strike only if another member of the ISR keeps
+//!   its log: if the last member loses its tail, Kafka (not flushing) promises nothing, and there
+//!   is nothing to check. M7 has torn batches.
+//! - *A replica re-registers in the same step in which it loses power*: the controller removes it
+//!   from the ISR, and it hears of no earlier epoch. It can do nothing before that: a broker takes
+//!   no role until its metadata have reached its own registration.
 //!
 //! # The variants
 //!
-//! Each leaves out one rule; the rule's line asks `Rules`. `truncate-to-high-watermark` is Kafka
-//! before KIP-101, `unknown-epoch-answered-with-next` is KIP-101 before KIP-279, `unfenced-fetch` is
-//! KIP-279 before KIP-320, and `unfenced-truncation` is that KIP's first draft: fetches are fenced
-//! by the epoch of the last record, not by the leader epoch that the follower is in.
-//! `roles-before-registration` is a broker that starts from the metadata that it has on disk, and leads
-//! an epoch of before its power loss until it hears of a newer one.
+//! Each leaves out one rule; the line that applies the rule checks `Rules`.
+//! `truncate-to-high-watermark` is Kafka before KIP-101, `unknown-epoch-answered-with-next` is
+//! KIP-101 before KIP-279, `unfenced-fetch` is KIP-279 before KIP-320, and `unfenced-truncation` is
+//! that KIP's first draft: fetches are fenced by the epoch of the last record, not by the leader
+//! epoch that the follower is in. `roles-before-registration` is a broker that starts from the
+//! metadata on its disk, and leads an epoch from before its power loss until it hears of a newer
+//! one.
 
 use std::net::SocketAddr;
 
@@ -92,7 +94,7 @@ const VARIANTS: [&str; 8] = [
 pub(crate) const REPLICAS: usize = 3;
 /// Longest log.
 const LOG: usize = 3;
-/// Most leader epochs.
+/// Maximum number of leader epochs.
 const EPOCHS: usize = 4;
 /// No leader.
 const NOBODY: u8 = 3;
@@ -123,12 +125,12 @@ pub struct Isr {
 }
 
 impl Isr {
-    /// The right protocol, in this one's bounds.
+    /// The correct protocol, in the same bounds.
     fn right(self) -> Isr {
         Isr { rules: Rules::default(), ..self }
     }
 
-    /// The right protocol, or the variant of that name.
+    /// The correct protocol, or the variant of that name.
     ///
     /// # Panics
     /// If there is no such variant.
@@ -155,7 +157,7 @@ impl Isr {
             Bounds::Full => (2, 3),
             Bounds::Large => (2, 4),
         };
-        // A variant gets what its counterexample needs, whatever the bounds.
+        // A variant gets the epochs that its counterexample needs, whatever the bounds.
         let needs_epochs = match variant {
             None | Some("ack-at-leader-append" | "leader-resumes-epoch") => 2,
             Some("unknown-epoch-answered-with-next") => 4,
@@ -181,29 +183,31 @@ impl Isr {
     }
 }
 
-/// One replica. What only a leader keeps is zero in a follower, so that equal behaviour is an equal
-/// state.
+/// One replica. Fields that only a leader uses are zero in a follower, so that equal behaviour is
+/// an equal state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Replica {
-    /// Records, [`record`]; those from `end` on are zero.
+    /// Records, encoded by [`record`]; those from `end` on are zero.
     log: [u8; LOG],
     end: u8,
     high_watermark: u8,
     /// The newest leader epoch that it has heard of.
     epoch: u8,
-    /// It has lost power since, and hears of no epoch before this one.
+    /// Since its last power loss it hears of no epoch before this one.
     not_before: u8,
-    /// It has lost power and its tail, resumes its epoch as if nothing had been, and has answered
-    /// nobody since. (Under the right rules it would be in the ISR until it has registered, too.)
+    /// It has lost power and its tail, resumes its epoch as if nothing had happened, and has
+    /// answered nobody since. (Under the correct rules, too, it would be in the ISR until it has
+    /// registered.)
     silent: bool,
-    /// Leader: its end when the epoch began.
+    /// Leader: its log end when the epoch began.
     start: u8,
-    /// Leader: the ISR as it knows it to be committed.
+    /// Leader: the ISR that it knows to be committed.
     isr: u8,
-    /// Leader: the member that it has proposed to add and the controller has accepted, unheard of.
+    /// Leader: the member that it proposed to add and that the controller has accepted, while the
+    /// leader has yet to hear of it.
     pending: u8,
-    /// Follower: has been told in this epoch where its log parts from the leader's, if it does. Before
-    /// that its leader knows nothing of it, and since KIP-320 it may be told in each fetch.
+    /// Follower: it has learned in this epoch where its log diverges from the leader's, if it does.
+    /// Before that its leader knows nothing of its log. Since KIP-320 any fetch may tell it.
     told: bool,
 }
 
@@ -224,34 +228,35 @@ pub struct State {
     epoch: u8,
     /// The controller's ISR, now.
     isr: u8,
-    /// What was promised to clients: lay below a leader's high watermark, or was acknowledged.
+    /// What was promised to clients: records below a leader's high watermark, or acknowledged.
     promised: [u8; LOG],
     promised_end: u8,
     power_losses: u8,
 }
 
-/// One step. Replicas are numbered from 0 here, and from 1 where a person reads.
+/// One step. Replicas are numbered from 0 here, and from 1 in output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// The controller begins an epoch with this leader, and drops one member from the ISR or none.
     Elect {
         /// The new leader.
         leader: u8,
-        /// Who is dropped; `NOBODY` for none.
+        /// The member that is dropped; `NOBODY` for none.
         drop: u8,
     },
     /// The controller drops a follower from the ISR: it was fenced, or its leader said it lags.
     Drop(u8),
     /// A replica hears of an epoch, and leads or follows in it.
     Hear {
-        /// Who.
+        /// The replica.
         replica: u8,
-        /// Of which epoch.
+        /// The epoch.
         epoch: u8,
     },
     /// A leader appends a record.
     Append(u8),
-    /// A follower asks, once in an epoch, where its log parts from the leader's (before KIP-320).
+    /// A follower asks, once in an epoch, where its log diverges from the leader's (before
+    /// KIP-320).
     Ask(u8),
     /// A follower fetches from its leader.
     Fetch(u8),
@@ -262,11 +267,11 @@ pub enum Action {
         /// The follower.
         follower: u8,
     },
-    /// A leader hears what the ISR is.
+    /// A leader learns the ISR.
     HearIsr(u8),
-    /// A replica loses power and its log from this offset on, and is back at once.
+    /// A replica loses power and its log from this offset on, and restarts at once.
     PowerLoss {
-        /// Who.
+        /// The replica.
         replica: u8,
         /// Where its log ends now.
         end: u8,
@@ -308,11 +313,11 @@ impl Replica {
         self.high_watermark = self.high_watermark.min(to);
     }
 
-    /// What a leader answers to "your records of this epoch end where?" (KIP-279): the largest epoch
-    /// of its own that is not larger, and where it ends.
+    /// A leader's answer to "where do your records of this epoch end?" (KIP-279): its own largest
+    /// epoch that is not larger, and where that epoch ends.
     fn end_offset_for_epoch(&self, asked: u8, rules: Rules) -> (u8, u8) {
         let (own, end) = rules::end_offset_for_epoch(self, asked);
-        // KIP-101: where the next epoch starts, as if it had the asked one.
+        // KIP-101: where the next epoch starts, as if the leader had the requested one.
         if rules.next_epochs_start { (asked, end) } else { (own, end) }
     }
 }
@@ -335,7 +340,7 @@ impl EpochLog for Replica {
 }
 
 impl State {
-    /// Does this replica believe to lead?
+    /// Does this replica believe that it leads?
     fn leads(&self, replica: u8) -> bool {
         self.leader_for(replica) == replica
     }
@@ -344,7 +349,7 @@ impl State {
         self.replicas[usize::from(replica)].silent
     }
 
-    /// Whom this replica believes to lead; [`NOBODY`] if it has heard of no epoch.
+    /// The leader according to this replica; [`NOBODY`] if it has heard of no epoch.
     fn leader_for(&self, replica: u8) -> u8 {
         match self.replicas[usize::from(replica)].epoch {
             NEVER => NOBODY,
@@ -352,7 +357,7 @@ impl State {
         }
     }
 
-    /// Registrations that no replica is in or has yet to hear of make no difference.
+    /// Drops registrations that no replica is in or can still hear of: they make no difference.
     fn forget(&mut self) {
         let oldest = self.replicas.iter().map(|replica| replica.epoch.max(replica.not_before));
         let oldest = oldest.min().unwrap_or(NEVER);
@@ -389,7 +394,8 @@ impl State {
         (replica.told && self.talk(follower, rules) == Some(leader)).then_some(replica.end)
     }
 
-    /// Whom a follower may talk to: since KIP-320 the leader must be in the follower's leader epoch.
+    /// The leader that a follower may talk to: since KIP-320 the leader must be in the follower's
+    /// leader epoch.
     fn talk(&self, follower: u8, rules: Rules) -> Option<u8> {
         let leader = self.leader_for(follower);
         if leader == NOBODY || leader == follower || !self.leads(leader) {
@@ -400,7 +406,7 @@ impl State {
         (!fenced || epoch(leader) == epoch(follower)).then_some(leader)
     }
 
-    /// Clients hear, from this leader, of all below `to`.
+    /// This leader promises clients everything below `to`.
     fn promise(&mut self, leader: u8, to: u8) {
         let log = self.replicas[usize::from(leader)].log;
         for at in self.promised_end..to {
@@ -437,8 +443,8 @@ impl Isr {
         }
     }
 
-    /// The rule that keeps logs from parting: where the follower's log goes on differently from the
-    /// leader's, it is cut. Returns true if there was something to cut.
+    /// The rule that keeps logs from diverging: the follower's log is cut where it diverges from
+    /// the leader's. Returns true if there was something to cut.
     fn cut_where_parted(&self, state: &mut State, leader: u8, follower: u8) -> bool {
         let own = &state.replicas[usize::from(follower)];
         let source = &state.replicas[usize::from(leader)];
@@ -450,7 +456,7 @@ impl Isr {
 
     fn fetch(&self, state: &mut State, leader: u8, follower: u8) {
         if !self.rules.unfenced_fetch && self.cut_where_parted(state, leader, follower) {
-            return; // the answer said where they part, and brought nothing
+            return; // the answer said where they diverge, and brought nothing
         }
         let source = state.replicas[usize::from(leader)];
         let replica = &mut state.replicas[usize::from(follower)];
@@ -458,7 +464,8 @@ impl Isr {
         if replica.end < source.end {
             replica.append(source.log[usize::from(replica.end)]);
         }
-        // The high watermark of before: that this fetch moves it, the next one tells.
+        // The leader's high watermark from before this fetch. If this fetch moves it, the next one
+        // says so.
         replica.high_watermark = rules::followers_high_watermark(
             replica.high_watermark,
             source.high_watermark,
@@ -475,8 +482,8 @@ impl Isr {
     }
 
     fn begin_epoch(&self, state: &mut State, leader: u8, isr: u8) {
-        // A deposed leader hears nothing of the ISR any more, and adds nobody: what it knows is all
-        // that counts for what it may still promise.
+        // A deposed leader learns nothing more about the ISR, and adds no member: only what it
+        // knows now decides what it may still promise.
         for replica in &mut state.replicas {
             let pending = std::mem::take(&mut replica.pending);
             if !self.rules.high_watermark_by_committed_isr {
@@ -532,7 +539,7 @@ impl Model for Isr {
             promised_end: 0,
             power_losses: 0,
         };
-        // Which replica leads first is a matter of names.
+        // Which replica leads first does not matter: replicas differ only in their numbers.
         self.begin_epoch(&mut state, 0, all);
         vec![state]
     }
@@ -540,8 +547,8 @@ impl Model for Isr {
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         let registered = state.registration(state.epoch).leader;
         if state.epoch < self.epochs {
-            // A leader that bounces and leads again changes nothing that an election of another and
-            // back does not.
+            // Electing the same leader again adds nothing to electing another one and then this
+            // one.
             for leader in members(state.isr & !bit(registered)) {
                 actions.push(Action::Elect { leader, drop: NOBODY });
                 actions.push(Action::Elect { leader, drop: registered });
@@ -623,7 +630,8 @@ impl Model for Isr {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always("promised-stays", |_, state: &State| {
-                // Whoever leads the newest epoch that any leader has begun holds all that was promised.
+                // The leader of the newest epoch that any leader has begun holds all that was
+                // promised.
                 let newest = (0..REPLICAS as u8).filter(|id| state.leads(*id));
                 let newest = newest.max_by_key(|id| state.replicas[usize::from(*id)].epoch);
                 newest.is_none_or(|leader| {
@@ -647,7 +655,8 @@ impl Model for Isr {
 impl Isr {
     fn isr_actions(&self, state: &State, leader: u8, actions: &mut Vec<Action>) {
         let replica = &state.replicas[usize::from(leader)];
-        // The controller refuses a proposal of another epoch, or on top of an ISR that has changed.
+        // The controller refuses a proposal from another epoch, or one based on an ISR that has
+        // changed.
         if replica.epoch != state.epoch {
             return;
         }
@@ -733,7 +742,7 @@ mod tests {
         );
     }
 
-    /// What the counterexample to KIP-101's rule is about, by hand: the right protocol survives it.
+    /// The counterexample that KIP-101's rule prevents, by hand: the correct protocol survives it.
     #[test]
     fn the_loss_before_kip_101_step_by_step() {
         let steps = [

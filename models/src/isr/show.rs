@@ -1,10 +1,10 @@
-//! M1's steps and states in words, and what they are for whoever makes them happen elsewhere.
+//! M1's steps and states in words.
 
 use std::fmt;
 
 use super::{Action, NOBODY, State, epoch_of, members};
 
-/// Where a person reads, replicas are 1, 2, 3.
+/// In output, replicas are 1, 2, 3.
 fn name(replica: u8) -> u8 {
     replica + 1
 }

@@ -1,5 +1,5 @@
-//! A disk of one directory as part of a model's state: contents, what of them is durable, and what
-//! has been submitted since.
+//! A disk with one directory as part of a model's state: contents, how much of them is durable, and
+//! what has been submitted since.
 //!
 //! What does not live here: torn writes, failing syncs, lies. The simulator's disk does those.
 
@@ -29,7 +29,7 @@ impl Disk {
         self.queue.push_back(op);
     }
 
-    /// Is there something that is not durable yet?
+    /// Is anything not durable yet?
     pub(super) fn is_dirty(&self) -> bool {
         !self.queue.is_empty()
     }
@@ -47,8 +47,8 @@ impl Disk {
         true
     }
 
-    /// Performs the oldest submission that makes nothing durable, past those that do. Returns false
-    /// if there is none.
+    /// Performs the oldest submission that makes nothing durable, skipping those that do. Returns
+    /// false if there is none.
     pub(super) fn perform_cached(&mut self, done: &mut Vec<DiskDone>) -> bool {
         let makes_durable =
             |op: &DiskOp| matches!(op, DiskOp::Sync { .. } | DiskOp::SyncDir { .. });
@@ -70,7 +70,7 @@ impl Disk {
         self.apply(read).expect("a read has an outcome")
     }
 
-    /// Only what is durable stays, and of what was submitted nothing happens.
+    /// Keeps only what is durable, and drops everything that was submitted.
     pub(super) fn power_loss(&mut self) {
         self.queue.clear();
         self.names.clone_from(&self.durable_names);
@@ -129,7 +129,7 @@ impl Disk {
                 self.durable_names.clone_from(&self.names);
                 Some(DiskDone::DirSynced { dir, by, serial })
             }
-            // It is the only directory here, and nobody opens another of its name.
+            // It is the only directory here, and nobody opens another with its name.
             DiskOp::RenameDir { dir, .. } => Some(DiskDone::DirRenamed { dir }),
             DiskOp::RemoveDir { .. } => {
                 self.names.clear();
@@ -146,7 +146,8 @@ impl Disk {
         }
     }
 
-    /// Equal disks are equal states: inodes are numbered by their names, and go with the last one.
+    /// Makes equal disks equal states: inodes are numbered by their names, and removed with the
+    /// last one.
     fn renumber(&mut self) {
         let mut order: Vec<usize> = Vec::new();
         for at in self.names.values_mut().chain(self.durable_names.values_mut()) {

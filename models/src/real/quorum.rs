@@ -1,20 +1,21 @@
-//! Three voters of the core's metadata quorum, explored to the end within budgets.
+//! Three voters of the core's metadata quorum, explored exhaustively within budgets.
 //!
-//! The counterpart, small and readable, is [`crate::votes`] (M3); here the state is the code itself:
+//! The small, readable counterpart is [`crate::votes`] (M3). Here the state is the code itself:
 //! `core::quorum::Quorum` with its `PartitionLog` and its vote file.
 //!
-//! # What is cut
+//! # What is left out
 //!
-//! - To the end only one voter stands, nobody loses power, and one record is appended ([`ENTRY`]): each
-//!   order of messages and disks. Two candidates and a power loss go so many steps deep
-//!   ([`CONTESTED`]), which is further than the shortest ways to two leaders, and not as far as what
-//!   two leaders come to commit. M3 goes to the end with those.
-//! - CheckQuorum's timer never fires, nor do retries of what failed: a leader that heard nobody leads on,
-//!   and its followers may stand all the same.
-//! - A power loss takes what a node has sent with it. What it had asked another incarnation before
-//!   does not arrive late (M3's answers do).
-//! - All that a node has submitted to its disk becomes durable in one step, and starting is one step: no
-//!   power loss falls between the writes of one. M7 and the tank have those.
+//! - The exhaustive exploration ([`ENTRY`]) covers each order of messages and disk operations, but
+//!   only one voter stands, nobody loses power, and one record is appended. Two candidates and a
+//!   power loss are explored to a fixed depth ([`CONTESTED`]). That is deeper than the shortest
+//!   paths to two leaders, but not as deep as what two leaders would commit. M3 explores those
+//!   exhaustively.
+//! - CheckQuorum's timer never fires, nor do retries of what failed: a leader that hears from
+//!   nobody keeps leading, and its followers may stand even so.
+//! - A power loss also takes the messages that the node has sent. Nothing from before it arrives
+//!   late (M3's answers do).
+//! - Everything that a node has submitted to its disk becomes durable in one step, and a start is
+//!   one step: no power loss falls between the writes of one. M7 and the tank have those.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -52,9 +53,9 @@ pub const ENTRY: Entry = Entry {
     },
 };
 
-/// The same, where two may stand, one loses power, and one appends. Nobody explores that to the end
-/// (20 GB are not enough), so it is explored so many steps deep: far enough for two candidates, each
-/// with the votes that it gets.
+/// The same, where two may stand, one loses power, and one appends. Exhaustive exploration is out
+/// of reach (20 GB are not enough), so it is explored to a fixed depth: deep enough for two
+/// candidates, each with the votes that it gets.
 pub const CONTESTED: Entry = Entry {
     id: "R3C",
     name: "real-quorum-contested",
@@ -80,15 +81,15 @@ const VOTERS: usize = 3;
 #[derive(Clone, Debug)]
 pub struct RealQuorum {
     flaw: Option<Flaw>,
-    /// Timeouts that make somebody a candidate.
+    /// Timeouts that make a voter a candidate.
     elections: u8,
     power_losses: u8,
     appends: u8,
-    /// Of what failed.
+    /// Retries of what failed.
     retries: u8,
 }
 
-/// One voter. A node that lost power is back at once; its incarnation tells.
+/// One voter. A node that lost power restarts at once, as the next incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Node {
     quorum: Quorum,
@@ -99,7 +100,7 @@ struct Node {
     active: bool,
 }
 
-/// A request on its way, at its peer, or answered.
+/// A request in flight, at its peer, or answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Leg {
     There(Request),
@@ -107,7 +108,7 @@ enum Leg {
     Back(Response),
 }
 
-/// From whom, to whom, on which channel: at most one request is in flight.
+/// Sender, receiver and channel: at most one request is in flight on each.
 type Link = (u8, u8, Channel);
 
 /// The cluster, and what was promised.
@@ -119,9 +120,9 @@ pub struct State {
     power_losses: u8,
     appends: u8,
     retries: u8,
-    /// Who led an epoch, in which incarnation.
+    /// Who led each epoch, in which incarnation.
     leaders: BTreeMap<LeaderEpoch, (u8, u8)>,
-    /// What was told as committed, by anyone.
+    /// What any node has reported as committed.
     committed: BTreeMap<Offset, (LeaderEpoch, MetadataRecord)>,
     committed_upto: Offset,
     broken: Option<Broken>,
@@ -141,20 +142,20 @@ enum Broken {
 pub enum Action {
     /// A request or an answer arrives.
     Deliver(u8, u8, Channel),
-    /// What a node has submitted to its disk is durable.
+    /// What a node has submitted to its disk becomes durable.
     Durable(u8),
     /// A timer fires that makes a node stand for election.
     Stand(u8),
-    /// A node tries again what failed.
+    /// A node retries what failed.
     Retry(u8, TimerKey),
     /// The active controller appends a record.
     Append(u8),
-    /// A node loses power, and is back with what its disk holds.
+    /// A node loses power, and restarts with what its disk holds.
     PowerLoss(u8),
 }
 
 impl RealQuorum {
-    /// The right protocol, in this one's bounds.
+    /// The correct protocol, in the same bounds.
     fn right(self) -> RealQuorum {
         RealQuorum { flaw: None, ..self }
     }
@@ -180,7 +181,7 @@ impl RealQuorum {
         RealQuorum { flaw, elections, power_losses, appends, retries }
     }
 
-    /// With more of everything, and how many steps deep.
+    /// The model with larger budgets, and how many steps deep to explore it.
     ///
     /// # Panics
     /// If the flaw is not one of the entry's variants.
@@ -203,7 +204,7 @@ impl RealQuorum {
 }
 
 impl State {
-    /// Steps one node, and performs what it asks for.
+    /// Steps one node, and performs its effects.
     fn step(&mut self, at: u8, act: impl FnOnce(&mut Quorum, &mut dyn Env, &mut Vec<QuorumFact>)) {
         let mut env = Effects::at(Monotonic(0));
         let mut facts = Vec::new();
@@ -218,7 +219,7 @@ impl State {
         self.cached(at);
     }
 
-    /// What stays in the page cache is there at once.
+    /// Performs at once what stays in the page cache.
     fn cached(&mut self, at: u8) {
         let mut done = Vec::new();
         if self.nodes[usize::from(at)].disk.is_dirty()
@@ -231,7 +232,7 @@ impl State {
         }
     }
 
-    /// All that was submitted is durable.
+    /// Makes everything that was submitted durable.
     fn durable(&mut self, at: u8) {
         let mut done = Vec::new();
         while self.nodes[usize::from(at)].change().disk.perform(true, &mut done) {
@@ -289,7 +290,7 @@ impl State {
         }
     }
 
-    /// One leader an epoch, and the newest has what was committed.
+    /// Checks that an epoch has one leader, and that the newest leader has what was committed.
     fn watch(&mut self, at: u8) {
         let node = &self.nodes[usize::from(at)];
         if !node.quorum.is_leader() {
@@ -360,7 +361,7 @@ impl State {
     }
 }
 
-/// The name that a peer has for a link's request.
+/// The name by which a peer answers a link's request.
 fn reply_to((from, _, channel): Link) -> ReplyTo {
     let channel = u64::from(channel == Channel::QuorumFetch);
     ReplyTo { connection: ConnectionId(u64::from(from) * 2 + channel), correlation: 0 }
@@ -493,7 +494,7 @@ impl Model for RealQuorum {
 }
 
 impl State {
-    /// What may arrive.
+    /// The links on which something may arrive.
     fn moving(&self) -> impl Iterator<Item = Link> {
         self.calls.iter().filter(|(_, leg)| **leg != Leg::AtPeer).map(|(link, _)| *link)
     }
@@ -555,7 +556,8 @@ mod tests {
     use super::*;
     use stateright::Checker;
 
-    /// All that so many steps reach; all there is takes a release build (`wavetank model check`).
+    /// All states within a fixed number of steps; all states take a release build (`wavetank model
+    /// check`).
     #[test]
     fn the_first_steps_hold_and_are_as_many_as_ever() {
         let model = RealQuorum::new(None, Bounds::Small);
@@ -573,7 +575,7 @@ mod tests {
         }
     }
 
-    /// The counterexample that exploring finds, step by step.
+    /// The counterexample that exploration finds, step by step.
     const TWO_LEADERS: [Action; 11] = [
         Action::Stand(0),
         Action::Deliver(0, 1, Channel::Quorum),
@@ -615,7 +617,7 @@ mod tests {
         assert_eq!(control.broken, None);
     }
 
-    /// A leader, by whatever comes first.
+    /// A state with a leader, reached by always taking the first enabled action.
     fn with_a_leader() -> State {
         let model = RealQuorum::new(None, Bounds::Small);
         let mut state = model.init_states().remove(0);
@@ -649,7 +651,8 @@ mod tests {
             state.fact(1, second);
             assert_eq!(state.broken, broken);
         }
-        // The leader's log is shorter than what is committed; or has it of another epoch.
+        // The leader's log is shorter than what is committed, or has a record of another epoch
+        // there.
         let epoch = sound.nodes[0].quorum.epoch();
         for (upto, written, broken) in [
             (1, epoch, None),

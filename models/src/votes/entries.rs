@@ -1,4 +1,4 @@
-//! Which variants there are of M3, and in which bounds. What the rules are lives beside.
+//! The variants of M3 and their bounds. The rules live in the parent module.
 
 use std::net::SocketAddr;
 
@@ -21,7 +21,7 @@ pub const ENTRY: Entry = Entry {
     },
 };
 
-/// The same in the bounds of Raft's figure 8: four epochs, for which nobody has to crash.
+/// The same in the bounds of Raft's figure 8: four epochs, which need no crash.
 pub const FIGURE_8: Entry = Entry {
     id: "M3F",
     name: "votes-figure-8",
@@ -45,12 +45,12 @@ const VARIANTS: [&str; 4] = [
 ];
 
 impl Votes {
-    /// The right protocol, in this one's bounds.
+    /// The correct protocol, in the same bounds.
     fn right(self) -> Votes {
         Votes { rules: Rules::default(), ..self }
     }
 
-    /// The right protocol, or the variant of that name.
+    /// The correct protocol, or the variant of that name.
     ///
     /// # Panics
     /// If there is no such variant.

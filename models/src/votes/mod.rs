@@ -1,42 +1,45 @@
-//! M3: the metadata quorum: votes, pull replication, and what of both is only written, what synced.
+//! M3: the metadata quorum: votes and pull replication, and how much of both is written or synced.
 //!
 //! Read it beside Raft (Ongaro and Ousterhout 2014, sections 5.2, 5.4 and figure 8; 3.8 of the
 //! thesis), KIP-595 (pull replication, CheckQuorum) and KIP-996 (pre-vote).
 //!
 //! # What is abstracted away, and why that is sound
 //!
-//! - *Time is gone.* Timeouts may have run out at any moment: a voter looks for a successor of its
-//!   leader when it likes, and a leader may have heard no majority (CheckQuorum) when it likes. For
-//!   the same reason a voter that follows may always grant a pre-vote, which KIP-996 lets it do only
-//!   after its fetch timeout. More behaviours than with timers, never fewer.
-//! - *Answers to votes stay on the wire for ever*, and may be counted late or never. Requests are
-//!   seen by their effect: one that is late finds its sender's role gone, and only tells of an epoch,
-//!   which [`Action::Hear`] may do at any time, of any epoch that was told of. A granted pre-vote is
-//!   kept until the epoch changes; pre-votes only ever keep candidates back.
-//! - *A fetch is one step*: request, read, answer, or no answer. Within an epoch a leader's log only
-//!   grows, so a late answer is as good as an early one, and one of an earlier epoch is dropped.
-//!   It brings some or all of what the leader has written, synced or not.
-//! - *Who leads an epoch is not on disk here.* A voter that remembers its leader through a crash only
-//!   votes less. An epoch or vote that reached the disk unheard is one synced just before the crash.
-//! - *A cut is durable at once.* Until it is, the old tail may return; it was counted for nothing,
-//!   and the voter has voted as one whose log is shorter, as it may (M7 has such tails).
-//! - *Who knows a leader that leads no more* refuses votes until it loses it. It may do so at once,
-//!   and then more can happen: so it does.
-//! - *When no crash is left to come*, all is synced as soon as it is written: from then on no sync can
-//!   come too late, and what waits for one may only do less.
-//! - *A voter is back at once* after a crash; one that stays away is one that takes no step.
-//! - *Batches are single records*, and a record is its epoch: who leads alone in an epoch gives an
-//!   offset once. (`leader-resumes-epoch` breaks that, so there a record has the number of crashes
-//!   before it, too.) Each epoch begins with one of the leader's, Kafka's LeaderChange.
-//! - *High watermarks are not told.* A follower's is never above what a leader committed, and that is
-//!   kept, for all leaders together, as what must stay.
-//! - *Which voter first stands is a matter of names*: voter 1.
+//! - *There is no time.* A timeout may expire at any moment: a voter may look for a successor of
+//!   its leader at any time, and a leader may find that it has heard from no majority (CheckQuorum)
+//!   at any time. For the same reason a voter that follows may always grant a pre-vote, while
+//!   KIP-996 lets it do so only after its fetch timeout. This gives more behaviours than with
+//!   timers, never fewer.
+//! - *Answers to votes stay on the wire forever*, and may be counted late or never. Requests are
+//!   modelled by their effect. The sender of a late request has left its role, so the request only
+//!   carries an epoch, and [`Action::Hear`] may deliver any announced epoch at any time. A granted
+//!   pre-vote is kept until the epoch changes; pre-votes only ever hold candidates back.
+//! - *A fetch is one step*: request, read, answer, or no answer. Within an epoch a leader's log
+//!   only grows, so a late answer is as good as an early one, and an answer from an earlier epoch
+//!   is dropped. A fetch brings some or all of what the leader has written, synced or not.
+//! - *The leader of an epoch is not on disk here.* A voter that remembers its leader through a
+//!   crash only votes less. An epoch or vote that reached the disk without the voter hearing of it
+//!   is one that was synced just before the crash.
+//! - *A cut is durable at once.* In the code the old tail may return until then. Nobody counted
+//!   that tail, and the voter has voted as one with a shorter log, which is allowed (M7 has such
+//!   tails).
+//! - *A voter whose leader leads no more* refuses votes until it forgets that leader. It may forget
+//!   it at once, which allows more behaviours, so in the model it does.
+//! - *When no crash is left in the budget*, everything is synced as soon as it is written. From
+//!   then on no sync can come too late, and a voter that waits for one only does less.
+//! - *A voter restarts at once* after a crash; one that stays down is one that takes no step.
+//! - *Batches are single records*, and a record is its epoch: the only leader of an epoch assigns
+//!   each offset once. (`leader-resumes-epoch` breaks that, so there a record also has the number
+//!   of crashes before it.) Each epoch begins with a record of its leader, Kafka's LeaderChange.
+//! - *Followers' high watermarks are left out.* They are never above what a leader committed. What
+//!   must stay is what was committed, kept for all leaders together.
+//! - *The first to stand is voter 1*: voters differ only in their numbers.
 //!
 //! # The variants
 //!
-//! Each leaves out one rule; the rule's line asks `Rules`. `lost-leader-is-news`, of the zoo, is
-//! not here: under it nobody is ever elected, which breaks no promise about what happens, only that
-//! something does; and steps that never have to happen cannot show that. The tank does.
+//! Each leaves out one rule; the line that applies the rule checks `Rules`. The zoo's
+//! `lost-leader-is-news` is not here: under it nobody is ever elected. That breaks liveness, not
+//! safety, and a model whose steps never have to happen cannot show it. The tank can.
 
 use stateright::{Model, Property};
 
@@ -54,7 +57,7 @@ const VOTERS: usize = 3;
 const MAJORITY: usize = 2;
 /// Longest log.
 const LOG: usize = 5;
-/// Most epochs.
+/// Maximum number of epochs.
 const EPOCHS: usize = 4;
 /// No voter.
 const NOBODY: u8 = VOTERS as u8;
@@ -74,7 +77,7 @@ struct Rules {
 pub struct Votes {
     rules: Rules,
     epochs: u8,
-    /// Leaders append while their log is shorter. An epoch's first record does not count.
+    /// Leaders append while their log is shorter. An epoch's first record is appended in any case.
     records: u8,
     crashes: u8,
 }
@@ -82,7 +85,7 @@ pub struct Votes {
 /// What a voter does in its epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum Role {
-    /// Follows, has voted, knows nobody, or has led and resigned.
+    /// Follows, has voted, knows no leader, or has led and resigned.
     #[default]
     Waits,
     /// Stands for the epoch.
@@ -91,27 +94,28 @@ enum Role {
     Leads,
 }
 
-/// One voter. What only a leader keeps is zero in others, so that equal behaviour is an equal state.
+/// One voter. Fields that only a leader uses are zero in others, so that equal behaviour is an
+/// equal state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Voter {
     epoch: u8,
-    /// For whom in this epoch.
+    /// The candidate that it voted for in this epoch.
     voted: u8,
-    /// Whom it follows in this epoch.
+    /// The leader that it follows in this epoch.
     leader: u8,
     role: Role,
     /// A majority has granted it a pre-vote in this epoch.
     endorsed: bool,
-    /// What of epoch and vote is synced.
+    /// The synced epoch and vote.
     synced_epoch: u8,
     synced_vote: u8,
-    /// Records, [`record`]; those from `end` on are zero.
+    /// Records, encoded by [`record`]; those from `end` on are zero.
     log: [u8; LOG],
-    /// What is below is written.
+    /// Everything below is written.
     end: u8,
-    /// What is below is synced.
+    /// Everything below is synced.
     synced: u8,
-    /// Leader: up to where each follower has everything synced, by its fetches in this epoch.
+    /// Leader: where each follower's synced log ends, by its fetches in this epoch.
     ends: [u8; VOTERS],
 }
 
@@ -119,95 +123,98 @@ struct Voter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     voters: [Voter; VOTERS],
-    /// By epoch, from 1 on: who has answered a grant to whom, [`grant`].
+    /// By epoch, from 1 on: which voter has answered a grant to which candidate, as bits of
+    /// [`grant`].
     answered: [u16; EPOCHS],
-    /// By epoch, from 1 on: who has led in it, as a set.
+    /// By epoch, from 1 on: the set of voters that have led it.
     led: [u8; EPOCHS],
-    /// What some leader has committed, and in which epoch it did.
+    /// What leaders have committed, and in which epoch.
     committed: [u8; LOG],
     committed_in: [u8; LOG],
     committed_end: u8,
-    /// A leader has committed another record where one was committed, or a voter has cut one.
+    /// A leader has committed a different record where one was committed, or a voter has cut a
+    /// committed record.
     contradicted: bool,
     crashes: u8,
 }
 
-/// One step. Voters are numbered from 0 here, and from 1 where a person reads.
+/// One step. Voters are numbered from 0 here, and from 1 in output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// A voter that misses a leader is granted a pre-vote by another; with its own that is a majority.
+    /// A voter without a leader is granted a pre-vote by another; with its own that is a majority.
     PreVote {
-        /// Who asks.
+        /// The voter that asks.
         asker: u8,
-        /// Who grants.
+        /// The voter that grants.
         voter: u8,
     },
     /// A voter stands for the next epoch and votes for itself.
     Stand {
-        /// Who.
+        /// The voter.
         voter: u8,
-        /// For which.
+        /// The next epoch.
         epoch: u8,
     },
     /// A voter gives its vote.
     Vote {
-        /// To whom.
+        /// The candidate.
         candidate: u8,
-        /// Who.
+        /// The voter.
         voter: u8,
-        /// In which epoch.
+        /// The epoch.
         epoch: u8,
     },
-    /// A voter's epoch and vote are synced, and it answers who asked for that vote.
+    /// A voter's epoch and vote are synced, and it answers the candidate.
     SyncVote(u8),
     /// A candidate has a majority, leads, and appends its epoch's first record.
     Win {
-        /// Who.
+        /// The candidate.
         voter: u8,
-        /// Which.
+        /// The epoch.
         epoch: u8,
     },
-    /// A voter hears from a leader that it leads (BeginQuorumEpoch, or in an answer).
+    /// A voter learns that a leader leads (by BeginQuorumEpoch, or from an answer).
     Announce {
         /// The leader.
         leader: u8,
-        /// Who hears.
+        /// The voter that hears of it.
         voter: u8,
     },
     /// A voter hears of a later epoch.
     Hear {
-        /// Who.
+        /// The voter.
         voter: u8,
-        /// Of which.
+        /// The later epoch.
         epoch: u8,
     },
     /// A leader appends a record.
     Append(u8),
     /// A voter's log is synced.
     SyncLog(u8),
-    /// A follower fetches from its leader; so many records arrive. None: the answer was lost, or said
-    /// where the logs part, and the follower cuts.
+    /// A follower fetches from its leader, and some records arrive. If none do, the answer was
+    /// lost, or it said where the logs diverge and the follower cuts.
     Fetch {
-        /// Who.
+        /// The follower.
         follower: u8,
-        /// How many.
+        /// How many records arrive.
         records: u8,
     },
     /// A leader hears from no majority and resigns (CheckQuorum).
     Resign(u8),
-    /// A voter crashes, its log ends here, what else was not synced is lost, and it starts again.
+    /// A voter crashes: its log ends at `end`, everything else that was not synced is lost, and it
+    /// restarts.
     Crash {
-        /// Who.
+        /// The voter.
         voter: u8,
         /// Where its log ends.
         end: u8,
     },
-    /// Only under `request-before-recovery`: a voter restarts, and takes a request before it has read
-    /// its epoch and vote.
+    /// Only under `request-before-recovery`: a voter restarts, and handles a request before it has
+    /// read its epoch and vote.
     VoteUnread {
-        /// Who asks.
+        /// The candidate that asks.
         candidate: u8,
-        /// Who answers.
+        /// The voter that answers.
         voter: u8,
     },
 }
@@ -221,7 +228,7 @@ fn epoch_of(record: u8) -> u8 {
     record >> 4
 }
 
-/// That `voter` has answered a grant to `candidate`, as a bit.
+/// The bit that says that `voter` has answered a grant to `candidate`.
 fn grant(voter: u8, candidate: u8) -> u16 {
     1 << (usize::from(voter) * VOTERS + usize::from(candidate))
 }
@@ -264,7 +271,7 @@ impl Voter {
         self.synced = self.synced.min(to);
     }
 
-    /// Into a later epoch, without a vote.
+    /// Enters a later epoch, without a vote.
     fn enter(&mut self, epoch: u8) {
         (self.epoch, self.voted) = (epoch, NOBODY);
         self.leave_role();
@@ -325,16 +332,16 @@ impl State {
         let own = self.at(follower);
         let leader = (own.leader != NOBODY).then(|| self.at(own.leader))?;
         let leads = leader.role == Role::Leads && leader.epoch == own.epoch;
-        // In an epoch that no restart forgets.
+        // Only in an epoch that no restart forgets.
         (leads && own.synced_epoch == own.epoch).then_some(own.leader)
     }
 
-    /// Is this record one that must stay?
+    /// Is this a committed record, which must stay?
     fn is_committed(&self, offset: u8, record: u8) -> bool {
         offset < self.committed_end && self.committed[usize::from(offset)] == record
     }
 
-    /// A voter parts from its records from `to` on because a leader's log does.
+    /// A voter cuts its records from `to` on because they diverge from a leader's log.
     fn cut(&mut self, id: u8, to: u8) {
         let own = *self.at(id);
         for offset in to..own.end {
@@ -343,7 +350,7 @@ impl State {
         self.voter(id).truncate(to);
     }
 
-    /// Is this voter's epoch past `epoch` whatever happens?
+    /// Is this voter past `epoch`, even after a crash?
     fn is_past(&self, voter: u8, epoch: u8) -> bool {
         self.at(voter).synced_epoch > epoch
     }
@@ -354,7 +361,7 @@ impl State {
         (own.epoch == epoch && own.role == Role::Stands) || own.synced_epoch < epoch
     }
 
-    /// Forgets what nothing can ask for any more, so that equal behaviour is an equal state.
+    /// Drops what nothing can use any more, so that equal behaviour is an equal state.
     fn tidy(&mut self) {
         for id in ids() {
             let own = *self.at(id);
@@ -389,12 +396,12 @@ impl Votes {
         if self.rules.leader_resumes_epoch { state.crashes } else { 0 }
     }
 
-    /// May a vote be acted on? Once no restart can make the voter forget it.
+    /// May a vote be acted on? Only once no restart can make the voter forget it.
     fn counts(&self, voter: &Voter) -> bool {
         self.rules.vote_before_durable || voter.vote_is_synced()
     }
 
-    /// Gives a vote that is free; answers at once only under the flaw.
+    /// Casts a vote that is free. Only under the flaw is it answered at once.
     fn give_vote(&self, state: &mut State, voter: u8, candidate: u8) {
         let own = state.voter(voter);
         own.voted = candidate;
@@ -404,7 +411,7 @@ impl Votes {
         }
     }
 
-    /// What a majority has synced is committed, once that covers a record of the leader's own epoch.
+    /// Commits what a majority has synced, once that covers a record of the leader's own epoch.
     fn commit(&self, state: &mut State, leader: u8) {
         let own = *state.at(leader);
         let mut ends = own.ends;
@@ -424,8 +431,8 @@ impl Votes {
         state.committed_end = state.committed_end.max(agreed);
     }
 
-    /// When no crash is left to come, nothing tells what is written from what is synced, but that the
-    /// latter may do more.
+    /// Syncs everything when no crash is left in the budget. Written and synced state then differ
+    /// only in that synced state allows more.
     fn sync_all(&self, state: &mut State) {
         if state.crashes == self.crashes {
             ids().for_each(|id| self.sync_vote(state, id));
@@ -465,7 +472,7 @@ impl Votes {
         if let Some(to) = parts_at(&own, &source) {
             return state.cut(follower, to);
         }
-        // The offset that it asks from is its promise to have everything below synced.
+        // A follower's fetch offset promises that everything below it is synced.
         state.voter(leader).ends[usize::from(follower)] = own.end;
         self.commit(state, leader);
         for offset in own.end..own.end + records {
@@ -484,7 +491,7 @@ impl Votes {
         if own.epoch < own.last_epoch() {
             own.enter(own.last_epoch());
         }
-        // Who led in an epoch or stood for it waits for the next one (KAFKA-10527).
+        // A voter that led an epoch or stood for it waits for the next one (KAFKA-10527).
         if led && self.rules.leader_resumes_epoch {
             self.lead(state, id);
         }
@@ -524,7 +531,7 @@ impl Votes {
         if state.crashes == self.crashes {
             return;
         }
-        // Under the flaw, a leader that leads on appends its epoch's first record again.
+        // Under the flaw, a leader that goes on leading appends its epoch's first record again.
         let most = if self.rules.leader_resumes_epoch { LOG as u8 - 1 } else { LOG as u8 };
         actions
             .extend((own.synced..=own.end.min(most)).map(|end| Action::Crash { voter: id, end }));
@@ -547,7 +554,7 @@ impl Votes {
         if own.role == Role::Leads {
             return;
         }
-        // It fetches from where it has everything synced.
+        // It fetches only from an offset below which it has everything synced.
         let counted = own.synced == own.end || self.rules.commit_before_sync;
         if let (Some(leader), true) = (state.fetches_from(id), counted) {
             let parts = parts_at(own, state.at(leader)).is_some();
@@ -557,14 +564,15 @@ impl Votes {
     }
 }
 
-/// Would it vote, by role and log?
+/// Would `voter` vote for `candidate`, by role and log?
 fn may_vote(voter: &Voter, candidate: &Voter) -> bool {
     let free = (voter.voted, voter.leader, voter.role) == (NOBODY, NOBODY, Role::Waits);
     rules::may_vote(voter.epoch, candidate.epoch, free, voter.is_not_ahead_of(candidate))
 }
 
-/// Where a follower cuts because its last record is not in the leader's log: the leader says what its
-/// largest epoch is that is not larger than the follower's last, and where that ends (KIP-595).
+/// Where a follower cuts because its last record is not in the leader's log. The leader answers
+/// with its largest epoch that is not larger than the follower's last, and where that epoch ends
+/// (KIP-595).
 fn parts_at(follower: &Voter, leader: &Voter) -> Option<u8> {
     rules::where_parted(follower, rules::end_offset_for_epoch(leader, follower.last_epoch()))
 }
@@ -601,7 +609,7 @@ impl Model for Votes {
                 if own.end < self.records {
                     actions.push(Action::Append(id));
                 }
-                // It tells of its epoch when that is on disk.
+                // It announces its epoch once that is on disk.
                 let hears = |voter: &u8| {
                     let other = state.at(*voter);
                     let news = other.epoch < own.epoch
@@ -684,7 +692,7 @@ impl Model for Votes {
                 state.answered.iter().all(once)
             }),
             Property::always("leader-completeness", |_, state: &State| {
-                // Whoever leads holds all that earlier epochs' leaders have committed.
+                // Each leader holds everything that leaders of earlier epochs have committed.
                 let leaders = state.voters.iter().filter(|voter| voter.role == Role::Leads);
                 leaders.into_iter().all(|leader| {
                     (0..usize::from(state.committed_end)).all(|at| {

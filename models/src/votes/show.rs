@@ -1,11 +1,12 @@
-//! How states and steps read. What is written and not synced stands right of a bar in a log, and is
-//! marked at a vote; when no crash is left to come, it is synced at once.
+//! How states and steps are printed. In a log, records that are written but not synced stand right
+//! of a bar; an unsynced vote is marked. When no crash is left in the budget, both are synced at
+//! once.
 
 use std::fmt;
 
 use super::{Action, NOBODY, Role, State, epoch_of};
 
-/// Where a person reads, voters are 1, 2, 3.
+/// In output, voters are 1, 2, 3.
 fn name(voter: u8) -> u8 {
     voter + 1
 }

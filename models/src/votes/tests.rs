@@ -1,4 +1,4 @@
-//! What M3 must hold and must find, pinned; and how a counterexample reads.
+//! Pinned results of M3: what holds, what each variant breaks, and how a counterexample reads.
 
 use stateright::{Checker, Model};
 
@@ -49,7 +49,7 @@ fn with_as_many_epochs_as_figure_8_the_right_protocol_holds_and_its_rule_is_need
     let wrong = (FIGURE_8.check)(Some("commit-older-epoch"), Bounds::Small);
     let (broken, path) = wrong.counterexample.expect("figure 8");
     assert_eq!((broken.as_str(), path.len()), ("leader-completeness", 20));
-    // Each is explored in the bounds in which the other one fails.
+    // The correct protocol is explored in the bounds in which the wrong one fails.
     let wrong = Votes::figure_8(Some("commit-older-epoch"), Bounds::Full);
     let right = Votes::figure_8(None, Bounds::Full);
     assert_eq!(Votes { rules: right.rules, ..wrong }, right);

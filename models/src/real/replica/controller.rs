@@ -1,6 +1,6 @@
-//! What the controller does: it elects, fences, and executes requests, and what it registers.
+//! The controller: how it elects, fences and executes requests, and what it registers.
 //!
-//! What its answers do to a leader is in [`super`].
+//! What does not live here: what its answers do to a leader ([`super`]).
 
 use wavetank_core::error_code::ErrorCode;
 use wavetank_core::metadata::{BrokerRegistration, MetadataImage, PartitionRegistration};
@@ -37,14 +37,15 @@ impl Registered {
 }
 
 impl State {
-    /// The controller decides by what it knows now (KIP-497, 841, 903).
+    /// The controller executes a request by what it knows now (KIP-497, 841, 903).
     pub(super) fn execute(&mut self, request: u8) {
         let request = self.requests.remove(usize::from(request));
         let epoch = self.epoch();
         let newest = self.newest();
         let eligible = members(request.isr).map(usize::from).all(|at| {
             let alive = newest.alive[at];
-            // A member that has not fetched in this epoch is not known to the leader (KIP-903).
+            // The leader does not know the broker epoch of a member that has not fetched in this
+            // epoch (KIP-903).
             let known = [BrokerEpoch(alive.into()), BrokerEpoch::NONE];
             alive != 0 && known.contains(&request.broker_epochs[at])
         });
@@ -61,7 +62,7 @@ impl State {
         self.forget_requests();
     }
 
-    /// Only what is of the newest registration can change anything.
+    /// Drops requests of older registrations: only those of the newest can change anything.
     pub(super) fn forget_requests(&mut self) {
         let (epoch, newest) = (self.epoch(), *self.now());
         self.requests.retain(|request| {
@@ -91,7 +92,7 @@ impl State {
         self.forget_requests();
     }
 
-    /// Registrations that no replica is in or has yet to hear of make no difference.
+    /// Drops registrations that no replica is in or can still hear of: they make no difference.
     pub(super) fn forget(&mut self) {
         let replicas = 0..REPLICAS as u8;
         let heard = replicas.map(|at| self.epoch_of(at).max(self.nodes[usize::from(at)].since));

@@ -1,29 +1,30 @@
-//! Three replicas of one partition, each the core's own `Partition` with its log, explored to the end
-//! within budgets.
+//! Three replicas of one partition, each the core's own `Partition` with its log, explored
+//! exhaustively within budgets.
 //!
-//! The counterpart, small and readable, is [`crate::isr`] (M1); here the state is the code itself:
+//! The small, readable counterpart is [`crate::isr`] (M1). Here the state is the code itself:
 //! `core::replica::Partition`, its `PartitionLog`, and `core::api::fetch` between the two ends of a
-//! fetch. Contents are compared as they lie on the models' disks.
+//! fetch. Contents are compared as they are on the model's disks.
 //!
 //! # What is abstracted away
 //!
-//! - *The controller*, as in M1: registrations are a list, one entry a leader epoch, and only the
-//!   newest changes. A replica hears of any, late, perhaps not of all; never of an older one than it
-//!   knows, and after a power loss of none that is older than that (a broker acts on nothing before
-//!   its own new registration). Of the checks of AlterPartition it does those of epochs, of KIP-841
-//!   and KIP-903.
-//! - *A proposal is sent, executed and answered in steps of their own*, and its sender may give up in
-//!   between and send it again: the copy may be executed all the same, last of all, or never. Copies
-//!   of a registration that is not the newest are refused for that, which changes nothing; they are
-//!   not kept, and whoever waits for an answer to one hears of that registration.
-//! - *A fetch is one step*: request, reads, answer, append. Answers that come late are dropped by the
-//!   follower's epoch and position; that they are is not explored here.
-//! - *Time stands still*: who was not caught up in an epoch lags, nobody begins to. That a
-//!   leader drops who lags is the controller's [`Action::Drop`], which fences, and [`Action::Return`]
-//!   ends that.
-//! - *A power loss* takes what no sync covers; syncs happen in [`Action::Durable`], like a flush, or
-//!   at once where no power is ever lost. It strikes only if the ISR has another member, as in M1. Of
-//!   checkpoints nothing is left then: the log is read anew, and the high watermark begins at zero.
+//! - *The controller*, as in M1: registrations are a list with one entry per leader epoch, and only
+//!   the newest changes. A replica may hear of any of them, late, and perhaps not of all. It never
+//!   hears of an older one than it knows, and after a power loss of none that is older than the
+//!   loss (a broker acts on nothing before its own new registration). Of AlterPartition's checks
+//!   the controller does those of epochs, of KIP-841 and of KIP-903.
+//! - *A proposal is sent, executed and answered in separate steps*. In between its sender may give
+//!   up and send it again: the copy may be executed even so, last of all, or never. The controller
+//!   would refuse copies of a registration that is not the newest, which changes nothing. So they
+//!   are not kept, and a leader that waits for an answer to one hears of the newest registration.
+//! - *A fetch is one step*: request, reads, answer, append. The follower drops late answers by its
+//!   epoch and position; that is not explored here.
+//! - *Time stands still*: a follower that was not caught up in an epoch lags, and no other begins
+//!   to. When a leader drops a lagging follower, that is the controller's [`Action::Drop`], which
+//!   fences it; [`Action::Return`] ends that.
+//! - *A power loss* takes what no sync covers. Syncs happen in [`Action::Durable`], like a flush,
+//!   or at once when no power loss is left in the budget. A power loss strikes only if the ISR has
+//!   another member, as in M1. It leaves no checkpoints: the log is read anew, and the high
+//!   watermark begins at zero.
 
 mod controller;
 mod show;
@@ -75,7 +76,7 @@ pub const ENTRY: Entry = Entry {
     },
 };
 
-/// `early-isr-join` takes too many states to be one of them; a test walks its path.
+/// `early-isr-join` needs too many states to be one of them; a test walks its path.
 const VARIANTS: [&str; 4] = [
     "truncate-to-high-watermark",
     "unknown-epoch-answered-with-next",
@@ -84,9 +85,9 @@ const VARIANTS: [&str; 4] = [
 ];
 
 const REPLICAS: usize = 3;
-/// When all happens: long enough after zero that who never caught up lags.
+/// The time of all events: long enough after zero that a follower that never caught up lags.
 const NOW: Monotonic = Monotonic(60_000_000_000);
-/// The partition, on each node.
+/// The partition's id on each node.
 const ID: PartitionId = PartitionId(0);
 const KEY: TopicPartition = TopicPartition { topic: Uuid(7), partition: 0 };
 const TOPIC: &str = "t";
@@ -99,14 +100,14 @@ pub struct RealReplica {
     epochs: u8,
     /// Records that clients append.
     records: u8,
-    /// Times that the controller fences a follower, elections apart.
+    /// How often the controller fences a follower, not counting elections.
     drops: u8,
     power_losses: u8,
-    /// Times that a leader gives up waiting for the answer to a proposal.
+    /// How often a leader gives up waiting for the answer to a proposal.
     timeouts: u8,
 }
 
-/// One record, as it lies on a disk: who wrote it, and what only it holds.
+/// One record as it is on a disk: the epoch that wrote it, and a serial that only it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Kept {
     epoch: LeaderEpoch,
@@ -118,38 +119,39 @@ struct Kept {
 struct Node {
     hosted: Hosted,
     disk: Disk,
-    /// What the disk's log holds.
+    /// What the log on disk holds.
     kept: Vec<Kept>,
-    /// It acts on no registration of an older leader epoch: that was before it started.
+    /// It acts on no registration of an older leader epoch, because that is from before it started.
     since: u8,
 }
 
-/// What the controller says of the partition and its brokers, as of a leader epoch.
+/// What the controller says about the partition and its brokers, as of a leader epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Registered {
     leader: u8,
     isr: u8,
     partition_epoch: u8,
-    /// The broker epoch of each that is not fenced; else 0.
+    /// Each broker's epoch if it is not fenced; else 0.
     alive: [u8; REPLICAS],
-    /// The broker epoch of each, fenced or not.
+    /// Each broker's epoch, fenced or not.
     known: [u8; REPLICAS],
 }
 
-/// An AlterPartition request on its way to the controller.
+/// An AlterPartition request in flight to the controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Request {
     leader: u8,
-    /// Its number. A leader waits for at most one, and those that it gave up on had others.
+    /// Its number. A leader waits for at most one request; those that it gave up on have other
+    /// numbers.
     number: u64,
     epoch: u8,
     partition_epoch: u8,
     isr: u8,
-    /// With which broker epochs ([`BrokerEpoch::NONE`] as it is).
+    /// The broker epochs in it ([`BrokerEpoch::NONE`] as it is).
     broker_epochs: [BrokerEpoch; REPLICAS],
 }
 
-/// The controller's answer to a proposal, on its way.
+/// The controller's answer to a proposal, in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Answer {
     number: u64,
@@ -165,7 +167,7 @@ pub struct State {
     nodes: [Shared<Node>; REPLICAS],
     /// By leader epoch, from 1 on.
     registered: Vec<Registered>,
-    /// In order.
+    /// Sorted.
     requests: Vec<Request>,
     answers: [Option<Answer>; REPLICAS],
     /// How often each broker started.
@@ -179,14 +181,14 @@ pub struct State {
     unsound: bool,
 }
 
-/// One event. Replicas are numbered from 0 here, and from 1 where a person reads.
+/// One event. Replicas are numbered from 0 here, and from 1 in output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// The controller begins an epoch with this leader.
     Elect {
         /// The new leader.
         leader: u8,
-        /// Does it fence the one before?
+        /// Whether it fences the previous leader.
         fence: bool,
     },
     /// The controller fences a follower in the ISR.
@@ -195,26 +197,26 @@ pub enum Action {
     Return(u8),
     /// A replica applies the registration of this leader epoch.
     Hear(u8, u8),
-    /// A client's record, acks=all.
+    /// A leader appends a client's record, with acks=all.
     Append(u8),
     /// A follower fetches.
     Fetch(u8),
-    /// A leader sends what it proposes.
+    /// A leader sends its proposal.
     Propose(u8),
-    /// The controller executes a request, of those on their way the one in this place.
+    /// The controller executes one of the requests in flight.
     Execute {
-        /// Whose it is.
+        /// The leader that sent it.
         leader: u8,
-        /// Its place.
+        /// Its index.
         request: u8,
     },
-    /// A leader waits no longer for an answer, which it will not hear.
+    /// A leader stops waiting for an answer, and will not hear it.
     GiveUp(u8),
     /// The controller's answer reaches the leader.
     Answered(u8),
-    /// All that a replica has is durable.
+    /// Everything that a replica has becomes durable.
     Durable(u8),
-    /// A broker loses power, and is back with what its disk holds.
+    /// A broker loses power, and restarts with what its disk holds.
     PowerLoss(u8),
 }
 
@@ -239,7 +241,7 @@ fn reply(number: u8) -> ReplyTo {
 }
 
 impl RealReplica {
-    /// The right protocol, in this one's bounds.
+    /// The correct protocol, in the same bounds.
     fn right(self) -> RealReplica {
         RealReplica { flaw: None, ..self }
     }
@@ -302,7 +304,7 @@ impl Node {
         self.hosted.get_mut(ID).expect("it is hosted for ever")
     }
 
-    /// What the log on disk holds, read anew.
+    /// Reads again what the log on disk holds.
     fn look(&mut self) {
         let bytes = Bytes::copy_from_slice(self.disk.contents(FileKind::Log(Offset::ZERO)));
         let batches = split(bytes).expect("a log holds whole batches");
@@ -340,7 +342,8 @@ impl State {
         self.partition(at).leader_state().is_some()
     }
 
-    /// Steps one node, performs what it asks of its disk's cache, and returns its answer, if any.
+    /// Steps one node, performs its disk operations that stay in the cache, and returns its answer,
+    /// if any.
     fn step(
         &mut self,
         at: u8,
@@ -376,7 +379,7 @@ impl State {
         response
     }
 
-    /// All that was submitted is durable, and all that follows from it.
+    /// Makes everything that was submitted durable, and handles what follows from that.
     fn durable(&mut self, at: u8) {
         self.step(at, |hosted, env, _| {
             hosted.get_mut(ID).expect("it is hosted for ever").flush(env);
@@ -414,7 +417,7 @@ impl State {
         }
     }
 
-    /// Clients hear, from this leader, of all below `upto`.
+    /// This leader promises clients everything below `upto`.
     fn promise(&mut self, at: u8, upto: Offset) {
         let kept = &self.nodes[usize::from(at)].kept;
         let upto = usize::try_from(upto.0).map_or(kept.len(), |upto| upto.min(kept.len()));
@@ -458,7 +461,8 @@ impl State {
         });
     }
 
-    /// Request, claim, read, answer, append. Each fetch brings one batch.
+    /// One fetch: request, its acknowledgement by offset, read, answer, append. It brings one
+    /// batch.
     fn fetch(&mut self, at: u8) {
         let partition = self.partition(at);
         let Some(leader) = partition.fetches_from() else { return };
@@ -480,7 +484,7 @@ impl State {
         });
     }
 
-    /// What a broker answers to a fetch, the disk's reads done at once.
+    /// A broker's answer to a fetch, with the disk's reads done at once.
     fn answer(&mut self, leader: u8, request: FetchRequest) -> FetchPartitionResponse {
         let mut fetches = Fetches::default();
         let nothing = MetadataImage::default();
@@ -521,7 +525,7 @@ impl State {
         self.requests.sort_unstable();
     }
 
-    /// A number that no request of this leader has of which anything is on its way.
+    /// A number that no request or answer in flight of this leader has.
     fn free_number(&self, at: u8) -> u64 {
         let requests = self.requests.iter().filter(|request| request.leader == at);
         let answer = self.answers[usize::from(at)].map(|answer| answer.number);
@@ -533,7 +537,7 @@ impl State {
         self.partition(at).leader_state().is_some_and(|leader| leader.isr.is_sent_in(number))
     }
 
-    /// The leader has no answer, and will have none.
+    /// The leader has no answer, and will get none.
     fn give_up(&mut self, at: u8, number: u64) {
         self.timeouts += 1;
         self.answers[usize::from(at)] = None;
@@ -565,7 +569,7 @@ impl State {
     }
 }
 
-/// The read that a fetch asked for, out of the recorder.
+/// Takes the read that a fetch asked for out of the recorder.
 fn take_read(env: &mut Effects) -> Option<DiskOp> {
     let is_read = |effect: &Effect| {
         matches!(effect, Effect::Disk(DiskOp::Read { tag: ReadTag::Fetch(_), .. }))
@@ -605,7 +609,7 @@ impl RealReplica {
             }
         }
         if state.drops < self.drops {
-            // Outside of the ISR it matters to whom a request would make a member.
+            // Outside the ISR, fencing matters only for replicas that a request would make members.
             let named = state.requests.iter().fold(others, |set, request| set | request.isr);
             let droppable = members(named & !bit(now.leader));
             let alive = droppable.filter(|at| now.alive[usize::from(*at)] != 0);
@@ -741,7 +745,7 @@ impl Model for RealReplica {
             }
         }
         if state.power_losses == self.power_losses {
-            // Nobody will ask any more what of it is durable.
+            // No power loss is left in the budget, so what is durable makes no difference any more.
             (0..REPLICAS as u8).for_each(|at| state.settle(at));
         }
         state.seal();
@@ -769,7 +773,7 @@ impl Model for RealReplica {
 }
 
 impl State {
-    /// As [`State::durable`], where there is something to do.
+    /// Like [`State::durable`], if there is something to do.
     fn settle(&mut self, at: u8) {
         let flushed = self.partition(at).log().is_flushed();
         if !flushed || self.nodes[usize::from(at)].disk.is_dirty() {

@@ -1,4 +1,4 @@
-//! How steps and states of replicas read.
+//! How steps and states of replicas are printed.
 
 use std::fmt;
 

@@ -1,9 +1,11 @@
-//! How many states there are, which promises break without which rule, and what power loss leaves.
+//! How many states there are, which promises break without which rule, and what a power loss
+//! leaves.
 
 use super::*;
 use stateright::Checker;
 
-/// All that so many steps reach; all there is takes a release build (`wavetank model check`).
+/// All states within a fixed number of steps; all states take a release build (`wavetank model
+/// check`).
 #[test]
 fn the_first_steps_hold_and_are_as_many_as_ever() {
     let model = RealReplica::new(None, Bounds::Small);
@@ -27,7 +29,7 @@ fn each_variant_breaks_a_promise_by_a_shortest_way() {
     }
 }
 
-/// A leader whose high watermark is stale, and a follower that has that much and no more.
+/// A leader whose high watermark is stale, and a follower that has records up to it and no more.
 #[test]
 fn who_joins_before_the_start_of_the_epoch_lacks_what_was_promised() {
     let steps = [
@@ -72,7 +74,7 @@ fn who_joins_before_the_start_of_the_epoch_lacks_what_was_promised() {
     }
 }
 
-/// Power goes in the middle of it: tails are lost, logs are read anew, and what the ISR's other
+/// A power loss strikes midway: tails are lost, logs are read anew, and what the ISR's other
 /// members keep is enough.
 #[test]
 fn power_losses_hold_and_are_explored() {
@@ -83,7 +85,7 @@ fn power_losses_hold_and_are_explored() {
     assert_eq!(checker.unique_state_count(), 12_022);
 }
 
-/// The leader appends, loses power before anything of it is durable, and is back without the record.
+/// The leader appends, loses power before any of it is durable, and comes back without the record.
 #[test]
 fn a_power_loss_takes_what_is_not_durable() {
     let model =
@@ -146,8 +148,9 @@ fn states_are_counted_alike_by_each_number_of_threads() {
     }
 }
 
-/// What exploring found in the core: a proposal went out with the broker epochs of then, not of when
-/// it was made, and let in a replica that had lost its tail meanwhile.
+/// A bug that exploration found in the core: a proposal was sent with the broker epochs at the time
+/// of sending, not those at the time it was made, and let in a replica that had lost its tail in
+/// between.
 #[test]
 fn who_starts_anew_is_not_let_in_by_an_older_proposal() {
     let steps = [
@@ -187,7 +190,7 @@ fn who_starts_anew_is_not_let_in_by_an_older_proposal() {
 }
 
 /// A leader gives up on a copy of its proposal and sends another, which is refused; the first is
-/// executed last of all. Whom it names counts until then, unless a refusal is final.
+/// executed last of all. The replica that it names counts until then, unless a refusal is final.
 #[test]
 fn who_an_earlier_copy_names_holds_what_is_promised_when_it_is_executed_last() {
     let execute = |request| Action::Execute { leader: 0, request };
@@ -228,7 +231,7 @@ fn who_an_earlier_copy_names_holds_what_is_promised_when_it_is_executed_last() {
     }
 }
 
-/// All that there is in one leader epoch where the leader may give up once.
+/// All states of one leader epoch in which the leader may give up once.
 #[test]
 fn copies_that_come_late_hold_and_are_explored() {
     let model =
