@@ -1,10 +1,11 @@
-//! How long the judge of linearizability takes: `cargo bench -p wavetank-linearizability --bench
+//! How long the linearizability checker takes: `cargo bench -p wavetank-linearizability --bench
 //! linear [-- --json]`.
 //!
-//! Beside it, on the same histories: the tester that stateright has for its models, and a plain Wing
-//! and Gong, which is this judge's own search without the cache and without anything else that it
-//! cuts off. Both can take longer than anybody waits: each is given two seconds in a process of its
-//! own. The plain search is in this file, so that it cannot gain from what the judge learns.
+//! For comparison, on the same histories: the tester that stateright has for its models, and a
+//! plain Wing and Gong, which is this checker's search without the cache and without any other
+//! pruning. Both can take longer than anybody waits, so each is given two seconds in a process of
+//! its own. The plain search is in this file, so that it cannot gain from improvements of the
+//! checker.
 
 mod common;
 
@@ -28,7 +29,7 @@ use wavetank_linearizability::{Datum, OpId, Validity};
 /// A model, and how operations on it are drawn and answers spoilt.
 trait Draw: Model {
     fn draw(&self, dice: &mut Dice, fresh: u32) -> Self::Op;
-    /// Another answer of an operation that returns something, from one that did.
+    /// Whether two answers differ.
     fn differs(&self, a: &Self::Output, b: &Self::Output) -> bool {
         a != b
     }
@@ -47,7 +48,7 @@ impl Draw for Register {
     }
 }
 
-/// A register of its own kind, only read and written.
+/// A register that is only read and written.
 struct Plain;
 
 impl Model for Plain {
@@ -119,15 +120,15 @@ impl Draw for AppendLog {
     }
 }
 
-/// What a history is like.
+/// The shape of a history.
 #[derive(Clone, Copy)]
 struct Shape {
     operations: u32,
-    /// Open at a time at most.
+    /// Maximum number of operations open at a time.
     open: u32,
-    /// Of a hundred operations, so many are never answered.
+    /// How many of a hundred operations are never answered.
     lost: u32,
-    /// Do those count among the open ones? Else their process goes on under another name.
+    /// Do those count among the open ones? Else their client goes on with other operations.
     lost_count: bool,
     /// Is an answer replaced by another operation's?
     spoilt: bool,
@@ -190,7 +191,7 @@ fn history<M: Draw>(model: &M, shape: Shape, seed: u64) -> Vec<Operation<M::Op, 
     operations
 }
 
-/// Gives an operation of the second half the answer of another that was asked something alike.
+/// Gives an operation of the second half the answer of another operation of the same kind.
 fn spoil<M: Draw>(model: &M, operations: &mut [Operation<M::Op, M::Output>], dice: &mut Dice) {
     let count = operations.len();
     for _ in 0..100 {
@@ -249,7 +250,7 @@ impl<M: Model> WingGong<'_, M> {
     }
 }
 
-/// A model as stateright has them: an object that answers.
+/// A model in stateright's form: an object that answers.
 #[derive(Clone)]
 struct Spec<M: Model> {
     model: std::rc::Rc<M>,
@@ -293,14 +294,14 @@ fn stateright<M: Draw + Clone>(model: &M, operations: &[Operation<M::Op, M::Outp
     tester.is_consistent()
 }
 
-/// The three that are compared.
+/// The engines that are compared.
 const ENGINES: [&str; 3] = ["wavetank", "wing-gong", "stateright"];
-/// Histories of a row of the comparison.
+/// Histories per row of the comparison.
 const HISTORIES: u64 = 20;
 /// How long an engine gets for a row.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// How many of a row's histories are valid, and how long judging them took.
+/// How many of a row's histories are valid, and how long checking them took.
 fn engine<M: Draw + Clone>(model: &M, engine: &str, open: u32) -> (u64, f64) {
     let histories: Vec<_> = (0..HISTORIES)
         .map(|seed| {
@@ -402,13 +403,13 @@ fn worst<M: Draw>(
     }
     let (mut times, mut valid, mut unknown) = (Vec::new(), 0, 0);
     let limit = Options { steps: 200_000, ..Options::default() };
-    // Of the harder ones a part: they would take an hour.
+    // Only a part of the harder ones: they would take an hour.
     let part = if matches!(name, "queue" | "log") { 100 } else { 1 };
     for seed in 0..histories() / part {
         let lost = [0, 2, 5, 20][(seed % 4) as usize];
         let shape = Shape { operations: 200, open: 10, lost, lost_count, spoilt: seed % 8 < 4 };
         let operations = history(model, shape, seed);
-        // The best of three where the machine may have been busy with something else.
+        // The best of three if the machine may have been busy with something else.
         let mut best = f64::MAX;
         let mut judge = || {
             let start = Instant::now();
@@ -438,7 +439,7 @@ fn worst<M: Draw>(
     }
 }
 
-/// What follows this on the command line.
+/// The argument that follows this one on the command line.
 fn argument(name: &str) -> Option<String> {
     std::env::args().skip_while(|argument| argument != name).nth(1)
 }

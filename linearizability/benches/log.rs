@@ -1,4 +1,4 @@
-//! How many records a second the judge of logs gets through: `cargo bench -p
+//! How many records per second the log checker gets through: `cargo bench -p
 //! wavetank-linearizability --bench log [-- --json]`. A record counts once, though it is sent and
 //! read.
 
@@ -12,8 +12,8 @@ use serde_json::json;
 use wavetank_linearizability::log::{self, Options};
 use wavetank_linearizability::{Acks, History, Loss, OpId, Polled, Value, json as lines};
 
-/// `records` over eight partitions, sent by and read by this many clients each; acknowledged a few
-/// sends later; each record read once in all, by polls of twenty.
+/// `records` records over eight partitions, sent and read by `clients` clients each, and
+/// acknowledged a few sends later. Each record is read once in all, by polls of twenty.
 fn history(records: u64, clients: u32, losses: bool) -> History {
     const PARTITIONS: u64 = 8;
     let mut history = History::new();
@@ -40,7 +40,7 @@ fn history(records: u64, clients: u32, losses: bool) -> History {
         }
     }
     if losses {
-        // Beyond everything: what they cost although they excuse nothing.
+        // Losses beyond all records: they show what losses cost although they excuse nothing.
         for partition in partitions {
             for epoch in 1..4 {
                 history.admit(Loss { partition, offset: i64::MAX / 2, epoch, time: 0 });
@@ -82,7 +82,7 @@ fn judged(records: u64, clients: u32, losses: bool) -> Row {
     Row { what, records, clients, rate: records as f64 / seconds / 1e6, seconds }
 }
 
-/// Reading a file in memory, and judging it.
+/// Reading a file in memory, and checking it.
 fn parsed(records: u64) -> Row {
     let history = history(records, 10, false);
     let mut text = Vec::new();
@@ -114,7 +114,7 @@ fn main() {
     for records in [100_000, 1_000_000, 10_000_000] {
         rows.push(judged(records, 10, false));
     }
-    // The history and the judge's tables; files come after.
+    // The history and the checker's tables; files come later.
     let peak = peak_memory();
     for clients in [1, 50, 500] {
         rows.push(judged(1_000_000, clients, false));

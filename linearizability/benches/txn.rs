@@ -1,5 +1,5 @@
-//! How long the judge of transactions takes: `cargo bench -p wavetank-linearizability --bench txn
-//! [-- --json]`.
+//! How long the transaction checker takes: `cargo bench -p wavetank-linearizability --bench txn [--
+//! --json]`.
 
 mod common;
 
@@ -25,8 +25,8 @@ fn mops(steps: &[Step], with_lists: bool) -> Vec<Mop<'_>> {
     mops
 }
 
-/// Serializable transactions of one to four steps on sixteen lists at a time, each replaced by a
-/// fresh one when it has `longest` elements.
+/// Serializable transactions of one to four steps on sixteen lists at a time. A list is replaced by
+/// a fresh one when it has `longest` elements.
 fn history(count: u32, clients: u32, longest: usize) -> History {
     const LISTS: i64 = 16;
     let mut dice = Dice::new(1);

@@ -1,5 +1,5 @@
-//! A value of a history as its file has it: nothing, a number, or a text. Models use it for keys and
-//! values; what is neither (a vector, a map) is for the parser to write as text.
+//! A value of a history as it is in its file: nothing, a number, or a text. Models use it for keys
+//! and values; the parser turns anything else (a vector, a map) into text.
 
 use std::fmt;
 use std::sync::Arc;

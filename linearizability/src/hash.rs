@@ -1,5 +1,5 @@
-//! A fast hash that is the same in every run (std's is seeded by the process). Not for input that an
-//! adversary chooses: a history's author can at worst make judging it slow.
+//! A fast hash that is the same in every run (std's is seeded per process). It does not resist an
+//! adversary's input: a history's author can at worst make checking it slow.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -7,7 +7,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Hasher64(u64);
 
-/// Maps with it.
+/// Maps that use it.
 pub(crate) type FastMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<Hasher64>>;
 
 /// Spreads a word's bits over all of it.

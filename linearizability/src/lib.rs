@@ -1,6 +1,7 @@
 //! Histories and their checkers; knows nothing of brokers.
 //!
-//! A history is what clients saw: who asked for what, when, and what came back. Judge one:
+//! A history is what clients saw: which process asked for what, when, and what came back. Check
+//! one:
 //!
 //! ```
 //! use wavetank_linearizability::{Acks, History, Polled, Value, log};
@@ -18,15 +19,15 @@
 //! println!("{}", verdict.anomalies["lost-write"][0].text);
 //! ```
 //!
-//! - [`History`] records operations; [`json`] reads and writes them as JSON lines, [`mod@read`] takes
-//!   histories of any kind from these or Jepsen's EDN.
-//! - [`log::check`] judges the sends and polls of partitioned logs (Kafka's shape).
-//! - [`linear`] takes operations on one object, [`txn`] transactions on lists and logs.
+//! - [`History`] records operations; [`json`] reads and writes them as JSON lines, [`mod@read`]
+//!   reads histories of any kind from these or from Jepsen's EDN.
+//! - [`log::check`] checks the sends and polls of partitioned logs as in Kafka.
+//! - [`linear`] checks operations on one object, [`txn`] transactions on lists and logs.
 //! - [`Verdict`] says what was found, in words, with the operations that show it.
 //!
-//! What does not live here: how a history came about, and what a simulator knows beyond it (its
-//! checks on replicas are its own). What such a judge must be told, the losses that it should
-//! admit, is part of the history ([`Loss`]).
+//! What does not live here: how a history came about, and what a simulator knows beyond it (it
+//! checks replicas itself). The losses that a checker must admit are part of the history
+//! ([`Loss`]).
 #![warn(missing_docs)]
 
 mod datum;

@@ -3,21 +3,21 @@
 use std::fmt;
 use std::io;
 
-/// Why a file is not a history.
+/// Why a file could not be read as a history.
 #[derive(Debug)]
 pub enum ReadError {
     /// It could not be read.
     Io {
         /// The file, as the caller named it.
         file: String,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
-    /// A line is not what it should be.
+    /// A line is malformed.
     Line {
         /// The file, as the caller named it.
         file: String,
-        /// From 1.
+        /// The line's number, from 1.
         line: u64,
         /// What was expected, and what was there.
         message: String,

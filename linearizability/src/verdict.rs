@@ -1,4 +1,4 @@
-//! What a checker says.
+//! The result of a checker.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,12 +7,12 @@ use serde::{Serialize, Serializer};
 
 use crate::OpId;
 
-/// Whether a history keeps the promises that it was held to.
+/// Whether a history keeps the promises that it was checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
-    /// All of them.
+    /// It keeps all of them.
     Valid,
-    /// Not all.
+    /// It does not keep all.
     Invalid,
     /// The checker gave up before it could tell.
     Unknown,
@@ -38,16 +38,16 @@ pub struct Anomaly {
     pub ops: Vec<OpId>,
 }
 
-/// What a checker says about a history.
+/// The result of a checker for a history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// Whether the promises were kept.
     pub valid: Validity,
-    /// How many operations were judged.
+    /// How many operations were checked.
     pub operations: u64,
-    /// Violations by name; of each kind at most as many as asked for. All are in `counts`.
+    /// Violations by name, of each kind at most as many as asked for. All are in `counts`.
     pub anomalies: BTreeMap<String, Vec<Anomaly>>,
-    /// How often what happened, anomalies included, and things that are not forbidden, too.
+    /// How often each thing happened: anomalies, and things that are not forbidden.
     pub counts: BTreeMap<String, u64>,
 }
 

@@ -1,7 +1,8 @@
 //! Small models of the broker's protocols: the correct version of each, which must hold, and
 //! historical wrong versions, which must fail. stateright explores them exhaustively within bounds.
 //!
-//! - [`isr`] (M1): replication, leader epochs, truncation, ISR, high watermark; with power losses (M1P).
+//! - [`isr`] (M1): replication, leader epochs, truncation, ISR, high watermark; with power losses
+//!   (M1P).
 //! - [`alteration`] (M2): a leader's requests to change the ISR: lost, refused, resent, and late.
 //! - [`votes`] (M3): the metadata quorum: votes, pull replication, written versus synced state;
 //!   within the bounds of Raft's figure 8 (M3F).
@@ -56,7 +57,7 @@ pub struct Entry {
     pub explore: fn(Option<&str>, Bounds, SocketAddr),
 }
 
-/// All of them.
+/// All models.
 pub const ALL: [Entry; 9] = [
     isr::ENTRY,
     isr::LOSSY,

@@ -1,9 +1,9 @@
-//! Histories of partitioned logs, held compactly: sends, polls, assignments, transactions, committed
-//! offsets, rebalances; in the order in which they were seen to happen.
+//! Histories of partitioned logs in compact form: sends, polls, assignments, transactions,
+//! committed offsets and rebalances, in the order in which they were observed.
 //!
-//! Only the order of invocations and completions counts for a judgement; times are for people (and
-//! need not be of one clock). How they are recorded is in `record`, what they say in `view`; files
-//! are in [`crate::json`].
+//! Checkers use only the order of invocations and completions; times are for people (and need not
+//! come from one clock). `record` records histories, `view` reads them; files are in
+//! [`crate::json`].
 
 mod record;
 mod view;
@@ -12,16 +12,16 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Names an operation: its place in the order of invocations, from 0.
+/// Identifies an operation: its index in the order of invocations, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct OpId(pub u32);
 
-/// A partition, by [`History::partition`].
+/// A partition, from [`History::partition`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Partition(pub u32);
 
-/// A record's value, unique among the sends to its partition: a number below 2^63, or a text by
+/// A record's value, unique among the sends to its partition: a number below 2^63, or a text from
 /// [`History::text`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Value(u64);
@@ -48,10 +48,10 @@ impl Value {
     }
 }
 
-/// Whom a send waited for.
+/// Which acknowledgements a send waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Acks {
-    /// Nobody: an acknowledgement says nothing.
+    /// None: an acknowledgement says nothing.
     None,
     /// The leader: the record may be lost with it.
     Leader,
@@ -59,16 +59,16 @@ pub enum Acks {
     All,
 }
 
-/// A consumer group, by [`History::group`].
+/// A consumer group, from [`History::group`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Group(pub u32);
 
-/// Where a reader goes on in a partition that it is assigned.
+/// Where a reader continues in a partition that it is assigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Position {
     /// At this offset.
     At(i64),
-    /// Nobody knows: at the end, say, or where its group has committed.
+    /// Unknown: for example at the end, or at the offset that its group has committed.
     Unknown,
     /// Where it was before, if it read the partition before.
     Kept,
@@ -80,24 +80,24 @@ impl From<Option<i64>> for Position {
     }
 }
 
-/// What a group did to the partitions of a member.
+/// How a group changed the partitions of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
-    /// They are the member's from now on, beside those that it has.
+    /// They are the member's from now on, in addition to those that it has.
     Assigned,
-    /// The member was asked to give them up, and has.
+    /// The member was asked to give them up, and has done so.
     Revoked,
-    /// The member learnt that they had been taken from it: they may have been another's before.
+    /// The member learned that it had lost them: they may already have been another member's.
     Lost,
-    /// Something of the above, at some time in the operation that the member has under way.
+    /// One of the above, at some time during the member's current operation.
     Changed,
 }
 
-/// When something was seen.
+/// When something was observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp {
-    /// Place among all invocations and completions, from 0. This is what order means.
+    /// Index among all invocations and completions, from 0. This defines the order.
     pub seq: u64,
     /// Nanoseconds since the history's start, for people.
     pub time: u64,
@@ -110,18 +110,18 @@ pub enum Outcome {
     Ok,
     /// It did not happen and never will.
     Fail,
-    /// Nobody knows; an operation without a completion is one of these.
+    /// Unknown; an operation without a completion is one of these.
     Info,
 }
 
 /// A record that a poll returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Polled {
-    /// From where.
+    /// The partition.
     pub partition: Partition,
     /// Its offset.
     pub offset: i64,
-    /// Epoch of the leader that appended it, -1 where the client does not say.
+    /// Epoch of the leader that appended it, -1 if the client does not say.
     pub epoch: i32,
     /// Its value.
     pub value: Value,
@@ -132,30 +132,30 @@ pub struct Polled {
 pub enum Action {
     /// Appends a record.
     Send {
-        /// Where.
+        /// The partition.
         partition: Partition,
-        /// What.
+        /// The record's value.
         value: Value,
         /// What an acknowledgement promises.
         acks: Acks,
-        /// Where it landed, -1 if the acknowledgement did not say.
+        /// The record's offset, -1 if the acknowledgement did not say.
         offset: i64,
-        /// In which leader's epoch, -1 if unknown.
+        /// The leader's epoch, -1 if unknown.
         epoch: i32,
     },
     /// Returns records; see [`History::polled`].
     Poll {
-        /// Where its records start among all.
+        /// The index of its first record among all.
         first: u64,
-        /// How many.
+        /// How many records.
         count: u32,
     },
     /// Replaces what the process reads, or (`seek`) moves one position; see
     /// [`History::positions`].
     Assign {
-        /// Where its positions start among all.
+        /// The index of its first position among all.
         first: u64,
-        /// How many.
+        /// How many positions.
         count: u32,
         /// Are the other partitions kept?
         seek: bool,
@@ -164,55 +164,55 @@ pub enum Action {
     Subscribe,
     /// A group took partitions from the process or gave it some; see [`History::positions`].
     Rebalance {
-        /// Where its partitions start among all positions.
+        /// The index of its first partition among all positions.
         first: u64,
-        /// How many.
+        /// How many partitions.
         count: u32,
-        /// Which group.
+        /// The group.
         group: Group,
-        /// In which generation of the group (or epoch of the member), -1 if unknown.
+        /// The generation of the group (or epoch of the member), -1 if unknown.
         generation: i32,
-        /// What.
+        /// What changed.
         change: Change,
     },
     /// Commits offsets to a group; see [`History::positions`].
     Commit {
-        /// Where its offsets start among all positions.
+        /// The index of its first offset among all positions.
         first: u64,
-        /// How many.
+        /// How many offsets.
         count: u32,
-        /// Which group.
+        /// The group.
         group: Group,
-        /// As a member of this generation (or in this epoch of the member), -1 if unknown.
+        /// The generation (or member epoch) that the member commits in, -1 if unknown.
         generation: i32,
     },
     /// Returns the offsets that a group has committed; see [`History::positions`].
     Committed {
-        /// Where its offsets start among all positions.
+        /// The index of its first offset among all positions.
         first: u64,
-        /// How many.
+        /// How many offsets.
         count: u32,
-        /// Which group.
+        /// The group.
         group: Group,
     },
-    /// A transaction, from its begin to what came of it: [`Outcome::Ok`] is committed,
-    /// [`Outcome::Fail`] aborted. [`Operation::transaction`] says what is in it.
+    /// A transaction, from its begin to its outcome: [`Outcome::Ok`] is committed,
+    /// [`Outcome::Fail`] aborted. [`Operation::transaction`] says which operations are in it.
     Transaction {
-        /// When its end was asked for (as [`Stamp::seq`]), [`u64::MAX`] if that is not said.
+        /// When its end was requested (as [`Stamp::seq`]), [`u64::MAX`] if that is not recorded.
         ending: u64,
     },
-    /// The process ended; whoever goes on by its number knows nothing of what was before.
+    /// The process ended; a later process with its number knows nothing of what came before.
     Crash,
 }
 
 /// One operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Operation {
-    /// Who.
+    /// The process.
     pub process: u32,
     /// How it ended.
     pub outcome: Outcome,
-    /// When it was asked for.
+    /// When it was invoked.
     pub invoked: Stamp,
     /// When the answer came; `None` if none did.
     pub completed: Option<Stamp>,
@@ -231,20 +231,20 @@ impl Operation {
     }
 }
 
-/// A loss of acknowledged records that the judge shall admit (an unclean election, the last intact
+/// A loss of acknowledged records that the checker must admit (an unclean election, the last intact
 /// copy destroyed). It opens a new lineage of the partition: records at `offset` and beyond that
-/// were appended in epochs before `epoch` may be gone, and others may take their offsets. Between a
-/// record of `epoch` or later and one of those, nothing is promised; a reader can tell them apart by
-/// their leader epochs.
+/// were appended in epochs before `epoch` may be gone, and others may take their offsets. Nothing
+/// is promised between a record of `epoch` or later and one of those; a reader can distinguish them
+/// by their leader epochs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Loss {
-    /// Where.
+    /// The partition.
     pub partition: Partition,
     /// The first offset that may be lost: where the log ended when `epoch` began.
     pub offset: i64,
     /// The first leader epoch of the new lineage.
     pub epoch: i32,
-    /// When, in nanoseconds, for people.
+    /// The time in nanoseconds, for people.
     pub time: u64,
 }
 
@@ -263,7 +263,8 @@ pub struct History {
     amounts: Vec<(OpId, i64)>,
     losses: Vec<Loss>,
     next_seq: u64,
-    /// Are there any, so that passes over all operations can be spared?
+    /// Are there transactions, and operations of groups? If not, passes over all operations can be
+    /// skipped.
     transactions: bool,
     groups_used: bool,
 }

@@ -1,7 +1,7 @@
-//! How a history is recorded: one call for each thing that a client saw.
+//! Records a history: one call for each thing that a client saw.
 //!
-//! Calls come in the order in which things happened. They panic where the caller contradicts itself
-//! (an operation that ends twice); files are checked by their readers before they get here.
+//! Calls come in the order in which things happened. They panic if the caller contradicts itself
+//! (an operation that ends twice); readers check files before they make these calls.
 
 use super::{
     Acks, Action, Change, Group, History, Loss, NO_TRANSACTION, OpId, Operation, Outcome,
@@ -13,17 +13,17 @@ fn count(length: usize) -> u32 {
 }
 
 impl History {
-    /// An empty one.
+    /// An empty history.
     pub fn new() -> History {
         History::default()
     }
 
-    /// The partition of that name, known from now on.
+    /// The partition of that name, created if it is new.
     pub fn partition(&mut self, name: &str) -> Partition {
         Partition(self.partitions.id(name))
     }
 
-    /// The consumer group of that name, known from now on.
+    /// The consumer group of that name, created if it is new.
     pub fn group(&mut self, name: &str) -> Group {
         Group(self.groups.id(name))
     }
@@ -80,10 +80,10 @@ impl History {
         self.invoke(process, time, action)
     }
 
-    /// The send was acknowledged: at this offset, appended in this leader epoch, where known. With
-    /// a [`Loss`] admitted, an epoch makes the judgement sharper: without one, a record beyond the
-    /// loss is taken to have been lost by it. In a transaction this says where the record lies if
-    /// the transaction is committed.
+    /// The send was acknowledged: at this offset, appended in this leader epoch, where known. If a
+    /// [`Loss`] is admitted, an epoch makes the check stricter: without one, a record beyond the
+    /// loss is assumed to be lost by it. In a transaction this says where the record is if the
+    /// transaction is committed.
     ///
     /// # Panics
     /// If it is not an open send, or the offset or epoch is negative.
@@ -105,7 +105,7 @@ impl History {
         self.complete(op, time, Outcome::Fail);
     }
 
-    /// The operation may or may not have happened, or may yet.
+    /// The operation may or may not have happened, or may still happen.
     ///
     /// # Panics
     /// If it is not open.
@@ -114,7 +114,7 @@ impl History {
     }
 
     /// The record of this send was made from that one, which was read (consume, transform,
-    /// produce). One record is made from one.
+    /// produce). Each record is made from one record.
     ///
     /// # Panics
     /// If it is not a send, or not the newest operation.
@@ -123,8 +123,8 @@ impl History {
         self.sources.push((op, partition, offset));
     }
 
-    /// The record of this send moves this amount to an account: amounts of a transaction, or of a
-    /// record outside of one, add up to nothing, and so must those of all records that are there.
+    /// The record of this send moves this amount to an account. The amounts of a transaction, or of
+    /// a record outside one, add up to 0, and so must those of all records that are in the log.
     ///
     /// # Panics
     /// If it is not a send, or not the newest operation.
@@ -165,7 +165,7 @@ impl History {
     }
 
     /// From now on a process reads these partitions from these positions, and no others; `None` is
-    /// a position that is not known (the end, say).
+    /// an unknown position (the end, for example).
     pub fn assign(
         &mut self,
         process: u32,
@@ -176,7 +176,7 @@ impl History {
         self.assign_at(process, time, &positions)
     }
 
-    /// As [`History::assign`]; partitions may keep the positions that they have.
+    /// Like [`History::assign`]; partitions may keep the positions that they have.
     pub fn assign_at(
         &mut self,
         process: u32,
@@ -186,8 +186,8 @@ impl History {
         self.assignment(process, time, positions, false)
     }
 
-    /// From now on a process reads this partition from this position, by its own decision: nothing
-    /// follows from where it was.
+    /// From now on a process reads this partition from this position, by its own decision: its
+    /// previous position implies nothing.
     pub fn seek(
         &mut self,
         process: u32,
@@ -215,7 +215,7 @@ impl History {
         (first, count(positions.len()))
     }
 
-    /// Something without duration.
+    /// An operation without duration.
     fn event(&mut self, process: u32, time: u64, action: Action) -> OpId {
         let op = self.invoke(process, time, action);
         self.complete(op, time, Outcome::Ok);
@@ -227,8 +227,8 @@ impl History {
         self.event(process, time, Action::Subscribe)
     }
 
-    /// A group gave a process partitions or took some. From the first one on that is not
-    /// [`Change::Changed`], all changes of a process are taken to be told.
+    /// A group gave a process partitions or took some. From the first change on that is not
+    /// [`Change::Changed`], all changes of a process are assumed to be recorded.
     ///
     /// # Panics
     /// If the generation is negative.
@@ -247,9 +247,9 @@ impl History {
         self.event(process, time, Action::Rebalance { first, count, group, generation, change })
     }
 
-    /// A process asks to commit offsets: of the first record that is not yet processed, by
-    /// partition. Complete it by [`History::done`], [`History::fail`] or [`History::info`], or
-    /// never. In a transaction, it happens only if that is committed.
+    /// A process asks to commit offsets: by partition, that of the first record not yet processed.
+    /// Complete it by [`History::done`], [`History::fail`] or [`History::info`], or never. In a
+    /// transaction, it happens only if the transaction is committed.
     ///
     /// # Panics
     /// If the generation is negative.
@@ -288,9 +288,10 @@ impl History {
         (*first, *count) = (start, length);
     }
 
-    /// A process begins a transaction. Say what is in it by [`History::join`], when its end is asked
-    /// for by [`History::end`] (or not at all), and what came of it by [`History::done`] (it was
-    /// committed), [`History::fail`] (it was aborted), [`History::info`], or never.
+    /// A process begins a transaction. Add operations to it by [`History::join`], record the
+    /// request for its end by [`History::end`] (or not at all), and its outcome by
+    /// [`History::done`] (it was committed), [`History::fail`] (it was aborted), [`History::info`],
+    /// or never.
     pub fn begin(&mut self, process: u32, time: u64) -> OpId {
         self.invoke(process, time, Action::Transaction { ending: u64::MAX })
     }
@@ -298,8 +299,8 @@ impl History {
     /// This send, poll or commit of offsets is in that transaction.
     ///
     /// # Panics
-    /// If the transaction is none, or another process', or is no longer open; if the operation is
-    /// another kind, or in a transaction already.
+    /// If it is not an open transaction of the same process; if the operation is of another kind,
+    /// or already in a transaction.
     pub fn join(&mut self, op: OpId, transaction: OpId) {
         let of = *self.operation(transaction);
         let open = matches!(of.action, Action::Transaction { .. }) && of.completed.is_none();
@@ -318,10 +319,10 @@ impl History {
         operation.member_of = transaction.0;
     }
 
-    /// The process asks for the transaction's end: nothing of it may be seen before.
+    /// The process requests the transaction's end: nothing of it may be visible before.
     ///
     /// # Panics
-    /// If it is not an open transaction, or its end was asked for before.
+    /// If it is not an open transaction, or its end was already requested.
     pub fn end(&mut self, transaction: OpId, time: u64) {
         let stamp = self.stamp(time);
         let operation = &mut self.operations[transaction.0 as usize];
@@ -330,10 +331,10 @@ impl History {
         operation.action = Action::Transaction { ending: stamp.seq };
     }
 
-    /// The commit of offsets was accepted, the transaction was committed.
+    /// The commit of offsets was accepted, or the transaction was committed.
     ///
     /// # Panics
-    /// If it is not open, or something else.
+    /// If it is not open, or is something else.
     pub fn done(&mut self, op: OpId, time: u64) {
         let action = self.complete(op, time, Outcome::Ok).action;
         let fits = matches!(action, Action::Commit { .. } | Action::Transaction { .. });

@@ -1,4 +1,4 @@
-//! What a history says, and parts of it.
+//! Reads a history, and extracts parts of it.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ impl History {
         &self.operations
     }
 
-    /// One of them.
+    /// One operation.
     pub fn operation(&self, op: OpId) -> &Operation {
         &self.operations[op.0 as usize]
     }
@@ -34,7 +34,7 @@ impl History {
     }
 
     /// Where an assignment or seek starts to read, which partitions a rebalance is about, which
-    /// offsets were committed or found committed; empty for other operations.
+    /// offsets were committed or returned as committed; empty for other operations.
     pub fn positions(&self, operation: &Operation) -> &[(Partition, Position)] {
         match operation.action {
             Action::Assign { first, count, .. }
@@ -81,7 +81,7 @@ impl History {
         &self.losses
     }
 
-    /// How many partitions are named.
+    /// How many partitions there are.
     pub fn partition_count(&self) -> usize {
         self.partitions.names.len()
     }
@@ -111,8 +111,8 @@ impl History {
     }
 
     /// The history of these operations alone (and of the transactions that they are in), with the
-    /// records of polls that `record` picks (by the poll and its place there). Names, stamps and
-    /// losses stay; operations are numbered anew, in their order.
+    /// polled records that `record` picks (by poll, and index in it). Names, stamps and losses
+    /// stay; operations are renumbered, in their order.
     pub fn restricted(
         &self,
         ops: &[OpId],

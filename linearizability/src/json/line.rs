@@ -40,7 +40,7 @@ pub(super) enum Function {
 }
 
 impl Function {
-    /// Of a rebalance, what changed.
+    /// For a rebalance, what changed.
     pub(super) fn change(self) -> Option<Change> {
         match self {
             Function::Assigned => Some(Change::Assigned),
@@ -124,7 +124,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
     }
 }
 
-/// Where a reader goes on: a number, nothing, or `"kept"`.
+/// Where a reader continues: a number, null, or `"kept"`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place(pub(super) Position);
 
@@ -209,7 +209,7 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Pairs<'a, T> {
     }
 }
 
-/// A text that is borrowed where it has no escapes.
+/// A text that is borrowed if it has no escapes.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -1,4 +1,4 @@
-//! Histories of logs as JSON lines: one object a line, in the order in which things happened.
+//! Histories of logs as JSON lines: one object per line, in the order in which things happened.
 //!
 //! ```text
 //! {"type":"invoke","f":"send","process":1,"time":100,"op":0,"partition":"orders-0","value":7,"acks":-1}
@@ -31,14 +31,14 @@
 //! | `offsets` | invoked `commit`, ok `committed` | partition to committed offset; null if none (`committed`) |
 //!
 //! A `poll` may come as `ok` without an `invoke`; `assign`, `seek`, `subscribe`, `crash` and
-//! rebalances (`assigned`, `revoked`, `lost`, `changed`) always do. A transaction is invoked when it
-//! begins and completed when it is known to be committed (`ok`) or aborted (`fail`); an invoked `end`
-//! says when its end was asked for. [`crate::Loss`] explains `loss`. Lines that are empty are
-//! skipped; a field that has no place in its line is an error, so that a misspelt one is not silently
+//! rebalances (`assigned`, `revoked`, `lost`, `changed`) always do. A transaction is invoked when
+//! it begins and completed when it is known to be committed (`ok`) or aborted (`fail`); an invoked
+//! `end` says when its end was requested. [`crate::Loss`] explains `loss`. Empty lines are skipped.
+//! A field that does not belong in its line is an error, so that a misspelt one is not silently
 //! ignored.
 //!
-//! Reading holds one line in memory at a time. Other kinds of histories, and Jepsen's files, are read
-//! by [`crate::read`].
+//! Reading holds one line in memory at a time. [`crate::read`] reads other kinds of histories, and
+//! Jepsen's files.
 
 mod line;
 mod reader;

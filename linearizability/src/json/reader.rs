@@ -1,4 +1,4 @@
-//! Lines into a history.
+//! Reads lines into a history.
 
 use std::io::BufRead;
 
@@ -7,11 +7,11 @@ use crate::hash::FastMap;
 use crate::read_error::ReadError;
 use crate::{Acks, Change, History, Loss, OpId, Partition, Polled, Position, Value};
 
-/// Reads a history line by line. `file` is what errors call it.
+/// Reads a history line by line. `file` is its name in errors.
 ///
 /// # Errors
-/// If reading fails, or a line is not as the module's documentation says: then nothing of the file
-/// is judged.
+/// If reading fails, or a line is not as the module's documentation says: the whole file is then
+/// rejected.
 pub fn read(file: &str, mut input: impl BufRead) -> Result<History, ReadError> {
     let mut reader = Reader::default();
     let mut text = Vec::new();
@@ -119,7 +119,7 @@ impl Reader {
         Ok(())
     }
 
-    /// What has no duration.
+    /// Operations without duration.
     fn event(&mut self, line: &Line<'_>, process: u32, f: Function) -> Result<(), String> {
         match f {
             Function::Assign => {
@@ -189,7 +189,7 @@ impl Reader {
         self.open(process, f, line.op, op)
     }
 
-    /// The open transaction of that `op`.
+    /// The open transaction with that `op`.
     fn transaction(&self, process: u32, op: u64) -> Result<OpId, String> {
         let open = self.open.get(&(process, Function::Transaction));
         let of = open.into_iter().flatten().find(|(known, _)| *known == Some(op));
@@ -364,7 +364,7 @@ fn has_rare(line: &Line<'_>) -> bool {
         || line.amount.is_some()
 }
 
-/// Refuses fields that have no place in such a line.
+/// Refuses fields that do not belong in a line of this kind.
 fn allowed(line: &Line<'_>, f: Function) -> Result<(), String> {
     let invoke = line.kind == Type::Invoke;
     let ok = line.kind == Type::Ok;

@@ -1,4 +1,4 @@
-//! A history into lines.
+//! Writes a history as lines.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::line::{Content, Function, Line, Pairs, Place, Type};
 use crate::{Acks, Action, Change, History, OpId, Outcome, Value};
 
-/// What is told at some point of the order.
+/// What a line reports.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Told {
     Invocation,
@@ -16,8 +16,8 @@ enum Told {
 
 type Put<'a> = &'a mut dyn FnMut(&Line<'_>) -> io::Result<()>;
 
-/// Writes a history, such that [`super::read`] gives an equal one (but for losses, which come first,
-/// and for polls of several partitions, whose records are grouped).
+/// Writes a history so that [`super::read`] reads an equal one (except that losses come first, and
+/// that records in polls of several partitions are grouped).
 ///
 /// # Errors
 /// If writing fails.
@@ -150,7 +150,7 @@ fn completion(history: &History, op: OpId, put: Put<'_>) -> io::Result<()> {
     put(&line)
 }
 
-/// What has no duration.
+/// Operations without duration.
 fn event<'a>(history: &'a History, op: OpId, line: &mut Line<'a>) {
     let operation = history.operation(op);
     let positions = history.positions(operation);

@@ -1,10 +1,10 @@
-//! Lowe's cache: configurations from which the search found no way on.
+//! Lowe's cache: configurations from which the search found no way forward.
 //!
-//! A configuration is which operations have been placed, and the state that they led to. Those that
-//! returned are told apart compactly: the first return that is yet to come, and which of those open
-//! at that time are yet to be placed. Those that never returned need not be placed, so a
-//! configuration that has placed more of them than another, and is equal otherwise, can do no more:
-//! it is left out as well.
+//! A configuration is the set of operations that have been placed, and the state that they led to.
+//! Operations that returned are encoded compactly: the first return that is yet to come, and which
+//! of the operations open at that time are yet to be placed. Operations that never returned need
+//! not be placed. So a configuration that has placed more of them than another, and is equal
+//! otherwise, can do no more: it is left out as well.
 
 use crate::hash::mix;
 
@@ -13,7 +13,7 @@ const NONE: u32 = u32::MAX;
 
 /// See the module.
 pub(crate) struct Cache {
-    /// From a hash to the newest entry with it; a power of two.
+    /// From a hash to the newest entry with that hash; the length is a power of two.
     heads: Vec<u32>,
     next: Vec<u32>,
     /// The entries' words, `key_words` and then `used_words` each.
@@ -27,7 +27,7 @@ fn hash(key: &[u64]) -> u64 {
 }
 
 impl Cache {
-    /// For keys and sets of used operations of so many words.
+    /// For keys and sets of used operations of these lengths, in words.
     pub(crate) fn new(key_words: usize, used_words: usize) -> Cache {
         Cache { heads: vec![NONE; 256], next: vec![], words: vec![], key_words, used_words }
     }
@@ -37,7 +37,7 @@ impl Cache {
         self.words[index as usize * stride..][..stride].split_at(self.key_words)
     }
 
-    /// Whether neither it nor one that can do all that it can was there; it is from now on.
+    /// Inserts a configuration. False if it, or one that can do all that it can, was already there.
     pub(crate) fn insert(&mut self, key: &[u64], used: &[u64]) -> bool {
         let mask = self.heads.len() as u64 - 1;
         let head = (hash(key) & mask) as usize;
@@ -77,7 +77,7 @@ impl Cache {
         (self.heads.capacity() + self.next.capacity()) * 4 + self.words.capacity() * 8
     }
 
-    /// Memory that the next insertion may need at most, while what is there is copied.
+    /// The most memory that the next insertion may need, while the existing entries are copied.
     pub(crate) fn bytes_to_grow(&self) -> usize {
         let full = self.words.len() + self.key_words + self.used_words > self.words.capacity();
         if full { self.words.capacity() * 16 } else { 0 }

@@ -1,4 +1,4 @@
-//! Judging key by key: the limits, the verdict, and what can be said about each key.
+//! Checks key by key: the limits, the verdict, and the result for each key.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,24 +9,25 @@ use super::search::{Budget, Found, Search};
 use super::{Model, Operation};
 use crate::{Anomaly, Datum, OpId, Stamp, Validity, Verdict};
 
-/// The name of the one anomaly there is.
+/// The name of the only anomaly.
 pub const NOT_LINEARIZABLE: &str = "not-linearizable";
 
-/// Configurations for each key at first; then sixteen times as many for those that need them, and so
-/// on: one hard key does not keep the others from being judged.
+/// Configurations for each key at first; then sixteen times as many for those that need them, and
+/// so on. So one hard key does not keep the others from being checked.
 const FIRST_SHARE: u64 = 1 << 14;
 
-/// Configurations for a better witness of what is known to be invalid by hindsight.
+/// Configurations for a better witness when hindsight has shown that a key is invalid.
 const WITNESS: u64 = 1 << 16;
 
-/// Limits: judging is NP-hard. Within them verdicts are certain; beyond them they are "unknown".
+/// Limits, because checking is NP-hard. Within them verdicts are certain; beyond them they are
+/// "unknown".
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
-    /// How many configurations may be looked at in all.
+    /// How many configurations may be explored in all.
     pub steps: u64,
     /// How much memory the search may use at a time, in bytes.
     pub memory: usize,
-    /// Asked now and then whether to give up, for a limit of time.
+    /// Asked from time to time whether to give up, for a time limit.
     pub stop: Option<&'a dyn Fn() -> bool>,
 }
 
@@ -39,7 +40,7 @@ impl fmt::Debug for Options<'_> {
 }
 
 impl Default for Options<'_> {
-    /// As many steps as it takes, in a gibibyte.
+    /// Unlimited steps, in a gibibyte.
     fn default() -> Self {
         Options { steps: u64::MAX, memory: 1 << 30, stop: None }
     }
@@ -66,16 +67,16 @@ impl fmt::Display for Why {
     }
 }
 
-/// The operations cannot be judged.
+/// The operations cannot be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// An operation did not return after it was invoked.
     ReturnsBeforeCall {
-        /// Which.
+        /// The operation.
         operation: OpId,
-        /// Whose.
+        /// Its process.
         process: u32,
-        /// It, in words.
+        /// The operation in words.
         what: String,
         /// When it was invoked.
         invoked: Stamp,
@@ -102,40 +103,40 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What can be said about the operations on one key.
+/// The result for the operations on one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyJudgement {
     /// The key.
     pub key: Datum,
     /// Whether they are linearizable.
     pub valid: Validity,
-    /// Why that is not known.
+    /// Why that is unknown, if it is.
     pub why: Option<Why>,
-    /// How many there are, without those that failed and without reads that never returned.
+    /// How many operations there are, not counting those that failed and reads that never returned.
     pub operations: usize,
     /// How many of those returned.
     pub returned: usize,
     /// How many of those that returned are in `order`.
     pub placed: usize,
-    /// An order in which they may have taken effect; unless they are linearizable, the longest found
-    /// before the operation that is `stuck`.
+    /// An order in which they may have taken effect; unless they are linearizable, the longest one
+    /// found before the `stuck` operation.
     pub order: Vec<OpId>,
-    /// Where the search got no further. Of an invalid history: what returned before it can be put in
-    /// order, among what was under way, answered as it was; and together with it no longer. (Only
-    /// where [`Model::hindsight`] found it, and finding it without would take long, can it be that
-    /// it fits, but nothing more after it.)
+    /// Where the search got no further. In an invalid history, the operations that returned before
+    /// this one can be put in order, among those in progress and with their answers; together with
+    /// this one they cannot. (Only if [`Model::hindsight`] found it, and finding it without would
+    /// take long, may this one still fit, but nothing after it.)
     pub stuck: Option<OpId>,
-    /// Configurations looked at.
+    /// Configurations explored.
     pub steps: u64,
-    /// What is wrong, or how far the search came, in words; empty if all is well.
+    /// What is wrong, or how far the search got, in words; empty if the key is valid.
     pub text: String,
 }
 
-/// What the checker says.
+/// The checker's result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// In the form of all checkers. Counted are `keys`, `placed` (operations in the orders that were
-    /// found), `steps`, `unknown-keys`, and [`NOT_LINEARIZABLE`] keys.
+    /// The verdict in the form of all checkers. It counts `keys`, `placed` (operations in the
+    /// orders that were found), `steps`, `unknown-keys`, and [`NOT_LINEARIZABLE`] keys.
     pub verdict: Verdict,
     /// Key by key, in the order in which they occur.
     pub keys: Vec<KeyJudgement>,
@@ -149,7 +150,7 @@ impl Judgement {
 }
 
 impl fmt::Display for Judgement {
-    /// The verdict, and how far the search came where it gave up.
+    /// The verdict, and how far the search got where it gave up.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.verdict.fmt(f)?;
         let unknown = self.keys.iter().filter(|key| key.valid == Validity::Unknown);
@@ -157,7 +158,7 @@ impl fmt::Display for Judgement {
     }
 }
 
-/// Judges whether the operations are linearizable.
+/// Checks whether the operations are linearizable.
 ///
 /// # Errors
 /// If an operation returned before it was invoked, or there are too many to count.
@@ -185,7 +186,7 @@ pub fn check<M: Model>(
             let mut result = Search::new(model, hindsight.as_ref(), &prepared).run(&budget);
             left -= result.steps;
             if hindsight.is_some() && result.valid == Validity::Invalid {
-                // Without it, the search comes to where a person would see it first.
+                // Without hindsight, the search ends where a person would first see what is wrong.
                 let budget = Budget { steps: left.min(WITNESS), ..budget };
                 let plain = Search::new(model, None, &prepared).run(&budget);
                 left -= plain.steps;

@@ -4,7 +4,7 @@ use super::check::KeyJudgement;
 use super::{Ending, Model, Operation};
 use crate::{Datum, OpId, Stamp, Validity};
 
-/// Nanoseconds as seconds, as short as they can be.
+/// Nanoseconds as seconds, as short as possible.
 pub(crate) fn seconds(time: u64) -> String {
     let text = format!("{}.{:09}", time / 1_000_000_000, time % 1_000_000_000);
     let text = text.trim_end_matches('0').trim_end_matches('.');
@@ -52,7 +52,8 @@ pub(crate) fn returned<O, R>(operation: &Operation<O, R>) -> Option<Stamp> {
     }
 }
 
-/// What else could have taken effect before `stuck` returned, and has not in the best order.
+/// The other operations that could have taken effect before `stuck` returned, and have not in the
+/// best order.
 pub(crate) fn open_beside<M: Model>(
     model: &M,
     operations: &[Operation<M::Op, M::Output>],
@@ -81,7 +82,7 @@ pub(crate) fn open_beside<M: Model>(
     open
 }
 
-/// What is to be said about a key, in words; nothing if all is well.
+/// The result for a key, in words; empty if it is valid.
 pub(crate) fn text<M: Model>(
     model: &M,
     operations: &[Operation<M::Op, M::Output>],

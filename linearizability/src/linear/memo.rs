@@ -1,20 +1,20 @@
-//! States, each kept once and named by a number, and the steps between them, each taken once.
+//! States, each kept once and identified by a number, and the steps between them, each taken once.
 
 use std::hash::{Hash, Hasher};
 
 use super::{Hindsight, Model};
 use crate::hash::{FastMap, Hasher64};
 
-/// A step that cannot be taken, or does not return what was returned.
+/// A step that cannot be taken, or whose answer is not the one that was returned.
 pub(crate) const IMPOSSIBLE: u32 = u32::MAX - 1;
 const UNKNOWN: u32 = u32::MAX;
-/// With more classes than this, steps are looked up by hash and not in a row for each state.
+/// With more classes than this, steps are looked up by hash instead of in a row for each state.
 const ROW: usize = 32;
 
-/// An operation with its answer, one for all operations that ask and are answered alike.
+/// An operation with its answer: one class for all operations with the same question and answer.
 pub(crate) struct Class<M: Model> {
     pub(crate) op: M::Op,
-    /// `None`: any answer will do.
+    /// `None`: any answer fits.
     pub(crate) returned: Option<M::Output>,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Memo<'a, M: Model> {
     hindsight: Option<&'a Hindsight<M::State, M::Op>>,
     classes: &'a [Class<M>],
     states: Vec<M::State>,
-    /// From a state's hash to the last state that has it, and from each to the one before.
+    /// From a hash to the last state with that hash, and from each state to the one before.
     by_hash: FastMap<u64, u32>,
     same_hash: Vec<u32>,
     rows: Vec<Option<Box<[u32]>>>,
@@ -33,7 +33,7 @@ pub(crate) struct Memo<'a, M: Model> {
 }
 
 impl<'a, M: Model> Memo<'a, M> {
-    /// Knows the initial state, as 0.
+    /// A memo that knows the initial state, as 0.
     pub(crate) fn new(
         model: &'a M,
         hindsight: Option<&'a Hindsight<M::State, M::Op>>,
@@ -122,7 +122,7 @@ impl<'a, M: Model> Memo<'a, M> {
         }
     }
 
-    /// Memory in use, about.
+    /// Approximate memory in use.
     pub(crate) fn bytes(&self) -> usize {
         let of_state = size_of::<M::State>() + size_of::<Option<Box<[u32]>>>() + 4;
         self.heap_bytes

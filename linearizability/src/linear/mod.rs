@@ -1,5 +1,5 @@
-//! The judge of linearizability: could the operations on an object, concurrent as they were, have
-//! taken effect one at a time, each between its invocation and its return?
+//! The linearizability checker: could the concurrent operations on an object have taken effect one
+//! at a time, each between its invocation and its return?
 //!
 //! ```
 //! use wavetank_linearizability::Datum;
@@ -18,14 +18,13 @@
 //! ```
 //!
 //! - [`History`] records operations; [`Model`] says what the object is; [`models`] has common ones.
-//! - [`check`] looks for an order, key by key. That is NP-hard: [`Options`] limit its steps, its
-//!   memory and, by way of a question asked of the caller, its time; beyond them it says "unknown",
-//!   and how far it came.
+//! - [`check`] searches for an order, key by key. That is NP-hard: [`Options`] limit its steps, its
+//!   memory and, by a callback, its time. Beyond them it says "unknown", and how far it got.
 //!
-//! - [`page`] draws a judgement.
+//! - [`page`] draws a [`Judgement`].
 //!
-//! What is never answered may take effect at any later time, or never. At equal times invocations
-//! come before returns.
+//! An operation that is never answered may take effect at any later time, or never. At equal times
+//! invocations come before returns.
 
 mod cache;
 mod check;

@@ -6,9 +6,9 @@ use std::hash::Hash;
 use super::Operation;
 use crate::Datum;
 
-/// What [`Model::hindsight`] knows: given an operation, whether it was answered, and the state that it
-/// led to, the state to go on from; or `None` if not all that returned can be returned from there, or
-/// if an operation that was never answered does not help there.
+/// What [`Model::hindsight`] returns: a function of an operation, whether it was answered, and the
+/// state that it led to. It gives the state to continue from; or `None` if some answers can no
+/// longer be given from there, or if an operation that was never answered does not help there.
 pub type Hindsight<S, O> = Box<dyn Fn(&O, bool, S) -> Option<S>>;
 
 /// A sequential specification: what the object does when operations come one at a time. Write it as
@@ -52,49 +52,48 @@ pub type Hindsight<S, O> = Box<dyn Fn(&O, bool, S) -> Option<S>>;
 /// println!("{}", judged.verdict);
 /// ```
 ///
-/// Only `initial` and `step` are needed; the rest makes judging faster and words better.
+/// Only `initial` and `step` are needed; the rest makes checking faster and explanations better.
 pub trait Model {
     /// What the object remembers.
     type State: Clone + Eq + Hash + Debug;
-    /// What it can be asked for.
+    /// Its operations.
     type Op: Clone + Eq + Hash + Debug;
-    /// What it answers.
+    /// Its answers.
     type Output: Clone + Eq + Hash + Debug;
 
-    /// The state in which it begins.
+    /// The initial state.
     fn initial(&self) -> Self::State;
 
-    /// The next state and what is returned; `None` where the operation cannot take effect now
+    /// The next state and what is returned; `None` if the operation cannot take effect now
     /// (acquiring a mutex that is held). It must depend on nothing but its arguments.
     fn step(&self, state: &Self::State, op: &Self::Op) -> Option<(Self::State, Self::Output)>;
 
-    /// Whether what was returned to the client agrees with what the specification returns; equality,
-    /// unless a client may have got less (an acknowledgement without an offset).
+    /// Whether what was returned to the client agrees with what the specification returns. That is
+    /// equality, unless a client may get less (an acknowledgement without an offset).
     fn accepts(&self, specified: &Self::Output, returned: &Self::Output) -> bool {
         specified == returned
     }
 
     /// Whether the operation, having returned this (`None`: whatever it may have returned), changed
-    /// nothing, in whichever state it took effect. Such operations are placed as soon as they fit,
-    /// and left out where they are indeterminate: saying so makes judging much faster. `false` is
-    /// always right.
+    /// nothing, in any state. Such operations are placed as soon as they fit, and left out if they
+    /// are indeterminate, which makes checking much faster. `false` is always correct.
     fn is_read(&self, op: &Self::Op, returned: Option<&Self::Output>) -> bool {
         let _ = (op, returned);
         false
     }
 
-    /// Which of many independent objects it is about: each is judged on its own (linearizability
-    /// composes), beginning in [`Model::initial`], which makes judging much faster. Operations on
-    /// different keys must not influence each other.
+    /// The independent object that the operation is about. Each object is checked on its own
+    /// (linearizability composes), beginning in [`Model::initial`], which makes checking much
+    /// faster. Operations on different keys must not influence each other.
     fn key(&self, op: &Self::Op) -> Datum {
         let _ = op;
         Datum::Nil
     }
 
-    /// What can be known of states because the whole history of a key is known: that from some of
-    /// them on, what was returned cannot be returned any more, or that two of them lead to the same
-    /// answers (then it names one for both). The search then turns back early. If there is an order
-    /// that explains all operations, it must admit one. `None` is always right.
+    /// What the whole history of a key says about states: that some answers can no longer be given
+    /// from a state, or that two states lead to the same answers (then it returns one for both).
+    /// The search then backtracks early. If any order explains all operations, hindsight must admit
+    /// one. `None` is always correct.
     fn hindsight(
         &self,
         operations: &[&Operation<Self::Op, Self::Output>],
@@ -103,7 +102,7 @@ pub trait Model {
         None
     }
 
-    /// Bytes on the heap that a state needs, about: they count against the limit of memory.
+    /// Approximate bytes of a state on the heap: they count against the memory limit.
     fn heap_bytes(&self, state: &Self::State) -> usize {
         let _ = state;
         0

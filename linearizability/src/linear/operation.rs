@@ -1,4 +1,4 @@
-//! What the linearizability checker is given: operations on one object, with what came back.
+//! The input of the linearizability checker: operations on one object, with their answers.
 
 use crate::{OpId, Stamp};
 
@@ -12,26 +12,26 @@ pub enum Ending<R> {
         /// The answer.
         output: R,
     },
-    /// It certainly had no effect and never will: it is left out of the judgement.
+    /// It certainly had no effect and never will: the checker leaves it out.
     Failed,
-    /// Nobody knows: it took effect at any time after its invocation, or will, or never.
+    /// Unknown: it took effect at some time after its invocation, or will, or never does.
     Indeterminate,
 }
 
 /// One operation on the object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Operation<O, R> {
-    /// Who.
+    /// The process.
     pub process: u32,
-    /// When it was asked for.
+    /// When it was invoked.
     pub invoked: Stamp,
-    /// What was asked for.
+    /// What was asked.
     pub op: O,
-    /// What came of it.
+    /// How it ended.
     pub ending: Ending<R>,
 }
 
-/// Operations, recorded in the order in which they were seen to begin and end. [`OpId`]s count
+/// Operations, recorded in the order in which they were observed to begin and end. [`OpId`]s count
 /// invocations from 0.
 #[derive(Clone, Debug)]
 pub struct History<O, R> {
@@ -46,7 +46,7 @@ impl<O, R> Default for History<O, R> {
 }
 
 impl<O, R> History<O, R> {
-    /// An empty one.
+    /// An empty history.
     pub fn new() -> History<O, R> {
         History::default()
     }
@@ -57,8 +57,8 @@ impl<O, R> History<O, R> {
         Stamp { seq, time }
     }
 
-    /// A process asks for something, at a time in nanoseconds (for people; the order of the calls is
-    /// what counts). It stays indeterminate unless [`History::returned`] or [`History::failed`]
+    /// A process invokes an operation, at a time in nanoseconds (for people; only the order of the
+    /// calls counts). It stays indeterminate unless [`History::returned`] or [`History::failed`]
     /// says otherwise.
     ///
     /// # Panics
@@ -95,13 +95,13 @@ impl<O, R> History<O, R> {
         operation
     }
 
-    /// What was asked for, which may be changed while the file is being read: some say only at its
-    /// end what an operation was.
+    /// What was asked, which may be changed while a file is being read: some files say only at the
+    /// end of an operation what it was.
     pub fn op_mut(&mut self, id: OpId) -> &mut O {
         &mut self.operations[id.0 as usize].op
     }
 
-    /// All, in the order of their invocations.
+    /// All operations, in the order of their invocations.
     pub fn operations(&self) -> &[Operation<O, R>] {
         &self.operations
     }

@@ -10,11 +10,11 @@ use crate::{Datum, OpId, Validity};
 
 /// How many operations of the order are shown before the one that fits nowhere.
 const CONTEXT: usize = 6;
-/// How many of an order of all.
+/// How many operations of a complete order are shown.
 const SOUND: usize = 60;
-/// How many others that were under way.
+/// How many other operations in progress are shown.
 const BESIDE: usize = 10;
-/// Configurations for a check while a history is made smaller, and such checks.
+/// The configurations of a check while a history is made smaller, and the number of such checks.
 const SHRINK: (u64, usize) = (50_000, 200);
 
 /// The page of a judgement: each key that is not known to be linearizable, or else the first key's
@@ -122,9 +122,9 @@ fn bars<M: Model>(
     Section { lanes, bars, ..Section::default() }
 }
 
-/// As few operations as can be found that still cannot be put in order: nothing that began after the
-/// one that fits nowhere returned, and no read that is not needed. Leaving out a read never makes a
-/// sound history unsound; leaving out a write may.
+/// As few operations as can be found that still cannot be put in order: none that began after the
+/// stuck one returned, and no read that is not needed. Leaving out a read never makes a
+/// linearizable history non-linearizable; leaving out a write may.
 fn smallest<M: Model>(
     model: &M,
     operations: &[Operation<M::Op, M::Output>],

@@ -1,5 +1,5 @@
-//! From operations to what the search needs: the operations on one key, in the order of their
-//! invocations and returns, and which of them are alike.
+//! Turns operations into what the search needs: the operations on one key, in the order of their
+//! invocations and returns, and which of them are equal.
 
 use super::memo::Class;
 use super::{Ending, Error, Model, Operation};
@@ -11,24 +11,24 @@ use crate::{Datum, OpId};
 pub(crate) struct Returned {
     pub(crate) id: OpId,
     pub(crate) class: u32,
-    /// Which question, whatever the answer.
+    /// The question, whatever the answer.
     pub(crate) question: u32,
-    /// A number that no other operation has that is open at the same time.
+    /// A number that no other operation open at the same time has.
     pub(crate) slot: u32,
     /// How many returned before it.
     pub(crate) rank: u32,
     pub(crate) is_read: bool,
 }
 
-/// Operations that never returned and ask the same: which of them took effect does not matter, only
-/// how many did.
+/// Operations that never returned, with the same question: which of them took effect does not
+/// matter, only how many did.
 #[derive(Clone, Debug)]
 pub(crate) struct Open {
     pub(crate) class: u32,
     pub(crate) question: u32,
     /// The operations, and the rank of the first return after each one's invocation.
     pub(crate) instances: Vec<(OpId, u32)>,
-    /// Which bit of the used ones is the first instance's.
+    /// The used bit of the first instance.
     pub(crate) first_bit: u32,
 }
 
@@ -39,9 +39,9 @@ pub(crate) struct Prepared<M: Model> {
     pub(crate) classes: Vec<Class<M>>,
     /// Invocations (false) and returns (true) of `returned`, in order.
     pub(crate) events: Vec<(u32, bool)>,
-    /// Slots in use at most.
+    /// Maximum number of slots in use.
     pub(crate) width: u32,
-    /// Instances of all open ones.
+    /// Instances of all open classes.
     pub(crate) open_count: u32,
 }
 
@@ -97,7 +97,7 @@ impl<'a, M: Model> Interner<'a, M> {
 }
 
 impl<M: Model> Prepared<M> {
-    /// Of these operations.
+    /// Prepares these operations.
     pub(crate) fn new(
         model: &M,
         operations: &[Operation<M::Op, M::Output>],
@@ -111,7 +111,7 @@ impl<M: Model> Prepared<M> {
         let mut returned = Vec::new();
         let mut open: Vec<Open> = Vec::new();
         let mut open_by_class: FastMap<u32, usize> = FastMap::default();
-        // At one moment, invocations come first: then the two overlap, which is the safe side.
+        // At equal moments invocations come first: the two then overlap, which is the safe side.
         let mut moments: Vec<(u64, bool, u32)> = Vec::new();
         for &id in ids {
             let operation = &operations[id.0 as usize];
@@ -147,7 +147,7 @@ impl<M: Model> Prepared<M> {
         Prepared { returned, open, classes: interner.classes, events, width, open_count }
     }
 
-    /// How many operations are to be placed, or may be.
+    /// How many operations must or may be placed.
     pub(crate) fn len(&self) -> usize {
         self.returned.len() + self.open_count as usize
     }
@@ -172,7 +172,7 @@ fn assign_slots(moments: &[(u64, bool, u32)], returned: &mut [Returned]) -> u32 
     width
 }
 
-/// When each open operation may take effect first, and its bit; returns how many there are.
+/// Finds when each open operation may first take effect, and its bit; returns how many there are.
 fn place_open<O, R>(open: &mut [Open], operations: &[Operation<O, R>], returns: &[u64]) -> u32 {
     for class in &mut *open {
         for (id, rank) in &mut class.instances {

@@ -1,15 +1,16 @@
 //! The search for an order: Wing and Gong's algorithm with Lowe's cache.
 //!
-//! Depth first: place an operation that is open before the first return yet to come, and go on from
-//! the state that it leads to; when nothing can be placed, take back. Sources: Wing and Gong, Testing
-//! and verifying concurrent objects (JPDC 1993); Lowe, Testing for linearizability (2017).
+//! Depth first: place an operation that is open before the first return yet to come, and continue
+//! from the state that it leads to; when nothing can be placed, backtrack. Sources: Wing and Gong,
+//! Testing and verifying concurrent objects (JPDC 1993); Lowe, Testing for linearizability (2017).
 //!
-//! What is cut off, and why nothing is lost by it:
-//! - A read that fits is placed at once: wherever an order has it later, it can be moved here.
-//! - Of operations that ask and are answered alike, only the one that must return first is tried: in
-//!   any order the two can change places. Among those that never returned, the one invoked first.
-//! - An operation that never returned is not tried where it changes nothing, nor where one that
-//!   returned and asks the same can be placed with the same effect.
+//! What is pruned, and why nothing is lost by it:
+//! - A read that fits is placed at once: if an order has it later, it can be moved here.
+//! - Of operations with the same question and answer, only the one that must return first is tried:
+//!   in any order the two can be swapped. Of those that never returned, it is the one invoked
+//!   first.
+//! - An operation that never returned is not tried where it changes nothing, nor where one with the
+//!   same question that returned can be placed with the same effect.
 //! - States that [`Model::hindsight`] refuses.
 //! - Configurations that the [cache](super::cache) knows, or knows to be no better than another.
 
@@ -19,13 +20,13 @@ use super::prepare::Prepared;
 use super::{Hindsight, Model, Why};
 use crate::{OpId, Validity};
 
-/// How much may be spent.
+/// The limits of a search.
 pub(crate) struct Budget<'a> {
     /// Configurations.
     pub(crate) steps: u64,
     /// Bytes.
     pub(crate) memory: usize,
-    /// Asked now and then whether to give up.
+    /// Asked from time to time whether to give up.
     pub(crate) stop: Option<&'a dyn Fn() -> bool>,
 }
 
@@ -39,14 +40,14 @@ pub(crate) struct Found {
     pub(crate) order: Vec<OpId>,
     /// How many of `order` returned.
     pub(crate) placed: usize,
-    /// The operation that could not be placed in time, of the furthest that the search got.
+    /// The operation that could not be placed in time, at the furthest point of the search.
     pub(crate) stuck: Option<OpId>,
-    /// Configurations looked at.
+    /// Configurations explored.
     pub(crate) steps: u64,
 }
 
 const HEAD: u32 = 0;
-/// Bit of a choice that names an open class instead of a returned operation.
+/// The bit of a choice that marks an open class instead of a returned operation.
 const OPEN: u32 = 1 << 31;
 
 /// Invocations and returns of the operations yet to be placed.
@@ -101,22 +102,22 @@ impl List {
     }
 }
 
-/// Choices from one configuration on, a part of the list of all choices.
+/// The choices at one configuration, a range of the list of all choices.
 struct Frame {
     first: u32,
     next: u32,
     end: u32,
-    /// How much of the trail led here.
+    /// The length of the trail that led here.
     trail: u32,
 }
 
-/// What became of looking at a configuration.
+/// The result of looking at a configuration.
 enum Look {
-    /// All that returned is placed.
+    /// All operations that returned are placed.
     Done,
-    /// There is a choice.
+    /// There are choices.
     Open(Frame),
-    /// There is none.
+    /// There are none.
     Dead,
 }
 
@@ -127,18 +128,18 @@ pub(crate) struct Search<'a, M: Model> {
     cache: Cache,
     list: List,
     state: u32,
-    /// What was placed, and the state before it.
+    /// What was placed, each with the state before it.
     trail: Vec<(u32, u32)>,
-    /// How many of the trail returned.
+    /// How many operations of the trail returned.
     placed: usize,
     choices: Vec<(u32, u32)>,
-    /// How many instances of each open class are placed, and as bits.
+    /// How many instances of each open class are placed, and the same as bits.
     used: Vec<u32>,
     used_bits: Vec<u64>,
-    /// Of each class, where it last was a choice (how many configurations had been looked at, where
-    /// among the choices).
+    /// For each class, when it was last a choice (the number of configurations explored, and the
+    /// index among the choices).
     seen: Vec<(u64, u32)>,
-    /// Of each question, when it last was a choice.
+    /// For each question, when it was last a choice.
     asked: Vec<u64>,
     key: Vec<u64>,
     candidates: Vec<u32>,
@@ -146,20 +147,20 @@ pub(crate) struct Search<'a, M: Model> {
     best: Best,
 }
 
-/// The furthest that the search got.
+/// The furthest point of the search.
 #[derive(Default)]
 struct Best {
     /// The rank of the first return yet to come, and how many were placed.
     reached: (u32, usize),
     stuck: u32,
     placed: usize,
-    /// The trail's operations then, as far as they have been saved.
+    /// The trail's operations at that point, as far as they have been saved.
     path: Vec<(u32, u32)>,
-    /// As much of `path` and of the trail is equal.
+    /// How much of `path` and the trail is equal.
     common: usize,
-    /// How long the trail was then.
+    /// The length of the trail at that point.
     length: usize,
-    /// Is the beginning of the trail, of that length, the best and not yet saved?
+    /// Is the beginning of the trail, of that length, the best, and not yet saved?
     ahead: bool,
 }
 
@@ -265,7 +266,7 @@ impl<'a, M: Model> Search<'a, M> {
         Found { valid, why, order, placed: self.best.placed, stuck, steps: self.steps }
     }
 
-    /// Keeps the trail as the best one if it is that.
+    /// Saves the trail if it is the best one.
     fn save(&mut self) {
         if self.best.ahead {
             let best = &mut self.best;
@@ -381,7 +382,7 @@ impl<'a, M: Model> Search<'a, M> {
         let prepared = self.prepared;
         for (index, class) in prepared.open.iter().enumerate() {
             if class.instances[0].1 > rank {
-                break; // Nor are those that follow invoked yet.
+                break; // The classes that follow are not invoked yet either.
             }
             let next = class.instances.get(self.used[index] as usize);
             if next.is_none_or(|(_, invoked)| *invoked > rank) {

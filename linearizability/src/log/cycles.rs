@@ -1,6 +1,7 @@
-//! Cycles of transactions (A8), which [`crate::txn`] judges: the log's transactions in its terms.
+//! Cycles of transactions (A8). [`crate::txn`] finds them; this translates the log's transactions
+//! for it.
 //!
-//! Only the cycles are taken over: what else that judge finds, this one finds too, and knows which
+//! Only the cycles are taken from it: this checker finds everything else itself, and knows which
 //! losses were admitted.
 
 use super::report::Report;
@@ -33,7 +34,7 @@ pub(super) fn judge(history: &History, report: &mut Report) {
     }
     members.sort_unstable();
     let mut transactions = txn::History::new();
-    // Their ids are ours, in the order of the begins.
+    // `txn`'s ids are indices into `ours`, in the order of the begins.
     let (mut ours, mut theirs) = (Vec::new(), std::collections::HashMap::new());
     for (_, told, op) in order {
         let operation = history.operation(op);
@@ -56,7 +57,7 @@ pub(super) fn judge(history: &History, report: &mut Report) {
         }
     }
     let options = txn::Options { witnesses: report.witnesses(), ..txn::Options::of(Level::Kafka) };
-    // Keys are logs alone, and the values' uniqueness has been seen to.
+    // All keys are logs, and values were checked to be unique.
     let Ok(judged) = txn::check(&transactions, &options) else { return };
     for (name, kind) in
         [("G1c", "G1c-wr"), ("G1c-process", "G1c-wr-process"), ("G1c-realtime", "G1c-wr-realtime")]
@@ -73,7 +74,7 @@ pub(super) fn judge(history: &History, report: &mut Report) {
     }
 }
 
-/// A step with records of its own.
+/// A step that owns its records.
 enum Step {
     Send(txn::Key, txn::Element, Option<u64>),
     Poll(txn::Key, Vec<(u64, txn::Element)>),

@@ -1,10 +1,10 @@
 //! The smallest part of a history that still shows an anomaly.
 //!
-//! The operations that an anomaly names are always in it. Others are taken away, a half at a time,
-//! then quarters, and so on (delta debugging), as long as the judge finds the same anomaly of the
-//! same operations in what is left: a lost write needs the poll that went past it, which its anomaly
-//! does not name. Taking operations away may make other anomalies, but not this one of these: what
-//! would excuse it is not in the whole history either.
+//! The operations that an anomaly names are always in it. Others are removed, a half at a time,
+//! then quarters, and so on (delta debugging), as long as the checker finds the same anomaly of the
+//! same operations in the rest. For example, a lost write needs the poll that went past it, which
+//! its anomaly does not name. Removing operations may create other anomalies, but not this one of
+//! these operations: nothing in the whole history excuses it either.
 
 use std::collections::BTreeSet;
 
@@ -12,22 +12,22 @@ use super::page::line;
 use super::{Options, check};
 use crate::{Action, Anomaly, History, OpId};
 
-/// So many operations, those nearest to the anomaly, are looked at.
+/// How many operations are considered before, between and after the named ones, each; the nearest.
 const NEAR: usize = 2_000;
-/// And so often the judge is asked.
+/// How often the checker is run, at most.
 const ASKED: usize = 400;
 
-/// Operations that show an anomaly, alone.
+/// Operations that show an anomaly on their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// They, in the order of their invocations.
+    /// The operations, in the order of their invocations.
     pub ops: Vec<OpId>,
     /// Each in words, with its times.
     pub lines: Vec<String>,
 }
 
-/// The smallest part of a history in which the judge, with these options, still finds an anomaly of
-/// this name. Where that needs operations far from the ones that the anomaly names, these alone.
+/// The smallest part of a history in which the checker, with these options, still finds this
+/// anomaly. If that needs operations far from the ones that the anomaly names, only the named ones.
 pub fn explain(history: &History, options: &Options, name: &str, anomaly: &Anomaly) -> Explanation {
     let named: BTreeSet<OpId> = anomaly.ops.iter().copied().collect();
     let mut ops: Vec<OpId> = named.iter().copied().collect();
@@ -42,7 +42,7 @@ pub fn explain(history: &History, options: &Options, name: &str, anomaly: &Anoma
     Explanation { ops, lines }
 }
 
-/// Does the judge find the same in these operations alone?
+/// Does the checker find the same anomaly in these operations alone?
 fn shows(
     history: &History,
     options: &Options,
@@ -78,7 +78,7 @@ fn partitions(history: &History, op: OpId) -> BTreeSet<u32> {
     sent.into_iter().chain(polled).chain(positions).collect()
 }
 
-/// What is about the same partitions, or about none, nearest first; in order.
+/// The named operations, and the nearest ones about the same partitions or about none, in order.
 fn near(history: &History, named: &BTreeSet<OpId>) -> Vec<OpId> {
     let mut about = BTreeSet::new();
     for op in named {
@@ -101,7 +101,7 @@ fn near(history: &History, named: &BTreeSet<OpId>) -> Vec<OpId> {
     near.into_iter().collect()
 }
 
-/// Takes away what is not needed.
+/// Removes what is not needed.
 fn smallest(
     mut ops: Vec<OpId>,
     named: &BTreeSet<OpId>,

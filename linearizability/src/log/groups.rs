@@ -1,10 +1,9 @@
 //! Consumer groups: whether committed offsets stay and never go back by themselves (A20, A21), and
 //! whether a partition has one owner at a time (A22).
 //!
-//! A committed offset is a register that many write (commits) and read (questions for it). What is
-//! judged is what can be told in one sweep: whether a value that was read could still be there, that
-//! is, whether no acknowledged commit lies wholly between the last commit of that value and the
-//! question.
+//! A committed offset is a register with many writers (commits) and readers (fetches). The check is
+//! what one sweep can decide: whether a value that was read could still be there, that is, whether
+//! no acknowledged commit lies wholly between the last commit of that value and the fetch.
 
 use std::collections::HashMap;
 
@@ -21,13 +20,13 @@ struct Commit {
     key: Key,
     offset: i64,
     op: OpId,
-    /// From when on it may have taken effect.
+    /// From then on it may have taken effect.
     begun: u64,
-    /// When it certainly had, [`u64::MAX`] if nobody knows.
+    /// By then it certainly had, [`u64::MAX`] if unknown.
     done: u64,
 }
 
-/// Something that a question found.
+/// What a fetch of committed offsets found.
 #[derive(Clone, Copy, Debug)]
 struct Found {
     key: Key,
@@ -37,20 +36,20 @@ struct Found {
     answered: u64,
 }
 
-/// What a sweep over time meets.
+/// An event of a sweep over time.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     /// A commit is certain from now on.
     Done(Commit),
     /// A commit begins.
     Begun(Commit),
-    /// Somebody asks.
+    /// A fetch begins.
     Asked(usize),
-    /// A reader of this partition goes elsewhere by its own decision.
+    /// A reader of this partition changes position by its own decision.
     Sought(u32),
 }
 
-/// Who owns a partition, as far as was told.
+/// The owner of a partition, as reported.
 #[derive(Clone, Copy, Debug)]
 struct Owner {
     process: u32,
@@ -65,13 +64,13 @@ pub(super) struct Groups<'a> {
     options: &'a Options,
     commits: Vec<Commit>,
     found: Vec<Found>,
-    /// The first commit of each offset that is in a transaction, whatever became of that.
+    /// The first commit of each offset that is in a transaction, whatever its outcome.
     in_transactions: HashMap<(Key, i64), OpId>,
     seeks: Vec<(u64, u32)>,
 }
 
 impl<'a> Groups<'a> {
-    /// Collects what is about groups.
+    /// Collects the operations about groups.
     pub(super) fn of(history: &'a History, options: &'a Options) -> Groups<'a> {
         let mut groups = Groups {
             history,
@@ -142,14 +141,14 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// All passes.
+    /// Runs all passes.
     pub(super) fn judge(&self, report: &mut Report) {
         self.judge_commits(report);
         self.judge_generations(report);
         self.judge_owners(report);
     }
 
-    /// Commits that go back, and questions that found what cannot have been there.
+    /// Finds commits that go back, and fetches that found what cannot have been there.
     fn judge_commits(&self, report: &mut Report) {
         if self.commits.is_empty() && self.found.is_empty() {
             return;
@@ -200,8 +199,8 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// For each question the commit of the value that it found which may have taken effect last, of
-    /// those that began before the answer.
+    /// For each fetch: of the commits of the value that it found which began before its answer, the
+    /// one that may have taken effect last.
     fn last_of_each_value(&self) -> Vec<Option<Commit>> {
         let mut commits: Vec<&Commit> = self.commits.iter().collect();
         commits.sort_by_key(|commit| commit.begun);
@@ -251,7 +250,7 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// Commits accepted of generations that had been superseded.
+    /// Finds accepted commits of superseded generations.
     fn judge_generations(&self, report: &mut Report) {
         // (seq, begins, group and member, generation, operation)
         let mut events: Vec<(u64, bool, (u32, u32), i32, OpId)> = Vec::new();
@@ -288,9 +287,9 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// Partitions with two owners.
+    /// Finds partitions with two owners.
     fn judge_owners(&self, report: &mut Report) {
-        // Who was given it last, and who last of the others.
+        // For each partition, its last owner, and the last owner that is another process.
         let mut given: HashMap<Key, [Option<Owner>; 2]> = HashMap::new();
         let mut owned: HashMap<u32, HashMap<Key, Owner>> = HashMap::new();
         let mut in_generation: HashMap<(Key, i32), Vec<Owner>> = HashMap::new();

@@ -1,7 +1,7 @@
 //! How far readers lag in real time (A15): a figure, since Kafka promises nothing about it.
 //!
 //! A poll returned offset 5 of a partition and nothing beyond, though the record at 6 had been
-//! acknowledged 2 s before the poll was asked for: its reader was at least 2 s behind.
+//! acknowledged 2 s before the poll was invoked: its reader was at least 2 s behind.
 
 use super::{Judge, NONE, Part, Send};
 use crate::{Acks, Action, Outcome};
@@ -14,7 +14,7 @@ impl Judge<'_> {
         }
         let visible = self.visible_from();
         let mut worst = 0;
-        // Of the poll that is looked at: partition and last offset.
+        // For the current poll: partition and last offset.
         let mut ends: Vec<(u32, i64)> = Vec::new();
         for operation in self.history.operations() {
             if !matches!(operation.action, Action::Poll { .. }) || operation.completed.is_none() {
@@ -67,7 +67,8 @@ impl Judge<'_> {
         visible
     }
 
-    /// When it was known to be there for readers: with its acknowledgement, or its transaction's.
+    /// When its record was known to be visible to readers: with its acknowledgement, or its
+    /// transaction's.
     fn visible_since(&self, send: &Send) -> Option<u64> {
         let own = self.history.operation(send.op).completed?.time;
         if send.txn == NONE || self.options.read_uncommitted {
@@ -81,7 +82,7 @@ impl Judge<'_> {
     }
 }
 
-/// Is this record promised, and not lost by what was admitted?
+/// Is this record promised, and not lost by an admitted loss?
 fn stays(send: &Send, part: &Part) -> bool {
     send.acked >= 0
         && send.acks == Acks::All

@@ -9,7 +9,7 @@ pub(super) struct Lineages {
 }
 
 impl Lineages {
-    /// For each partition of the history.
+    /// The admitted losses of each partition of the history.
     pub(super) fn of(history: &History) -> Vec<Lineages> {
         let mut all = vec![Lineages::default(); history.partition_count()];
         for loss in history.losses() {
@@ -39,8 +39,8 @@ impl Lineages {
         self.losses.iter().any(|loss| loss.offset <= offset && (epoch < 0 || epoch < loss.epoch))
     }
 
-    /// May the record at this offset and epoch be gone as a loss that one of epoch `later` comes
-    /// after?
+    /// May the record at this offset and epoch have been lost before one of epoch `later` was
+    /// appended?
     pub(super) fn lost_before(&self, offset: i64, epoch: i32, later: i32) -> bool {
         self.losses.iter().any(|loss| {
             loss.offset <= offset
@@ -49,8 +49,8 @@ impl Lineages {
         })
     }
 
-    /// The offset from which on a reader that gets records of this epoch is no witness, because
-    /// newer lineages may hold others: all offsets if there is none.
+    /// A reader that gets records of this epoch is a witness below this offset only, because from
+    /// there on newer lineages may hold others. [`i64::MAX`] if there are no newer ones.
     pub(super) fn witnessed_below(&self, epoch: i32) -> i64 {
         self.losses
             .iter()

@@ -1,66 +1,68 @@
-//! The judge of partitioned logs: sends, polls, transactions, groups, in the shape of Kafka, as
+//! The checker for partitioned logs: sends, polls, transactions and groups as in Kafka, in
 //! near-linear passes.
 //!
-//! Evidence that a record is in the log, at an offset and in a leader's epoch, is that somebody read
-//! it there, or that a send with [`Acks::All`] was acknowledged there (and its transaction, if it is
-//! in one, was committed). What is promised about it, after Jepsen's Kafka workload (A-numbers:
-//! CORRECTNESS.md, section 1):
+//! There is evidence that a record is in the log, at an offset and in a leader's epoch, if a reader
+//! read it there, or if a send with [`Acks::All`] was acknowledged there (and its transaction, if
+//! it is in one, was committed). The promises about such records follow Jepsen's Kafka workload
+//! (A-numbers: CORRECTNESS.md, section 1):
 //!
 //! | name | what happened |
 //! |---|---|
-//! | `inconsistent-offsets` (A1) | one offset held two records: other values, or one value in two epochs |
+//! | `inconsistent-offsets` (A1) | one offset held two records: two values, or one value in two epochs |
 //! | `duplicate` (A2) | one value at two offsets; a violation in transactions, or if [`Options::forbid_duplicates`] |
 //! | `lost-write` (A3) | acknowledged by all at an offset that some reader read past, and never read there |
 //! | `unseen` (A4) | acknowledged by all and never read, though the history is [`Options::complete`] |
 //! | `aborted-read` (A5, G1a) | the value of a send that certainly failed, or was aborted, was read |
-//! | `precommitted-read` (A6) | a value was read in the transaction that sent it, or before the end of that one was asked for |
+//! | `precommitted-read` (A6) | a value was read in the transaction that sent it, or before that transaction's end was requested |
 //! | `torn-transaction` (A7) | one record of a committed transaction was read, another is lost |
-//! | `G1c`, `G1c-process`, `G1c-realtime` (A8) | transactions that read of each other in a circle (of the orders of processes and of real time, too); circles with writes in them (G0) are legal in Kafka |
-//! | `poll-skip`, `int-poll-skip` (A9, A11) | between two records that a reader got one after the other lies one that was read at another time; `int-`: both came in one poll or transaction |
-//! | `nonmonotonic-poll`, `int-nonmonotonic-poll` (A10, A11) | a reader got a record at or before the one it got before |
+//! | `G1c`, `G1c-process`, `G1c-realtime` (A8) | transactions that read from each other in a cycle (with the orders of processes and of real time, too); cycles with writes in them (G0) are legal in Kafka |
+//! | `poll-skip`, `int-poll-skip` (A9, A11) | between two records that a reader got in succession there is one that was read at another time; `int-`: both came in one poll or transaction |
+//! | `nonmonotonic-poll`, `int-nonmonotonic-poll` (A10, A11) | a reader got a record at or before the previous one's offset |
 //! | `epoch-regression` | a reader got a record of an older epoch after one of a newer epoch at a smaller offset |
-//! | `nonmonotonic-send`, `int-nonmonotonic-send` (A12) | a process' later send lies at or before its earlier one (`int-`: in one transaction); a violation in transactions, or if [`Options::forbid_reordered_sends`] |
+//! | `nonmonotonic-send`, `int-nonmonotonic-send` (A12) | a process' later send is at or before its earlier one (`int-`: in one transaction); a violation in transactions, or if [`Options::forbid_reordered_sends`] |
 //! | `garbage-read` (A13) | a value was read that nobody sent |
-//! | `real-time-order` (A14) | acknowledged by all before another send began, and yet at or behind that one's offset |
+//! | `real-time-order` (A14) | acknowledged by all before another send began, and yet at or after that one's offset |
 //! | `read-before-send` (A14) | a poll returned a value before its send began |
-//! | `processed-twice` (A17) | two committed transactions (others: counted) made a record from the same one |
-//! | `processed-never` (A17) | none was made from a record between others that were processed; a violation if complete |
-//! | `conservation` (A18) | the amounts of all records that were read do not add up to nothing; a violation if complete |
+//! | `processed-twice` (A17) | two committed transactions (others: counted) made a record from the same source record |
+//! | `processed-never` (A17) | no record was made from one between others that were processed; a violation if complete |
+//! | `conservation` (A18) | the amounts of all records that were read do not add up to 0; a violation if complete |
 //! | `lost-commit` (A20) | a group's committed offset was found to be one that had been overwritten |
-//! | `commit-regression` (A20) | a committed offset went back, and no reader had sought |
-//! | `zombie-commit` (A20) | a commit was accepted of a generation that had been superseded |
+//! | `commit-regression` (A20) | a committed offset went back, although no reader had sought |
+//! | `zombie-commit` (A20) | a commit of a superseded generation was accepted |
 //! | `garbage-commit` (A20) | a group's committed offset was one that nobody had committed |
 //! | `uncommitted-offset` (A21) | a group's committed offset was that of a transaction which had not been committed |
-//! | `double-ownership` (A22) | a partition belonged to two members of one generation, or was given to another before its owner, asked to, gave it up |
+//! | `double-ownership` (A22) | a partition belonged to two members of one generation, or was given to another before its owner gave it up as asked |
 //!
-//! Counted, and never a violation: `consumed-twice` (A16: how many records a process got more than once
-//! while subscribed, outside of aborted transactions). Measured if asked for: `realtime-lag-us` (A15), by how many
-//! microseconds a reader was behind at worst: the time from when a record was known to be there until a
-//! poll was asked for that returned others before it, and not it. Kafka promises nothing about that.
+//! Counted, and never a violation: `consumed-twice` (A16: how many records a process got more than
+//! once while subscribed, outside aborted transactions). Measured on request: `realtime-lag-us`
+//! (A15), the worst lag of a reader in microseconds: the time from when a record was known to be in
+//! the log to the invocation of a poll that returned others before it, and not it. Kafka promises
+//! nothing about that.
 //!
-//! **Readers.** After `assign`, a reader goes through a partition without a gap and never back. After
-//! `subscribe`, a group may take partitions away and give them back at any time between two polls or
-//! transactions: such skips and returns are counted as `poll-skip-subscribed` and
-//! `nonmonotonic-poll-subscribed`, within one they are violations still, but for the partitions of
-//! a [`Change::Changed`] in it. A process that tells of what it is [`Change::Assigned`] is judged
-//! strictly between one assignment and the next. A transaction that aborts takes its polls back: its
-//! reader goes on from where it began. After one of unknown outcome nothing is known of positions.
+//! **Readers.** After `assign`, a reader goes through a partition without a gap and never back.
+//! After `subscribe`, a group may take partitions away and give them back at any time between two
+//! polls or transactions. Such skips and returns are counted as `poll-skip-subscribed` and
+//! `nonmonotonic-poll-subscribed`. Within a poll or transaction they are still violations, except
+//! for the partitions of a [`Change::Changed`] in it. A process that reports what it is
+//! [`Change::Assigned`] is checked strictly between one assignment and the next. A transaction that
+//! aborts takes its polls back: its reader continues from where it began. After one of unknown
+//! outcome, positions are unknown.
 //!
-//! **Transactions.** What is in a committed one is promised as far as it was acknowledged. What is in
-//! an indeterminate one is so as soon as somebody has read a record of it (so long, an offset of it
-//! contradicts nobody's). What is in an aborted one may not be read, whatever became of the reader's
-//! own transaction; its offsets are no evidence.
+//! **Transactions.** The contents of a committed transaction are promised as far as they were
+//! acknowledged. So are those of an indeterminate one, as soon as one of its records has been read
+//! (until then its offsets contradict no others). The contents of an aborted one may not be read,
+//! whatever the outcome of the reader's own transaction; its offsets are no evidence.
 //!
-//! **Lineages.** Each admitted [`Loss`] opens a new lineage: promises between a record before it (at
-//! or beyond its offset, of an epoch before its epoch) and one after it (of its epoch or later) are
-//! void, and nothing else is. Where an epoch is not known, both are taken to be so.
+//! **Lineages.** Each admitted [`Loss`] opens a new lineage: promises between a record before it
+//! (at or beyond its offset, of an epoch before its epoch) and one after it (of its epoch or later)
+//! are void, and no others. An unknown epoch counts as both before and after.
 //!
-//! **Acks.** Only [`Acks::All`] promises that a record stays. How many others were
-//! lost is counted as `lost-acks-1` (acknowledged by the leader, never read
-//! there, though its offset was read past or the history is complete).
+//! **Acks.** Only [`Acks::All`] promises that a record stays. Other lost records are counted as
+//! `lost-acks-1` (acknowledged by the leader, never read there, though its offset was read past or
+//! the history is complete).
 //!
 //! A process has one poll and one transaction open at a time. Readers are expected to get every
-//! record from their position on: histories of compacted or expired logs are not for this judge. A
+//! record from their position on: this checker is not for histories of compacted or expired logs. A
 //! group is expected to begin without committed offsets.
 
 mod cycles;
@@ -93,7 +95,7 @@ pub use page::page;
 /// Which promises apply beyond those that always do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// At its end the history reads every partition from start to end: what is not read is lost.
+    /// At its end the history reads every partition from start to end: an unread record is lost.
     pub complete: bool,
     /// Are duplicates violations (idempotent producers), or only counted?
     pub forbid_duplicates: bool,
@@ -102,19 +104,19 @@ pub struct Options {
     /// Do readers see records of transactions that are not committed? Then seeing them is counted
     /// (as `uncommitted-read`), and proves nothing about the transaction.
     pub read_uncommitted: bool,
-    /// Between them, readers have read each partition from its start: what lies before a record that
-    /// was read, and was not read itself, is lost, though no reader is known to have passed it.
+    /// Together, readers have read each partition from its start: an unread record before one that
+    /// was read is lost, even if no reader is known to have passed it.
     pub covered: bool,
     /// Are generations those of single members (KIP-848's member epochs), not of a group?
     pub member_epochs: bool,
-    /// Is it measured how far readers lag in real time (A15)? It says nothing of validity.
+    /// Measure how far readers lag in real time (A15)? This does not affect validity.
     pub measure_lag: bool,
     /// How many anomalies of each kind are described; all are counted.
     pub witnesses: usize,
 }
 
 impl Default for Options {
-    /// What Kafka promises without idempotence, of a history that may end early; ten witnesses.
+    /// What Kafka promises without idempotence, for a history that may end early; ten witnesses.
     fn default() -> Options {
         Options {
             complete: false,
@@ -129,7 +131,7 @@ impl Default for Options {
     }
 }
 
-/// The history cannot be judged: two sends to one partition have the same value.
+/// The history cannot be checked: two sends to one partition have the same value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AmbiguousValue {
     /// The partition's name.
@@ -154,7 +156,7 @@ impl fmt::Display for AmbiguousValue {
 
 impl std::error::Error for AmbiguousValue {}
 
-/// Judges the sends and polls of a history.
+/// Checks the sends and polls of a history.
 ///
 /// # Errors
 /// If a value was sent twice to one partition.
@@ -187,7 +189,7 @@ struct Send {
     op: OpId,
     partition: u32,
     acks: Acks,
-    /// What became of it, its transaction included.
+    /// Its outcome, with its transaction's taken into account.
     outcome: Outcome,
     /// Was the send itself acknowledged?
     answered: bool,
@@ -197,7 +199,7 @@ struct Send {
     acked: i64,
     acked_epoch: i32,
     invoked: u64,
-    /// Its first place in the log by the evidence, or -1.
+    /// Its first offset in the log by the evidence, or -1.
     first: i64,
     first_epoch: i32,
     /// A read of it has been reported as too early, or as aborted.
@@ -212,7 +214,7 @@ const NONE: u32 = u32::MAX;
 struct Txn {
     op: OpId,
     outcome: Outcome,
-    /// When its end was asked for, [`u64::MAX`] if that is not known.
+    /// When its end was requested, [`u64::MAX`] if that is not known.
     ending: u64,
     /// A record of it, and a poll that returned it.
     seen: Option<(OpId, OpId)>,
@@ -220,7 +222,7 @@ struct Txn {
     lost: Option<OpId>,
 }
 
-/// What became of something that is in a transaction of this outcome.
+/// The outcome of an operation that is in a transaction of this outcome.
 fn effective(own: Outcome, transaction: Option<Outcome>) -> Outcome {
     match (own, transaction) {
         (own, None | Some(Outcome::Ok)) => own,
@@ -229,7 +231,7 @@ fn effective(own: Outcome, transaction: Option<Outcome>) -> Outcome {
     }
 }
 
-/// Someone knows that this record is at an offset.
+/// Evidence that this record is at an offset.
 #[derive(Clone, Copy, Debug)]
 struct Evidence {
     value: u64,
@@ -246,14 +248,14 @@ struct Part {
     first: Vec<Option<Evidence>>,
     /// Slots with evidence of more than one record.
     more: HashMap<usize, Vec<Evidence>>,
-    /// For each slot how many scans begin there less how many end before it.
+    /// For each slot, how many scans begin there minus how many end before it.
     scans: Vec<i32>,
     sends: ValueMap,
     lineages: Lineages,
 }
 
 impl Part {
-    /// Evidence of a send that counts as acknowledged.
+    /// Adds the evidence of a send that counts as acknowledged.
     fn note_acknowledged(&mut self, send: &Send, value: Value) {
         if send.acks == Acks::All && send.acked >= 0 {
             let (value, epoch, op) = (value.raw(), send.acked_epoch, send.op);
@@ -302,7 +304,7 @@ struct Judge<'a> {
     parts: Vec<Part>,
     sends: Vec<Send>,
     txns: Vec<Txn>,
-    /// Every place of the values that have more than one: (offset, epoch, operation).
+    /// Every position of the values that have more than one: (offset, epoch, operation).
     places: HashMap<u32, Vec<(i64, i32, OpId)>>,
     gaps: Vec<reads::Gap>,
     report: Report,
@@ -333,8 +335,8 @@ impl<'a> Judge<'a> {
         Ok(Judge { history, options, parts, sends, txns, places, gaps, report })
     }
 
-    /// What was acknowledged in transactions of unknown outcome counts if one of their records was
-    /// read: then they were committed.
+    /// Sends that were acknowledged in a transaction of unknown outcome count if one of its records
+    /// was read: it was then committed.
     fn prove_transactions(&mut self) {
         if self.txns.is_empty() {
             return;

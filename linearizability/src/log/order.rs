@@ -1,4 +1,4 @@
-//! What became of sends: where their values lie, whether acknowledged ones are there, and in which
+//! Checks sends: where their values are, whether acknowledged ones are in the log, and in which
 //! order.
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,11 +9,11 @@ use super::table::Mix;
 use super::{Judge, NONE, Send};
 use crate::{Acks, OpId, Outcome, Partition};
 
-/// The furthest offsets of some records, kept apart by what losses could excuse: two records in one
-/// cell are excused by the same losses.
+/// The furthest offsets of some records, grouped by the losses that could excuse them: two records
+/// in one cell are excused by the same losses.
 #[derive(Default)]
 struct Furthest {
-    /// Where there are no losses: all are in one cell.
+    /// Used if there are no losses: all records are in one cell.
     only: Option<Far>,
     /// By (losses that begin at or before the offset, the epoch's lineage).
     cells: BTreeMap<(usize, usize), Far>,
@@ -38,7 +38,7 @@ impl Furthest {
         }
     }
 
-    /// One that lies at or behind a place that it should lie before.
+    /// A record at or after a position that it should be before.
     fn behind(&self, lineages: &Lineages, offset: i64, epoch: i32) -> Option<(i64, OpId)> {
         let not_excused = |far: &&Far| !lineages.lost_before(far.0, far.1, epoch);
         let cells = self.cells.values().filter(not_excused);
@@ -48,7 +48,7 @@ impl Furthest {
 }
 
 impl Judge<'_> {
-    /// Each offset: is it one record? And each value: where is it?
+    /// Checks that each offset is one record, and finds where each value is.
     pub(super) fn judge_offsets(&mut self) {
         for (index, part) in (0..).zip(&self.parts) {
             let partition = Partition(index);
@@ -110,7 +110,7 @@ impl Judge<'_> {
         }
     }
 
-    /// The order of each process' sends. Those in transactions and others are taken to be of two
+    /// Checks the order of each process' sends. Those in transactions and the others count as two
     /// producers.
     pub(super) fn judge_producers(&mut self) {
         let mut produced: HashMap<u64, Furthest, BuildHasherDefault<Mix>> = HashMap::default();
@@ -141,7 +141,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Acknowledged records that are not there.
+    /// Finds acknowledged records that are not in the log.
     pub(super) fn judge_sends(&mut self) {
         self.cover();
         let scanned: Vec<Vec<bool>> = self
@@ -165,7 +165,7 @@ impl Judge<'_> {
             }
             let slot = part.slots.get(send.acked).filter(|_| send.acked >= 0);
             let passed = slot.is_some_and(|slot| scanned[send.partition as usize][slot]);
-            // Without an offset nobody can say on which side of a loss it was.
+            // Without an offset it is unknown on which side of a loss it was.
             let excused = part.lineages.lost(send.acked, send.acked_epoch)
                 || send.acked < 0 && !part.lineages.is_empty();
             match (send.acks, passed) {
@@ -192,7 +192,7 @@ impl Judge<'_> {
     }
 
     /// With [`super::Options::covered`]: everything before the last record that was read has been
-    /// passed. Of a record with several places the first counts.
+    /// passed. For a record with several positions, the first counts.
     fn cover(&mut self) {
         if !self.options.covered {
             return;
@@ -211,7 +211,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Transactions of which a part can be seen and a part is lost (A7).
+    /// Finds transactions that are partly visible and partly lost (A7).
     pub(super) fn judge_transactions(&mut self) {
         for txn in &self.txns {
             if let (Some(seen), Some(lost)) = (txn.seen, txn.lost) {
@@ -220,8 +220,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Was an acknowledged record read where it was acknowledged (or anywhere, if that was not
-    /// said)?
+    /// Was an acknowledged record read where it was acknowledged (or anywhere, if its offset is
+    /// unknown)?
     fn read_where_acked(&self, index: u32, send: &Send) -> bool {
         if send.acked < 0 {
             return send.first >= 0;
@@ -235,7 +235,8 @@ impl Judge<'_> {
         })
     }
 
-    /// Acknowledged by all before another began: then it lies before that one (A14).
+    /// Checks that a record acknowledged by all before another send began is before that send's
+    /// (A14).
     pub(super) fn judge_real_time(&mut self) {
         let mut acknowledged: Vec<(u64, u32)> = Vec::new();
         for (index, send) in (0..).zip(&self.sends) {
@@ -273,7 +274,7 @@ impl Judge<'_> {
         }
     }
 
-    /// The epoch in which a record was acknowledged, if the acknowledgement or a reader said.
+    /// The epoch in which a record was acknowledged, if the acknowledgement or a reader said so.
     fn acked_epoch(&self, send: &Send) -> i32 {
         let part = &self.parts[send.partition as usize];
         if send.acked_epoch >= 0 || part.lineages.is_empty() {

@@ -1,4 +1,4 @@
-//! A judgement of logs as a page: for each anomaly the smallest part of the history that shows it.
+//! A verdict on logs as a page: for each anomaly the smallest part of the history that shows it.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ const SHOWN: usize = 5;
 /// How many records of a poll are in its label.
 const RECORDS: usize = 6;
 
-/// The page of a judgement that was made with these options.
+/// The page of a verdict that was reached with these options.
 pub fn page(history: &History, options: &Options, verdict: &Verdict, subtitle: &str) -> Page {
     let title = match verdict.valid {
         Validity::Valid => "Nothing is wrong with the logs",

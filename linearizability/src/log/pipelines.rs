@@ -1,4 +1,4 @@
-//! Records that were made from records (A17), and amounts that must add up (A18).
+//! Records that were made from other records (A17), and amounts that must add up (A18).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,7 +7,7 @@ use super::{Judge, NONE};
 use crate::{Acks, OpId, Outcome, Partition};
 
 impl Judge<'_> {
-    /// Whether the record of a send is there: somebody read it, or it is promised.
+    /// Whether the record of a send is in the log: a reader read it, or it is promised.
     fn is_there(&self, index: u32) -> bool {
         let send = &self.sends[index as usize];
         let promised = send.outcome == Outcome::Ok && send.acks == Acks::All;
@@ -31,7 +31,7 @@ impl Judge<'_> {
         at.expect("said of a send") as u32
     }
 
-    /// Each source record is processed once, and none is left out.
+    /// Checks that each source record is processed once, and none is left out.
     pub(super) fn judge_pipelines(&mut self) {
         let mut made: BTreeMap<(u32, i64), Vec<u32>> = BTreeMap::new();
         for (op, partition, offset) in self.history.sources() {
@@ -107,10 +107,10 @@ impl Judge<'_> {
         });
     }
 
-    /// The amounts of all records that were read add up to nothing.
+    /// Checks that the amounts of all records that were read add up to 0.
     pub(super) fn judge_amounts(&mut self) {
         let mut total: i128 = 0;
-        // By transaction, or by send outside of one.
+        // By transaction, or by send outside one.
         let mut by_unit: HashMap<OpId, (i128, OpId)> = HashMap::new();
         for (op, amount) in self.history.amounts() {
             let index = self.index_of(*op);

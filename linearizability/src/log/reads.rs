@@ -1,4 +1,4 @@
-//! What readers got: each poll against its reader's position, and against the sends.
+//! Checks what readers got: each poll against its reader's position, and against the sends.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
@@ -7,7 +7,7 @@ use super::table::Mix;
 use super::{Evidence, Judge, NONE, Part};
 use crate::{Action, Change, OpId, Operation, Outcome, Partition, Polled, Position};
 
-/// Two records that a reader got one after the other, with offsets between them.
+/// Two records that a reader got in succession, with offsets between them.
 pub(super) struct Gap {
     partition: u32,
     /// The first offset that should have come next.
@@ -17,28 +17,28 @@ pub(super) struct Gap {
     between: Between,
 }
 
-/// What lies between two records that a reader got one after the other.
+/// What happened between two records that a reader got in succession.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Between {
     /// Nothing: one poll or transaction returned both.
     Nothing,
     /// Another poll or transaction began.
     Polls,
-    /// As `Polls`, and a group may have moved the reader in between.
+    /// Like `Polls`, and a group may have moved the reader in between.
     Group,
 }
 
 /// Where a reader is in a partition.
 #[derive(Clone, Copy)]
 struct Cursor {
-    /// Of which of the process' assignments.
+    /// The number of the process' assignment that it is from.
     generation: u32,
     /// The transaction in which it was last used, or [`NONE`].
     txn: u32,
     /// When a group last changed something at an unknown time.
     unsettled: u64,
-    /// The last record: offset, epoch, and the poll that it came by. At the start of an assignment
-    /// the offset before the position, no epoch, and the assignment.
+    /// The last record: offset, epoch, and the poll that returned it. At the start of an
+    /// assignment: the offset before the position, no epoch, and the assignment.
     last: Option<(i64, i32, OpId)>,
     /// Offsets read without a break, up to the last.
     scan: Option<(i64, i64)>,
@@ -50,15 +50,16 @@ struct Reader {
     /// Counts its assignments.
     generation: u32,
     subscribed: bool,
-    /// Does it tell what its group assigns and revokes?
+    /// Does it report what its group assigns and revokes?
     tells: bool,
-    /// Transaction, cursor that it moved, and where that was before; of the newest transaction.
+    /// For the newest transaction: the transaction, a cursor that it moved, and where that was
+    /// before.
     moved: Vec<(u32, usize, Option<(i64, i32, OpId)>)>,
 }
 
 impl Reader {
-    /// A cursor is somewhere else now, whatever becomes of the transaction: there is nothing to go back
-    /// to from before.
+    /// A cursor has a new position, whatever the transaction's outcome: it cannot go back to an
+    /// earlier one.
     fn is_placed(&mut self, cursor: usize) {
         self.moved.retain(|(_, moved, _)| *moved != cursor);
     }
@@ -70,7 +71,7 @@ struct Cursors {
     readers: HashMap<u64, Reader, BuildHasherDefault<Mix>>,
     index: HashMap<u64, usize, BuildHasherDefault<Mix>>,
     cursors: Vec<(u32, Cursor)>,
-    /// Cursors and offsets of what was got while subscribed (A16), and what was got again.
+    /// Cursors and offsets of records got while subscribed (A16), and of those got again.
     consumed: HashSet<(usize, i64)>,
     consumed_again: HashSet<(usize, i64)>,
 }
@@ -87,7 +88,7 @@ impl Cursors {
 }
 
 impl Judge<'_> {
-    /// Polls and what moves readers, in the order of their completion.
+    /// Processes polls and what moves readers, in the order of their completion.
     pub(super) fn read_polls(&mut self) {
         let mut order: Vec<(u64, OpId)> = Vec::new();
         for (id, operation) in (0..).zip(self.history.operations()) {
@@ -192,7 +193,7 @@ impl Judge<'_> {
         }
     }
 
-    /// The end of a transaction keeps what its polls moved, or takes it back.
+    /// The end of a transaction keeps the moves of its polls, or takes them back.
     fn end_polls(&mut self, cursors: &mut Cursors, op: OpId, operation: &Operation) {
         let Some(reader) = cursors.readers.get_mut(&operation.process.into()) else { return };
         if reader.moved.first().is_none_or(|(txn, ..)| *txn != op.0) {
@@ -210,8 +211,8 @@ impl Judge<'_> {
         }
     }
 
-    /// A process goes on in this transaction: if another has moved its cursors, and nobody knows
-    /// what became of that one, nobody knows where they are.
+    /// A process continues in this transaction: if another one of unknown outcome has moved its
+    /// cursors, their positions are unknown.
     fn change_transaction(&mut self, cursors: &mut Cursors, process: u32, txn: u32) {
         let reader = cursors.readers.entry(process.into()).or_default();
         if reader.moved.first().is_none_or(|(open, ..)| *open == txn) {
@@ -272,7 +273,7 @@ impl Judge<'_> {
                 }
             }
             if cursor.unsettled > began {
-                // Where it was says nothing.
+                // Its previous position says nothing.
                 self.parts[record.partition.0 as usize].end_scan(cursor);
                 cursor.last = None;
             }
@@ -285,7 +286,7 @@ impl Judge<'_> {
         }
     }
 
-    /// One record against the reader's position.
+    /// Checks one record against the reader's position.
     fn step(&mut self, cursor: &mut Cursor, record: &Polled, op: OpId, by_group: bool) {
         let part = &mut self.parts[record.partition.0 as usize];
         let Polled { offset, epoch, value, .. } = *record;
@@ -315,7 +316,7 @@ impl Judge<'_> {
                 }
                 let mut resume = last + 1;
                 if !part.lineages.is_empty() && last_epoch >= 0 && epoch >= 0 {
-                    // Reading on across a loss without going back to where it began.
+                    // The reader went on across a loss without going back to where the loss began.
                     for loss in part.lineages.iter() {
                         if last_epoch < loss.epoch && loss.epoch <= epoch {
                             resume = resume.min(loss.offset);
@@ -347,7 +348,7 @@ impl Judge<'_> {
         }
     }
 
-    /// One record against its send.
+    /// Checks one record against its send.
     fn trace_back(&mut self, record: &Polled, completed: u64, op: OpId, txn: u32) {
         let part = &self.parts[record.partition.0 as usize];
         let Some(send) = part.sends.get(record.value.raw()) else {
@@ -385,13 +386,13 @@ impl Judge<'_> {
         }
     }
 
-    /// Gaps in what readers got, now that all that anyone got is known.
+    /// Checks gaps in what readers got, now that everything that was read is known.
     pub(super) fn judge_skips(&mut self) {
         let gaps = std::mem::take(&mut self.gaps);
         if gaps.is_empty() {
             return;
         }
-        // For each slot, how many below it were read by anyone.
+        // For each slot, how many slots below it were read.
         let read_below: Vec<Vec<u32>> = self.parts.iter().map(Part::read_below).collect();
         for gap in gaps {
             let part = &self.parts[gap.partition as usize];
@@ -429,7 +430,7 @@ impl Part {
             Some(_) | None => offset,
         };
         if !self.lineages.is_empty() {
-            // The record's epoch says which lineage the reader looked at.
+            // The record's epoch says which lineage the reader saw.
             let to = offset.min(self.lineages.witnessed_below(epoch).saturating_sub(1));
             self.witness(from, to);
             return;

@@ -57,7 +57,7 @@ impl Report {
         self.witnesses
     }
 
-    /// A violation, described already.
+    /// A violation with its description.
     pub(super) fn push(&mut self, name: &'static str, ops: Vec<OpId>, text: String) {
         self.count(name);
         let list = self.anomalies.entry(name).or_default();
@@ -66,7 +66,7 @@ impl Report {
         }
     }
 
-    /// Violations that nobody describes.
+    /// Violations without descriptions.
     pub(super) fn count_forbidden(&mut self, name: &'static str, more: u64) {
         self.count_more(name, more);
         self.anomalies.entry(name).or_default();
@@ -82,7 +82,7 @@ impl Report {
         self.add_if(true, name, ops, text);
     }
 
-    /// A violation, or (not `forbidden`) something to count.
+    /// A violation or, if not `forbidden`, something to count.
     pub(super) fn add_if<const N: usize>(
         &mut self,
         forbidden: bool,

@@ -1,4 +1,4 @@
-//! Look-ups by offset and by value: arrays where numbers lie dense, else sorted lists and hashing.
+//! Look-ups by offset and by value: arrays where numbers are dense, else sorted lists and hashing.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -12,7 +12,7 @@ pub(super) struct Range {
     count: u64,
 }
 
-/// An array may have this many places for each number in it.
+/// An array may have this many slots for each number in it.
 const SPARSE: u64 = 8;
 
 impl Range {
@@ -31,7 +31,7 @@ impl Range {
     }
 }
 
-/// Where the offsets of a partition have their slots. Slots are in the order of offsets.
+/// The slots of a partition's offsets. Slots are in the order of offsets.
 pub(super) enum Slots {
     Dense { base: i64, len: usize },
     Sparse(Vec<i64>),
@@ -96,7 +96,7 @@ impl Slots {
         }
     }
 
-    /// How many slots are of offsets below this one.
+    /// How many slots have offsets below this one.
     pub(super) fn below(&self, offset: i64) -> usize {
         match self {
             Slots::Dense { base, len } => {
@@ -114,7 +114,7 @@ impl Slots {
     }
 }
 
-/// From values to sends.
+/// Maps values to sends.
 pub(super) enum ValueMap {
     Dense { base: i64, sends: Vec<u32> },
     Hashed(HashMap<u64, u32, BuildHasherDefault<Mix>>),
@@ -158,7 +158,7 @@ impl ValueMap {
     }
 }
 
-/// A multiplicative hash of one number: fast, and the keys are nobody's attack.
+/// A multiplicative hash of one number: fast; its keys are not adversarial.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Mix(u64);
 

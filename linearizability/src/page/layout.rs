@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{Edge, Section};
 
-/// Width of a character of the pictures' font, in pixels; half of a wide one's.
+/// Width of a character of the pictures' font, in pixels; half that of a wide one.
 const CHAR: f64 = 7.3;
 /// Longest label, in characters.
 const LABEL: usize = 44;
@@ -63,7 +63,7 @@ pub(super) fn width(text: &str) -> f64 {
     text.chars().map(|c| if c.is_ascii() { CHAR } else { 2.0 * CHAR }).sum()
 }
 
-/// The text, cut to so many characters.
+/// The text, cut to at most `longest` characters.
 pub(super) fn cut(text: &str, longest: usize) -> String {
     if text.chars().count() <= longest {
         return text.to_owned();
@@ -205,7 +205,7 @@ impl Layout {
         let curve = [(x1, y1), (x1, y1 + bend), (x2, y2 + end_bend), (x2, y2)];
         let label = cut(&edge.label, LABEL);
         let size = (width(&label) + 10.0, 17.0);
-        // In the gap beside the bar where the arrow begins.
+        // The label is in the gap beside the bar where the arrow begins.
         let y = match (a.y == b.y, down) {
             (true, _) | (false, false) => self.gap_above(a.y),
             (false, true) => self.gap_below(a.y),
@@ -227,7 +227,7 @@ impl Layout {
         Arrow { curve, label, at }
     }
 
-    /// The middle of the gap above the lane that has this.
+    /// The middle of the gap above the lane that contains `y`.
     fn gap_above(&self, y: f64) -> f64 {
         let lane = self.lanes.iter().rev().find(|(_, top, _)| *top <= y);
         lane.map_or(y, |(_, top, _)| *top) - 17.0
@@ -253,7 +253,8 @@ mod tests {
     use super::super::{Bar, Mark, Tone};
     use super::*;
 
-    /// Many bars of odd lengths and labels, arrows between them, and some to bars that are not.
+    /// Many bars of odd lengths and labels, arrows between them, and some to bars that do not
+    /// exist.
     fn crowded(seed: u64) -> Section {
         let mut state = seed;
         let mut die = |sides: u64| {

@@ -1,5 +1,5 @@
-//! An explanation as one page: operations as bars on lanes, what happened at which point, what
-//! follows from what. What a checker found is told in these neutral terms.
+//! An explanation as one page: operations as bars on lanes, points in them, and arrows for what
+//! follows from what. Checkers express what they found in these neutral terms.
 //!
 //! ```
 //! use wavetank_linearizability::page::{Bar, Edge, Page, Section, Tone};
@@ -24,8 +24,8 @@
 //! assert!(html.starts_with("<!doctype html>"));
 //! ```
 //!
-//! A page shows what it is given: those who make it leave out what does not help
-//! ([`Section::omitted`] says how much). All text is escaped; pages have no scripts.
+//! A page shows what it is given: its maker leaves out what does not help ([`Section::omitted`]
+//! says how much). All text is escaped; pages have no scripts.
 
 mod layout;
 mod render;
@@ -33,7 +33,7 @@ mod render;
 /// What a page shows.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// Its heading: `not linearizable`.
+    /// Its heading, such as `not linearizable`.
     pub title: String,
     /// One line below: the file, the verdict.
     pub subtitle: String,
@@ -46,9 +46,9 @@ pub struct Page {
 pub struct Section {
     /// Its heading.
     pub heading: String,
-    /// What happened, in words; a paragraph each.
+    /// What happened, in words; one paragraph each.
     pub text: Vec<String>,
-    /// The lanes' names, top down: usually one a process.
+    /// The lanes' names, top down: usually one per process.
     pub lanes: Vec<String>,
     /// Operations.
     pub bars: Vec<Bar>,
@@ -68,11 +68,11 @@ pub enum Tone {
     /// Nothing special.
     #[default]
     Plain,
-    /// As it should be: it has its place in the order.
+    /// As expected: it has a position in the order.
     Good,
-    /// What should not be.
+    /// Something that should not have happened.
     Bad,
-    /// Nobody knows whether it happened.
+    /// It is unknown whether it happened.
     Unsure,
     /// Part of the explanation, neither good nor bad.
     Note,
@@ -81,7 +81,7 @@ pub enum Tone {
 /// One operation.
 #[derive(Clone, Debug, Default)]
 pub struct Bar {
-    /// Which lane.
+    /// The index of its lane.
     pub lane: usize,
     /// Where it begins; only the order of `start`s and `end`s matters, they are drawn evenly.
     pub start: u64,
@@ -98,7 +98,7 @@ pub struct Bar {
 /// A point in a bar: where in the order the operation took effect.
 #[derive(Clone, Debug, Default)]
 pub struct Mark {
-    /// Which bar.
+    /// The index of its bar.
     pub bar: usize,
     /// A word or a number beside it.
     pub label: String,

@@ -61,7 +61,7 @@ fn class(tone: Tone) -> &'static str {
     TONES.iter().find(|known| known.0 == tone).map_or("plain", |known| known.1)
 }
 
-/// Text that means nothing to a browser: no markup, no control characters, nothing that turns the
+/// Text that means nothing to a browser: no markup, no control characters, nothing that changes the
 /// direction of what follows.
 fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());

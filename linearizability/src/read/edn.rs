@@ -1,18 +1,18 @@
-//! A reader of EDN (<https://github.com/edn-format/edn>) that gives one form after the other.
+//! A reader of EDN (<https://github.com/edn-format/edn>) that returns one form after the other.
 //!
-//! Histories are larger than memory should be, and come as one vector of a million maps: so forms
-//! are read from a stream, and the outermost vector or list is opened, not read. The crates there
-//! are (edn-rs, which says that its development is halted; clojure-reader; edn) want all of the text
-//! in memory.
+//! Histories are too large for memory, and come as one vector of a million maps. So forms are read
+//! from a stream, and the outermost vector or list is opened, not read. The existing crates
+//! (edn-rs, which says that its development is halted; clojure-reader; edn) need all of the text in
+//! memory.
 //!
-//! Tags (`#inst`, a record's name) are dropped, what they stand before is kept. Characters are texts.
-//! Numbers that are not whole, or too large for 64 bits, are texts as written.
+//! Tags (`#inst`, a record's name) are dropped, and the forms after them are kept. Characters
+//! become texts. Numbers that are not integers, or too large for 64 bits, become texts as written.
 
 use std::io::{self, BufRead};
 
 use super::form::Form;
 
-/// Forms may be this deep; deeper ones could overflow the stack.
+/// Maximum depth of forms; deeper ones could overflow the stack.
 const DEPTH: u32 = 100;
 
 /// Why there is no next form.
@@ -46,7 +46,7 @@ enum Token {
 /// The forms of a stream.
 pub(super) struct Forms<R> {
     input: R,
-    /// Of the byte that comes next, from 1.
+    /// The line of the next byte, from 1.
     line: u64,
     /// The bracket that closes the outermost vector or list, once that is open.
     outer: Option<u8>,
@@ -58,12 +58,12 @@ impl<R: BufRead> Forms<R> {
         Forms { input, line: 1, outer: None, begun: false }
     }
 
-    /// The line at which the reader is.
+    /// The current line.
     pub(super) fn line(&self) -> u64 {
         self.line
     }
 
-    /// The next form at the top, or in the outermost vector.
+    /// The next form at the top level, or in the outermost vector.
     pub(super) fn next(&mut self) -> Result<Option<Form>, Error> {
         if !self.begun {
             self.begun = true;
@@ -122,7 +122,7 @@ impl<R: BufRead> Forms<R> {
         Ok(byte)
     }
 
-    /// Commas are space; a semicolon begins a comment.
+    /// Commas count as space; a semicolon begins a comment.
     fn skip_space(&mut self) -> io::Result<()> {
         while let Some(byte) = self.peek()? {
             if byte == b';' {
@@ -158,7 +158,7 @@ impl<R: BufRead> Forms<R> {
         Ok(Token::Form(form))
     }
 
-    /// A form that must be there.
+    /// A required form.
     fn form(&mut self, depth: u32) -> Result<Form, Error> {
         loop {
             match self.token(depth)? {
@@ -205,7 +205,7 @@ impl<R: BufRead> Forms<R> {
         Ok(Form::Map(pairs))
     }
 
-    /// After a `#`: a set, something to leave out, or a tag.
+    /// After a `#`: a set, something to skip, or a tag.
     fn dispatch(&mut self, depth: u32) -> Result<Token, Error> {
         self.take()?;
         match self.peek()? {

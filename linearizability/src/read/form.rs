@@ -1,4 +1,4 @@
-//! A value as EDN or JSON has it, without the types that only one of them knows.
+//! A value of EDN or JSON, without the types that only one of them has.
 
 use crate::Datum;
 
@@ -9,9 +9,9 @@ pub(super) enum Form {
     Nil,
     /// `true`, `false`.
     Bool(bool),
-    /// A whole number.
+    /// An integer.
     Int(i64),
-    /// A text; also what is neither text nor whole number, as it is written.
+    /// A text; also anything that is neither a text nor an integer, as it is written.
     Text(String),
     /// A keyword of EDN, without its colon.
     Keyword(String),
@@ -22,7 +22,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// The name that a keyword or a text is.
+    /// The name in a keyword or a text.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
             Form::Text(text) | Form::Keyword(text) => Some(text),
@@ -43,7 +43,7 @@ impl Form {
         }
     }
 
-    /// Of a map, what is under a name.
+    /// The value under a name in a map.
     pub(super) fn get(&self, name: &str) -> Option<&Form> {
         match self {
             Form::Map(pairs) => {
@@ -58,7 +58,7 @@ impl Form {
         }
     }
 
-    /// As models know values; what is composed becomes a text.
+    /// The value as models represent it; composite values become texts.
     pub(super) fn datum(&self) -> Datum {
         match self {
             Form::Nil => Datum::Nil,
@@ -70,7 +70,7 @@ impl Form {
         }
     }
 
-    /// The name of a partition: keys of JSON objects are texts, those of EDN's maps are not.
+    /// The name of a partition: keys of JSON objects are texts, those of EDN maps need not be.
     pub(super) fn plain(&self) -> String {
         match self {
             Form::Text(text) | Form::Keyword(text) => text.clone(),

@@ -1,23 +1,24 @@
 //! Jepsen's Kafka workload: `:send`, `:poll` and `:txn` with micro-operations, `:assign`,
 //! `:subscribe`, `:crash`.
 //!
-//! Every operation of micro-operations is a transaction, as in Jepsen's judgement: reading one of
-//! its records proves that all of it was committed, and what it sends is in order and once.
+//! Every operation with micro-operations is a transaction, as in Jepsen's checker: reading one of
+//! its records proves that all of it was committed, and its sends must be in order and without
+//! duplicates.
 
 use super::Build;
 use super::form::Form;
 use super::op::{Op, Type, short};
 use crate::{Acks, Change, History, OpId, Partition, Polled, Position, Value};
 
-/// Reads it.
+/// Reads this workload.
 #[derive(Default)]
 pub(super) struct Kafka {
     pub(super) history: History,
 }
 
-/// What is under way.
+/// An operation in progress.
 pub(super) enum Open {
-    /// Something whose completion alone counts.
+    /// An operation of which only the completion counts.
     Event,
     /// A transaction, and its sends and polls.
     Transaction(OpId, Vec<Member>),
@@ -93,7 +94,7 @@ impl Kafka {
         Ok(())
     }
 
-    /// `[:send key [offset value]]` says where it landed, whatever became of the transaction.
+    /// `[:send key [offset value]]` says where the record is, whatever the transaction's outcome.
     fn sent(&mut self, send: OpId, mop: &[Form], op: &Op) -> Result<(), String> {
         let place = match mop {
             [_, _, Form::List(of)] => of.first().filter(|_| of.len() == 2),

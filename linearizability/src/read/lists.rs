@@ -6,13 +6,13 @@ use super::op::{Op, Type, short};
 use crate::OpId;
 use crate::txn::{Element, History, Key, Mop};
 
-/// Reads them.
+/// Reads such transactions.
 #[derive(Default)]
 pub(super) struct Lists {
     pub(super) history: History,
 }
 
-/// A step, with a list of its own.
+/// A step that owns its list.
 enum Step {
     Append(Key, Element),
     Read(Key, Option<Vec<Element>>),

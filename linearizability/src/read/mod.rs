@@ -1,4 +1,4 @@
-//! Histories of any kind from files of any format: our JSON lines and Jepsen's EDN.
+//! Reads histories of any kind from either format: our JSON lines and Jepsen's EDN.
 //!
 //! Each line (of JSON) or map (of EDN: one after the other, or all in one vector) is an invocation
 //! or a completion of an operation, in the order in which they happened:
@@ -11,9 +11,9 @@
 //! ```
 //!
 //! `type` is `invoke`, then `ok` (it happened), `fail` (it did not and never will) or `info`
-//! (unknown); `process` a number (what has a name instead, Jepsen's nemesis, is left out), which has
-//! one operation open at a time; `time` (nanoseconds, for people) and `index` may be missing. Other
-//! fields are ignored. What `f` and `value` are, by kind:
+//! (unknown); `process` is a number (entries with a name instead, from Jepsen's nemesis, are left
+//! out), and has one operation open at a time; `time` (nanoseconds, for people) and `index` may be
+//! missing. Other fields are ignored. `f` and `value` by kind:
 //!
 //! | kind | `f` | `value` |
 //! |---|---|---|
@@ -47,7 +47,7 @@ use crate::{History, linear, txn};
 use form::Form;
 use op::{Op, Type};
 
-/// What a history is of.
+/// What a history is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Partitioned logs, for [`crate::log`].
@@ -67,7 +67,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All.
+    /// All kinds.
     pub const ALL: [Kind; 7] = [
         Kind::Log,
         Kind::Register,
@@ -78,7 +78,7 @@ impl Kind {
         Kind::ListAppend,
     ];
 
-    /// What it is called.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Log => "log",
@@ -91,7 +91,7 @@ impl Kind {
         }
     }
 
-    /// What an operation tells of the kind of its history.
+    /// The kind of history that an operation implies.
     fn of(op: &Op) -> Option<Kind> {
         Some(match op.f.as_str() {
             "write" | "cas" | "read" => Kind::Register,
@@ -135,25 +135,25 @@ impl FromStr for Kind {
 /// A history of some kind.
 #[derive(Clone, Debug)]
 pub enum AnyHistory {
-    /// Of logs.
+    /// A history of logs.
     Log {
-        /// It.
+        /// The history.
         history: History,
-        /// Is it of Jepsen's workload? Then readers have read each partition from its start between
-        /// them ([`crate::log::Options::covered`]).
+        /// Is it from Jepsen's workload? Then, together, readers have read each partition from its
+        /// start ([`crate::log::Options::covered`]).
         jepsen: bool,
     },
-    /// Of registers.
+    /// A history of registers.
     Register(linear::History<RegisterOp, RegisterOutput>),
-    /// Of a store.
+    /// A history of a store.
     Kv(linear::History<KvOp, KvOutput>),
-    /// Of mutexes.
+    /// A history of mutexes.
     Mutex(linear::History<MutexOp, ()>),
-    /// Of queues.
+    /// A history of queues.
     Queue(linear::History<QueueOp, QueueOutput>),
-    /// Of logs as objects.
+    /// A history of logs as objects.
     AppendLog(linear::History<LogOp, LogOutput>),
-    /// Of transactions on lists.
+    /// A history of transactions on lists.
     ListAppend(txn::History),
 }
 
@@ -174,7 +174,7 @@ impl AnyHistory {
 
 /// Puts operations into a history.
 trait Build {
-    /// What is known of an operation that is under way.
+    /// What is known of an operation in progress.
     type Open;
 
     fn invoke(&mut self, op: &Op) -> Result<Option<Self::Open>, String>;
@@ -182,12 +182,12 @@ trait Build {
     fn complete(&mut self, open: Self::Open, op: &Op) -> Result<(), String>;
 }
 
-/// Reads a history; of this kind, or of the one that its first operations tell. `file` is what errors
-/// call it.
+/// Reads a history of this kind, or of the kind that its first operations imply. `file` is its name
+/// in errors.
 ///
 /// # Errors
-/// If reading fails, or something is not as the module's documentation says: then nothing of the file
-/// is judged.
+/// If reading fails, or something is not as the module's documentation says: the whole file is then
+/// rejected.
 pub fn read(
     file: &str,
     mut input: impl BufRead,
@@ -217,14 +217,14 @@ pub fn read(
     build(Ops { file, source: Source::Json(input, Vec::new()), line: 0 }, kind)
 }
 
-/// Is it JSON lines, not EDN? An object of JSON begins with a text.
+/// Is it JSON lines, not EDN? A JSON object begins with a string.
 fn is_json(input: &mut impl BufRead) -> io::Result<bool> {
     let head = input.fill_buf()?;
     let mut bytes = head.iter().filter(|byte| !byte.is_ascii_whitespace());
     Ok(bytes.next() == Some(&b'{') && matches!(bytes.next(), Some(b'"' | b'}')))
 }
 
-/// Is this line one of [`crate::json`]?
+/// Is this line in the format of [`crate::json`]?
 fn is_own_log(line: &[u8]) -> bool {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(line) else { return false };
     if value["type"] == "loss" {
@@ -302,7 +302,7 @@ impl<R: BufRead> Ops<'_, R> {
         }
     }
 
-    /// All operations, those in `head` first.
+    /// Feeds all operations to the builder, those in `head` first.
     fn feed<B: Build>(mut self, head: Vec<Op>, mut builder: B) -> Result<B, ReadError> {
         let mut open: FastMap<u32, (String, u64, B::Open)> = FastMap::default();
         let mut head = head.into_iter();

@@ -1,4 +1,4 @@
-//! Operations on one object: what was asked for and what came back, by kind of object.
+//! Operations on one object: what was asked and what was answered, by kind of object.
 
 use super::form::Form;
 use super::op::{Op, Type, short};
@@ -15,10 +15,10 @@ pub(super) trait Object {
     /// Its specification's types.
     type Model: Model;
 
-    /// What was asked for.
+    /// What was asked.
     fn call(op: &Op) -> Result<<Self::Model as Model>::Op, String>;
 
-    /// What came back.
+    /// What was answered.
     fn output(
         call: &<Self::Model as Model>::Op,
         op: &Op,
@@ -63,7 +63,7 @@ impl<O: Object> Build for Objects<O> {
     }
 }
 
-/// The key and the value: of `:key`, or of `:value [key value]` if `keyed`.
+/// The key and the value: from `:key`, or from `:value [key value]` if `keyed`.
 fn split(op: &Op, keyed: bool) -> (Datum, &Form) {
     match (op.get("key"), &op.value) {
         (Some(key), value) => (key.datum(), value),

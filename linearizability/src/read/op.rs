@@ -24,7 +24,7 @@ pub(super) struct Op {
 }
 
 impl Op {
-    /// `None` for what no client did (Jepsen's nemesis has a name, not a number).
+    /// `None` for entries that are not a client's (Jepsen's nemesis has a name, not a number).
     pub(super) fn of(form: Form, line: u64) -> Result<Option<Op>, String> {
         let Form::Map(_) = form else {
             return Err(format!("expected an operation (a map), not {}", short(&form)));
@@ -54,7 +54,7 @@ impl Op {
         let f = form.get("f").and_then(Form::name).ok_or("expected :f")?.to_owned();
         let value = form.get("value").cloned().unwrap_or(Form::Nil);
         let time = match form.get("time") {
-            // Clocks that start late make the first ones negative.
+            // Clocks that start late make the first times negative.
             Some(Form::Int(time)) => u64::try_from(*time).unwrap_or(0),
             Some(Form::Nil) | None => 0,
             Some(other) => return Err(format!("expected a number as :time, not {}", short(other))),
@@ -68,7 +68,7 @@ impl Op {
     }
 }
 
-/// A form for a message.
+/// A form, shortened for a message.
 pub(super) fn short(form: &Form) -> String {
     let text = form.to_string();
     match text.char_indices().nth(60) {

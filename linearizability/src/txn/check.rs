@@ -1,4 +1,4 @@
-//! Judging transactions: the parts put together.
+//! Checks transactions: puts the parts together.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,25 +13,25 @@ use super::report::Report;
 use super::versions::Table;
 use crate::{Datum, OpId, Verdict};
 
-/// What is promised, and how much is said about it.
+/// What is promised, and how much is reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// What may be: it is counted, and no violation.
+    /// Allowed anomalies: they are counted, and are no violations.
     pub allowed: BTreeSet<Kind>,
     /// Does a poll return all that is in the log from its position on? Then it depends on what it
-    /// did not see (rw edges); else what it did not see tells nothing.
+    /// did not see (rw edges); else what it did not see proves nothing.
     pub polls_see_end: bool,
     /// How many anomalies of each kind are described; all are counted, cycles once for each
     /// strongly connected component.
     pub witnesses: usize,
-    /// How many edges the search for cycles in components may look at: components are found in
-    /// linear time, but telling which kinds of cycles a large one has may take its square. Beyond
-    /// it a history that is not known to be invalid is "unknown".
+    /// How many edges the search for cycles in components may visit: components are found in linear
+    /// time, but finding the kinds of cycles in a large one may take quadratic time. Beyond this
+    /// limit a history that is not known to be invalid is "unknown".
     pub work: u64,
 }
 
 impl Options {
-    /// For this level; ten witnesses, a thousand million edges.
+    /// For this level; ten witnesses, 1,000,000,000 edges.
     pub fn of(level: Level) -> Options {
         Options {
             allowed: level.allowed(),
@@ -49,25 +49,25 @@ impl Default for Options {
     }
 }
 
-/// The transactions cannot be judged.
+/// The transactions cannot be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// One element was appended to one key twice.
     AppendedTwice {
-        /// To what.
+        /// The key.
         key: Datum,
-        /// What.
+        /// The element.
         element: Datum,
-        /// By whom.
+        /// The transactions that appended it.
         transactions: [OpId; 2],
     },
     /// A key is used as a list and as a log.
     ListAndLog {
         /// The key.
         key: Datum,
-        /// Who appended to it or read it.
+        /// A transaction that appended to it or read it.
         list: OpId,
-        /// Who sent to it or polled it.
+        /// A transaction that sent to it or polled it.
         log: OpId,
     },
 }
@@ -124,37 +124,37 @@ impl Dependency {
 /// A step in a cycle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// This transaction
+    /// The earlier transaction.
     pub from: OpId,
-    /// is before this one,
+    /// The later transaction.
     pub to: OpId,
-    /// by this kind of dependency,
+    /// Why one is before the other.
     pub dependency: Dependency,
-    /// in words.
+    /// The same in words.
     pub because: String,
 }
 
 /// Transactions that would each be before itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cycle {
-    /// Of which kind.
+    /// Its kind.
     pub kind: Kind,
     /// The steps; the last leads to where the first began.
     pub links: Vec<Link>,
-    /// All in words.
+    /// The whole cycle in words.
     pub text: String,
 }
 
-/// What the checker says.
+/// The checker's result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// In the form of all checkers.
+    /// The verdict in the form of all checkers.
     pub verdict: Verdict,
     /// The cycles that are described in it, and those that are allowed.
     pub cycles: Vec<Cycle>,
 }
 
-/// Judges transactions.
+/// Checks transactions.
 ///
 /// # Errors
 /// If an element was appended to a key twice, or a key is used as a list and as a log.

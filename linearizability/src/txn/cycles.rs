@@ -20,10 +20,10 @@ pub(crate) struct Step {
 /// Finds cycles.
 pub(crate) struct Hunt<'a> {
     graph: &'a Graph,
-    /// Nodes below are transactions.
+    /// Nodes below this are transactions.
     transactions: u32,
     place: Vec<u32>,
-    /// Edges that may yet be looked at.
+    /// Edges that may still be visited.
     pub(crate) work: u64,
 }
 
@@ -67,7 +67,7 @@ impl<'a> Hunt<'a> {
 
 struct Component<'a> {
     transactions: u32,
-    /// Names in the whole graph.
+    /// Their numbers in the whole graph.
     nodes: &'a [u32],
     part: Graph,
     paths: Paths,
@@ -87,7 +87,7 @@ impl Component<'_> {
         edges.filter(|(_, edge)| self.part.kind(*edge) == kind).collect()
     }
 
-    /// Cycles of these kinds of edges with at least one of that kind.
+    /// Finds cycles of these kinds of edges with at least one of kind `anchor`.
     fn any(&mut self, order: Order, shape: Shape, kinds: Kinds, anchor: Kinds) {
         if self.has(shape, order) {
             return;
@@ -107,7 +107,7 @@ impl Component<'_> {
         }
     }
 
-    /// Cycles of these kinds of edges and exactly one rw.
+    /// Finds cycles of these kinds of edges and exactly one rw.
     fn single(&mut self, order: Order, kinds: Kinds) {
         if self.has(Shape::GSingle, order) {
             return;
@@ -116,7 +116,7 @@ impl Component<'_> {
         let mut closed = 0;
         for (from, edge) in self.anchors(RW) {
             let (to, number) = (self.part.target(edge), numbers[from as usize]);
-            // Only what has a higher number can lead back.
+            // Only a node with at least this number can lead back.
             if closed < TRIED && numbers[to as usize] >= number {
                 let through = |node: u32| numbers[node as usize] >= number;
                 closed += usize::from(self.close(from, edge, kinds, through));
@@ -138,7 +138,7 @@ impl Component<'_> {
         true
     }
 
-    /// Edges from transaction to transaction, those that pass gathering nodes put together.
+    /// Edges from transaction to transaction; those through gathering nodes are merged.
     fn steps(&self, from: u32, edge: u32, way: &[u32]) -> Vec<Step> {
         let mut steps: Vec<Step> = Vec::new();
         let mut from = self.nodes[from as usize];

@@ -87,7 +87,7 @@ fn because(history: &History, table: &Table, step: &Step, (from, to): (usize, us
     }
 }
 
-/// What a transaction appended to a key and nobody read.
+/// An element that a transaction appended to a key and nobody read.
 fn unread_by(history: &History, table: &Table, key: u32, op: u32) -> Option<Datum> {
     let steps = history.steps(history.transaction(OpId(op)));
     steps.iter().find_map(|step| match *step {

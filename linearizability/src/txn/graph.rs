@@ -4,18 +4,19 @@ use std::collections::VecDeque;
 
 /// A set of kinds of edges.
 pub(crate) type Kinds = u8;
-/// The next version was written by.
+/// The target wrote the version after the source's.
 pub(crate) const WW: Kinds = 1;
-/// Was read by.
+/// The target read what the source wrote.
 pub(crate) const WR: Kinds = 2;
-/// Read the version before that of.
+/// The target wrote the version after the one that the source read.
 pub(crate) const RW: Kinds = 4;
-/// The process then ran.
+/// The process ran the target after the source.
 pub(crate) const PROCESS: Kinds = 8;
-/// Ended before the beginning of.
+/// The source ended before the target began.
 pub(crate) const REALTIME: Kinds = 16;
-/// From a node that is no transaction: such nodes gather edges that all those before have to all
-/// those behind. The kind of what passes is that of the edge into the first such node.
+/// From a node that is no transaction: such nodes gather the edges from all nodes before them to
+/// all nodes after them. The kind of a path through them is that of the edge into the first such
+/// node.
 pub(crate) const PASS: Kinds = 32;
 
 /// No node, component, or key.
@@ -24,7 +25,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// Why there is an edge: a key and a position in its order.
 pub(crate) type Why = (u32, u32);
 
-/// Edges by where they start.
+/// Edges by source.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
     starts: Vec<u32>,
@@ -43,7 +44,7 @@ pub(crate) struct Edge {
 }
 
 impl Graph {
-    /// Of these edges among so many nodes.
+    /// A graph of these edges among `nodes` nodes.
     pub(crate) fn new(nodes: usize, edges: &[Edge]) -> Graph {
         let count = u32::try_from(edges.len()).expect("fewer than 2^32 edges");
         let mut starts = vec![0u32; nodes + 2];
@@ -85,18 +86,18 @@ impl Graph {
         self.targets[edge as usize]
     }
 
-    /// Its kind, one of them.
+    /// The kind of an edge, a single one.
     pub(crate) fn kind(&self, edge: u32) -> Kinds {
         self.kinds[edge as usize]
     }
 
-    /// Why it is there.
+    /// Why an edge is there.
     pub(crate) fn why(&self, edge: u32) -> Why {
         self.whys[edge as usize]
     }
 
-    /// Those strongly connected components that are more than one node; there are no edges from a
-    /// node to itself. Components are found after all those that they lead to.
+    /// The strongly connected components of more than one node; there are no edges from a node to
+    /// itself. A component is found after all those that it leads to.
     pub(crate) fn components(&self) -> Vec<Vec<u32>> {
         let mut tarjan = Tarjan::new(self.nodes());
         let mut found = Vec::new();
@@ -110,8 +111,8 @@ impl Graph {
         found
     }
 
-    /// The component of each node, among the edges of these kinds: where a node leads to another,
-    /// its number is at least the other's.
+    /// The component of each node, among the edges of these kinds: if a node leads to another, its
+    /// number is at least the other's.
     pub(crate) fn numbered(&self, kinds: Kinds) -> Vec<u32> {
         let mut numbers = vec![NONE; self.nodes()];
         let mut tarjan = Tarjan::new(self.nodes());
@@ -125,8 +126,8 @@ impl Graph {
         numbers
     }
 
-    /// The part of these nodes, which are numbered in that order from then on. `place` is scratch,
-    /// [`NONE`] for every node, and is left so.
+    /// The subgraph of these nodes, renumbered in that order. `place` is scratch: [`NONE`] for
+    /// every node, before and after.
     pub(crate) fn part(&self, nodes: &[u32], place: &mut [u32]) -> Graph {
         for (index, node) in (0..).zip(nodes) {
             place[*node as usize] = index;
@@ -150,7 +151,7 @@ impl Graph {
 
 /// Tarjan's algorithm (SIAM J. Comput. 1972) without recursion.
 struct Tarjan {
-    /// Order of discovery, from 1; 0 is not yet.
+    /// Order of discovery, from 1; 0 if not yet discovered.
     index: Vec<u32>,
     low: Vec<u32>,
     done: Vec<bool>,
@@ -215,9 +216,9 @@ impl Tarjan {
     }
 }
 
-/// Shortest paths, one after the other in the same memory.
+/// Shortest paths: searches that reuse the same memory.
 pub(crate) struct Paths {
-    /// In which search a node was reached, and by which edge from where.
+    /// The search in which a node was reached, at what distance, and from which node by which edge.
     reached: Vec<u32>,
     distance: Vec<u32>,
     by: Vec<(u32, u32)>,
@@ -226,7 +227,7 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
-    /// For graphs of so many nodes.
+    /// For graphs of this many nodes.
     pub(crate) fn new(nodes: usize) -> Paths {
         Paths {
             reached: vec![0; nodes],
@@ -237,9 +238,9 @@ impl Paths {
         }
     }
 
-    /// A shortest path over edges of these kinds (what only passes costs nothing), through nodes
-    /// that `through` admits, as edges. `work` goes down by one for each edge looked at; the search
-    /// ends when it is zero.
+    /// A shortest path, as edges, over edges of these kinds ([`PASS`] costs nothing), through nodes
+    /// that `through` admits. `work` goes down by one for each edge visited; the search ends when
+    /// it is zero.
     pub(crate) fn shortest(
         &mut self,
         graph: &Graph,

@@ -1,16 +1,16 @@
-//! Transactions and what they did, held compactly.
+//! Transactions and their steps, in compact form.
 
 use std::fmt;
 
 use crate::hash::FastMap;
 use crate::{Datum, OpId, Outcome, Stamp};
 
-/// A list or a log, by [`History::key`].
+/// A list or a log, from [`History::key`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(pub u32);
 
-/// An element of a list or a record of a log, by [`History::element`]; appended at most once to one
-/// key.
+/// An element of a list or a record of a log, from [`History::element`]; appended at most once to
+/// one key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Element(u64);
 
@@ -45,35 +45,35 @@ pub enum Mop<'a> {
     Append {
         /// The list.
         key: Key,
-        /// What.
+        /// The element.
         element: Element,
     },
     /// Reads a whole list; `None` if what was read is not known.
     Read {
         /// The list.
         key: Key,
-        /// Its elements, the oldest first.
+        /// Its elements, oldest first.
         list: Option<&'a [Element]>,
     },
     /// Appends a record to a log.
     Send {
         /// The log.
         key: Key,
-        /// What.
+        /// The record.
         element: Element,
-        /// Where it landed, if known.
+        /// Its offset, if known.
         offset: Option<u64>,
     },
     /// Reads some records of a log.
     Poll {
         /// The log.
         key: Key,
-        /// Them, with their offsets.
+        /// The records, with their offsets.
         records: &'a [(u64, Element)],
     },
 }
 
-/// A step as it is kept; lists and records lie in pools.
+/// A step as it is stored; lists and records are in pools.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
     Append { key: u32, element: Element },
@@ -89,20 +89,20 @@ pub(crate) const NOWHERE: u64 = u64::MAX;
 /// One transaction.
 #[derive(Clone, Copy, Debug)]
 pub struct Transaction {
-    /// Who.
+    /// The process.
     pub process: u32,
     /// How it ended: [`Outcome::Fail`] is aborted, [`Outcome::Info`] may be committed.
     pub outcome: Outcome,
     /// When it began.
     pub invoked: Stamp,
-    /// When it ended; `None` if nobody saw it.
+    /// When it ended; `None` if that was not observed.
     pub completed: Option<Stamp>,
     first: u64,
     count: u32,
 }
 
-/// Transactions, recorded in the order in which they were seen to begin and end. [`OpId`]s count
-/// beginnings from 0.
+/// Transactions, recorded in the order in which they were observed to begin and end. [`OpId`]s
+/// count beginnings from 0.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     transactions: Vec<Transaction>,
@@ -117,12 +117,12 @@ pub struct History {
 }
 
 impl History {
-    /// An empty one.
+    /// An empty history.
     pub fn new() -> History {
         History::default()
     }
 
-    /// The list or log of that name, known from now on.
+    /// The list or log of that name, created if it is new.
     ///
     /// # Panics
     /// With 2^32 names or more.
@@ -191,9 +191,9 @@ impl History {
         (start, u32::try_from(steps.len()).expect("fewer than 2^32 steps"))
     }
 
-    /// A process begins a transaction of these steps, at a time in nanoseconds (for people; the
-    /// order of the calls is what counts). It may have been committed, unless [`History::commit`]
-    /// or [`History::abort`] says more.
+    /// A process begins a transaction of these steps, at a time in nanoseconds (for people; only
+    /// the order of the calls counts). It may have been committed, unless [`History::commit`] or
+    /// [`History::abort`] says otherwise.
     ///
     /// # Panics
     /// With 2^32 transactions or more.
@@ -228,7 +228,7 @@ impl History {
         self.complete(id, time, Outcome::Ok, Some(steps));
     }
 
-    /// It certainly has no effect and never will. What it read until then stands if it is told.
+    /// It certainly has no effect and never will. What it read until then is kept if it is given.
     ///
     /// # Panics
     /// If it ended before.
@@ -236,8 +236,8 @@ impl History {
         self.complete(id, time, Outcome::Fail, steps);
     }
 
-    /// Nobody knows whether it was committed, or will be. What is known of its steps (the offsets
-    /// of sends that were acknowledged before the commit failed) stands if it is told.
+    /// It is unknown whether it was committed, or will be. What is known of its steps (the offsets
+    /// of sends that were acknowledged before the commit failed) is kept if it is given.
     ///
     /// # Panics
     /// If it ended before.
@@ -245,12 +245,12 @@ impl History {
         self.complete(id, time, Outcome::Info, steps);
     }
 
-    /// All, in the order in which they began.
+    /// All transactions, in the order in which they began.
     pub fn transactions(&self) -> &[Transaction] {
         &self.transactions
     }
 
-    /// One of them.
+    /// One transaction.
     pub fn transaction(&self, id: OpId) -> &Transaction {
         &self.transactions[id.0 as usize]
     }
@@ -279,12 +279,12 @@ impl History {
         &self.records[first as usize..][..count as usize]
     }
 
-    /// How many lists and logs are named.
+    /// How many lists and logs there are.
     pub fn key_count(&self) -> usize {
         self.keys.len()
     }
 
-    /// Its name.
+    /// The name of a key.
     pub fn key_name(&self, key: Key) -> &Datum {
         &self.keys[key.0 as usize]
     }
@@ -339,7 +339,7 @@ impl History {
         }
     }
 
-    /// A list in words, its oldest elements left out where it is long.
+    /// A list in words, without its oldest elements if it is long.
     pub(crate) fn describe_list(&self, list: &[Element]) -> String {
         const SHOWN: usize = 8;
         let skipped = list.len().saturating_sub(SHOWN);

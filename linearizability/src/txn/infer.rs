@@ -1,9 +1,9 @@
-//! What follows from what was read: which transaction depends on which, and what is wrong without
-//! looking at more than a transaction and the orders of its keys.
+//! Infers from what was read which transaction depends on which, and finds the anomalies that show
+//! in one transaction and the orders of its keys.
 //!
 //! After Kingsbury and Alvaro, Elle: inferring isolation anomalies from experimental observations
-//! (PVLDB 14(3), 2020). A list that was read shows the order of all its elements, so that the
-//! longest read of a list is the order of its versions, and every other must be its beginning. A
+//! (PVLDB 14(3), 2020). A list that was read shows the order of all its elements. So the longest
+//! read of a list is the order of its versions, and every other read must be a prefix of it. A
 //! log's offsets are its order.
 
 use super::graph::{Edge, Kinds, NONE, PASS, PROCESS, REALTIME, RW, WR, WW, Why};
@@ -23,24 +23,24 @@ pub(crate) struct Inference<'a> {
     pub(crate) edges: Vec<Edge>,
     /// Transactions, and nodes that only gather edges.
     pub(crate) nodes: u32,
-    /// Of each key, the first of the nodes before what nobody read.
+    /// For each key, the first of the nodes before its unread appends.
     beyond: Vec<u32>,
-    /// Of each key, what the transaction that is looked at knows of it.
+    /// For each key, what the current transaction knows of it.
     local: Vec<Local>,
-    /// Who read which state of a list before appending to it: key, length, transaction.
+    /// Transactions that read a state of a list before appending to it: key, length, transaction.
     updates: Vec<(u32, u32, u32)>,
 }
 
-/// What a transaction knows of a list, from what it did so far.
+/// What a transaction knows of a list, from its steps so far.
 #[derive(Clone, Copy)]
 struct Local {
-    /// Whose knowledge that is.
+    /// The transaction.
     op: u32,
     /// The list that it last read.
     read: Option<(u64, u32)>,
     /// How many elements it has appended since.
     appended: u32,
-    /// The length of what it read before it did anything else; [`NONE`] if it did not.
+    /// The length of what it read before it did anything else; [`NONE`] if it did not read first.
     read_first: u32,
 }
 
@@ -69,7 +69,7 @@ impl<'a> Inference<'a> {
         self.edges.push(Edge { from, to, kind, why });
     }
 
-    /// What writes tell: which came behind which, and which came upon an aborted one.
+    /// Infers from writes: which came after which, and which were applied on top of an aborted one.
     pub(crate) fn writes(&mut self) {
         for key in 0..self.table.keys.len() as u32 {
             let versions = &self.table.keys[key as usize];
@@ -116,7 +116,7 @@ impl<'a> Inference<'a> {
         });
     }
 
-    /// What reads tell.
+    /// Infers from reads.
     pub(crate) fn reads(&mut self, options: &Options) {
         let history = self.history;
         for (op, transaction) in (0..).zip(history.transactions()) {
@@ -205,7 +205,7 @@ impl<'a> Inference<'a> {
         });
     }
 
-    /// A read of what others left.
+    /// A read of what other transactions left.
     fn external_read(&mut self, op: u32, key: u32, list: &[Element]) {
         let (history, table) = (self.history, self.table);
         let versions = &table.keys[key as usize];
@@ -229,7 +229,7 @@ impl<'a> Inference<'a> {
         }
     }
 
-    /// The last element that was read is another transaction's.
+    /// Checks the writer of the last element that was read, and adds the wr edge from it.
     fn read_of(&mut self, op: u32, append: &'a Append) {
         let history = self.history;
         if append.op == op {
@@ -244,7 +244,7 @@ impl<'a> Inference<'a> {
             return;
         }
         if append.outcome == Outcome::Fail {
-            return; // Nothing depends on what never was.
+            return; // Nothing depends on an aborted write.
         }
         if !append.is_final {
             self.report.add(Kind::G1b, || {
@@ -261,7 +261,7 @@ impl<'a> Inference<'a> {
         self.edge(append.op, op, WR, (append.key, append.position));
     }
 
-    /// What was read is older than what is at that position.
+    /// Adds the rw edge from a read to the next version, at that position or later.
     fn overwritten(&mut self, op: u32, key: u32, position: usize) {
         let versions = &self.table.keys[key as usize];
         for at in position..versions.order.len() {
@@ -278,7 +278,7 @@ impl<'a> Inference<'a> {
         self.before_unread(op, key);
     }
 
-    /// All was read that anybody did: what nobody did came later, but for what it appended itself.
+    /// Everything that anybody read was read: unread appends came later, except the reader's own.
     fn before_unread(&mut self, op: u32, key: u32) {
         let table = self.table;
         let unread = &table.keys[key as usize].unread;
@@ -297,7 +297,7 @@ impl<'a> Inference<'a> {
         }
     }
 
-    /// Nodes before all that nobody read of a key from one on, and nodes before all up to one.
+    /// Nodes before all unread appends of a key from one on, and nodes before all up to one.
     fn gather_unread(&mut self, key: u32) -> (u32, u32) {
         let unread = &self.table.keys[key as usize].unread;
         let count = unread.len() as u32;
@@ -359,7 +359,8 @@ impl<'a> Inference<'a> {
         });
     }
 
-    /// Elements that a list has twice. One that agrees with the longest has them only if that does.
+    /// Finds elements that a list has twice. A list that is a prefix of the longest has them only
+    /// if that does.
     fn duplicates(&mut self, op: u32, key: u32, list: &[Element], compatible: bool) {
         let history = self.history;
         let versions = &self.table.keys[key as usize];
@@ -429,9 +430,9 @@ impl<'a> Inference<'a> {
         }
     }
 
-    /// Orders beside the dependencies: what each process did after what, and what ended before what
-    /// began. The latter is as many edges as there are transactions, times three: what ended before
-    /// some moment is gathered in a node, and all that begin later come after it.
+    /// The orders besides the dependencies: the order of each process, and real time. The latter
+    /// takes three edges per transaction: transactions that ended before some moment are gathered
+    /// in a node, and all that begin later come after it.
     pub(crate) fn orders(&mut self, process: bool, realtime: bool) {
         let history = self.history;
         let mut last: FastMap<u32, u32> = FastMap::default();

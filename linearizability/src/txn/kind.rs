@@ -1,31 +1,31 @@
-//! What can be wrong with transactions, and what which isolation level forbids.
+//! What can be wrong with transactions, and what each isolation level forbids.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Of what a cycle of dependencies is made, from the worst to the mildest. After Adya (Weak
+/// Which dependencies a cycle consists of, from the worst to the mildest. After Adya (Weak
 /// consistency, 1999) and Elle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Shape {
-    /// Of ww only: a dirty write.
+    /// Only ww: a dirty write.
     G0,
-    /// Of wr only: each read what the next wrote. A case of Adya's G1c, apart because systems that
+    /// Only wr: each read what the next wrote. A case of Adya's G1c, separate because systems that
     /// do not isolate writes (Kafka) still forbid it.
     G1cWr,
-    /// Of wr and ww: circular information flow.
+    /// wr and ww: circular information flow.
     G1c,
-    /// Of one rw, and ww and wr: read skew.
+    /// One rw, and ww and wr: read skew.
     GSingle,
-    /// Of more than one rw: write skew on items.
+    /// More than one rw: write skew on items.
     G2Item,
 }
 
-/// Which orders beside the dependencies a cycle needs.
+/// Which orders a cycle needs besides the dependencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Order {
     /// None.
     Plain,
-    /// That in which a process did things.
+    /// The order in which each process ran its transactions.
     Process,
     /// Real time.
     Realtime,
@@ -36,17 +36,17 @@ pub enum Order {
 pub enum Kind {
     /// A committed transaction read what an aborted one wrote.
     G1a,
-    /// A transaction read a state in the midst of another one.
+    /// A transaction read an intermediate state of another one.
     G1b,
     /// A transaction did not read what it had read and written itself.
     Internal,
-    /// Two reads of a list cannot be two of its states: neither is the other's beginning.
+    /// Two reads of a list cannot both be its states: neither is a prefix of the other.
     IncompatibleOrder,
     /// An element is in a list or log twice.
     DuplicateElements,
     /// An element was read that nobody appended.
     GarbageRead,
-    /// A committed write came upon an aborted one.
+    /// A committed write was applied on top of an aborted one.
     DirtyUpdate,
     /// Several transactions read the same state of a list and then appended to it.
     LostUpdate,
@@ -54,7 +54,7 @@ pub enum Kind {
     InconsistentOffsets,
     /// A transaction read from a log what it had itself sent there.
     PrecommittedRead,
-    /// Transactions depend on each other in a circle.
+    /// Transactions depend on each other in a cycle.
     Cycle(Shape, Order),
 }
 
@@ -117,7 +117,7 @@ pub enum Level {
     /// An order of all transactions that agrees with real time.
     #[default]
     StrictSerializable,
-    /// An order of all transactions that agrees with that of each process.
+    /// An order of all transactions that agrees with the order of each process.
     StrongSessionSerializable,
     /// An order of all transactions.
     Serializable,
@@ -125,16 +125,16 @@ pub enum Level {
     SnapshotIsolation,
     /// Nothing is read that was not committed.
     ReadCommitted,
-    /// Writes alone are in order.
+    /// Only writes are ordered.
     ReadUncommitted,
-    /// What Kafka promises of logs: its transactions do not isolate writes from each other, so that
-    /// cycles with ww edges are legal; a poll need not see the end, so that those with rw edges tell
+    /// What Kafka promises for logs. Its transactions do not isolate writes from each other, so
+    /// cycles with ww edges are legal. A poll need not see the end, so cycles with rw edges prove
     /// nothing. Cycles of wr edges alone are forbidden, as is reading what was aborted.
     Kafka,
 }
 
 impl Level {
-    /// All, the strongest first.
+    /// All levels, strongest first.
     pub const ALL: [Level; 7] = [
         Level::StrictSerializable,
         Level::StrongSessionSerializable,
@@ -158,7 +158,7 @@ impl Level {
         }
     }
 
-    /// Whether this level leaves room for that.
+    /// Whether this level allows that.
     pub fn allows(self, kind: Kind) -> bool {
         match kind {
             Kind::G1a | Kind::G1b => self == Level::ReadUncommitted,
@@ -192,7 +192,7 @@ impl Level {
         }
     }
 
-    /// All that it leaves room for.
+    /// Everything that it allows.
     pub fn allowed(self) -> BTreeSet<Kind> {
         let cycles = ORDERS.into_iter().flat_map(Kind::cycles);
         let others = [

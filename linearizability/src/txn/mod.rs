@@ -1,4 +1,4 @@
-//! The judge of transactions: what they appended to lists or logs and what they read there.
+//! The transaction checker: what transactions appended to lists or logs and what they read there.
 //!
 //! ```
 //! use wavetank_linearizability::txn::{self, History, Mop, Options};
@@ -19,21 +19,21 @@
 //! ```
 //!
 //! - [`History`] records transactions; [`Mop`] is one of their steps.
-//! - [`check`] infers which depends on which, as [Elle](https://github.com/jepsen-io/elle) does, and
-//!   finds [`Kind`]s of anomalies; [`Options`] say which are allowed, by [`Level`].
-//! - [`page`] draws a judgement.
+//! - [`check`] infers which depends on which, as [Elle](https://github.com/jepsen-io/elle) does,
+//!   and finds [`Kind`]s of anomalies; [`Options`] say which are allowed, by [`Level`].
+//! - [`page`] draws a [`Judgement`].
 //!
 //! | edge | from | to | known by |
 //! |---|---|---|---|
-//! | ww | who wrote a version | who wrote the next | the longest read of a list; a log's offsets |
-//! | wr | who wrote a version | who read it | the last element of a list; the records of a poll |
-//! | rw | who read a version | who wrote the next | both; for polls only if [`Options::polls_see_end`] |
-//! | process | what a process ran | what it ran next | |
-//! | realtime | what ended | what began later | |
+//! | ww | the writer of a version | the writer of the next | the longest read of a list; a log's offsets |
+//! | wr | the writer of a version | its reader | the last element of a list; the records of a poll |
+//! | rw | the reader of a version | the writer of the next | both; for polls only if [`Options::polls_see_end`] |
+//! | process | a transaction | the next one of its process | |
+//! | realtime | one that ended | one that began later | |
 //!
-//! A transaction of unknown outcome counts as committed where somebody saw what it wrote; what it
-//! read tells nothing. An append that was certainly committed and that nobody read came after all
-//! that was read of that list. A process runs one transaction at a time.
+//! A transaction of unknown outcome counts as committed if what it wrote was read; its own reads
+//! prove nothing. An append that was certainly committed and that nobody read came after all that
+//! was read of that list. A process runs one transaction at a time.
 
 mod check;
 mod cycles;

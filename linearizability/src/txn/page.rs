@@ -10,7 +10,7 @@ use crate::{OpId, Outcome, Validity};
 
 /// How many transactions of an anomaly are drawn.
 const DRAWN: usize = 24;
-/// How many anomalies of a kind, and cycles.
+/// How many anomalies of a kind, and how many cycles, are drawn.
 const SHOWN: usize = 5;
 
 /// The page of a judgement: what is forbidden first, then the cycles that are allowed.

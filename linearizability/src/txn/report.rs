@@ -14,12 +14,12 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Keeps so many of each kind.
+    /// Keeps up to `witnesses` of each kind.
     pub(crate) fn new(witnesses: usize) -> Report {
         Report { witnesses, counts: BTreeMap::new(), kept: BTreeMap::new() }
     }
 
-    /// One was found; `describe` is asked only if it is kept.
+    /// Adds an anomaly; `describe` is called only if it is kept.
     pub(crate) fn add(&mut self, kind: Kind, describe: impl FnOnce() -> (String, Vec<OpId>)) {
         *self.counts.entry(kind).or_insert(0) += 1;
         let kept = self.kept.entry(kind).or_default();
@@ -29,7 +29,8 @@ impl Report {
         }
     }
 
-    /// All that was found, judged by what is allowed. `doubt`: something may have been missed.
+    /// The verdict on all that was found, by what is allowed. `doubt`: something may have been
+    /// missed.
     pub(crate) fn verdict(self, operations: u64, allowed: &BTreeSet<Kind>, doubt: bool) -> Verdict {
         let forbidden = |kind: &Kind| !allowed.contains(kind);
         let valid = match (self.counts.keys().any(forbidden), doubt) {

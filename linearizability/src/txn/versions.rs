@@ -1,4 +1,4 @@
-//! Who appended what, and in which order the elements of each key lie.
+//! The writer of each element, and the order of the elements of each key.
 
 use super::graph::NONE;
 use super::history::{Element, History, NOWHERE, Step};
@@ -17,22 +17,23 @@ pub(crate) struct Append {
     pub(crate) outcome: Outcome,
     /// Is it its transaction's last one to that key?
     pub(crate) is_final: bool,
-    /// Where in the key's order it is; [`NONE`] if nobody saw it there.
+    /// Its position in the key's order; [`NONE`] if nobody saw it there.
     pub(crate) position: u32,
 }
 
 /// What is known about a key.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Versions {
-    /// The elements, the oldest first: their appends, [`NONE`] where nobody appended them.
+    /// The elements, oldest first: their appends, [`NONE`] if nobody appended one, or if it is a
+    /// repetition.
     pub(crate) order: Vec<u32>,
-    /// Of a list, the first position at which `order` has none.
+    /// For a list, the first position at which `order` has [`NONE`].
     pub(crate) first_hole: u32,
-    /// Of a list, the longest read: where it starts among all elements, and its length.
+    /// For a list, the longest read: where it starts among all elements, and its length.
     pub(crate) longest: (u64, u32),
-    /// Who read that.
+    /// The transaction that read it.
     pub(crate) reader: u32,
-    /// Of a log, the offsets in `order`.
+    /// For a log, the offsets of `order`.
     pub(crate) offsets: Vec<u64>,
     /// Appends that were certainly committed, and that nobody read.
     pub(crate) unread: Vec<u32>,
@@ -57,7 +58,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Of a history, with what is wrong with the orders themselves.
+    /// Builds the table of a history, and reports what is wrong with the orders themselves.
     pub(crate) fn new(history: &History, report: &mut Report) -> Result<Table, Error> {
         let mut table = Table {
             appends: Vec::new(),
@@ -78,7 +79,7 @@ impl Table {
         Ok(table)
     }
 
-    /// Who appended an element.
+    /// The append of an element.
     pub(crate) fn writer(&self, key: u32, element: Element) -> Option<&Append> {
         Some(&self.appends[*self.index.get(&(key, element))? as usize])
     }
@@ -149,8 +150,8 @@ impl Table {
         Err(Error::ListAndLog { key: history.key_name(Key(key)).clone(), list, log })
     }
 
-    /// The longest list that a committed transaction read, and all that is known of offsets. What
-    /// was polled counts whatever became of the transaction: it was there.
+    /// Finds the longest list that a committed transaction read, and all that is known of offsets.
+    /// Polled records count whatever the transaction's outcome, because they were in the log.
     fn find_longest(&mut self, history: &History, offsets: &mut [Vec<(u64, Element, u32)>]) {
         for (op, transaction) in (0..).zip(history.transactions()) {
             for step in history.steps(transaction) {
@@ -251,7 +252,8 @@ impl Table {
     }
 
     fn find_unread_and_aborted(&mut self) {
-        // Whoever's append is in a list that was read is committed, whatever it heard itself.
+        // A transaction whose append is in a list that was read is committed, whatever it heard
+        // itself.
         let mut committed: Vec<u32> = Vec::new();
         for append in &self.appends {
             let is_list = self.keys[append.key as usize].offsets.is_empty();

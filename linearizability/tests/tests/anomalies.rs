@@ -1,4 +1,4 @@
-//! Each anomaly fires, and something close by does not.
+//! Each anomaly fires, and a near miss does not.
 
 use wavetank_linearizability::Acks;
 use wavetank_linearizability::log::{self, Options};
@@ -42,7 +42,7 @@ fn loss(offset: i64, epoch: i32) -> Event {
     Loss { partition: 0, offset, epoch }
 }
 
-/// Holds the history to everything; exactly these anomalies, once each.
+/// Checks the history against all promises; expects exactly these anomalies, once each.
 #[track_caller]
 pub fn expect(events: Vec<Event>, anomalies: &[&str]) -> String {
     let options = Options {
@@ -62,7 +62,7 @@ pub fn expect(events: Vec<Event>, anomalies: &[&str]) -> String {
     verdict.to_string()
 }
 
-/// As `expect`, with the words of the one anomaly.
+/// Like `expect`, with the text of the only anomaly.
 #[track_caller]
 pub fn expect_words(events: Vec<Event>, name: &str, words: &str) {
     let text = expect(events, &[name]);
@@ -91,10 +91,10 @@ fn lost_write() {
         "t-0: process 1's 8 was acknowledged by all at offset 1 in epoch 0 at 0.003000 s, and \
          readers who got past that offset did not get it",
     );
-    // Close by: the acknowledgement never came.
+    // Near miss: the acknowledgement never came.
     let open = vec![send(1, 7), ack(0, 0), send(1, 8), Info { send: 1 }, send(2, 9), ack(2, 2)];
     expect([open, vec![assign(5, 0), poll(5, &[(0, 7), (2, 9)])]].concat(), &[]);
-    // Close by: the leader alone had acknowledged it; that is counted.
+    // Near miss: only the leader had acknowledged it; that is counted.
     let mut events = three();
     events[2] = send_1(1, 8);
     events.extend([assign(5, 0), poll(5, &[(0, 7), (2, 9)])]);
@@ -105,8 +105,8 @@ fn lost_write() {
 
 #[test]
 fn lost_write_is_only_what_a_reader_went_past() {
-    // The reader starts behind it; nobody has read it, which is worth a count only, unless the
-    // history says that all was read.
+    // The reader starts after it. Nobody has read it, which is only counted, unless the history
+    // says that all was read.
     let mut events = three();
     events.extend([assign(5, 2), poll(5, &[(2, 9)])]);
     let verdict = log::check(&build(&events), &Options::default()).unwrap();
@@ -178,7 +178,7 @@ fn a_reader_of_the_old_lineage_is_no_witness_against_the_new_one() {
     let verdict = log::check(&build(&events), &Options::default()).unwrap();
     assert!(verdict.is_valid(), "{verdict}");
     assert_eq!(verdict.count("unseen"), 1, "10, which may simply not have been read yet");
-    // A reader of the new lineage that goes past it is one.
+    // A reader of the new lineage that goes past it is a witness.
     events.extend([send(3, 11), ack_in(4, 2, 1), poll_in(1, 6, &[(2, 11)])]);
     let verdict = log::check(&build(&events), &Options::default()).unwrap();
     assert_eq!(verdict.count("lost-write"), 1, "{verdict}");
@@ -196,12 +196,12 @@ fn duplicate() {
     let verdict = log::check(&build(&events), &Options::default()).unwrap();
     assert!(verdict.is_valid(), "without idempotence it is only counted");
     assert_eq!(verdict.count("duplicate"), 1);
-    // Close by: the same offset read twice.
+    // Near miss: the same offset read twice.
     let mut events = three();
     let all = poll(5, &[(0, 7), (1, 8), (2, 9)]);
     events.extend([assign(5, 0), all.clone(), assign(5, 0), all]);
     expect(events, &[]);
-    // Close by: the first copy was lost, admittedly, and the retry appended it again.
+    // Near miss: the first copy was lost by an admitted loss, and the retry appended it again.
     expect(
         vec![
             send(1, 7),
@@ -230,10 +230,10 @@ fn inconsistent_offsets() {
     // One value in two epochs is two records, too.
     *events.last_mut().unwrap() = poll_in(1, 6, &[(1, 8)]);
     expect(events.clone(), &["inconsistent-offsets"]);
-    // Close by: a reader that says no epoch.
+    // Near miss: a reader that reports no epoch.
     *events.last_mut().unwrap() = poll_in(-1, 6, &[(1, 8)]);
     expect(events.clone(), &[]);
-    // Close by: acknowledged by a leader alone, which then lost it.
+    // Near miss: acknowledged by a leader alone, which then lost it.
     let mut events = vec![send_1(1, 7), ack(0, 0), send(2, 8), ack_in(1, 0, 1)];
     events.push(poll_in(1, 5, &[(0, 8)]));
     expect(events, &[]);
@@ -293,12 +293,12 @@ fn poll_skip() {
     // From the start of an assignment.
     events[at - 1] = poll(5, &[(1, 8), (2, 9)]);
     expect(events.clone(), &["poll-skip"]);
-    // Close by: a seek.
+    // Near miss: a seek.
     events[at - 1] = poll(5, &[(0, 7)]);
     events.push(Seek { process: 5, partition: 0, position: Some(2) });
     events.push(poll(5, &[(2, 9)]));
     expect(events.clone(), &[]);
-    // Close by: offsets at which nobody ever saw a record (a control batch, say).
+    // Near miss: offsets at which nobody ever saw a record (a control batch, say).
     let gap = vec![send(1, 7), ack(0, 0), send(1, 8), ack(1, 2)];
     expect([gap, vec![assign(5, 0), poll(5, &[(0, 7), (2, 8)])]].concat(), &[]);
 }
@@ -313,7 +313,7 @@ fn nonmonotonic_poll() {
         "nonmonotonic-poll",
         "t-0: process 5 got offset 2, and after it offset 2 at 0.008000 s",
     );
-    // Close by: assigned anew in between.
+    // Near miss: assigned anew in between.
     events.insert(8, assign(5, 2));
     expect(events.clone(), &[]);
     // Below the position of an assignment.
@@ -397,13 +397,13 @@ fn real_time_order() {
         "t-0: 7 was acknowledged at offset 1 at 0.001000 s, before process 2 began to send 8 at \
          0.002000 s, which is at offset 0",
     );
-    // Close by: the sends overlap.
+    // Near miss: the sends overlap.
     expect(events(true), &[]);
-    // Close by: the first was acknowledged by the leader alone, in another log.
+    // Near miss: the first was acknowledged by the leader alone, in another log.
     let mut leader = events(false);
     leader[0] = send_1(1, 7);
     expect(leader, &[]);
-    // Close by: the first was lost before the second came.
+    // Near miss: the first was lost before the second came.
     let mut lost = vec![send(1, 7), ack(0, 1), loss(0, 1), send(2, 8), ack_in(1, 0, 1)];
     lost.extend([assign(5, 0), poll_in(1, 5, &[(0, 8)])]);
     expect(lost, &[]);

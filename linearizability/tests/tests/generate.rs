@@ -1,4 +1,4 @@
-//! Histories as lists of events that tests can change, and a small log that makes valid ones.
+//! Histories as lists of events that tests can change, and a small log that generates valid ones.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,9 @@ use wavetank_linearizability::{
     Acks, Change, History, Loss, OpId, Outcome, Partition, Polled, Position, Value,
 };
 
-/// One line of a history. Sends, transactions and questions (commits of offsets, and questions for
+/// One line of a history. Sends, transactions and questions (commits of offsets, and fetches of
 /// them) are numbered in their order. What a process sends, polls and commits while it has a
-/// transaction open is in that.
+/// transaction open is in that transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Send { process: u32, partition: u32, value: u64, acks: Acks },
@@ -33,7 +33,7 @@ pub enum Event {
     Answer { question: usize, outcome: Outcome, found: Option<i64> },
 }
 
-/// Builds a history, an event after the other.
+/// Builds a history, one event after the other.
 struct Builder {
     history: History,
     partitions: Vec<Partition>,
@@ -44,8 +44,7 @@ struct Builder {
     questions: Vec<Option<(OpId, bool)>>,
 }
 
-/// The history of these events; time passes by 1 ms an event. Ends of what is not open are left
-/// out.
+/// The history of these events; each event takes 1 ms. Ends of what is not open are left out.
 pub fn build(events: &[Event]) -> History {
     let mut history = History::new();
     let partitions = (0..3).map(|index| history.partition(&format!("t-{index}"))).collect();
@@ -170,7 +169,7 @@ impl Builder {
     fn transaction(&mut self, time: u64, event: &Event) {
         match event {
             Event::Begin { process } => {
-                // One that is still open stays so for good.
+                // A transaction that is still open stays open for good.
                 let op = self.history.begin(*process, time);
                 self.open.insert(*process, op);
                 self.transactions.push(Some(op));
@@ -241,9 +240,9 @@ impl Builder {
 /// What a generated cluster may do.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Do readers and acknowledgements say epochs?
+    /// Do readers and acknowledgements have epochs?
     pub epochs: bool,
-    /// May acknowledged records be lost, admittedly?
+    /// May acknowledged records be lost, with an admitted loss?
     pub losses: bool,
     /// May a producer's retry append twice?
     pub duplicates: bool,
@@ -271,7 +270,7 @@ struct Sent {
     acks: Acks,
     open: bool,
     appended: bool,
-    /// Where, since the last truncation.
+    /// Its offset, since the last truncation.
     at: Option<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! Consumer groups: each anomaly fires, and something close by does not.
+//! Consumer groups: each anomaly fires, and a near miss does not.
 
 use wavetank_linearizability::log::{self, Options};
 use wavetank_linearizability::{Change, Outcome};
@@ -43,15 +43,15 @@ fn a_committed_offset_stays() {
     let mut none = events(3);
     none[5] = ok(2);
     expect(none, &["lost-commit"]);
-    // Close by: asked before the second commit was answered.
+    // Near miss: asked before the second commit was answered.
     let mut early = events(3);
     early.swap(3, 4);
     expect(early, &[]);
-    // Close by: nobody knows what became of the second.
+    // Near miss: the outcome of the second is unknown.
     let mut unknown = events(3);
     unknown[3] = ends(1, Outcome::Info);
     expect(unknown, &[]);
-    // Close by: the first comes again.
+    // Near miss: the first is committed again.
     let mut again = events(3);
     again.splice(4..4, [Seek { process: 1, partition: 0, position: Some(3) }, commit(1, 1, 3)]);
     let at = again.len() - 1;
@@ -70,7 +70,7 @@ fn a_committed_offset_does_not_go_back() {
         "t-0: process 2's commit of offset 3 for group g was accepted at 0.003000 s, after 5 had \
          been committed by process 1 at 0.001000 s, and nobody had sought",
     );
-    // Close by: somebody did; the two are at the same time; the second was refused.
+    // Near miss: a reader had sought; the two are concurrent; the second was refused.
     expect(events(vec![Seek { process: 2, partition: 0, position: Some(3) }]), &[]);
     expect(vec![commit(1, 1, 5), commit(2, 1, 3), ok(0), ok(1)], &[]);
     let mut refused = events(vec![]);
@@ -94,7 +94,7 @@ fn a_superseded_generation_commits_nothing() {
     let mut before = events.clone();
     before.swap(1, 2);
     expect(before, &[]);
-    // Epochs of members are compared with their own.
+    // Member epochs are compared only with the same member's.
     let options = Options { member_epochs: true, ..Options::default() };
     let verdict = log::check(&build(&events), &options).unwrap();
     assert!(verdict.is_valid(), "{verdict}");
@@ -132,12 +132,12 @@ fn offsets_of_a_transaction_are_not_seen_before_its_end() {
         "t-0: process 2 asked at 0.003000 s what group g had committed, and got 4, the offset of a \
          transaction of process 1 that had not been committed",
     );
-    // Close by: its end was asked for.
+    // Near miss: its end was requested.
     expect(events(3, Outcome::Ok), &[]);
     expect(events(3, Outcome::Info), &[]);
     // It was aborted.
     expect(events(3, Outcome::Fail), &["uncommitted-offset"]);
-    // And after its end the old ones are gone.
+    // After its end the old offsets are gone.
     let mut stale = vec![commit(1, 1, 2), ok(0), Begin { process: 1 }, commit(1, 1, 4), ok(1)];
     stale.extend([End { transaction: 0 }, Over { transaction: 0, outcome: Outcome::Ok }]);
     stale.extend([Fetch { process: 2 }, found(2, 2)]);
@@ -164,7 +164,7 @@ fn a_partition_has_one_owner() {
     expect(events(vec![], 2), &[]);
     let later = |change| [events(vec![], 2), vec![group(1, 2, change)]].concat();
     expect(later(Change::Lost), &[]);
-    // … but if it is asked to give it up, that must have been before.
+    // … but if it is asked to give the partition up, it must have done so before.
     expect_words(
         later(Change::Revoked),
         "double-ownership",

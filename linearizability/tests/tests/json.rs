@@ -1,4 +1,4 @@
-//! The file format: what is written is read again, and what is wrong is named.
+//! The file format: what is written can be read again, and errors are named.
 
 use proptest::prelude::*;
 use wavetank_linearizability::log::{self, Options};
@@ -43,7 +43,7 @@ fn the_example_is_read_and_written() {
     assert!(written.contains(r#""value":"a \"text\"""#), "{written}");
 }
 
-/// Appends a line to a good start and expects this complaint about it.
+/// Appends a line to a good start and expects this error about it.
 #[track_caller]
 fn refused(line: &str, message: &str) {
     let good =
@@ -169,7 +169,7 @@ proptest! {
         ),
     ) {
         if let Ok(history) = json::read("file", lines.join("\n").as_bytes()) {
-            // Ambiguous values are its one complaint.
+            // Ambiguous values are its only error.
             drop(log::check(&history, &Options::default()));
         }
     }

@@ -1,4 +1,4 @@
-//! The judge of linearizability on histories that a person can follow.
+//! The linearizability checker on histories that a person can follow.
 
 use wavetank_linearizability::linear::models::{
     AppendLog, FifoQueue, Kv, KvCall, KvOp, KvOutput, LogOp, LogOutput, Mutex, MutexCall, MutexOp,
@@ -226,7 +226,7 @@ fn at_one_moment_invocations_come_first() {
     assert!(linear::check(&model, &operations, &Options::default()).unwrap().verdict.is_valid());
 }
 
-/// Writes all at once, and reads that no order explains: what makes judging exponential.
+/// Writes all at once, and reads that no order explains: this makes checking exponential.
 fn hard(writers: u32) -> History<RegisterOp, RegisterOutput> {
     let mut history = History::new();
     let writes: Vec<OpId> =

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub trait Draw: Model {
     /// An operation from two dice; `fresh` is new every time.
     fn draw(&self, process: u32, which: u8, what: u8, fresh: u32) -> Self::Op;
-    /// Another answer than this, if there is one.
+    /// A different answer, if there is one.
     fn spoil(&self, output: &Self::Output, die: u8) -> Option<Self::Output>;
 }
 
@@ -117,14 +117,14 @@ impl Draw for AppendLog {
     }
 }
 
-/// What one client has under way.
+/// A client's operation in progress.
 enum Under<O> {
     Asked(OpId),
     Answered(OpId, O),
 }
 
-/// A history from dice: each triple lets a client ask, the object answer, or the client hear of it.
-/// Every client that is not heard of again has an indeterminate operation.
+/// A history from dice: each triple lets a client ask, the object answer, or the client receive the
+/// answer. Every client that receives no answer has an indeterminate operation.
 pub fn history<M: Draw>(
     model: &M,
     clients: u32,
@@ -147,7 +147,8 @@ pub fn history<M: Draw>(
                 let state = states.get(&key).cloned().unwrap_or_else(|| model.initial());
                 let died = which % 8 == 0;
                 match model.step(&state, op) {
-                    // It may have taken effect although nobody hears of it, and the other way round.
+                    // It may have taken effect although its client never hears of it, or the other
+                    // way round.
                     Some((next, output)) if !died || what % 2 == 0 => {
                         states.insert(key, next);
                         (!died).then_some(Under::Answered(id, output))
@@ -172,7 +173,7 @@ pub fn history<M: Draw>(
     history
 }
 
-/// The operations, some answer replaced.
+/// The operations, with some answer replaced.
 pub fn spoilt<M: Draw>(
     model: &M,
     history: &History<M::Op, M::Output>,

@@ -1,5 +1,5 @@
-//! The judge of linearizability agrees with trying every order, and with itself on the same history
-//! told in another way.
+//! The linearizability checker agrees with trying every order, and with itself on the same history
+//! in another form.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ use crate::linear_reference::{assert_order, linearizable, linearizable_until};
 const CASES: u32 = 20_000;
 type Op<M> = Operation<<M as linear::Model>::Op, <M as linear::Model>::Output>;
 
-/// The verdict, the order, the prefix: all as the reference has them.
+/// The verdict, the order and the prefix agree with the reference.
 fn agrees<M: Draw>(model: &M, operations: &[Op<M>]) -> Validity {
     let judged = linear::check(model, operations, &Options::default()).expect("it is well formed");
     let expected =
@@ -41,7 +41,7 @@ fn agrees<M: Draw>(model: &M, operations: &[Op<M>]) -> Validity {
 }
 
 /// The same history with other processes, the operations listed in another order, and neighbouring
-/// invocations, and neighbouring returns, in another order.
+/// invocations and neighbouring returns reordered.
 fn told_otherwise<M: Draw>(operations: &[Op<M>], seed: u64) -> Vec<Op<M>> {
     let mut events: Vec<(u64, bool, usize)> = Vec::new();
     for (index, operation) in operations.iter().enumerate() {
@@ -107,7 +107,7 @@ agrees_with_reference!(mutexes, Mutex, 22);
 agrees_with_reference!(queues, FifoQueue, 24);
 agrees_with_reference!(logs, AppendLog, 26);
 
-/// Histories of which much is known by hindsight: values are put in once, and none is overwritten.
+/// Histories for which hindsight knows much: each value is put in once, and none is overwritten.
 mod fresh {
     use super::*;
 

@@ -1,4 +1,4 @@
-//! Linearizability by trying every order: no cache, no keys, nothing cut off but what real time
+//! Linearizability by trying every order: no cache, no keys, nothing pruned but what real time
 //! forbids.
 
 use std::collections::BTreeMap;
@@ -20,8 +20,8 @@ pub fn linearizable<M: Model>(model: &M, operations: &[Op<M>]) -> bool {
     linearizable_until(model, operations, u64::MAX)
 }
 
-/// Is there an order of all that returned up to this moment, among what was under way, answered as it
-/// was?
+/// Is there an order of all operations that returned up to this moment, among those in progress and
+/// with their answers?
 pub fn linearizable_until<M: Model>(model: &M, operations: &[Op<M>], seq: u64) -> bool {
     let left: Vec<&Op<M>> = operations.iter().filter(|op| op.ending != Ending::Failed).collect();
     place(model, &BTreeMap::new(), &left, seq)

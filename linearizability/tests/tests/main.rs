@@ -1,5 +1,5 @@
-//! Trust in the judge: each anomaly fires and does not fire close by; every verdict equals that of
-//! a brute-force reference on thousands of small histories.
+//! Tests of the checkers: each anomaly fires and does not fire on a near miss; every verdict equals
+//! that of a brute-force reference on thousands of small histories.
 
 mod anomalies;
 mod generate;

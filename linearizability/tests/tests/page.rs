@@ -1,4 +1,4 @@
-//! Pages: complete in themselves, and safe whatever a history says.
+//! Pages: self-contained, and safe whatever a history says.
 
 use wavetank_linearizability::linear::models::{
     Register, RegisterCall, RegisterOp, RegisterOutput,
@@ -11,7 +11,7 @@ use crate::txn_generate::{End, Step, Txn, build};
 
 const EVIL: &str = "</title><script>alert('x')</script>\" onload=\"x\" & \u{202e}\u{0}";
 
-/// Tags of a page, their attributes' values taken out.
+/// Tags of a page, without their attributes' values.
 fn tags(html: &str) -> Vec<String> {
     let mut tags = Vec::new();
     for part in html.split('<').skip(1) {

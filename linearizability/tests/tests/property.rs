@@ -1,4 +1,5 @@
-//! The judge against the reference, and against histories that are known to be right or wrong.
+//! The checker is compared with the reference, and tested on histories that are known to be valid
+//! or invalid.
 
 use proptest::prelude::*;
 use wavetank_linearizability::log::{self, Options};
@@ -11,7 +12,7 @@ fn judge(history: &History, options: &Options) -> Verdict {
     log::check(history, options).expect("values are unique")
 }
 
-/// The judge and the reference agree on every count.
+/// The checker and the reference agree on every count.
 fn agree(events: &[Event], options: &Options) -> Result<Verdict, TestCaseError> {
     let history = build(events);
     let verdict = judge(&history, options);
@@ -23,8 +24,9 @@ fn agree(events: &[Event], options: &Options) -> Result<Verdict, TestCaseError> 
     Ok(verdict)
 }
 
-/// Who changes its partitions within a transaction that fails is not back where it was before, but where
-/// the change put it: the judge saw skips there, and returns, that were none.
+/// A process that changes its partitions within a transaction that fails does not go back to where
+/// it was before, but to where the change put it. The checker used to report false skips and
+/// returns there.
 #[test]
 fn a_failed_transaction_goes_back_to_no_position_of_an_earlier_assignment() {
     let poll = |offset| Event::Poll { process: 1, records: vec![(1, offset, 0, 0)] };
@@ -159,13 +161,13 @@ fn anything() -> impl Strategy<Value = Vec<Event>> {
     numbered(prop::collection::vec(plain_event(), 0..30))
 }
 
-/// As [`anything`], with transactions and groups.
+/// Like [`anything`], with transactions and groups.
 fn anything_rich() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![3 => rich_event(), 1 => plain_event()];
     numbered(prop::collection::vec(event, 0..40))
 }
 
-/// Sends get values, in their order.
+/// Gives values to sends, in their order.
 fn numbered(events: impl Strategy<Value = Vec<Event>>) -> impl Strategy<Value = Vec<Event>> {
     events.prop_map(|mut events| {
         let mut next = 0;
@@ -210,7 +212,7 @@ fn tamper(events: &mut Vec<Event>, at: usize, how: u8, detail: u8) {
     }
 }
 
-/// Nobody reads this value.
+/// Makes nobody read this value.
 fn take_from_polls(events: &mut [Event], value: u64) {
     for event in events {
         if let Event::Poll { records, .. } = event {
@@ -324,7 +326,7 @@ proptest! {
         }
         let mut after = judge(&build(&events), &options);
         prop_assert_eq!(before.valid, after.valid);
-        // Answers that swapped came at other times.
+        // Swapped answers came at other times.
         for verdict in [&mut before, &mut after] {
             verdict.counts.remove("realtime-lag-us");
         }
@@ -332,7 +334,7 @@ proptest! {
     }
 }
 
-/// Answers to sends belong to nobody's order of polls: each is its own process here.
+/// Answers to sends belong to no process' order of polls: each is its own process here.
 fn process(event: &Event) -> Option<u32> {
     match event {
         Event::Poll { process, .. }

@@ -1,4 +1,4 @@
-//! Jepsen's files and ours, of any kind: read, judged, refused with a reason.
+//! Jepsen's files and ours, of any kind: read, checked, refused with a reason.
 
 use proptest::prelude::*;
 use wavetank_linearizability::linear::{self, models};
@@ -187,7 +187,7 @@ fn kafka() {
     expect(&between("[:y]"), &[]);
 }
 
-/// Each transaction reads what the other sent; and, close by, with an edge of writes.
+/// Each transaction reads what the other sent; and, as a near miss, with an edge of writes.
 #[test]
 fn cycles_of_reads_alone_are_illegal() {
     let op = |process: u32, kind: &str, value: &str| {
@@ -298,7 +298,7 @@ proptest! {
             bytes.push(b'\n');
         }
         if let Ok(AnyHistory::Log { history, .. }) = read("file", bytes.as_slice(), kind) {
-            // Ambiguous values are its one complaint.
+            // Ambiguous values are its only error.
             drop(log::check(&history, &Options::default()));
         }
     }

@@ -1,4 +1,4 @@
-//! The judge's definitions, written down naively: every pair is compared with every other.
+//! The checker's definitions, written down naively: every pair is compared with every other.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ struct Reference<'a> {
     evidence: Vec<Evidence>,
 }
 
-/// How often each anomaly occurs, and other counts; names as the judge's.
+/// How often each anomaly occurs, and other counts; the names are the checker's.
 pub fn check(history: &History, options: &Options) -> (bool, BTreeMap<&'static str, u64>) {
     let pairs = pairs(history);
     let sends = sends(history, options, &pairs);
@@ -163,7 +163,7 @@ fn sends(history: &History, options: &Options, pairs: &[Pair]) -> Vec<Send> {
     sends
 }
 
-/// What a process knows of where it is, by partition.
+/// A process' known positions, by partition.
 type Places = BTreeMap<u32, (i64, i32)>;
 
 #[derive(Default)]
@@ -180,7 +180,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Moves it now, and where it goes back to.
+    /// Sets its position, and the one that it goes back to.
     fn set(&mut self, partition: u32, at: Option<i64>) {
         let places = self.before.as_mut().map(|(_, places)| places);
         for places in [Some(&mut self.now), places].into_iter().flatten() {
@@ -282,7 +282,7 @@ fn read_poll(
         return;
     }
     if reader.before.as_ref().is_some_and(|(open, _)| Some(*open) != transaction) {
-        // Nobody knows what became of that one.
+        // The outcome of that one is unknown.
         reader.end(Outcome::Info);
     }
     if let (Some(transaction), None) = (transaction, &reader.before) {
@@ -334,7 +334,7 @@ fn evidence(sends: &[Send], pairs: &[Pair]) -> Vec<Evidence> {
         Evidence { partition: partition.0, offset, value, epoch, read: true }
     });
     let mut evidence: Vec<Evidence> = vec![];
-    // What has no epoch is taken for what is known first.
+    // Evidence without an epoch is taken for the first that is known.
     for new in acknowledged(false).chain(read).chain(acknowledged(true)) {
         let known = evidence.iter_mut().find(|known| {
             (known.partition, known.offset, known.value) == (new.partition, new.offset, new.value)
@@ -362,7 +362,7 @@ impl Reference<'_> {
         })
     }
 
-    /// Was the record of this offset and epoch lost before records of epoch `later` came?
+    /// Was the record of this offset and epoch lost before records of epoch `later` were appended?
     fn lost_before(&self, partition: u32, offset: i64, epoch: i32, later: i32) -> bool {
         self.losses.iter().any(|loss| {
             loss.partition.0 == partition
@@ -414,7 +414,7 @@ impl Reference<'_> {
             let places = self.places(send);
             places.iter().any(|a| {
                 places.iter().any(|b| {
-                    // Was the older of the two gone before the newer came?
+                    // Was the older of the two gone before the newer was appended?
                     let excused = if a.epoch < b.epoch {
                         self.lost_before(a.partition, a.offset, a.epoch, b.epoch)
                     } else if b.epoch < a.epoch {
@@ -452,7 +452,7 @@ impl Reference<'_> {
         })
     }
 
-    /// The last offset before which all is taken to have been passed.
+    /// The last offset before which everything counts as passed.
     fn covered(&self, partition: u32) -> i64 {
         let read =
             |send: &&Send| send.partition == partition && self.places(send).iter().any(|e| e.read);
@@ -566,7 +566,7 @@ impl Reference<'_> {
         counts.values().filter(|count| **count > 1).count() as u64
     }
 
-    /// Every poll against every send beyond what it returned.
+    /// Compares every poll with every send beyond what it returned.
     fn lag(&self) -> u64 {
         let mut worst = 0;
         if !self.options.measure_lag {
@@ -712,7 +712,8 @@ impl Reference<'_> {
             if next.offset <= before {
                 return false;
             }
-            // Across a loss, what lies from its offset on is another log: it should have gone back.
+            // Across a loss, the log from its offset on is another one: the reader should have gone
+            // back.
             let crossed = |offset: i64| {
                 epoch != -1
                     && next.epoch != -1
@@ -776,7 +777,7 @@ impl Reference<'_> {
         })
     }
 
-    /// Does it lie at or before an earlier one of these?
+    /// Is it at or before an earlier one of these?
     fn is_behind(&self, later: &Send, of: impl Fn(&Send) -> bool) -> bool {
         let Some(at) = self.places(later).first().copied() else { return false };
         self.sends.iter().filter(|earlier| of(earlier)).any(|earlier| {

@@ -1,4 +1,4 @@
-//! The judge's definitions for groups, written down naively.
+//! The checker's definitions for groups, written down naively.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Transactions, subscriptions, pipelines: each anomaly fires, and something close by does not.
+//! Transactions, subscriptions, pipelines: each anomaly fires, and a near miss does not.
 
 use wavetank_linearizability::log::{self, Options};
 use wavetank_linearizability::{Acks, Change, Outcome};
@@ -53,7 +53,7 @@ fn an_aborted_transaction_is_not_read() {
         vec![poll(6, &[(2, 9)]), poll_of(1, 6, &[(2, 10)])],
     ];
     expect(events.concat(), &["aborted-read"]);
-    // Close by: its offsets are free for others, and nobody misses it.
+    // Near miss: its offsets are free for others, and nobody misses it.
     let others = vec![send(3, 11), ack(4, 0), send_to(1, 3, 12), ack(5, 0)];
     let reads = vec![poll(5, &[(0, 11), (2, 9)]), poll_of(1, 5, &[(0, 12), (2, 10)])];
     // (The later send that lands before an earlier one is another anomaly.)
@@ -88,9 +88,9 @@ fn a_transaction_is_not_read_before_its_end_is_asked_for() {
         "t-0: process 5 got 7 at offset 0 at 0.003000 s, before process 1 asked for the end of its \
          transaction",
     );
-    // Close by: between the request and the answer.
+    // Near miss: between the request and the answer.
     expect(events(true), &[]);
-    // By itself, whatever is known of the end.
+    // Read by the transaction itself, whatever is known of its end.
     let own = |end: usize| {
         let mut events = vec![Begin { process: 1 }, send(1, 7), ack(0, 0), poll(1, &[(0, 7)])];
         events.insert(end, commit(0));
@@ -120,11 +120,11 @@ fn a_torn_transaction() {
         ),
         "{text}"
     );
-    // What nobody knows the end of was committed, since 7 was read.
+    // A transaction of unknown outcome was committed, since 7 was read.
     expect(events(unknown(0), vec![(2, 10)]), &["lost-write", "torn-transaction"]);
-    // Close by: all of it is there.
+    // Near miss: all of it is there.
     expect(events(commit(0), vec![(0, 8), (2, 10)]), &[]);
-    // Close by: nobody knows the end, and nobody has read anything of it.
+    // Near miss: its outcome is unknown, and none of it was read.
     let nothing = vec![assign(5, 0), poll(5, &[(2, 9)]), poll_of(1, 6, &[(2, 10)])];
     expect([two_writes(unknown(0)), nothing].concat(), &[]);
 }
@@ -160,7 +160,7 @@ fn an_aborted_transaction_takes_its_polls_back() {
     // It went back although the transaction was committed.
     expect(reader(commit(0), &[(1, 8), (2, 9)]), &["nonmonotonic-poll"]);
     expect(reader(commit(0), &[(2, 9)]), &[]);
-    // Nobody knows.
+    // The outcome is unknown.
     expect(reader(unknown(0), &[(1, 8), (2, 9)]), &[]);
     expect(reader(unknown(0), &[(2, 9)]), &[]);
 }
@@ -178,7 +178,7 @@ fn within_a_transaction_is_within_one_operation() {
     // Subscribed or not.
     expect(reader(&[(2, 9)], vec![]), &["int-poll-skip"]);
     expect(reader(&[(0, 7)], vec![]), &["int-nonmonotonic-poll"]);
-    // Close by: a rebalance of the partition during the transaction; of another is not enough.
+    // Near miss: a rebalance of the partition during the transaction; of another is not enough.
     let changed = |partition| Event::Group {
         process: 5,
         generation: None,
@@ -205,7 +205,7 @@ fn a_group_may_move_its_reader_between_polls() {
     assert_eq!(verdict.count("nonmonotonic-poll-subscribed"), 1, "{verdict}");
     assert_eq!(verdict.count("int-poll-skip"), 1, "{verdict}");
     assert_eq!(verdict.count("consumed-twice"), 1, "{verdict}");
-    // Under assign, and where the process tells what it is given, it may not.
+    // Under assign, and if the process reports what it is given, it may not.
     expect(reader(vec![assign(5, 0)], &[(2, 9)]), &["poll-skip"]);
     let assigned = Event::Group {
         process: 5,
@@ -226,7 +226,7 @@ fn an_assignment_may_keep_positions() {
         [sends.clone(), whole.clone(), before, keeps, vec![poll(5, &[(2, 9)])]].concat()
     };
     expect(reader(vec![vec![0, 1]]), &["poll-skip"]);
-    // Close by: given up in between.
+    // Near miss: given up in between.
     expect(reader(vec![vec![1], vec![0, 1]]), &[]);
 }
 
@@ -242,7 +242,7 @@ fn sends_of_a_transaction_are_in_order() {
     let verdict = log::check(&build(&events(5)), &options).unwrap();
     assert_eq!(verdict.count("int-nonmonotonic-send"), 1, "{verdict}");
     assert!(verdict.anomalies.contains_key("int-nonmonotonic-send"), "{verdict}");
-    // Close by: the second is sent outside; then they are of two producers.
+    // Near miss: the second is sent outside, so the two count as two producers.
     let verdict = log::check(&build(&events(3)), &options).unwrap();
     assert_eq!(verdict.count("int-nonmonotonic-send") + verdict.count("nonmonotonic-send"), 0);
 }
@@ -255,7 +255,7 @@ fn a_transaction_duplicates_nothing() {
     };
     let verdict = log::check(&build(&events(commit(0))), &Options::default()).unwrap();
     assert!(verdict.anomalies.contains_key("duplicate"), "{verdict}");
-    // Close by: without a transaction it is counted.
+    // Near miss: without a transaction it is only counted.
     let plain = events(commit(0)).into_iter().skip(1).filter(|event| *event != commit(0));
     let verdict = log::check(&build(&plain.collect::<Vec<_>>()), &Options::default()).unwrap();
     assert!(verdict.is_valid() && verdict.count("duplicate") == 1, "{verdict}");
@@ -297,7 +297,7 @@ fn each_record_is_processed_once() {
         "t-0: the record at offset 1 was processed twice: process 1 made 18 in t-1 from it, and \
          process 1 made 28 in t-1",
     );
-    // Close by: the first attempt was aborted.
+    // Near miss: the first attempt was aborted.
     expect(pipeline(&[(17, 0, true), (18, 1, false), (28, 1, true), (19, 2, true)]), &[]);
     expect_words(
         pipeline(&[(17, 0, true), (19, 2, true)]),
@@ -305,9 +305,9 @@ fn each_record_is_processed_once() {
         "t-0: the record at offset 1 was never processed, though offsets 0 and 2 were",
     );
     expect(pipeline(&[(17, 0, true), (18, 1, false), (19, 2, true)]), &["processed-never"]);
-    // Close by: what comes after all that was processed is still to come.
+    // Near miss: a record after all that were processed is still to come.
     expect(pipeline(&[(17, 0, true), (18, 1, true)]), &[]);
-    // Close by: outside of transactions, twice is what at least once means.
+    // Near miss: outside transactions, at-least-once allows processing twice.
     let plain = pipeline(&[(17, 0, true), (18, 1, true), (28, 1, true), (19, 2, true)]);
     let plain = plain.into_iter().filter(|event| !matches!(event, Begin { .. } | Over { .. }));
     let verdict = log::check(&build(&plain.collect::<Vec<_>>()), &Options::default()).unwrap();
@@ -334,13 +334,13 @@ fn amounts_add_up() {
         ),
         "{text}"
     );
-    // Close by: a record that is read twice at its one place counts once.
+    // Near miss: a record that is read twice at its only offset counts once.
     expect(transfer([both.clone(), vec![poll(6, &[(0, 7)])]].concat()), &[]);
 }
 
 #[test]
 fn an_explanation_is_the_smallest_part_that_shows_it() {
-    // Much that has nothing to do with it, and a write that is lost.
+    // Many unrelated operations, and a write that is lost.
     let mut events = vec![];
     for value in 0..50 {
         events.push(send(1, value));

@@ -1,4 +1,4 @@
-//! The judge of transactions on histories that a person can follow.
+//! The transaction checker on histories that a person can follow.
 
 use wavetank_linearizability::txn::{self, Error, History, Judgement, Level, Options};
 use wavetank_linearizability::{OpId, Validity};
@@ -30,7 +30,7 @@ fn judge(level: Level, txns: &[Txn]) -> Judgement {
     txn::check(&build(txns).0, &Options::of(level)).expect("it is well formed")
 }
 
-/// Which anomalies there are, by a level that allows none.
+/// The anomalies at a level that allows none.
 fn names(txns: &[Txn]) -> Vec<String> {
     let judged = judge(Level::StrictSerializable, txns);
     assert_eq!(judged.verdict.valid == Validity::Valid, judged.verdict.anomalies.is_empty());
@@ -146,7 +146,7 @@ fn an_append_that_nobody_read_came_last() {
         txn(2, (4, 5), &[read(0, &[1]), read(1, &[2])]),
     ];
     assert!(names(&txns).contains(&"G-single".to_owned()));
-    // Half of it was seen, so it was committed, although nobody knew.
+    // Half of it was read, so it was committed, although its outcome was unknown.
     txns[1].end = End::Unknown;
     assert_eq!(names(&txns), ["G-single"]);
     txns[2].steps = vec![read(0, &[1]), read(1, &[])];
@@ -241,8 +241,8 @@ fn a_limit_of_work_ends_in_unknown() {
     assert!(empty.verdict.is_valid());
 }
 
-/// Every transaction reads a list that misses the latest append, and appends to the next one: one
-/// component of all, without a deep recursion.
+/// Every transaction reads a list that misses the latest append, and appends to the next one: all
+/// are one component, found without deep recursion.
 #[test]
 fn a_component_of_a_hundred_thousand() {
     let count = 100_000;

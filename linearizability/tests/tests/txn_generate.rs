@@ -3,7 +3,7 @@
 use wavetank_linearizability::OpId;
 use wavetank_linearizability::txn::{Element, History, Key, Mop};
 
-/// A step as tests hold it.
+/// A step as tests represent it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     Append { key: u32, element: i64 },
@@ -30,7 +30,7 @@ pub struct Txn {
     pub steps: Vec<Step>,
 }
 
-/// As the judge takes it, and which of its operations is which of these.
+/// The history for the checker, and the index in `txns` of each of its operations.
 pub fn build(txns: &[Txn]) -> (History, Vec<usize>) {
     let mut history = History::new();
     let keys: Vec<Key> = (0..6).map(|key| history.key(format!("k{key}"))).collect();
@@ -195,7 +195,7 @@ fn writes(step: &Step, of: u32) -> bool {
     }
 }
 
-/// Changes what was read here and there.
+/// Changes some of what was read.
 pub fn spoil(txns: &mut [Txn], dice: &[(u8, u8)]) {
     for &(which, how) in dice {
         let reads = txns.iter_mut().flat_map(|txn| txn.steps.iter_mut());

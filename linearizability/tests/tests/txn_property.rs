@@ -1,5 +1,5 @@
-//! The judge of transactions agrees with the definitions, and with itself on the same history told
-//! in another way.
+//! The transaction checker agrees with the definitions, and with itself on the same history in
+//! another form.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ fn is_cycle(kind: &&Kind) -> bool {
     matches!(kind, Kind::Cycle(..))
 }
 
-/// The kinds that were found are there; each level's verdict is the definitions'.
+/// The kinds that were found are there; each level's verdict agrees with the definitions.
 fn agrees(txns: &[Txn], polls_see_end: bool) {
     let expected = kinds(txns, polls_see_end);
     for level in Level::ALL {
@@ -67,8 +67,8 @@ fn agrees(txns: &[Txn], polls_see_end: bool) {
     }
 }
 
-/// The same with other processes and keys, and neighbouring beginnings, and neighbouring ends, in
-/// another order.
+/// The same history with other processes and keys, and neighbouring begins and neighbouring ends
+/// reordered.
 fn told_otherwise(txns: &[Txn], seed: u64) -> Vec<Txn> {
     let mut moments: Vec<(u64, bool, usize)> = Vec::new();
     for (index, txn) in txns.iter().enumerate() {
@@ -98,7 +98,7 @@ fn told_otherwise(txns: &[Txn], seed: u64) -> Vec<Txn> {
     other
 }
 
-/// Lists only: whether a repeated element of another list is in the way does not matter.
+/// For lists only: the verdict and all anomalies but cycles stay the same.
 fn same_when_told_otherwise(txns: &[Txn], seed: u64) {
     let options = Options::default();
     let (before, valid) = found(txns, &options);
@@ -121,7 +121,7 @@ proptest! {
     ) {
         let txns = draw(Store::Serial, logs, processes, &dice);
         let (_, valid) = found(&txns, &Options::default());
-        // A log gives out what its own transaction sent.
+        // A transaction can poll what it has sent itself.
         let own = kinds(&txns, false).contains(&Kind::PrecommittedRead);
         prop_assert!(valid == Validity::Valid || own, "{txns:#?}");
     }
@@ -175,7 +175,7 @@ proptest! {
     }
 }
 
-/// How often something must have been seen for the properties above to mean something.
+/// The dice must show every kind, or the properties above mean nothing.
 #[test]
 fn the_dice_show_every_kind() {
     let mut seen: BTreeSet<Kind> = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! Transactions judged by the definitions: every pair of them compared, every cycle walked.
+//! Transactions checked by the definitions: every pair of them compared, every cycle walked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ struct World<'a> {
     txns: &'a [Txn],
     /// (key, element) -> (transaction, is its last to that key)
     writers: BTreeMap<(u32, i64), (usize, bool)>,
-    /// Of lists, the longest read; of logs, by offset.
+    /// For lists, the longest read; for logs, by offset.
     orders: BTreeMap<u32, Vec<i64>>,
     offsets: BTreeMap<u32, Vec<u64>>,
     doubled: BTreeSet<Kind>,
@@ -31,8 +31,8 @@ fn appended(step: &Step) -> Option<(u32, i64)> {
     }
 }
 
-/// The reads of a transaction that see what others left: of lists, those before which it neither read
-/// nor appended.
+/// The reads of a transaction that see what others left: for lists, those before which it neither
+/// read nor appended.
 fn external(txn: &Txn) -> Vec<(u32, &Vec<i64>)> {
     let mut found = Vec::new();
     for (index, step) in txn.steps.iter().enumerate() {
@@ -72,7 +72,7 @@ impl<'a> World<'a> {
                             *longest = list.clone();
                         }
                     }
-                    // What is sent is not told again by one that ends unknown.
+                    // Offsets of sends count unless the transaction aborts.
                     Step::Send { key, element, offset: Some(offset) } if txn.end != End::Abort => {
                         logs.entry(*key).or_default().insert((*offset, *element));
                     }
@@ -112,7 +112,7 @@ impl<'a> World<'a> {
         self.writers.get(&(key, element)).map(|(index, _)| self.txns[*index].end)
     }
 
-    /// Certainly: it says so, or something that it appended to a list was read.
+    /// Certainly committed: it says so, or something that it appended to a list was read.
     fn committed(&self, index: usize) -> bool {
         let seen = self.txns[index].steps.iter().filter_map(appended).any(|(key, element)| {
             key < 3 && self.orders.get(&key).is_some_and(|order| order.contains(&element))
@@ -305,7 +305,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// Goes on from a path whose first node is its least; `counts` are the kinds of edges (each up to 2)
+/// Extends a path whose first node is its smallest; `counts` are the kinds of edges (each up to 2)
 /// with which it can be walked.
 fn walk(
     edges: &BTreeMap<(usize, usize), u8>,

@@ -1,7 +1,8 @@
 //! M1: one partition's replication: leader epochs, fetching, truncation, ISR, high watermark.
 //!
-//! Read it beside KIP-101, KIP-279, KIP-320 and KIP-497, or beside J. Gustafson's TLA+ specification
-//! (hachikuji/kafka-specification), whose shape it follows where the rules are the same.
+//! Read it beside KIP-101, KIP-279, KIP-320 and KIP-497, or beside J. Gustafson's TLA+
+//! specification (hachikuji/kafka-specification), whose shape it follows where the rules are the
+//! same.
 //!
 //! # What is abstracted away, and why that is sound
 //!

@@ -96,7 +96,7 @@ struct Node {
     disk: Disk,
     timers: BTreeMap<TimerKey, Monotonic>,
     incarnation: u8,
-    /// It was told that it may act as the controller.
+    /// It may act as the controller.
     active: bool,
 }
 

@@ -76,8 +76,8 @@ impl Votes {
         Votes { rules, epochs, records, crashes }.in_range()
     }
 
-    /// The same without crashes, but with four epochs: in figure 8 the fourth leader cuts what the third
-    /// committed.
+    /// The same without crashes, but with four epochs: in figure 8 the fourth leader cuts what the
+    /// third committed.
     ///
     /// # Panics
     /// If there is no such variant.

@@ -11,49 +11,49 @@ use crate::linear::{Ending, Hindsight, Model, Operation};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AppendLog;
 
-/// What a log is asked for.
+/// An operation on a log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LogOp {
-    /// Returns [`LogOutput::Offset`], where it landed.
+    /// Returns [`LogOutput::Offset`], the record's offset.
     Append {
-        /// Which log.
+        /// The log.
         key: Datum,
-        /// What.
+        /// The record.
         value: Datum,
     },
     /// Returns [`LogOutput::Offset`], where the next append would land.
     Tail {
-        /// Which log.
+        /// The log.
         key: Datum,
     },
     /// Returns [`LogOutput::Value`].
     Read {
-        /// Which log.
+        /// The log.
         key: Datum,
-        /// Where.
+        /// The offset.
         offset: u64,
     },
 }
 
-/// What a log answers.
+/// A log's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LogOutput {
-    /// An offset; `None` as an append's answer if it did not say.
+    /// An offset; `None` if an append's answer did not say.
     Offset(Option<u64>),
     /// What is at an offset; `None` at or beyond the tail.
     Value(Option<Datum>),
 }
 
-/// What a log holds: a chain from its newest record to its oldest, shared with the states before.
+/// What a log holds: a chain from its newest record to its oldest, shared with earlier states.
 #[derive(Clone, Debug, Default)]
 pub struct LogState(Option<Arc<Link>>);
 
 #[derive(Debug)]
 struct Link {
     value: Datum,
-    /// Records up to and with this one.
+    /// The number of records up to and including this one.
     length: u64,
-    /// Of them all, so that different logs seldom need comparing.
+    /// The hash of all of them, so that different logs seldom need comparing.
     hash: u64,
     before: LogState,
 }
@@ -112,7 +112,7 @@ impl Hash for LogState {
 }
 
 impl Drop for LogState {
-    /// Link by link: the chain may be longer than the stack is deep.
+    /// Drops link by link: recursion over a long chain could overflow the stack.
     fn drop(&mut self) {
         let mut next = self.0.take();
         while let Some(link) = next {
@@ -161,8 +161,8 @@ impl Model for AppendLog {
         }
     }
 
-    /// What is at which offset, by all answers; unless two of them contradict each other. What nobody
-    /// saw at an offset may as well be nothing.
+    /// Uses the record at each offset, as all answers give it, unless two of them contradict each
+    /// other. A record that nobody saw may as well be nothing.
     fn hindsight(
         &self,
         operations: &[&Operation<LogOp, LogOutput>],

@@ -7,12 +7,12 @@ use crate::linear::{Ending, Hindsight, Model, Operation};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Kv;
 
-/// What the store is asked for.
+/// An operation on the store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KvOp {
-    /// Which key.
+    /// The key.
     pub key: Datum,
-    /// What.
+    /// The call.
     pub call: KvCall,
 }
 
@@ -23,12 +23,11 @@ pub enum KvCall {
     Get,
     /// Returns [`KvOutput::Done`].
     Put(Datum),
-    /// Makes the value a text, the old one with this one's text behind it; returns
-    /// [`KvOutput::Done`].
+    /// Makes the value a text, the old one's followed by this one's; returns [`KvOutput::Done`].
     Append(Datum),
 }
 
-/// What the store answers.
+/// The store's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KvOutput {
     /// It was put or appended.
@@ -74,9 +73,9 @@ impl Model for Kv {
         op.key.clone()
     }
 
-    /// By what was got: a value of which no text that was got is a continuation is never seen, until
-    /// something is put. All such are one, and nobody need bring one about. If nothing is put, every
-    /// value begins as the longest that was got, or is its beginning.
+    /// Uses the values that were got: a value that is a prefix of none of them is unseen until the
+    /// next put. All unseen values are one state, and no unanswered operation need lead to it.
+    /// Without puts, every value starts with the longest one that was got, or is a prefix of it.
     fn hindsight(
         &self,
         operations: &[&Operation<KvOp, KvOutput>],
@@ -104,7 +103,7 @@ impl Model for Kv {
             if seen(&text) {
                 return Some(state);
             }
-            // Without puts, one that is unseen has all that was ever got in it.
+            // Without puts, an unseen value contains all that was ever got.
             let follows = is_put || text.starts_with(&longest) || text.starts_with(UNSEEN);
             (follows && is_answered).then(|| UNSEEN.into())
         }))

@@ -1,5 +1,5 @@
-//! Models of common objects. Each takes operations on many objects of its kind, told apart by a key;
-//! for a single one use [`Datum::Nil`](crate::Datum::Nil).
+//! Models of common objects. Each takes operations on many objects of its kind, distinguished by a
+//! key; for a single one use [`Datum::Nil`](crate::Datum::Nil).
 
 mod append_log;
 mod kv;

@@ -7,14 +7,14 @@ use crate::linear::Model;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mutex;
 
-/// What a mutex is asked for; it answers `()`.
+/// An operation on a mutex, which answers `()`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MutexOp {
-    /// Which mutex; [`Datum::Nil`] if there is one.
+    /// The mutex; [`Datum::Nil`] if there is only one.
     pub key: Datum,
-    /// Who asks, where only the owner may release; [`Datum::Nil`] where anybody may.
+    /// The caller, if only the owner may release; [`Datum::Nil`] if anybody may.
     pub owner: Datum,
-    /// What.
+    /// The call.
     pub call: MutexCall,
 }
 
@@ -28,7 +28,7 @@ pub enum MutexCall {
 }
 
 impl Model for Mutex {
-    /// Who holds it.
+    /// The owner that holds it.
     type State = Option<Datum>;
     type Op = MutexOp;
     type Output = ();

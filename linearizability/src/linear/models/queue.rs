@@ -10,12 +10,12 @@ use crate::linear::{Ending, Hindsight, Model, Operation};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FifoQueue;
 
-/// What a queue is asked for.
+/// An operation on a queue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct QueueOp {
-    /// Which queue; [`Datum::Nil`] if there is one.
+    /// The queue; [`Datum::Nil`] if there is only one.
     pub key: Datum,
-    /// What.
+    /// The call.
     pub call: QueueCall,
 }
 
@@ -28,7 +28,7 @@ pub enum QueueCall {
     Dequeue,
 }
 
-/// What a queue answers.
+/// A queue's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum QueueOutput {
     /// It was put at the end.
@@ -70,8 +70,8 @@ impl Model for FifoQueue {
         op.key.clone()
     }
 
-    /// When each value was taken out: what was taken out before something else was asked for must not
-    /// be behind it. Of what was never taken out, neighbours can change places.
+    /// Uses when each value was dequeued: a value that was dequeued before the dequeue of another
+    /// was invoked must not be behind it. Neighbours that were never dequeued can be swapped.
     fn hindsight(
         &self,
         operations: &[&Operation<QueueOp, QueueOutput>],
@@ -91,7 +91,7 @@ impl Model for FifoQueue {
             }
         }
         if taken.repeated {
-            return None; // Nobody can tell which of two was taken out.
+            return None; // Nobody can tell which of two was dequeued.
         }
         for operation in operations {
             if let Ending::Returned { at, output: QueueOutput::Front(Some(value)) } =
@@ -134,17 +134,17 @@ impl Model for FifoQueue {
     }
 }
 
-/// Taken out by nobody.
+/// Never dequeued.
 const NEVER: (u64, u64) = (u64::MAX, u64::MAX);
 
-/// When values were taken out.
+/// When values were dequeued.
 #[derive(Default)]
 struct Taken {
     /// Not before the first of these moments, and by the second.
     between: FastMap<Datum, (u64, u64)>,
-    /// Was a value put in twice?
+    /// Was a value enqueued twice?
     repeated: bool,
-    /// From when on somebody may have taken out nobody knows what.
+    /// When dequeues were invoked whose answers are unknown.
     perhaps: Vec<u64>,
 }
 
@@ -161,7 +161,7 @@ impl Taken {
             }
             return Some(state);
         }
-        // What nobody is known to have taken out, somebody may have whose answer is not known.
+        // A value without a known dequeue may be gone by a dequeue whose answer is unknown.
         let may_be_gone = self.perhaps.partition_point(|from| *from <= by);
         let never = state.iter().filter(|other| between(other) == NEVER).count();
         let behind = |other: &Datum| between(other) != NEVER && between(other).0 > by;

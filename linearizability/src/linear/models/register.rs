@@ -12,12 +12,12 @@ pub struct Register {
     pub initial: Datum,
 }
 
-/// What a register is asked for.
+/// An operation on a register.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RegisterOp {
-    /// Which register; [`Datum::Nil`] if there is one.
+    /// The register; [`Datum::Nil`] if there is only one.
     pub key: Datum,
-    /// What.
+    /// The call.
     pub call: RegisterCall,
 }
 
@@ -30,14 +30,14 @@ pub enum RegisterCall {
     Write(Datum),
     /// Writes `to` if the value is `from`; returns [`RegisterOutput::Swapped`].
     Cas {
-        /// What it must be.
+        /// The expected value.
         from: Datum,
-        /// What it becomes.
+        /// The new value.
         to: Datum,
     },
 }
 
-/// What a register answers.
+/// A register's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RegisterOutput {
     /// It was written.
@@ -79,8 +79,8 @@ impl Model for Register {
         op.key.clone()
     }
 
-    /// Values that are neither read nor compared with are all one. Nobody need bring one about, except
-    /// for a comparison that fails.
+    /// Values that are neither read nor compared with are all one state. No unanswered operation
+    /// need lead to it, except for a comparison that fails.
     fn hindsight(
         &self,
         operations: &[&Operation<RegisterOp, RegisterOutput>],
