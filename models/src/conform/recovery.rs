@@ -446,8 +446,7 @@ fn step_of(note: &Note) -> Option<(TopicPartition, Step)> {
             (partition, Step::Acknowledges { upto })
         }
         Note::Departed { partition, .. } => (partition, Step::Departs),
-        // An answer with acks=0 promises nothing, and neither do notes about roles, votes and
-        // nodes.
+        // An answer with acks=0 and notes about roles, votes and nodes promise nothing.
         Note::ProduceAcked { .. }
         | Note::Rolled { .. }
         | Note::BecameLeader { .. }
