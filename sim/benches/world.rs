@@ -1,7 +1,7 @@
 //! The world with real brokers in it: `cargo bench -p wavetank-sim --bench world [SECONDS]`.
 //!
-//! Five brokers (three of them voters), one topic of 6 partitions with 3 replicas, one producer with
-//! acks=all at a fixed rate, no faults, no checkers: what the tank's runs are measured against.
+//! Five brokers (three of them voters), one topic of 6 partitions with 3 replicas, one producer
+//! with acks=all at a fixed rate, no faults, no checkers. This is the baseline for the tank's runs.
 
 use std::time::{Duration, Instant};
 
@@ -94,7 +94,7 @@ impl Machine for Node {
 }
 
 fn cluster() -> World<Node> {
-    // A timer that fires though it was replaced is a test of the machines, not of their speed.
+    // Stale timer firings test the machines' correctness, not their speed.
     let config = WorldConfig { stale_timers_per_million: 0, ..WorldConfig::default() };
     let mut world = World::new(1, config);
     world.keep_notes(false);
@@ -128,7 +128,7 @@ fn run(world: &mut World<Node>, seconds: u64) {
     while world.next_before(until).is_some() {}
 }
 
-/// Time on the processor since some point; wall time where the system does not tell.
+/// CPU time since some point, or wall time if the system does not report CPU time.
 fn cpu_seconds(since: Instant) -> f64 {
     let schedstat = std::fs::read_to_string("/proc/self/schedstat").ok();
     let first = schedstat.as_deref().and_then(|text| text.split(' ').next());
@@ -173,7 +173,7 @@ fn measure(name: &str, per_second: u64, seconds: u64) {
 }
 
 fn main() {
-    // Cargo adds flags of its own; a number is how many seconds to simulate.
+    // Cargo adds flags of its own. A numeric argument is how many seconds to simulate.
     let seconds = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(200);
     measure("idle", 0, seconds * 10);
     measure("20 operations/s", 20, seconds);

@@ -1,5 +1,5 @@
-//! What of a plan a machine can play. What it cannot is left out and counted by kind: there is no
-//! power switch here, no disk that fails on demand, no clock that is wrong.
+//! Reduces a plan to what a machine can play. The rest is left out and counted by kind: a machine
+//! has no power switch, no disk that fails on demand, no wrong clock.
 
 use std::collections::BTreeMap;
 
@@ -8,36 +8,36 @@ use wavetank_sim::plan::{Fault, FaultKind, Plan, When};
 /// A plan without what a machine cannot play.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cast {
-    /// What is played, by the machine and by the tank.
+    /// What both the machine and the tank play.
     pub plan: Plan,
-    /// Faults that are left out, by kind; what would have followed them is left out, too.
+    /// Faults that are left out, by kind, including those that would have followed them.
     pub left_out: BTreeMap<&'static str, u64>,
     /// Settings that are not played, by their names in the plan.
     pub unset: Vec<&'static str>,
 }
 
 impl Cast {
-    /// Of this plan.
+    /// Casts a plan.
     pub fn of(plan: &Plan) -> Cast {
         let mut left_out = BTreeMap::new();
         let mut played = plan.clone();
         played.faults = filter(&plan.faults, &mut left_out);
-        // What a flaw does is the tank's to show; `serve` has none. See `reenact-node`.
+        // A machine has no wrong clock. Flaws stay in the plan: see `reenact-node`.
         played.process.wall_skew_ms = 0;
         played.process.clock_drift_ppm = 0;
-        // A mark is declared because of a fault. Those of the others may not be reached.
+        // A mark is declared because of a fault. The marks of omitted faults may not be reached.
         if !left_out.is_empty() {
             played.marks.clear();
         }
         Cast { plan: played, left_out, unset: unset(plan) }
     }
 
-    /// How many faults are played, those that follow others included.
+    /// The number of faults that are played, including those that follow others.
     pub fn faults(&self) -> usize {
         self.plan.faults.iter().map(Fault::count).sum()
     }
 
-    /// Why playing this would show nothing of what the plan is about, if so.
+    /// Why playing this would test nothing that the plan is about, if that is the case.
     pub fn emptiness(&self) -> Option<String> {
         if self.left_out.is_empty() || self.faults() > 0 {
             return None;
@@ -51,7 +51,7 @@ impl Cast {
 fn filter(faults: &[Fault], left_out: &mut BTreeMap<&'static str, u64>) -> Vec<Fault> {
     let mut kept = Vec::new();
     for fault in faults {
-        // No node tells of what it asks of its disk.
+        // Nodes do not report their disk operations.
         let aims_at_disk = matches!(fault.when, When::AtDiskOp(_));
         if is_playable(&fault.what) && !aims_at_disk {
             let then = filter(&fault.then, left_out);
@@ -68,7 +68,7 @@ fn count(fault: &Fault, left_out: &mut BTreeMap<&'static str, u64>) {
     fault.then.iter().for_each(|next| count(next, left_out));
 }
 
-/// Can a machine do this to itself by signals and a proxy?
+/// Can signals and a proxy inject this fault on a real machine?
 pub fn is_playable(what: &FaultKind) -> bool {
     match what {
         FaultKind::Crash(_)

@@ -1,8 +1,8 @@
 //! The tank's clients over real sockets: the same state machines and workloads, driven by the same
-//! reactor that drives the broker in `serve`, each host on a thread of its own.
+//! reactor that drives the broker in `serve`. Each host has its own thread.
 //!
-//! They share one clock, so that what they record is one history. Where a node is reached is fixed: at
-//! the proxy. What does not live here: what the workloads do, and judging it.
+//! They share one clock, so their records form one history. They always reach a node through the
+//! proxy. What does not live here: what the workloads do, and judging it.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -21,10 +21,10 @@ use wavetank_sim::workload::{App, Record, Stage, Workload};
 
 use crate::Failure;
 
-/// How often a client looks whether it was told anything.
+/// How often a client checks for a new stage.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// A client writes nothing to a disk, and so nothing waits for it.
+/// A client writes nothing to disk, so nothing waits for a sync.
 const NO_DISK: u64 = u64::MAX;
 
 /// One client host.
@@ -46,7 +46,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// None yet.
+    /// Creates an empty set of clients.
     pub fn new(plan: &Plan) -> Clients {
         let (sender, records) = channel();
         Clients {
@@ -59,12 +59,13 @@ impl Clients {
         }
     }
 
-    /// When the time of the records began.
+    /// The origin of the records' timestamps.
     pub fn origin(&self) -> Instant {
         self.origin
     }
 
-    /// Adds a host that runs a workload, and starts it. It reaches the nodes at these addresses.
+    /// Adds a host that runs a workload, and starts it. It reaches the nodes at the addresses in
+    /// `peers`.
     ///
     /// # Errors
     /// If the system gives no thread or no port.
@@ -79,7 +80,7 @@ impl Clients {
             .iter()
             .map(|(id, at)| (*id, Endpoint { host: at.ip().to_string(), port: at.port() }))
             .collect();
-        // Nobody connects to a client; the network thread wants a listener all the same.
+        // Nobody connects to a client, but the network thread needs a listener.
         let listener = TcpListener::bind("127.0.0.1:0").map_err(attempted())?;
         let (inbox, events) = channel();
         let pinned: Vec<NodeId> = peers.keys().copied().collect();
@@ -112,15 +113,15 @@ impl Clients {
         self.hosts.keys().copied()
     }
 
-    /// Tells all workloads of another stage.
+    /// Announces a new stage to all workloads.
     pub fn set_stage(&self, stage: Stage) {
         for host in self.hosts.values() {
-            // A host that has ended panicked, which `check` tells.
+            // A host that has ended has panicked. `check` reports that.
             let _ = host.stages.send(stage);
         }
     }
 
-    /// What has been recorded since the last call, by each host in order.
+    /// The records since the last call, in order for each host.
     pub fn drain(&mut self) -> Vec<Record> {
         self.records.try_iter().collect()
     }
@@ -130,7 +131,7 @@ impl Clients {
         self.app(node).name()
     }
 
-    /// Does this host's workload wait for nothing?
+    /// Is this host's workload done (waiting for nothing)?
     pub fn done(&self, node: NodeId) -> bool {
         self.app(node).done()
     }
@@ -144,10 +145,11 @@ impl Clients {
         self.hosts[&node].app.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A client that broke an assertion must not pass for a quiet one.
+    /// Checks that no client has panicked. A client that failed an assertion must not pass for a
+    /// quiet one.
     ///
     /// # Panics
-    /// If one did.
+    /// If a client has panicked.
     pub fn check(&self) {
         for (node, host) in &self.hosts {
             let ended = host.core.as_ref().is_some_and(JoinHandle::is_finished);
@@ -161,7 +163,7 @@ impl Drop for Clients {
         self.stop.store(true, Ordering::Relaxed);
         for host in self.hosts.values_mut() {
             if let Some(core) = host.core.take() {
-                // A panic there was printed, and `check` tells of it.
+                // A panic there was printed, and `check` reports it.
                 let _ = core.join();
             }
             if let Some(network) = host.network.take() {
@@ -171,7 +173,7 @@ impl Drop for Clients {
     }
 }
 
-/// What a client's thread has.
+/// The state of a client's thread.
 struct Driver {
     app: Arc<Mutex<App>>,
     told: Receiver<Stage>,
@@ -192,7 +194,7 @@ impl Driver {
                     app.stage(stage, reactor.env());
                 }
                 for record in app.drain() {
-                    // Nobody listens any more only when all is over.
+                    // The receiver is gone only when the run is over.
                     let _ = self.sender.send(record);
                 }
             }

@@ -1,5 +1,5 @@
-//! The processes: one `serve` for each node of a plan, its port, its directory, and the signals that
-//! are sent to it. No process outlives the value.
+//! The processes: one `serve` for each node of a plan, with its port, its directory, and the
+//! signals sent to it. No process outlives its [`Cluster`].
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -22,38 +22,38 @@ const LOG_TAIL: u64 = 1_500;
 /// One start of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// Just before, in ns of CLOCK_MONOTONIC.
+    /// Just before the start, in ns of CLOCK_MONOTONIC.
     pub at: u64,
-    /// Of which node.
+    /// Which node.
     pub node: NodeId,
     /// Where it writes its notes.
     pub notes: PathBuf,
 }
 
-/// A process that stood still and goes on.
+/// A paused process was resumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wake {
     /// When, in ns of CLOCK_MONOTONIC.
     pub at: u64,
-    /// Of which node.
+    /// Which node.
     pub node: NodeId,
-    /// How long it stood still, in ns.
+    /// How long it was paused, in ns.
     pub stood: u64,
 }
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Of which node.
+    /// Which node.
     pub node: NodeId,
-    /// With exit code 0.
+    /// Whether the exit code was 0.
     pub well: bool,
-    /// In words, with the end of its log.
+    /// A description, with the end of its log.
     pub how: String,
 }
 
-/// A port that nobody else gets: bound, so that no other bind and no connection takes it, but not
-/// listening, so that the process that it is for can (on Linux, with SO_REUSEADDR on both).
+/// A reserved port. It is bound, so no other bind and no connection can take it. It does not
+/// listen, so the process that it is for can (on Linux, with SO_REUSEADDR on both).
 struct Reserved {
     _socket: TcpSocket,
     address: SocketAddr,
@@ -75,7 +75,7 @@ struct Node {
     data: PathBuf,
     log: PathBuf,
     child: Option<Child>,
-    /// Stopped by SIGSTOP, since then (ns of CLOCK_MONOTONIC).
+    /// When it was stopped by SIGSTOP (ns of CLOCK_MONOTONIC).
     paused: Option<u64>,
     starts: u32,
 }
@@ -90,10 +90,10 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Ports and directories below `root` for these nodes; nothing runs yet.
+    /// Allocates ports, and directories below `root`, for these nodes. Starts nothing.
     ///
     /// # Errors
-    /// If there is no port or no directory.
+    /// If no port or directory is available.
     pub fn new(program: &[PathBuf], root: &Path, nodes: &[NodeId]) -> Result<Cluster, Failure> {
         let mut cluster = Cluster {
             program: program.to_vec(),
@@ -137,17 +137,17 @@ impl Cluster {
         &self.starts
     }
 
-    /// All that were paused and go on, in order.
+    /// All resumes so far, in order.
     pub fn wakes(&self) -> &[Wake] {
         &self.wakes
     }
 
-    /// Does it run (or is it paused)?
+    /// Does the node's process exist (running or paused)?
     pub fn is_up(&self, node: NodeId) -> bool {
         self.nodes[&node].child.is_some()
     }
 
-    /// Starts a node that does not run.
+    /// Starts a node that is not running.
     ///
     /// # Errors
     /// If the program cannot be started.
@@ -169,7 +169,8 @@ impl Cluster {
         let at = monotonic_ns();
         let mut command = Command::new(program);
         command.args(arguments);
-        // No plan takes data away: what is not formatted was not started before, or not for long.
+        // No plan removes data. An unformatted directory means that the node was never started, or
+        // not for long.
         if !known.data.join("meta.properties").exists() {
             command.arg("--format");
         }
@@ -184,7 +185,7 @@ impl Cluster {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(again)
-            // A Ctrl-C at the terminal is for us; we kill them.
+            // A Ctrl-C at the terminal is for us alone. We kill the processes.
             .process_group(0)
             .spawn()
             .map_err(Failure::to(attempted()))?;
@@ -195,15 +196,15 @@ impl Cluster {
         Ok(())
     }
 
-    /// SIGKILL, and waits for the end. False if it did not run, or has just ended by itself, which
-    /// [`Cluster::ended`] will tell.
+    /// Sends SIGKILL and waits for the end. False if the node was not running or has just ended by
+    /// itself, which [`Cluster::ended`] will report.
     pub fn kill(&mut self, node: NodeId) -> bool {
         let node = self.nodes.get_mut(&node).expect("a node of the plan");
         let Some(child) = &mut node.child else { return false };
         if matches!(child.try_wait(), Ok(Some(_))) {
             return false;
         }
-        // It is our child and not waited for: both can only fail if it has ended meanwhile.
+        // It is our child and has not been waited for, so both can only fail if it has just ended.
         let _ = child.kill();
         let _ = child.wait();
         node.child = None;
@@ -211,12 +212,12 @@ impl Cluster {
         true
     }
 
-    /// SIGTERM: the node may stop gracefully. False if it does not run.
+    /// Sends SIGTERM: the node may stop gracefully. False if it is not running.
     pub fn ask_to_stop(&mut self, node: NodeId) -> bool {
         self.signal(node, Signal::TERM)
     }
 
-    /// SIGSTOP. False if it does not run.
+    /// Sends SIGSTOP. False if the node is not running.
     pub fn pause(&mut self, node: NodeId) -> bool {
         let paused = self.signal(node, Signal::STOP);
         if paused {
@@ -226,7 +227,7 @@ impl Cluster {
         paused
     }
 
-    /// SIGCONT, if it is paused.
+    /// Sends SIGCONT if the node is paused.
     pub fn resume(&mut self, node: NodeId) {
         let since = self.nodes.get_mut(&node).expect("a node of the plan").paused.take();
         if let Some(since) = since {
@@ -239,14 +240,14 @@ impl Cluster {
     fn signal(&mut self, node: NodeId, signal: Signal) -> bool {
         let Some(child) = &self.nodes[&node].child else { return false };
         let pid = Pid::from_child(child);
-        // Not waited for yet, so the id is still this process's; it may have ended all the same.
+        // It has not been waited for, so the pid is still its own, though it may have ended.
         kill_process(pid, signal).is_ok()
     }
 
     /// Processes that have ended since the last call, other than by [`Cluster::kill`].
     ///
     /// # Errors
-    /// If the system does not say.
+    /// If the system does not report a process's status.
     pub fn ended(&mut self) -> Result<Vec<Ended>, Failure> {
         let mut ended = Vec::new();
         for (id, node) in &mut self.nodes {

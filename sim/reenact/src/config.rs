@@ -1,5 +1,5 @@
-//! A plan's node as the configuration file that `serve` reads: Kafka's keys, and the addresses at
-//! which this node reaches the others, which are the proxy's.
+//! The configuration file that `serve` reads for a plan's node: Kafka's keys, and the proxy's
+//! addresses, at which this node reaches the others.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -36,7 +36,7 @@ pub fn text(
         writeln!(text, "{key} = {value}").expect("a string takes everything");
     };
     set("node.id", &node);
-    // All start at once, and each formats its directory: the cluster's id has to be said.
+    // All nodes start at once and each formats its own directory, so the cluster id must be given.
     set("cluster.id", &"\"reenacted\"");
     set("process.roles", &format_args!("[{}]", roles.join(", ")));
     set("listeners", &format_args!("\"PLAINTEXT://{listen}\""));
@@ -59,7 +59,7 @@ pub fn text(
     set("replica.high.watermark.checkpoint.interval.ms", &settings.checkpoint_interval_ms);
     let auto_create = plan.workload.churn.as_ref().is_some_and(|churn| churn.auto_create);
     set("auto.create.topics.enable", &auto_create);
-    // Kafka's default, which is not `serve`'s: the plan's topics say which of them flush.
+    // Kafka's default, which is not `serve`'s. The plan says for each topic whether it flushes.
     set("log.flush.interval.messages", &i64::MAX);
     text
 }
@@ -69,8 +69,8 @@ mod tests {
     use super::*;
     use wavetank_sim::profile::Profile;
 
-    /// What the tank gives a node and what `serve` reads from this file differ only where the
-    /// settings that are left out say so.
+    /// The tank's configuration of a node and the one that `serve` reads from this file differ only
+    /// in the settings that are reported as left out.
     #[test]
     fn serve_reads_what_the_tank_gives() {
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -1,10 +1,11 @@
-//! What the nodes noted, held against the models M1 and M3, after the run.
+//! Trace validation: checks the nodes' notes against the models M1 and M3, after the run.
 //!
-//! The notes of all processes are put in the order of the clock that they share. The registrations
-//! that the models must be told of are read from the metadata log itself, as it lies on disk in the
-//! end; each is told when a leader of the quorum has noted that it is committed.
+//! The notes of all processes are ordered by the clock that they share. The registrations that the
+//! models need are read from the metadata log that is on disk at the end. Each is passed to the
+//! model where a quorum leader noted that it is committed.
 //!
-//! M7 is not held here: it asks what each disk holds at each moment, which only the tank sees.
+//! M7 is not checked here: it needs the content of each disk at each moment, which only the tank
+//! sees.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,24 +22,24 @@ use wavetank_server::NotedAt;
 
 use crate::cluster::Start;
 
-/// The models that notes alone can be held against.
+/// The models that can be checked from notes alone.
 pub const MODELS: [&str; 2] = ["M1", "M3"];
 
-/// How a run compares with a model.
+/// The result of checking a run against a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Conformed {
-    /// Its id.
+    /// The model's id.
     pub model: &'static str,
-    /// Notes that it was told of.
+    /// Notes passed to the model.
     pub notes: u64,
-    /// Registrations that it was told of.
+    /// Registrations passed to the model.
     pub registrations: u64,
-    /// Where they part, or why it could not be told.
+    /// Where the run diverges from the model, or why that could not be determined.
     pub parted: Option<String>,
 }
 
-/// A registration that the metadata log has, and the offset after its batch: once that is committed,
-/// it is.
+/// A registration in the metadata log, and the offset after its batch. It is committed once the log
+/// is committed up to that offset.
 #[derive(Clone, Debug)]
 struct Committed {
     upto: i64,
@@ -47,7 +48,7 @@ struct Committed {
     registered: Registered,
 }
 
-/// Holds all notes, in order, against the models.
+/// Validates all notes, in order, against the models.
 pub fn hold(
     notes: &[NotedAt],
     starts: &[Start],
@@ -73,7 +74,7 @@ pub fn hold(
     MODELS.into_iter().map(hold).collect()
 }
 
-/// The greatest committed end of the metadata log, and the quorum's leader that noted it.
+/// The greatest committed end of the metadata log, and the quorum leader that noted it.
 fn committed_end(notes: &[NotedAt]) -> Option<(NodeId, i64)> {
     let ends = notes.iter().filter_map(|noted| match &noted.note {
         Note::QuorumCommitted { to, leader: true, .. } => Some((to.0, noted.node)),
@@ -100,7 +101,7 @@ impl Told {
             while let Some(start) = starts.next_if(|start| start.at <= noted.at) {
                 self.checker.started(start.node);
             }
-            // What a leader commits it has committed before anybody can act on it.
+            // A leader commits a record before anybody can act on it.
             if let Note::QuorumCommitted { to, leader: true, .. } = &noted.note {
                 while let Some(next) = committed.next_if(|next| next.upto <= to.0) {
                     self.registrations += 1;
@@ -122,7 +123,7 @@ fn registrations(data: &Path, end: i64) -> io::Result<Vec<Committed>> {
     let mut found = Vec::new();
     let mut read_to = 0;
     for path in segments(&data.join(format!("{METADATA_TOPIC}-0")))? {
-        // What a killed process has left half written is not read.
+        // A batch that a killed process left half written is not read.
         let bytes = Bytes::from(std::fs::read(&path)?);
         for batch in batch::split(bytes).map_err(|error| wrong(&error))? {
             let upto = batch.next_offset().0;

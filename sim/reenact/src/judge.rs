@@ -1,5 +1,5 @@
-//! What the tank's judge says of a run on real processes: of the clients' history, and of what the
-//! nodes noted. What it asks only of disks and of the ledger, nobody can be asked here.
+//! The tank's verdict on a run on real processes, from the clients' history and the nodes' notes.
+//! Checks that need the disks or the ledger cannot run here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,23 +15,23 @@ use wavetank_sim::world::{World, WorldConfig};
 
 use crate::cluster::{Start, Wake};
 
-/// A broken promise: the invariant's name, who could complain, and what happened.
+/// A broken promise: the invariant's name, who could observe it, and what happened.
 pub type Wrong = (String, Kind, String);
 
-/// No fault that is played here takes what was written, so that no loss is admitted.
+/// A ledger that allows no loss, because no fault that is played here destroys written data.
 fn nothing_lost(plan: &Plan) -> Ledger {
     let voters = plan.cluster.controllers.iter().copied().map(NodeId).collect();
     Ledger::new(voters, BTreeSet::new())
 }
 
-/// The history, as the tank judges its own; `complete` if it ends with a reader of everything.
+/// Judges the history as the tank judges its own. `complete`: it ends with a reader of everything.
 pub fn history(records: &[Record], plan: &Plan, complete: bool) -> Vec<Wrong> {
     let verdict = wavetank_sim::history::judge(records, plan, &nothing_lost(plan), complete);
     let wrong = verdict.violations.into_iter();
     wrong.map(|(name, message)| (name, Kind::Client, message)).collect()
 }
 
-/// The invariants that notes and clients' records are enough for. Both are in the order of time.
+/// Checks the invariants that need only notes and clients' records. Both are in time order.
 pub fn invariants(
     plan: &Plan,
     starts: &[Start],
@@ -66,16 +66,16 @@ pub fn invariants(
     wrong
 }
 
-/// A controller that stood still for longer than any session, and went on: whatever it has not read
-/// yet may be heartbeats, so nobody's session ends for as long as another half of one.
+/// A controller that was paused for longer than any session may have unread heartbeats when it
+/// resumes. So it must not end a session within half a session timeout after that.
 ///
-/// The tank looks into the sockets and asks more sharply; here no deadline can be met by half a
-/// session that the machine was slow for.
+/// The tank sees the sockets and checks a tighter bound. Here, half a session is the margin for a
+/// slow machine.
 pub fn living_stay(plan: &Plan, wakes: &[Wake], notes: &[NotedAt]) -> Option<Wrong> {
     let session = plan.node.session_timeout_ms * 1_000_000;
     let mut before: BTreeMap<NodeId, u64> = BTreeMap::new();
     for wake in wakes {
-        // A session is renewed once: after a second stop it may be too late.
+        // Sessions are renewed only once, so after a second pause one may end rightly.
         let first = before.insert(wake.node, wake.at).is_none();
         if !first || wake.stood < 2 * session {
             continue;

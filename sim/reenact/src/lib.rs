@@ -1,20 +1,20 @@
-//! The tank's plans on real processes: `serve` as it ships, the tank's own clients over real sockets,
-//! faults by signals and by a proxy between all of them, judged by the tank's own judge.
+//! Plays the tank's plans on real processes: `serve` as it ships, the tank's own clients over real
+//! sockets, faults by signals and by a proxy between all of them, judged by the tank's own judge.
 //!
-//! It is the tank's own test. The tank says what a machine does; here a machine does it. Where the
-//! two verdicts on one plan differ, the broker's driver or the tank is wrong.
+//! This tests the tank itself. The tank simulates a machine; here a real machine runs the plan. If
+//! the two verdicts on one plan differ, the broker's driver or the tank is wrong.
 //!
-//! - [`cast`]: what of a plan a machine can play; the rest is left out, and counted.
+//! - [`cast`]: reduces a plan to what a machine can play; the rest is left out, and counted.
 //! - [`config`]: a plan's node as `serve`'s configuration file.
 //! - [`cluster`]: the processes. [`proxy`]: the network between them. [`clients`]: the tank's clients.
 //! - [`nemesis`]: carries the faults out. [`notes`]: what the nodes say about themselves.
 //! - [`observer`]: asks the nodes over Kafka's protocol how far they are.
-//! - [`phases`]: from the first start to the last read. [`judge`]: what was promised, held against
-//!   what clients saw and nodes noted. [`conform`]: the notes against the models.
+//! - [`phases`]: from the first start to the last read. [`judge`]: checks what clients saw and
+//!   nodes noted against what was promised. [`conform`]: validates the notes against the models.
 //! - [`verdict`]: both sides, and whether they agree.
 //!
-//! A second here is a second, so a plan takes as long as it says. Nothing is deterministic: what a
-//! plan fixes is what is asked of the machine, not what the machine does.
+//! Time is real time, so a plan takes as long as it says. Nothing is deterministic: a plan fixes
+//! what is asked of the machine, not what the machine does.
 
 pub mod cast;
 pub mod clients;
@@ -45,19 +45,19 @@ pub use verdict::{Report, Side};
 pub struct Options {
     /// The program that serves, and its first arguments; `--data`, `--config` and `--notes` follow.
     pub program: Vec<PathBuf>,
-    /// Where the processes' directories are made; `None` is the system's place for temporary files.
+    /// Where the processes' directories are made. `None` is the system's temporary directory.
     pub workspace: Option<PathBuf>,
-    /// Keep the processes' directories (data, logs, notes) even if all agree.
+    /// Keep the processes' directories (data, logs, notes) even if both sides agree.
     pub keep: bool,
-    /// Set from elsewhere to end early; the processes are killed then.
+    /// Set this from elsewhere to end early. The processes are killed then.
     pub interrupt: Arc<AtomicBool>,
-    /// What the tank's run is held against, too; as a rule the models that [`conform`] holds the
+    /// Additional checks of the tank's run; usually the models that [`conform`] checks the
     /// processes against.
     pub additions: Option<Additions>,
 }
 
 impl Options {
-    /// With this program.
+    /// The default options for this program.
     pub fn new(program: Vec<PathBuf>) -> Options {
         let interrupt = Arc::default();
         Options { program, workspace: None, keep: false, interrupt, additions: None }
@@ -67,7 +67,7 @@ impl Options {
 /// Why there is no verdict.
 #[derive(Debug)]
 pub enum Failure {
-    /// The machine did not give what was needed.
+    /// The machine did not provide what was needed.
     Environment {
         /// What was attempted.
         attempted: String,
@@ -97,11 +97,11 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Runs a plan in the tank and on real processes, both without the faults that a machine cannot play.
-/// A plan of which nothing is left then is not played, and the report says so.
+/// Runs a plan in the tank and on real processes, both without the faults that a machine cannot
+/// play. If no fault is left, the plan is not played, and the report says so.
 ///
 /// # Errors
-/// If the machine gives no process, port or directory, or it was interrupted.
+/// If the machine provides no process, port or directory, or the run was interrupted.
 pub fn reenact(plan: &Plan, options: &Options) -> Result<Report, Failure> {
     let cast = cast::Cast::of(plan);
     if let Some(why) = cast.emptiness() {

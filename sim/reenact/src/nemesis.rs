@@ -1,8 +1,8 @@
-//! Carries a plan's faults out on processes and on the proxy: when each strikes, whom it hits, and
-//! what brings back what it took. The counterpart of the tank's own, whose choices it makes alike; but
-//! times are the machine's, and who a symbolic target is, is read off the nodes' notes.
+//! Injects a plan's faults into processes and the proxy: when each strikes, which node it hits, and
+//! how it ends. It makes the same choices as the tank's own nemesis, but in the machine's time, and
+//! it resolves symbolic targets from the nodes' notes.
 //!
-//! What it does not do: what a machine cannot play ([`crate::cast`]).
+//! It does not inject faults that a machine cannot play ([`crate::cast`]).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -21,13 +21,13 @@ use crate::cluster::Cluster;
 use crate::notes::Roles;
 use crate::proxy::{Effects, Link, Proxy};
 
-/// What faults are carried out on.
+/// What faults are injected into.
 pub struct Machine<'a> {
     /// The processes.
     pub cluster: &'a mut Cluster,
     /// The network between them.
     pub proxy: &'a Proxy,
-    /// Who is who.
+    /// The current roles of the nodes.
     pub roles: &'a Roles,
 }
 
@@ -38,17 +38,17 @@ struct Armed {
     left: u32,
 }
 
-/// What a moment means.
+/// A scheduled action.
 enum Action {
     Strike(Fault, Option<NodeId>),
     Start(NodeId),
-    /// What a strike took away comes back.
+    /// A strike ends.
     End(u64, Ending),
 }
 
 /// How a strike ends, or goes on.
 enum Ending {
-    /// If no later strike has paused it again.
+    /// Resumes the node, unless a later strike has paused it again.
     Resume(NodeId),
     Unblock(Vec<Link>),
     EndLoss(u64),
@@ -59,11 +59,11 @@ enum Ending {
         down: Duration,
         up: Duration,
     },
-    /// Patience with a node that stops ends: it is killed.
+    /// Kills a stopping node whose patience has run out.
     Kill(NodeId),
 }
 
-/// What moves in the proxy when a strike takes effect.
+/// The proxy counter that increases when a strike takes effect.
 enum Gauge {
     Held(Vec<Link>),
     Delayed(Vec<Link>),
@@ -83,10 +83,10 @@ impl Gauge {
     }
 }
 
-/// A strike that has not taken effect yet, but may.
+/// A strike that has not taken effect yet, but still may.
 struct Open {
     name: &'static str,
-    /// With what it showed before; none where it is known otherwise.
+    /// The gauge and its reading before the strike. `None` if the effect is detected otherwise.
     gauge: Option<(Gauge, u64)>,
 }
 
@@ -98,13 +98,13 @@ pub struct Nemesis {
     armed: Vec<Armed>,
     actions: BTreeMap<(Instant, u64), Action>,
     next: u64,
-    /// By the number of the strike.
+    /// By the strike's number.
     open: BTreeMap<u64, Open>,
     /// The newest strike that paused a node.
     pauses: BTreeMap<NodeId, u64>,
-    /// Nodes that were asked to stop: by which strike, and how long they stay down.
+    /// Nodes that were asked to stop: by which strike, and how long they stay down afterwards.
     stopping: BTreeMap<NodeId, (u64, Duration)>,
-    /// Nodes that will be started at this time.
+    /// Nodes that will be started, and when.
     restarts: BTreeMap<NodeId, Instant>,
     counts: BTreeMap<&'static str, FaultCounts>,
     strikes: u64,
@@ -116,7 +116,7 @@ fn us(us: u64) -> Duration {
 }
 
 impl Nemesis {
-    /// For a plan's cluster.
+    /// Creates the nemesis of a plan's cluster.
     pub fn new(plan: &Plan) -> Nemesis {
         Nemesis {
             nodes: plan.cluster.nodes().into_iter().map(NodeId).collect(),
@@ -135,18 +135,18 @@ impl Nemesis {
         }
     }
 
-    /// Hosts of clients, which partitions may cut off, too.
+    /// Sets the hosts of clients, which partitions may cut off, too.
     pub fn set_clients(&mut self, clients: Vec<NodeId>) {
         self.clients = clients;
     }
 
-    /// What came of each kind of fault that the plan has; asked when the run is over.
+    /// The counts for each kind of fault in the plan. Call this when the run is over.
     pub fn counts(&mut self, proxy: &Proxy) -> &BTreeMap<&'static str, FaultCounts> {
         self.settle(proxy);
         &self.counts
     }
 
-    /// Which of the strikes that go on have taken effect by now?
+    /// Counts the open strikes that have taken effect by now.
     fn settle(&mut self, proxy: &Proxy) {
         let moved = |open: &Open| {
             open.gauge.as_ref().is_some_and(|(gauge, before)| gauge.read(proxy) > *before)
@@ -156,14 +156,14 @@ impl Nemesis {
         bit.into_iter().for_each(|strike| self.bit(strike));
     }
 
-    /// A strike took effect; counted once.
+    /// Counts, once, that a strike took effect.
     fn bit(&mut self, strike: u64) {
         if let Some(open) = self.open.remove(&strike) {
             self.counts.entry(open.name).or_default().bit += 1;
         }
     }
 
-    /// The storm begins.
+    /// Begins the storm.
     pub fn begin(&mut self, faults: &[Fault], now: Instant) {
         for fault in faults {
             self.arm(fault.clone(), None, now);
@@ -189,7 +189,7 @@ impl Nemesis {
         self.next += 1;
     }
 
-    /// A note may be what a fault waits for. `now` is when it was read.
+    /// Triggers the faults that wait for this note. `now` is when it was read.
     pub fn note(&mut self, noted: &NotedAt, now: Instant, machine: &mut Machine<'_>) {
         if self.stopped || self.armed.is_empty() {
             return;
@@ -219,7 +219,7 @@ impl Nemesis {
         }
     }
 
-    /// Does what is due.
+    /// Performs the actions that are due.
     ///
     /// # Errors
     /// If a process cannot be started.
@@ -312,7 +312,8 @@ impl Nemesis {
         }
     }
 
-    /// A process ended by itself. True if a fault explains it: it was asked to, and ended well.
+    /// A process ended by itself. True if a fault explains it: it was asked to stop, and exited
+    /// with 0.
     pub fn exited(&mut self, node: NodeId, well: bool, now: Instant) -> bool {
         let Some((strike, down)) = self.stopping.remove(&node) else { return false };
         self.bit(strike);
@@ -320,7 +321,7 @@ impl Nemesis {
         well
     }
 
-    /// Starts a process on a node that has none.
+    /// Starts the process of a node that is down.
     fn start(&mut self, node: NodeId, cluster: &mut Cluster) -> Result<(), Failure> {
         self.restarts.remove(&node);
         self.stopping.remove(&node);
@@ -333,21 +334,22 @@ impl Nemesis {
         self.schedule(at, Action::Start(node));
     }
 
-    /// No fault strikes any more; what is still out stays out until [`Nemesis::heal`].
+    /// No fault strikes any more. What is down or cut off stays so until [`Nemesis::heal`].
     pub fn stop(&mut self) {
         self.stopped = true;
         self.armed.clear();
     }
 
-    /// Brings back everything within `core` (all nodes, or some). Nodes outside are cut off from it,
-    /// and from clients.
+    /// Heals everything within `core` (all nodes, or some). Nodes outside are cut off from it and
+    /// from clients.
     ///
     /// # Errors
     /// If a process cannot be started.
     pub fn heal(&mut self, core: &[NodeId], machine: &mut Machine<'_>) -> Result<(), Failure> {
         self.stop();
         self.settle(machine.proxy);
-        // What the healing itself holds back is nobody's effect; who is asked to stop may still do so.
+        // Traffic that the healing holds back is no strike's effect. A node asked to stop may still
+        // do so.
         self.open.retain(|_, open| open.gauge.is_none());
         self.actions.clear();
         let outside = |node: NodeId| self.nodes.contains(&node) && !core.contains(&node);
@@ -398,7 +400,7 @@ impl Nemesis {
         }
     }
 
-    /// `None` if there was nobody to hit.
+    /// `None` if there was no node to hit.
     fn inflict(
         &mut self,
         what: &FaultKind,
@@ -470,7 +472,7 @@ impl Nemesis {
         }
     }
 
-    /// These links are blocked until then.
+    /// Blocks these links until `until`.
     fn hold_back(&mut self, links: Vec<Link>, until: Instant, proxy: &Proxy) -> Option<Struck> {
         if links.is_empty() {
             return None;
@@ -486,7 +488,7 @@ impl Nemesis {
         Some(Struck::Watched(gauge, before))
     }
 
-    /// What goes by these links takes longer until then.
+    /// Delays traffic on these links until `until`.
     fn slow_down(
         &mut self,
         links: Vec<Link>,
@@ -505,7 +507,7 @@ impl Nemesis {
         Struck::Watched(gauge, before)
     }
 
-    /// The links from and to a node, or all; with `clients_too` those of clients, too.
+    /// The links from and to a node, or all links. `clients_too` includes those of clients.
     fn around(&self, node: Option<NodeId>, clients_too: bool) -> Vec<Link> {
         let clients: &[NodeId] = if clients_too { &self.clients } else { &[] };
         let hosts: Vec<NodeId> = self.nodes.iter().chain(clients).copied().collect();
@@ -514,7 +516,7 @@ impl Nemesis {
         all.filter(|link| link.0 != link.1).filter(meant).collect()
     }
 
-    /// A crash loop has ended its node; what is next?
+    /// A crash loop has killed its node. Schedules what comes next.
     fn crashed_in_loop(
         &mut self,
         strike: u64,
@@ -529,13 +531,13 @@ impl Nemesis {
     }
 }
 
-/// What came of a strike.
+/// The immediate result of a strike.
 enum Struck {
     /// It took effect at once.
     Bit,
-    /// It is told later whether it did.
+    /// Whether it took effect is known later.
     GoesOn,
-    /// It did if this moves from what it was.
+    /// It takes effect when this gauge rises above this reading.
     Watched(Gauge, u64),
 }
 
@@ -549,7 +551,7 @@ fn planned(faults: &[Fault]) -> BTreeMap<&'static str, FaultCounts> {
     counts
 }
 
-/// Who a target is, and whom a shape cuts off from whom.
+/// Resolves targets to nodes, and partition shapes to links.
 struct Whom<'a> {
     nodes: &'a [NodeId],
     dice: &'a Dice,
@@ -590,7 +592,7 @@ impl Whom<'_> {
                 let others = self.nodes.iter().copied().filter(|node| Some(*node) != self.noted);
                 self.pick(&others.collect::<Vec<_>>())
             }
-            // Which pages the kernel still has to write, nobody says here.
+            // Nothing reports here which pages the kernel has not written yet.
             Target::Unsynced => self.pick(self.nodes),
         }
     }
@@ -603,7 +605,7 @@ impl Whom<'_> {
         Some(from[index as usize])
     }
 
-    /// The links that a partition of this shape blocks; `clients` cannot reach who is isolated.
+    /// The links that a partition of this shape blocks. `clients` cannot reach an isolated node.
     fn cut(&self, shape: &Shape, one_way: bool, clients: &[NodeId]) -> Vec<Link> {
         let nodes = self.nodes;
         let mut links = Vec::new();
@@ -655,7 +657,7 @@ impl Whom<'_> {
         links
     }
 
-    /// Everybody but the bridge, in two drawn halves.
+    /// All nodes but the bridge, in two drawn halves.
     fn halves(&self, bridge: NodeId) -> Vec<Vec<NodeId>> {
         let others = self.nodes.iter().copied().filter(|node| *node != bridge);
         let mut groups = vec![Vec::new(), Vec::new()];
@@ -673,7 +675,7 @@ impl Whom<'_> {
     }
 }
 
-/// Is this a note that the trigger waits for?
+/// Does the trigger wait for this note?
 fn is_meant(trigger: &AfterNote, noted: &NotedAt, roles: &Roles) -> bool {
     let about = || wavetank_sim::partition_of(&noted.note);
     trigger.name == noted.note.name()
@@ -681,7 +683,7 @@ fn is_meant(trigger: &AfterNote, noted: &NotedAt, roles: &Roles) -> bool {
         && trigger.partition.is_none_or(|meant| about().is_some_and(|of| roles.is(meant, of)))
 }
 
-/// Notes about the metadata log count only where their name says that they mean it.
+/// A note about the metadata log counts only for triggers whose name begins with `quorum_`.
 fn is_of_metadata_log(note: &Note) -> bool {
     wavetank_sim::partition_of(note) == Some(TopicPartition::METADATA)
 }

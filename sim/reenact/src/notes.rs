@@ -1,5 +1,5 @@
-//! What the nodes say about themselves: the core's notes, read from the files that `serve --notes`
-//! writes, while they are written; and from them, who plays which part at the moment.
+//! The core's notes, read from the files that `serve --notes` writes while they are being written,
+//! and the current role of each node, derived from them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,12 +14,12 @@ use wavetank_sim::plan::{PartitionRef, Plan};
 use crate::Failure;
 use crate::observer::Partition;
 
-/// One file under way.
+/// A file that is still being written.
 struct Tail {
     path: PathBuf,
     /// `None` until the process has created it.
     file: Option<File>,
-    /// The beginning of a line whose end has not come.
+    /// The beginning of an incomplete line.
     rest: Vec<u8>,
 }
 
@@ -53,13 +53,13 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// Reads this file, too, from now on.
+    /// Also reads this file from now on.
     pub fn follow(&mut self, path: PathBuf) {
         self.tails.push(Tail { path, file: None, rest: Vec::new() });
     }
 
-    /// What was noted since the last call, in the order of time as far as it has been read. What was
-    /// noted in the middle of a write when its process was killed is not told.
+    /// The notes since the last call, in time order as far as they have been read. A note that was
+    /// half written when its process was killed is left out.
     ///
     /// # Errors
     /// If a file cannot be read, or a line is no note.
@@ -74,7 +74,7 @@ impl Notes {
         Ok(new)
     }
 
-    /// All that was read, in the order of time.
+    /// All notes read so far, in time order.
     pub fn all(&mut self) -> &[NotedAt] {
         // Stable, so that the notes of one step stay in their order.
         self.all.sort_by_key(|noted| noted.at);
@@ -82,18 +82,19 @@ impl Notes {
     }
 }
 
-/// The controller's newest word on a partition.
+/// A partition's newest registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registered {
-    /// Who leads, if anyone.
+    /// The leader, if there is one.
     pub leader: Option<NodeId>,
-    /// In sync.
+    /// The ISR.
     pub isr: Vec<NodeId>,
     epoch: PartitionEpoch,
 }
 
-/// Who leads, follows, controls: by what controllers noted and the quorum committed. A controller that
-/// is cut off goes on deciding what nobody commits, with ever higher partition epochs.
+/// Which nodes lead, follow and control, from what controllers noted and the quorum committed. The
+/// commit matters: a controller that is cut off keeps deciding changes that nobody commits, with
+/// ever higher partition epochs.
 #[derive(Debug)]
 pub struct Roles {
     topics: Vec<String>,
@@ -101,15 +102,15 @@ pub struct Roles {
     ids: BTreeMap<String, TopicId>,
     replicas: BTreeMap<TopicPartition, Vec<NodeId>>,
     registered: BTreeMap<TopicPartition, Registered>,
-    /// The quorum's newest leader, and where its log ends.
+    /// The quorum's newest leader, and its log end.
     leader: Option<(LeaderEpoch, NodeId, Offset)>,
-    /// What leaders decided, and how far the metadata log has to be committed for that.
+    /// Leaders' decisions, each with the metadata offset that has to be committed first.
     decided: Vec<(Offset, TopicPartition, Registered)>,
     controller: Option<(LeaderEpoch, NodeId)>,
 }
 
 impl Roles {
-    /// Of a plan's cluster; nobody plays any yet.
+    /// The roles in a plan's cluster, none of them assigned yet.
     pub fn new(plan: &Plan) -> Roles {
         Roles {
             topics: plan.topics.iter().map(|topic| topic.name.clone()).collect(),
@@ -123,13 +124,13 @@ impl Roles {
         }
     }
 
-    /// Ids and replicas, from the nodes' metadata.
+    /// Learns a topic's id and replicas from the nodes' metadata.
     pub fn learn(&mut self, topic: &str, partition: &Partition) {
         self.ids.insert(topic.to_owned(), partition.id.topic);
         self.replicas.insert(partition.id, partition.replicas.clone());
     }
 
-    /// A node's note.
+    /// Takes in a node's note.
     pub fn note(&mut self, node: NodeId, note: &Note) {
         match note {
             Note::ControllerActive { epoch } => {
@@ -139,7 +140,7 @@ impl Roles {
                 if self.leader.is_none_or(|(newest, ..)| newest < *epoch) =>
             {
                 self.leader = Some((*epoch, node, *start));
-                // What its log does not have is cut everywhere.
+                // Decisions beyond the new leader's log get truncated everywhere.
                 self.decided.retain(|(end, ..)| end <= start);
             }
             Note::LeaderAppended { partition: TopicPartition::METADATA, end, .. } => {
@@ -150,7 +151,7 @@ impl Roles {
                 }
             }
             Note::PartitionChanged { partition, leader, isr, partition_epoch, .. } => {
-                // A note comes after that of the append which it tells of.
+                // The note of a decision follows the note of its append.
                 if let Some((_, by, end)) = self.leader
                     && by == node
                 {
@@ -277,7 +278,7 @@ mod tests {
         assert_eq!(leader(&roles), None, "nobody has committed it");
         roles.note(NodeId(3), &committed(1));
         assert_eq!(leader(&roles), Some(NodeId(1)));
-        // It is cut off, and another is elected that has the first of three further decisions.
+        // Node 1 is cut off. The next leader has only the first of its three further decisions.
         for (end, to) in [(2, 2), (3, 3), (4, 3)] {
             roles.note(NodeId(1), &appended(end));
             roles.note(NodeId(1), &changed(to, 3 + end as i32));

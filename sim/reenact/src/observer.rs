@@ -1,7 +1,7 @@
-//! Asks the nodes themselves how far they are: who leads, who is in sync, where the logs end. By
-//! Kafka's protocol and past the proxy, so that a plan's weather does not blind whoever looks.
+//! Polls the nodes' state: leaders, ISRs and log ends. It uses Kafka's protocol and bypasses the
+//! proxy, so a plan's network faults do not affect it.
 //!
-//! On a thread of its own, because a node that is stopped answers late or never.
+//! It runs on its own thread, because a paused node answers late or never.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -25,36 +25,36 @@ use crate::Failure;
 
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_millis(700);
-/// Between two looks.
+/// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(50);
-/// The largest answer that is read, in bytes.
+/// The largest response that is read, in bytes.
 const LARGEST: usize = 16 << 20;
-/// Versions that have what is asked for.
+/// Request versions that have the fields we need.
 const METADATA: i16 = 12;
 const LIST_OFFSETS: i16 = 6;
 
-/// What all nodes say of a partition.
+/// A partition's state, on which all nodes agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
-    /// By its topic's id.
+    /// The partition, by topic id.
     pub id: TopicPartition,
-    /// Who hosts it.
+    /// The nodes that host it.
     pub replicas: Vec<NodeId>,
     /// Where its log ends for consumers.
     pub end: i64,
 }
 
-/// One look at all nodes.
+/// One poll of all nodes.
 #[derive(Clone, Debug)]
 pub struct Look {
     /// When it began.
     pub begun: Instant,
-    /// All partitions, each with a leader and a full ISR on which all brokers agree; or what is
-    /// missing.
+    /// All partitions, each with a leader and a full ISR on which all brokers agree, or a
+    /// description of what is missing.
     pub healthy: Result<BTreeMap<NamedPartition, Partition>, String>,
 }
 
-/// The thread that looks.
+/// The polling thread.
 pub struct Observer {
     last: Arc<Mutex<Option<Look>>>,
     stop: Arc<AtomicBool>,
@@ -62,10 +62,10 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Of the nodes of a plan, which listen there.
+    /// Starts polling the nodes of a plan at these addresses.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system cannot create a thread.
     pub fn start(
         plan: &Plan,
         addresses: BTreeMap<NodeId, SocketAddr>,
@@ -89,7 +89,7 @@ impl Observer {
         Ok(Observer { last, stop, thread: Some(thread) })
     }
 
-    /// The newest look that began after `since`.
+    /// The newest poll, if it began no earlier than `since`.
     pub fn newest(&self, since: Instant) -> Option<Look> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.clone().filter(|look| look.begun >= since)
@@ -202,7 +202,7 @@ fn end(address: SocketAddr, named: &NamedPartition) -> io::Result<i64> {
     }
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a new connection.
 fn ask(address: SocketAddr, version: i16, request: &Request) -> io::Result<Response> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;

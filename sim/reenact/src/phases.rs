@@ -1,5 +1,5 @@
-//! One plan on real processes, from the first start to the last read: the tank's phases, and its
-//! demands of progress, in real time.
+//! Plays one plan on real processes, from the first start to the last read, with the tank's phases
+//! and progress requirements, in real time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -27,45 +27,45 @@ use crate::observer::{Look, Observer};
 use crate::proxy::{Effects, Proxy};
 use crate::{Failure, Options, config, judge};
 
-/// Between two looks at everything.
+/// The pause between two ticks.
 const TICK: Duration = Duration::from_millis(2);
 
-/// What came of it on the machine.
+/// The result of playing a plan on the machine.
 #[derive(Debug, Default)]
 pub struct Played {
     /// Broken promises, the first of each invariant.
     pub violations: Vec<Violation>,
-    /// What came of the faults of each kind.
+    /// The counts for each kind of fault.
     pub faults: BTreeMap<String, FaultCounts>,
-    /// What the proxy did to what was sent.
+    /// What the proxy did to the traffic.
     pub effects: Effects,
     /// Marks reached, by name.
     pub marks: BTreeMap<String, u64>,
     /// Client operations: records sent, batches read, queries answered.
     pub operations: u64,
-    /// Outcomes that were held against what was promised.
+    /// Outcomes that were checked against what was promised.
     pub compared: u64,
     /// Records acknowledged during the storm.
     pub acked_in_storm: u64,
     /// Records given up during the storm.
     pub failed_in_storm: u64,
-    /// From the first start to the verdict.
+    /// Time from the first start to the verdict.
     pub seconds: f64,
-    /// The nodes' notes against the models.
+    /// Trace validation of the nodes' notes against the models.
     pub conformed: Vec<Conformed>,
     directory: Option<TempDir>,
     kept: Option<PathBuf>,
 }
 
 impl Played {
-    /// Keeps what the processes wrote.
+    /// Keeps the processes' files.
     pub fn keep(&mut self) {
         if let Some(directory) = self.directory.take() {
             self.kept = Some(directory.keep());
         }
     }
 
-    /// Where what they wrote was kept, if it was.
+    /// Where the processes' files were kept, if they were.
     pub fn kept(&self) -> Option<&Path> {
         self.kept.as_deref()
     }
@@ -74,9 +74,9 @@ impl Played {
 /// Plays a plan whose faults are all playable ([`crate::cast`]).
 ///
 /// # Errors
-/// If the machine gives no process, port, thread or directory, or it was interrupted.
+/// If the machine provides no process, port, thread or directory, or the run was interrupted.
 pub fn play(plan: &Plan, options: &Options) -> Result<Played, Failure> {
-    // The proxy has two for each connection, and a listener for each pair of hosts.
+    // The proxy needs two descriptors per connection, and a listener per pair of hosts.
     wavetank_server::raise_file_descriptors()
         .map_err(Failure::to("raise the limit of open files"))?;
     let mut builder = tempfile::Builder::new();
@@ -88,7 +88,7 @@ pub fn play(plan: &Plan, options: &Options) -> Result<Played, Failure> {
     let directory = directory.map_err(Failure::to("make a temporary directory"))?;
     let mut run = Run::new(plan, options, directory.path())?;
     let driven = run.drive();
-    // What the processes wrote tells more than why they could not be driven.
+    // Keep the processes' files on failure: they say more than the error does.
     let played = driven.and_then(|()| run.finish());
     match played {
         Ok(played) => Ok(Played { directory: Some(directory), ..played }),
@@ -102,7 +102,7 @@ pub fn play(plan: &Plan, options: &Options) -> Result<Played, Failure> {
     }
 }
 
-/// What the plan's clients do, one host each; the same as in the tank, in the same order.
+/// The workloads of the plan's clients, one host each, as in the tank and in the same order.
 fn workloads(plan: &Plan) -> Vec<Box<dyn Workload>> {
     let wanted = &plan.workload;
     let mut all: Vec<Box<dyn Workload>> = Vec::new();
@@ -124,7 +124,8 @@ fn workloads(plan: &Plan) -> Vec<Box<dyn Workload>> {
     all
 }
 
-/// A run under way. Fields are dropped in this order: clients before nodes, nodes before the proxy.
+/// A run in progress. Fields are dropped in this order: clients before nodes, nodes before the
+/// proxy.
 struct Run<'a> {
     plan: &'a Plan,
     options: &'a Options,
@@ -242,7 +243,7 @@ impl<'a> Run<'a> {
     fn heal_core(&mut self) -> Result<(), Failure> {
         let core = self.core();
         self.heal(&core)?;
-        // What was sent before counts for nothing, though nobody has looked at it yet.
+        // Records sent before the healing do not count, even those not drained yet.
         self.take_records();
         let start = self.records.len();
         let strong = self.plan.workload.producers.iter().any(|producer| producer.acks == -1);
@@ -278,12 +279,12 @@ impl<'a> Run<'a> {
             let why = self.behind(reader, since).unwrap_or_default();
             self.no_progress("reading everything", &why);
         }
-        // Only now, and only if all was read, is what nobody read lost.
+        // Unread records count as lost only now, and only if the reader reached the end.
         self.judge(done);
         Ok(())
     }
 
-    /// The same core as the tank's.
+    /// Draws the same core as the tank.
     fn core(&self) -> Vec<NodeId> {
         let dice = Dice::new(self.plan.seed);
         let place = dice.place(Purpose::Driver).with(0xc0e);
@@ -306,8 +307,8 @@ impl<'a> Run<'a> {
         self.nemesis.heal(core, &mut Machine { cluster, proxy, roles })
     }
 
-    /// Runs for so long, or until `stop` says so. True if it said so; false, too, if a violation
-    /// ended the run.
+    /// Runs for `within_ms`, or until `stop` returns true. True if it did. False also if a
+    /// violation ended the run.
     fn run_until(
         &mut self,
         within_ms: u64,
@@ -329,7 +330,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Everything that has happened since the last one.
+    /// Processes everything that has happened since the last tick.
     fn tick(&mut self) -> Result<(), Failure> {
         if self.options.interrupt.load(Ordering::Relaxed) {
             return Err(Failure::Interrupted);
@@ -389,7 +390,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Notes a broken promise; the first of each invariant counts.
+    /// Records a broken promise. Only the first of each invariant counts.
     fn violation(&mut self, name: &str, kind: Kind, message: String) {
         if !self.played.violations.iter().any(|violation| violation.invariant == name) {
             let at_us = self.clients.origin().elapsed().as_micros() as u64;
@@ -399,7 +400,7 @@ impl<'a> Run<'a> {
     }
 
     fn no_progress(&mut self, phase: &str, why: &str) {
-        // Where something else has ended the run, that is why there was none.
+        // If something else has ended the run, that explains the lack of progress.
         if !self.ended {
             let message = format!("no progress in {phase}: {why}");
             self.violation("progress", Kind::Client, message);
@@ -407,18 +408,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Judges the whole history as the tank does.
+    /// Judges the whole history, as the tank does.
     fn judge(&mut self, complete: bool) {
-        // What brought the last reader to the end was recorded after the last look at the records.
+        // The records that brought the last reader to the end have not been drained yet.
         self.take_records();
-        // Each host's records are in order; a clock that all share orders them all.
+        // Each host's records are in order. The shared clock orders them all.
         self.records.sort_by_key(|record| record.at);
         for (name, kind, message) in judge::history(&self.records, self.plan, complete) {
             self.violation(&name, kind, message);
         }
     }
 
-    /// Ends the processes and holds what they noted against invariants and models.
+    /// Ends the processes and checks their notes against the invariants and the models.
     fn finish(mut self) -> Result<Played, Failure> {
         let nodes: Vec<NodeId> = self.cluster.addresses().into_keys().collect();
         for &node in &nodes {
@@ -450,7 +451,7 @@ impl<'a> Run<'a> {
         Ok(Played { faults, effects, marks, conformed, seconds, ..played })
     }
 
-    /// What the nodes say is missing, by a look that began after `since`.
+    /// What the nodes report as missing, by a poll that began after `since`.
     fn unhealthy(&self, since: Instant) -> Option<String> {
         match self.observer.newest(since) {
             None => Some("no node has answered yet".into()),
@@ -458,7 +459,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A client that still waits for something.
+    /// Describes a client that still waits for something.
     fn waiting(&self, since: Instant) -> Option<String> {
         for client in self.clients.nodes() {
             let name = self.clients.name(client);
@@ -473,7 +474,7 @@ impl<'a> Run<'a> {
         None
     }
 
-    /// A partition whose end a consumer has not reached.
+    /// Describes a partition whose end a consumer has not reached.
     fn behind(&self, reader: NodeId, since: Instant) -> Option<String> {
         let Some(Look { healthy: Ok(partitions), .. }) = self.observer.newest(since) else {
             return Some("the ends of the logs are not known".into());
@@ -490,8 +491,8 @@ impl<'a> Run<'a> {
         None
     }
 
-    /// What the healed core still owes, if anything; `acked_from`: also that each partition has
-    /// acknowledged a record with acks=all that was sent since this record.
+    /// What the healed core still has to achieve, if anything. `acked_from`: also requires that
+    /// each partition has acknowledged a record with acks=all that was sent since this record.
     fn stuck_in_core(&self, core: &[NodeId], acked_from: Option<usize>) -> Option<String> {
         let acked = acked_from.map(|from| self.acked_since(from));
         for topic in &self.plan.topics {
@@ -516,7 +517,7 @@ impl<'a> Run<'a> {
             return Some(format!("no controller has told of {named}"));
         };
         let (leader, isr) = (registered.leader, &registered.isr);
-        // Whoever could lead is outside: nothing can be demanded.
+        // All nodes that could lead are outside the core, so nothing can be required.
         if !isr.iter().any(|node| core.contains(node)) {
             return None;
         }

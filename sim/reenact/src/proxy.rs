@@ -1,11 +1,11 @@
 //! The network between all processes and clients: a relay on loopback that can hold back, delay and
-//! lose what one host sends to another.
+//! lose traffic from one host to another.
 //!
-//! Each ordered pair of hosts has a listener of its own, so that the relay knows who speaks to whom:
-//! what a connection from A to B carries towards B goes by the link A to B, the answers by the link B
-//! to A. A link that is blocked holds everything back in order, the end of a connection too; whoever
-//! writes into it meets full buffers. A loss is what a process sees of one: a stall until the transport
-//! sends again. What does not live here: which links are to be blocked, and when.
+//! Each ordered pair of hosts has its own listener, so the relay knows both ends of a connection.
+//! On a connection from A to B, traffic to B uses the link A to B, and the answers use the link B
+//! to A. A blocked link holds everything back in order, including the end of a connection, and a
+//! writer meets full buffers. A loss is what a process sees of one: a stall until the transport
+//! retransmits. What does not live here: which links to block, and when.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -29,27 +29,29 @@ use crate::Failure;
 /// From one host to another.
 pub type Link = (NodeId, NodeId);
 
-/// Most bytes that are read at once; what a request or an answer is made of travels together.
+/// The most bytes that are read at once, so that the parts of a request or an answer travel
+/// together.
 const CHUNK: usize = 64 << 10;
-/// Chunks on their way by one link of one connection; more fill the sender's buffers.
+/// The most chunks in flight on one link of one connection. Beyond that, the sender's buffers fill.
 const UNDER_WAY: usize = 64;
-/// A transport's least and longest wait before it sends again, as in the tank.
+/// A transport's shortest and longest retransmission timeout, as in the tank.
 const RTO: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
-/// The clock of the runtime is no finer; shorter delays are nothing beside the machine's own.
+/// Shorter delays are rounded to zero: the runtime's clock is no finer, and the machine's own
+/// delays exceed them.
 const TICK: Duration = Duration::from_micros(500);
 
-/// How links are at the moment.
+/// The current state of the links.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Weather {
-    /// Blocked, by so many faults.
+    /// How many faults block each link.
     pub blocked: BTreeMap<Link, u32>,
-    /// Extra delays in force, us; the last counts.
+    /// Extra delays in force, in us. The last counts.
     pub extra_us: BTreeMap<Link, Vec<u64>>,
-    /// Shares of loss in force, per million; the greatest counts.
+    /// Loss rates in force, per million. The greatest counts.
     pub losses: Vec<u64>,
 }
 
-/// What the weather did to what was sent.
+/// What faults did to the traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     /// Chunks that a blocked link held back.
@@ -62,7 +64,7 @@ pub struct Effects {
 
 struct Shared {
     weather: Mutex<Weather>,
-    /// Counts changes of the weather.
+    /// The number of changes to `weather`.
     changed: watch::Sender<u64>,
     effects: Mutex<BTreeMap<Link, Effects>>,
     dice: Dice,
@@ -88,12 +90,12 @@ impl Shared {
     async fn open(&self, link: Link) {
         let mut changes = self.changed.subscribe();
         while self.is_blocked(link) {
-            // The sender lives as long as this value.
+            // The sender lives as long as `self`, so this cannot fail.
             let _ = changes.changed().await;
         }
     }
 
-    /// How long a chunk takes, as the tank draws it for a message.
+    /// A chunk's delay, drawn as the tank draws that of a message.
     fn delay(&self, link: Link, connection: u64, number: u64) -> Duration {
         let (spike, loss) = {
             let weather = self.weather();
@@ -141,10 +143,11 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens for each of `hosts` towards each of `nodes`, which listen where it is said.
+    /// Listens for each of `hosts` on behalf of each of `nodes`, and relays to the nodes'
+    /// addresses.
     ///
     /// # Errors
-    /// If the system gives no thread or no port.
+    /// If the system provides no thread or no port.
     pub fn start(
         hosts: &[NodeId],
         nodes: &BTreeMap<NodeId, SocketAddr>,
@@ -183,7 +186,7 @@ impl Proxy {
                     for (link, target, listener) in listeners {
                         tokio::spawn(listen(Arc::clone(&relay), link, target, listener));
                     }
-                    // Dropped or told: both are the end, of all connections too.
+                    // Ends when the sender is dropped or sends, and ends all connections with it.
                     let _ = stopped.await;
                 });
             })
@@ -197,13 +200,13 @@ impl Proxy {
         mine.map(|((_, to), address)| (*to, *address)).collect()
     }
 
-    /// Changes the weather.
+    /// Changes the state of the links.
     pub fn change(&self, change: impl FnOnce(&mut Weather)) {
         change(&mut self.shared.weather());
         self.shared.changed.send_modify(|changes| *changes += 1);
     }
 
-    /// What it did so far, on all links.
+    /// The effects so far, on all links.
     pub fn effects(&self) -> Effects {
         let effects = self.shared.effects.lock().unwrap_or_else(PoisonError::into_inner);
         effects.values().fold(Effects::default(), |sum, more| Effects {
@@ -213,7 +216,7 @@ impl Proxy {
         })
     }
 
-    /// What it did so far on this link.
+    /// The effects so far on this link.
     pub fn effects_on(&self, link: Link) -> Effects {
         let effects = self.shared.effects.lock().unwrap_or_else(PoisonError::into_inner);
         effects.get(&link).copied().unwrap_or_default()
@@ -224,7 +227,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic there was printed; there is nothing to do about it here.
+            // A panic there was printed already.
             let _ = thread.join();
         }
     }
@@ -242,24 +245,24 @@ async fn listen(
             Ok((stream, _)) => {
                 tokio::spawn(relay(Arc::clone(&shared), link, target, stream));
             }
-            // Out of descriptors, most likely: leave room for others to end.
+            // Most likely out of descriptors: give other connections time to end.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
-/// One connection, from its first packet to its last.
+/// Relays one connection, from its first packet to its last.
 async fn relay(shared: Arc<Shared>, link: Link, target: SocketAddr, near: TcpStream) {
     let back = (link.1, link.0);
     let connection = shared.connections.fetch_add(1, Ordering::Relaxed);
     tokio::time::sleep(rounded(shared.delay(link, connection, u64::MAX))).await;
     shared.open(link).await;
     let Ok(far) = TcpStream::connect(target).await else {
-        // The refusal has to come back, too.
+        // The refusal has to travel back, too.
         shared.open(back).await;
         return;
     };
-    // Chunks are passed on as they come.
+    // Pass chunks on without delay.
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
     let there = pump(Arc::clone(&shared), link, connection, near_in, far_out);
@@ -271,7 +274,7 @@ fn rounded(delay: Duration) -> Duration {
     if delay < TICK { Duration::ZERO } else { delay }
 }
 
-/// One direction of a connection. The end of the one side is passed on to the other, in its turn.
+/// Relays one direction of a connection. The end of the stream is passed on in order.
 async fn pump(
     shared: Arc<Shared>,
     link: Link,
@@ -285,11 +288,11 @@ async fn pump(
         let mut number = 0;
         loop {
             let mut buffer = Vec::with_capacity(CHUNK);
-            // A reset is an end like any other: what was sent before it has been read.
+            // A reset is an end like any other: everything sent before it has been read.
             let end = !matches!(from.read_buf(&mut buffer).await, Ok(1..));
             due = due.max(Instant::now() + rounded(shared.delay(link, connection, number)));
             number += 1;
-            // An empty chunk is the end.
+            // An empty chunk marks the end.
             if sender.send((due, Bytes::from(buffer))).await.is_err() || end {
                 return;
             }
@@ -308,8 +311,8 @@ async fn pump(
             if chunk.is_empty() {
                 break;
             }
-            // Where nobody takes it any more, what comes after is read and dropped: that the
-            // connection is over is told by the link back.
+            // If the receiver is gone, further chunks are read and dropped. The link back reports
+            // the end of the connection.
             broken = broken || to.write_all(&chunk).await.is_err();
         }
         // The other side may be gone already.
@@ -443,7 +446,7 @@ mod tests {
         drop(listener);
         let mut near = TcpStream::connect(address).expect("the proxy takes it");
         near.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
-        // An end or a reset, but no silence.
+        // The client sees an end or a reset, not silence.
         let mut buffer = [0; 1];
         assert!(!matches!(near.read(&mut buffer), Ok(1..)));
     }

@@ -1,4 +1,4 @@
-//! Both sides of a plan: what the tank said of it, what the processes came to, and whether they agree.
+//! Both verdicts on a plan, the tank's and the processes', and whether they agree.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::cast::Cast;
 use crate::conform::Conformed;
 use crate::phases::Played;
 
-/// What one side came to.
+/// The result of one side.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Side {
     /// Broken promises, the first of each invariant.
@@ -30,12 +30,12 @@ pub struct Side {
     pub failed_in_storm: u64,
     /// Marks reached.
     pub marks: BTreeMap<String, u64>,
-    /// Its own time, virtual or real.
+    /// How long it took, in virtual or real time.
     pub seconds: f64,
 }
 
 impl Side {
-    /// Why this side tested nothing, if it did not. `planned`: there were faults to fire.
+    /// Why this side tested nothing, if that is the case. `planned`: there were faults to fire.
     fn emptiness(&self, planned: bool) -> Option<&'static str> {
         if !self.violations.is_empty() {
             return None;
@@ -59,7 +59,7 @@ pub struct Report {
     pub unset: Vec<&'static str>,
     /// Faults of the plan that are played.
     pub planned: usize,
-    /// The tank, of the plan without what is left out.
+    /// The tank's run of the plan without what is left out.
     pub tank: Side,
     /// The processes.
     pub processes: Side,
@@ -69,17 +69,17 @@ pub struct Report {
     pub lost: u64,
     /// See `held`.
     pub delayed: u64,
-    /// The nodes' notes against the models.
+    /// Trace validation of the nodes' notes against the models.
     pub conformed: Vec<Conformed>,
     /// Do both keep every promise, or both break one?
     pub agree: bool,
-    /// Why this tested nothing, if so.
+    /// Why this tested nothing, if that is the case.
     pub empty: Option<String>,
-    /// Where what the processes wrote was kept, if it was.
+    /// Where the processes' files were kept, if they were.
     pub logs: Option<PathBuf>,
 }
 
-/// The tank's own run of a plan, with these additions.
+/// Runs a plan in the tank, with these additions.
 pub fn tank(plan: &Plan, additions: Option<&Additions>) -> Side {
     let Outcome {
         violations,
@@ -106,7 +106,7 @@ pub fn tank(plan: &Plan, additions: Option<&Additions>) -> Side {
 }
 
 impl Report {
-    /// Of a plan that was cast, run in the tank, and played.
+    /// The report on a plan that was cast, run in the tank, and played.
     pub fn new(plan: &Plan, cast: Cast, tank: Side, played: &Played) -> Report {
         let processes = Side {
             violations: played.violations.clone(),
@@ -140,7 +140,7 @@ impl Report {
         }
     }
 
-    /// Of a plan that is not played, and why.
+    /// The report on a plan that is not played, and why.
     pub fn empty(plan: &Plan, cast: Cast, why: String) -> Report {
         Report {
             seed: plan.seed,
@@ -159,7 +159,7 @@ impl Report {
         }
     }
 
-    /// Do both sides say the same?
+    /// Do both verdicts agree?
     pub fn agrees(&self) -> bool {
         self.agree
     }

@@ -1,4 +1,4 @@
-//! Plans on real processes: what holds, and that a planted flaw is seen.
+//! Plans on real processes: promises hold, and a planted flaw is detected.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use wavetank_sim::plan::{
 };
 use wavetank_sim::profile::Profile;
 
-/// Three brokers, one partition; nothing goes wrong yet.
+/// Three brokers, one partition, no faults yet.
 fn calm(storm_ms: u64) -> Plan {
     let mut plan = Profile::First.draw_with(7, |_| false);
     plan.phases.calm_ms = 200;
@@ -94,12 +94,12 @@ fn both_sides_agree_through_a_one_way_partition_and_a_killed_proposer() {
     assert!(report.held > 0, "{report:#?}");
 }
 
-/// Its followers hear nothing any more, it answers all the same, and it dies.
+/// The leader is cut off from its followers, acknowledges anyway, and crashes.
 #[test]
 fn an_answer_before_replication_is_seen_by_clients_and_by_the_model() {
     let mut plan = calm(5_000);
     plan.flaws = vec!["ack-at-leader-append".into()];
-    // Who left the ISR for its lag could not be elected without the record.
+    // A follower removed from the ISR for its lag could not be elected without the record.
     plan.node.replica_lag_time_max_ms = 10_000;
     plan.faults = vec![
         at_ms(
@@ -111,7 +111,7 @@ fn an_answer_before_replication_is_seen_by_clients_and_by_the_model() {
                 for_us: 1_000_000,
             },
         ),
-        // Before anybody's session ends.
+        // Before any session expires.
         at_ms(1_500, Crash { node: leader(), down_us: 20_000_000 }),
     ];
     let report = play(&plan);
@@ -138,7 +138,7 @@ fn committed(folder: &str) -> Vec<(String, Plan)> {
     entries.map(|entry| plan(entry.expect("a file").path())).collect()
 }
 
-/// The plans of `ci/reenact` leave nothing out, and the tank holds them.
+/// The plans of `ci/reenact` leave nothing out, and hold in the tank.
 #[test]
 fn the_committed_plans_are_played_whole() {
     let plans = committed("plans");
@@ -150,8 +150,8 @@ fn the_committed_plans_are_played_whole() {
     assert!(plans.len() >= 5);
 }
 
-/// Each of the others is called by the rule that it leaves out. With that rule the tank holds it, so
-/// that nothing else is to blame.
+/// Each flawed plan is named after the rule that it leaves out. With that rule in place it holds in
+/// the tank, so nothing else is to blame.
 #[test]
 fn the_planted_flaws_are_to_blame() {
     let plans = committed("flaws");

@@ -1,5 +1,5 @@
-//! A node that leaves safety rules out, for whoever tests the tests: what `wavetank serve` runs, and
-//! `--flaw NAME`, which `serve` does not have and must not have.
+//! A node that can leave safety rules out, to test the tests. It runs what `wavetank serve` runs,
+//! plus `--flaw NAME`, which `serve` does not have and must not have.
 
 use std::process::ExitCode;
 
