@@ -30,7 +30,8 @@ fn quiet(h: &mut dyn Harness) {
     assert_eq!(event, None, "nothing more was to come");
 }
 
-/// Waits for one that matches; before it only watermarks and earlier answers may come, no failure.
+/// Waits for a completion that matches. Before it only watermarks and earlier answers may come, no
+/// failure.
 fn wait_for(h: &mut dyn Harness, what: &str, matches: impl Fn(&DiskDone) -> bool) -> DiskDone {
     loop {
         let done = done(h);
@@ -253,7 +254,7 @@ pub(super) fn renaming_a_directory(h: &mut dyn Harness) {
         disk.rename_dir(DIR, "topic-0.1-stray");
     });
     wait_for(h, "the new name", |done| *done == DiskDone::DirRenamed { dir: DIR });
-    // The old name is free at once, and the id goes with the new one.
+    // The old name is free at once. The id moves to the new one.
     let again = DirId(9);
     submit(h, move |disk| disk.open_dir(again, NAME));
     let listing = wait_for(h, "the listing", |done| matches!(done, DiskDone::Listed { .. }));

@@ -1,12 +1,12 @@
-//! What the seam promises, as cases that run against any implementation of it: the tank's world
-//! here, tokio's files, sockets and clock in `wavetank-server`.
+//! Contract tests: what the seam promises, as cases that run against any implementation of it. Here
+//! that is the tank's world; in `wavetank-server` it is tokio's files, sockets and clock.
 //!
-//! A case sees only [`Env`] and [`Event`]s through a [`Harness`] of two nodes, and panics where a
+//! A case sees only [`Env`] and [`Event`]s through a [`Harness`] of two nodes, and panics if a
 //! promise is broken. It accepts whatever the seam allows (merged and repeated completions, stale
-//! timers). What an implementation does beyond the promises, and faults, are not tested here.
+//! timers). Faults, and what an implementation does beyond the promises, are not tested here.
 //!
-//! [`Sequence`] goes further for the disk: random operations, by which two implementations are held
-//! against each other, also where a kill strikes one of them.
+//! [`Sequence`] goes further for the disk: it compares two implementations over random operations,
+//! including when one of them is killed.
 
 mod disk;
 mod network;
@@ -26,14 +26,14 @@ use wavetank_core::types::{Monotonic, NodeId};
 /// What a node is told to do in one step.
 pub type Act = Box<dyn FnOnce(&mut dyn Env) + Send>;
 
-/// Two nodes, 0 and 1, that do what they are told and nothing else. They have empty disks, know each
-/// other's address, and can be reached.
+/// Two nodes, 0 and 1, that do only what a case asks. They have empty disks, know each other's
+/// address, and can be reached.
 pub trait Harness {
     /// Runs `act` as one step of a node; returns when the step is over.
     fn act(&mut self, node: usize, act: Act);
 
-    /// The next event at a node, in the order of delivery, waiting for it at most `within` (of the
-    /// harness's own time, virtual or real). [`Event::Start`] is left out.
+    /// Waits at most `within` (of the harness's own time, virtual or real) for the next event at a
+    /// node, in order of delivery. [`Event::Start`] is left out.
     fn event(&mut self, node: usize, within: Duration) -> Option<Event>;
 
     /// Ends a node's process (not its machine: the page cache stays) after what it submitted has
@@ -58,7 +58,7 @@ pub trait Harness {
 pub struct Case {
     /// Its name.
     pub name: &'static str,
-    /// Runs it on a fresh harness; panics where a promise is broken.
+    /// Runs it on a fresh harness. Panics if a promise is broken.
     pub run: fn(&mut dyn Harness),
 }
 
@@ -71,7 +71,7 @@ macro_rules! cases {
     };
 }
 
-/// All cases. Each wants a harness of its own.
+/// All cases. Each needs its own harness.
 pub const CASES: &[Case] = cases! {
     disk: listing, written_then_synced, reads_see_what_was_submitted_before,
         reading_at_and_past_the_end, truncation_and_generations, atomic_replacement,
@@ -90,9 +90,9 @@ pub fn node(index: usize) -> NodeId {
     NodeId(i32::try_from(index).expect("there are two nodes"))
 }
 
-/// How long a case waits for what must come.
+/// How long a case waits for an expected event.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a case waits for what must not come.
+/// How long a case waits to see that no event comes.
 const QUIET: Duration = Duration::from_millis(30);
 
 #[cfg(test)]
@@ -140,7 +140,7 @@ mod tests {
         }
     }
 
-    /// The first case that notices.
+    /// The first case that detects the broken promise.
     fn noticed(how: fn(Event) -> Vec<Event>) -> Option<&'static str> {
         let fails = |case: &&Case| {
             let tank = Tank::new(1);

@@ -1,5 +1,5 @@
-//! What the network promises. Requests are ListOffsets, numbered by their replica id; answers are
-//! numbered by their throttle time: fields that every version of use carries.
+//! What the network promises. Requests are ListOffsets, numbered by their replica id. Answers are
+//! numbered by their throttle time. Every version that we use carries these fields.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use wavetank_core::types::NodeId;
 
 use super::{Harness, PATIENCE, QUIET, node};
 
-/// A request's timeout where the case does not want it to pass.
+/// A request timeout that must not expire during the case.
 const LONG: Duration = Duration::from_secs(60);
 
 fn numbered(number: i32) -> Request {
@@ -42,7 +42,7 @@ fn network(h: &mut dyn Harness, at: usize, act: impl FnOnce(&mut dyn Network) + 
     h.act(at, Box::new(move |env| act(env)));
 }
 
-/// Node 0 asks node 1.
+/// Node 0 sends requests to node 1.
 fn ask(h: &mut dyn Harness, channel: Channel, timeout: Duration, numbers: &[i32]) {
     let numbers = numbers.to_vec();
     network(h, 0, move |network| {
@@ -67,7 +67,7 @@ fn respond(h: &mut dyn Harness, to: ReplyTo, number: i32) {
     network(h, 1, move |network| network.respond(to, answer(number)));
 }
 
-/// The next outcome at node 0: on which channel, the answer's number (0 for none) or the error.
+/// The next outcome at node 0: its channel, and the answer's number (0 for none) or the error.
 fn outcome(h: &mut dyn Harness) -> (Channel, Result<i32, RpcError>) {
     match h.event(0, PATIENCE) {
         Some(Event::Rpc { peer, channel, outcome }) => {
@@ -91,14 +91,14 @@ fn quiet(h: &mut dyn Harness, at: usize) {
     assert_eq!(event, None, "nothing more was to come at node {at}");
 }
 
-/// Node 1 may or may not be told again of connections that are gone.
+/// Node 1 may or may not see further closures of connections that are gone.
 fn only_closures(h: &mut dyn Harness, at: usize) {
     while let Some(event) = h.event(at, QUIET) {
         assert!(matches!(event, Event::ConnectionClosed { .. }), "unexpected {event:?}");
     }
 }
 
-/// A request and its answer on a connection that works.
+/// Checks that a request is answered: the connection works.
 fn works(h: &mut dyn Harness, channel: Channel) {
     ask(h, channel, LONG, &[77]);
     let (to, number) = loop {
@@ -175,10 +175,10 @@ pub(super) fn timeout_breaks_all_in_flight(h: &mut dyn Harness) {
         assert_eq!(outcome(h), (Channel::Produce, Err(RpcError::TimedOut)));
     }
     assert!(h.now(0) >= start.after(timeout), "not before its time");
-    respond(h, to, 10); // too late: no outcome comes of it
+    respond(h, to, 10); // too late: causes no outcome
     quiet(h, 0);
     while let Some(event) = h.event(1, QUIET) {
-        // The second request may have been on its way; its answer goes nowhere either.
+        // The second request may have been in flight. Its answer goes nowhere either.
         if let Event::Request { from, .. } = event {
             respond(h, from, 20);
         }

@@ -1,10 +1,10 @@
-//! Random legal sequences of disk operations, for holding one implementation of the seam against
-//! another: [`Sequence::draw`] makes one, [`observe`] tells what an implementation makes of it,
-//! [`Sequence::prefixes`] which states of a directory the simulated disk allows when the process is
-//! killed.
+//! Random legal sequences of disk operations, to compare two implementations of the seam.
+//! [`Sequence::draw`] makes a sequence, [`observe`] runs it on an implementation, and
+//! [`Sequence::prefixes`] gives the states of a directory that the simulated disk allows after a
+//! kill.
 //!
-//! Compared is what the seam promises: answers in the order of submission within a directory, the
-//! last watermarks, and what is there afterwards. Not compared is how completions are merged, and
+//! The comparison covers what the seam promises: answers in order of submission within a directory,
+//! the last watermarks, and what is there afterwards. It ignores how completions are merged, and
 //! the order between directories.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,10 +18,10 @@ use super::{Harness, PATIENCE};
 use crate::decide::{Dice, Place};
 use crate::disk::{DiskConfig, Outcome, SimDisk};
 
-/// Names of directories; the first is the root.
+/// Names of directories. The first is the root.
 const NAMES: [&str; 4] = ["", "a-0", "topic-with-a-longer-name-12", "c-7"];
 
-/// What a directory is renamed to begins so.
+/// The prefix of a renamed directory's new name.
 const AWAY: &str = "away-";
 
 const KINDS: [FileKind; 8] = [
@@ -35,7 +35,7 @@ const KINDS: [FileKind; 8] = [
     FileKind::Temporary(SmallFile::BootId),
 ];
 
-/// A file as the operations submitted so far leave it.
+/// A file's state after the operations submitted so far.
 #[derive(Clone, Copy, Debug)]
 struct File {
     len: u64,
@@ -47,20 +47,20 @@ struct OpenDir {
     files: BTreeMap<FileKind, File>,
 }
 
-/// A sequence, and what is known of its outcome beforehand.
+/// A sequence, and its expected outcome as far as it is known.
 #[derive(Clone, Debug)]
 pub struct Sequence {
     seed: u64,
     /// The operations.
     pub ops: Vec<DiskOp>,
-    /// How many of them are submitted in one step, in turn. A directory's renaming ends a step, and
-    /// all answers so far are waited for.
+    /// How many operations each step submits. Renaming a directory ends a step and waits for all
+    /// answers so far.
     pub steps: Vec<usize>,
-    /// For each directory, the operations that are answered in the order of submission.
+    /// For each directory, the operations that have answers, in order of submission.
     pub answered: BTreeMap<DirId, Vec<usize>>,
-    /// Names of the directories: at first, and those that they were given.
+    /// Names of the directories: the original ones and those from renames.
     pub names: BTreeMap<DirId, Vec<String>>,
-    /// What a file's syncs must reach, and may.
+    /// The offset that a file's syncs must reach, and the highest that they may reach.
     syncs: BTreeMap<(FileId, u32), (u64, u64)>,
 }
 
@@ -68,7 +68,7 @@ struct Draw {
     dice: Dice,
     count: u64,
     open: BTreeMap<DirId, OpenDir>,
-    /// Names whose directory was removed: none of that name comes again.
+    /// Names of removed directories. They are not used again.
     gone: BTreeSet<String>,
     ids: u32,
     generation: u32,
@@ -86,7 +86,7 @@ impl Draw {
         of[self.below(of.len() as u64) as usize]
     }
 
-    /// `fails` or not, it is answered in its turn.
+    /// Expects an answer, success or failure, to the next operation, in order.
     fn answer(&mut self, dir: DirId) {
         let index = self.sequence.ops.len();
         self.sequence.answered.entry(dir).or_default().push(index);
@@ -217,7 +217,7 @@ impl Draw {
         match self.file(file) {
             Some(found) => {
                 self.set(file, None);
-                // Of this name and generation there may have been another file.
+                // Another file may have had this name and generation.
                 self.generation += 1;
                 let found = File { generation: self.generation, ..found };
                 self.set(FileId { dir, kind: to }, Some(found));
@@ -242,7 +242,7 @@ impl Draw {
         }
         let dir = self.one_of(&dirs);
         let there: Vec<FileKind> = self.open[&dir].files.keys().copied().collect();
-        // Mostly of files that are there.
+        // Mostly files that exist.
         let kind = match there.is_empty() || self.below(6) == 0 {
             true => self.one_of(&KINDS),
             false => self.one_of(&there),
@@ -276,7 +276,7 @@ impl Draw {
 }
 
 impl Sequence {
-    /// The sequence of this seed, of up to 40 operations and what ends them.
+    /// Draws the sequence of this seed: up to 40 operations, and the rest of the last step.
     pub fn draw(seed: u64) -> Sequence {
         let sequence = Sequence {
             seed,
@@ -304,12 +304,12 @@ impl Sequence {
         draw.sequence
     }
 
-    /// How many answers come for the first so many operations.
+    /// How many answers the first `submitted` operations get.
     pub fn answers_until(&self, submitted: usize) -> usize {
         self.answered.values().flatten().filter(|index| **index < submitted).count()
     }
 
-    /// The directories that it removes.
+    /// The directories that the sequence removes.
     fn removed(&self) -> BTreeSet<DirId> {
         let removed = self.ops.iter().filter_map(|op| {
             let DiskOp::RemoveDir { dir } = op else { return None };
@@ -318,8 +318,8 @@ impl Sequence {
         removed.collect()
     }
 
-    /// Has a name gone from one directory to another? Then what a kill leaves under it may be
-    /// either's, and [`Sequence::check_after_kill`] does not say.
+    /// Has one name belonged to two directories? Then what a kill leaves under it may be from
+    /// either, and [`Sequence::check_after_kill`] cannot tell.
     pub fn reuses_names(&self) -> bool {
         let mut all: Vec<&String> = self.names.values().flatten().collect();
         let before = all.len();
@@ -328,7 +328,7 @@ impl Sequence {
         all.len() < before
     }
 
-    /// The operations of one directory, with their places in the whole.
+    /// The operations on one directory, with their indices in the sequence.
     fn of(&self, dir: DirId) -> Vec<(usize, &DiskOp)> {
         let of = |op: &DiskOp| match op {
             DiskOp::OpenDir { dir, .. }
@@ -346,8 +346,8 @@ impl Sequence {
         self.ops.iter().enumerate().filter(|(_, op)| of(op) == dir).collect()
     }
 
-    /// What the simulated disk holds of a directory after each prefix of its operations, none and
-    /// all included, with the place in the whole of the last that it has.
+    /// The simulated disk's state of a directory after each prefix of its operations, from none to
+    /// all, with the index in the sequence of the prefix's last operation.
     fn prefixes(&self, dir: DirId) -> Vec<(Option<usize>, State)> {
         let root = dir == DirId::ROOT;
         let mut states = vec![(None, root.then(|| (String::new(), Contents::new())))];
@@ -371,11 +371,11 @@ impl Sequence {
         states
     }
 
-    /// Is this what a process that was killed may leave of a directory? `answers` are known to have
-    /// been given: what they answer has happened.
+    /// Checks that a killed process may leave a directory in this state. The directory's first
+    /// `answers` answers have been given, so their operations have taken effect.
     ///
     /// # Errors
-    /// Says what was expected.
+    /// Describes what was expected.
     pub fn check_after_kill(
         &self,
         dir: DirId,
@@ -389,7 +389,7 @@ impl Sequence {
             if *last < happened {
                 continue;
             }
-            // The next one may have begun.
+            // The next operation may have begun.
             let begun = || match (ops.get(index), state, found) {
                 (Some((_, next)), Some((was, before)), Some((is, now))) if was == is => {
                     self.is_begun(next, before, now)
@@ -406,7 +406,7 @@ impl Sequence {
         ))
     }
 
-    /// Could `found` be `before`, with a part of this operation done?
+    /// Could `found` be `before` with part of this operation done?
     fn is_begun(&self, op: &DiskOp, before: &Contents, found: &Contents) -> bool {
         match op {
             DiskOp::Append { file, bytes, .. } => {
@@ -419,7 +419,7 @@ impl Sequence {
                 let new = now.strip_prefix(&old[..]);
                 others == *before && new.is_some_and(|new| whole.starts_with(new))
             }
-            // Not at once: some files are gone, some are not.
+            // Not atomic: some files may be gone and others not.
             DiskOp::RemoveDir { .. } => {
                 found.iter().all(|(kind, bytes)| before.get(kind) == Some(bytes))
             }
@@ -436,7 +436,7 @@ impl Sequence {
     }
 }
 
-/// A directory's renaming: whatever comes next waits for it.
+/// Does this operation rename a directory? Everything after it waits for it.
 fn ends_step(op: Option<&DiskOp>) -> bool {
     matches!(op, Some(DiskOp::RenameDir { .. }))
 }
@@ -444,13 +444,13 @@ fn ends_step(op: Option<&DiskOp>) -> bool {
 /// The files of a directory.
 pub type Contents = BTreeMap<FileKind, Bytes>;
 
-/// A directory by the name that it has, if it is there.
+/// A directory's name and files, if it exists.
 pub type State = Option<(String, Contents)>;
 
-/// What an implementation has made of a sequence.
+/// The observed outcome of a sequence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// By directory, answers in order.
+    /// Answers in order, by directory.
     answers: BTreeMap<DirId, Vec<DiskDone>>,
     /// The last watermark of each file and generation.
     written: BTreeMap<(FileId, u32), u64>,
@@ -458,19 +458,19 @@ pub struct Seen {
     sync_failed: BTreeSet<FileId>,
     /// Files and generations that were synced.
     synced: BTreeSet<(FileId, u32)>,
-    /// What was there after the process had ended.
+    /// The files left after the process had ended.
     left: BTreeMap<String, Contents>,
 }
 
 impl Seen {
-    /// Nothing of these directories is compared but their answers.
+    /// Drops these directories' watermarks and sync results from the comparison.
     fn forget(&mut self, dirs: &BTreeSet<DirId>) {
         self.written.retain(|(file, _), _| !dirs.contains(&file.dir));
         self.synced.retain(|(file, _)| !dirs.contains(&file.dir));
         self.sync_failed.retain(|file| !dirs.contains(&file.dir));
     }
 
-    /// Takes a completion in; whether it is an answer that is counted.
+    /// Takes in a completion. Returns whether it counts as an answer.
     fn take(&mut self, done: DiskDone, sequence: &Sequence) -> bool {
         let dir = done.dir();
         match done {
@@ -492,7 +492,7 @@ impl Seen {
                 self.sync_failed.insert(file);
                 false
             }
-            // Which directories the root has depends on how far the others are.
+            // The root's directories depend on the progress of operations on the others.
             DiskDone::Listed { dir, files, .. } => {
                 let listed = DiskDone::Listed { dir, files, dirs: Vec::new(), strangers: 0 };
                 self.answers.entry(dir).or_default().push(listed);
@@ -512,7 +512,7 @@ impl Seen {
 /// Runs a sequence on node 0 of a harness whose disk is empty.
 ///
 /// # Panics
-/// If an answer does not come, or comes that nobody asked for.
+/// If an answer is missing or unexpected.
 pub fn observe(h: &mut dyn Harness, sequence: &Sequence) -> Seen {
     let mut seen = Seen::default();
     let (mut submitted, mut answered) = (0, 0);
@@ -531,7 +531,7 @@ pub fn observe(h: &mut dyn Harness, sequence: &Sequence) -> Seen {
             answered += usize::from(seen.take(done(event), sequence));
         }
     }
-    // Syncs have no place in that order; the last ones end before the directory's.
+    // File syncs are not ordered with the answers, but end before the directory's final sync.
     let removed = sequence.removed();
     for dir in sequence.names.keys().filter(|dir| !removed.contains(*dir)) {
         let (dir, serial) = (*dir, u32::MAX);
@@ -544,7 +544,8 @@ pub fn observe(h: &mut dyn Harness, sequence: &Sequence) -> Seen {
             }
         }
     }
-    // Nothing tells when a directory is gone, and so nothing which of its watermarks have come.
+    // Nothing reports when a directory is gone, so which of its watermarks arrive is not
+    // determined.
     seen.forget(&removed);
     h.restart(0);
     let (root, dirs) = list(h, DirId::ROOT, "");
@@ -634,7 +635,7 @@ mod tests {
                     let Some(bytes) = files.values_mut().find(|bytes| bytes.len() > 1) else {
                         continue;
                     };
-                    // Its first byte is another.
+                    // Change its first byte.
                     let mut other = bytes.to_vec();
                     other[0] ^= 1;
                     *bytes = other.into();

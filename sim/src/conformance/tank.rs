@@ -8,7 +8,7 @@ use wavetank_core::event::Event;
 use super::{Act, Harness, node};
 use crate::world::{Exit, HostConfig, Machine, World, WorldConfig};
 
-/// A machine that only keeps its events.
+/// A machine that only stores its events.
 #[derive(Clone, Debug, Default)]
 struct Puppet {
     events: std::collections::VecDeque<Event>,
@@ -33,7 +33,7 @@ pub struct Tank {
 }
 
 impl Tank {
-    /// A fresh one, its dice from this seed.
+    /// A fresh harness whose dice use this seed.
     pub fn new(seed: u64) -> Tank {
         let mut world = World::new(seed, WorldConfig::default());
         for index in 0..2 {

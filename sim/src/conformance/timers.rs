@@ -58,7 +58,7 @@ pub(super) fn rearming_replaces(h: &mut dyn Harness) {
             assert_eq!(key, ONE);
             seen.push(deadline);
         }
-        // The replaced one may fire too (its deadline says so); the live one does, once.
+        // The replaced timer may fire too (told apart by its deadline). The live one fires once.
         assert_eq!(seen.iter().filter(|d| **d == second).count(), 1, "{seen:?}");
         assert!(seen.iter().filter(|d| **d == first).count() <= 1, "{seen:?}");
     }
@@ -73,7 +73,7 @@ pub(super) fn disarming(h: &mut dyn Harness) {
     while let Some(timer) = fired(h, ms(150)) {
         seen.push(timer);
     }
-    seen.retain(|timer| *timer != (ONE, one)); // may fire all the same: a disarm is best effort
+    seen.retain(|timer| *timer != (ONE, one)); // may still fire: a disarm is best effort
     assert_eq!(seen, [(TWO, two)]);
     h.act(0, Box::new(|env| env.disarm(TWO))); // nothing to disarm: a no-op
     let again = h.now(0).after(ms(10));
