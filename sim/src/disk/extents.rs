@@ -24,7 +24,7 @@ impl Extents {
         self.len
     }
 
-    /// No bytes?
+    /// Is the content empty?
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -44,7 +44,7 @@ impl Extents {
         self.push(Bytes::from(vec![0; count]));
     }
 
-    /// Cuts to `to` bytes; longer than the content is a no-op.
+    /// Truncates to `to` bytes. A no-op if the content is not longer.
     pub fn truncate(&mut self, to: u64) {
         if to >= self.len {
             return;
@@ -102,7 +102,7 @@ impl Extents {
         }
     }
 
-    /// Replaces bytes in place; what lies beyond the end is ignored.
+    /// Replaces bytes in place. Bytes beyond the end are ignored.
     pub fn overwrite(&mut self, at: u64, bytes: &[u8]) {
         let end = at.saturating_add(bytes.len() as u64).min(self.len);
         if at >= end {

@@ -1,4 +1,4 @@
-//! What can befall a disk, and what can be asked about it.
+//! A disk's faults, and the queries about its state.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,16 @@ use super::{
 };
 use crate::decide::{Dice, Place, Purpose};
 
-/// # What the tank does to it
+/// # Faults
 impl SimDisk {
-    /// The process ends; the page cache stays. Of what was submitted and not yet complete, each
-    /// directory keeps a drawn prefix in the order of submission, its last append perhaps in part.
+    /// The process ends; the page cache stays. Each directory keeps a drawn prefix of its submitted
+    /// but incomplete operations, in order of submission. The last append may be kept in part.
     pub fn process_crash(&mut self, dice: &Dice, out: &mut Outcome) {
         self.end_of_process(dice, out, false);
     }
 
     /// The process ends by itself: everything submitted takes effect (on a full disk, as far as it
-    /// fits), nothing completes any more.
+    /// fits), but no completion is delivered.
     pub fn process_exit(&mut self, dice: &Dice, out: &mut Outcome) {
         self.end_of_process(dice, out, true);
     }
@@ -33,7 +33,7 @@ impl SimDisk {
             let place = place.with(self.dirs[slot].place.0).with(self.crashes);
             self.crash_dir(slot, place, everything, dice, out);
         }
-        out.done.truncate(done); // nobody is left to hear of completions
+        out.done.truncate(done); // no process is left to receive completions
         self.handles.clear();
     }
 
@@ -45,7 +45,7 @@ impl SimDisk {
         dice: &Dice,
         out: &mut Outcome,
     ) {
-        // What waits in the queue may have waited for these syncs: they come first.
+        // The queued operations may have been waiting for these syncs, so settle the syncs first.
         let dir = &mut self.dirs[slot];
         dir.running = false;
         dir.syncing = 0;
@@ -55,7 +55,7 @@ impl SimDisk {
             let Some(run) = inode.sync.take() else { continue };
             let (from, upto) = (inode.clean, run.upto);
             if run.fails {
-                // Nobody saw the error: Linux gives it to the next who asks.
+                // Nobody saw the error. Linux returns it from the next sync.
                 inode.sync_failed(upto);
                 inode.fail_next_sync = true;
                 if from < upto {
@@ -76,7 +76,7 @@ impl SimDisk {
         };
         let mut rest = queue.split_off(whole);
         for queued in queue {
-            // What did not fit before does not fit at the end, and what is behind it has waited.
+            // What did not fit before does not fit now, and everything behind it was waiting.
             if self.full && needs_space(&queued.op) {
                 rest.clear();
                 break;
@@ -94,8 +94,8 @@ impl SimDisk {
         }
     }
 
-    /// An operation that the process did not live to see done. What is not listed is done by one
-    /// system call, wholly or not at all.
+    /// Applies part of an operation that was running when the process died. Operations not listed
+    /// are a single system call: all or nothing.
     fn apply_in_part(
         &mut self,
         slot: u32,
@@ -114,7 +114,7 @@ impl SimDisk {
                     self.apply(slot, DiskOp::Append { file, generation, at, bytes }, out);
                 }
             }
-            // Made, but the root was not synced.
+            // Created, but the root was not synced.
             DiskOp::OpenDir { .. } => {
                 self.create_dir(slot);
             }
@@ -141,10 +141,10 @@ impl SimDisk {
         }
     }
 
-    /// The power goes: [`SimDisk::process_crash`], then everything that was not durable is lost,
-    /// except what is drawn. Of the changes of names any subset survives; of a file's unsynced bytes
-    /// a prefix, or any subset of sectors where the disk tears; a cut that no sync has covered may be
-    /// undone under what was written since.
+    /// Power loss: [`SimDisk::process_crash`], then everything that was not durable is lost, except
+    /// what is drawn. Any subset of the name changes survives. Of a file's unsynced bytes, a prefix
+    /// survives, or any subset of sectors if the disk tears writes. A truncation that no sync has
+    /// covered may be undone beneath what was written since.
     pub fn power_loss(&mut self, dice: &Dice, out: &mut Outcome) {
         self.process_crash(dice, out);
         let places = |disk: &SimDisk, slot: usize| {
@@ -159,13 +159,13 @@ impl SimDisk {
         }
     }
 
-    /// A directory whose new name is not durable has that or the old one.
+    /// Decides whether a directory whose new name is not durable keeps it or gets the old one back.
     fn power_loss_name(&mut self, slot: usize, place: Place, dice: &Dice, out: &mut Outcome) {
         let Some(old) = self.dirs[slot].durable_name.take() else { return };
         if dice.ratio(place.with(7), 1, 2) {
             return;
         }
-        // Whatever was made under the old name since was not durable either: it goes.
+        // A directory created under the old name since then was not durable either, so it is lost.
         if let Some(since) = self.by_name.get(&old).copied() {
             let dir = &mut self.dirs[since as usize];
             let files: Vec<FileKind> = dir.entries.keys().copied().collect();
@@ -174,7 +174,7 @@ impl SimDisk {
             for kind in files {
                 self.changed(since, kind, || Change::Vanished, out);
             }
-            // Its slot is found by no name any more.
+            // No name leads to its slot any more.
         }
         let new = std::mem::replace(&mut self.dirs[slot].name, old.clone());
         self.by_name.remove(&new);
@@ -236,8 +236,8 @@ impl SimDisk {
         }
     }
 
-    /// The next sync fails once with EIO, its dirty pages marked clean: of this file, or of
-    /// whichever file is synced next. Returns whether there is such a file.
+    /// Makes the next sync fail once with EIO and mark its dirty pages clean: of this file, or of
+    /// whichever file is synced next. Returns whether the file exists.
     pub fn fail_next_sync(&mut self, file: Option<(&str, FileKind)>) -> bool {
         let Some((dir, kind)) = file else {
             self.fail_any_sync = true;
@@ -248,7 +248,7 @@ impl SimDisk {
         true
     }
 
-    /// An error that was on its way to a process that died: its next incarnation gets it.
+    /// A sync error did not reach a process before it died. The next incarnation gets it.
     pub fn error_unseen(&mut self, file: FileId) {
         if let Some(slot) = self.handles.get(&file.dir)
             && let Some(inode) = self.dirs[*slot as usize].inode(file.kind)
@@ -257,32 +257,32 @@ impl SimDisk {
         }
     }
 
-    /// The next append fails with EIO, nothing of it written.
+    /// Makes the next append fail with EIO, with nothing written.
     pub fn fail_next_write(&mut self) {
         self.fail_any_write = true;
     }
 
-    /// No space is left: creating and appending wait until it comes back.
+    /// Sets whether the disk is full. While it is, creates and appends wait.
     pub fn set_full(&mut self, full: bool) {
         self.full = full;
     }
 
-    /// Syncs succeed and make nothing durable (a drive cache that lies).
+    /// Sets whether syncs succeed without making anything durable (a lying drive cache).
     pub fn set_lying(&mut self, lying: bool) {
         self.lying = lying;
     }
 
-    /// Every operation that starts from now on takes this many percent of its drawn time.
+    /// Scales the drawn time of every operation that starts from now on, in percent.
     pub fn set_slow(&mut self, percent: u64) {
         self.slow_percent = percent;
     }
 
-    /// Nothing completes before this time, ns.
+    /// Delays all completions until this time, ns.
     pub fn stall_until(&mut self, until: u64) {
         self.stalled_until = self.stalled_until.max(until);
     }
 
-    /// Everything is gone, durable or not: another, empty disk. Only between incarnations.
+    /// Loses everything, durable or not, as a new, empty disk would. Only between incarnations.
     pub fn wipe(&mut self) {
         assert!(self.handles.is_empty(), "a disk is wiped while no process uses it");
         for dir in &mut self.dirs {
@@ -315,8 +315,8 @@ impl SimDisk {
         true
     }
 
-    /// Gives a file another content at rest, on the media and in the page cache, or takes it away, its
-    /// name, too. Returns whether there is such a file. Only while no process uses it.
+    /// Replaces a file's content at rest, on the media and in the page cache, or removes the file
+    /// with its name. Returns whether the file exists. Only while no process uses it.
     pub fn replace_at_rest(
         &mut self,
         dir: &str,
@@ -341,8 +341,8 @@ impl SimDisk {
         true
     }
 
-    /// A latent sector error: reads of anything in this range fail with EIO until it is cut off or
-    /// the file is replaced. Returns whether the file holds such bytes.
+    /// A latent sector error: reads of anything in this range fail with EIO until it is truncated
+    /// or the file is replaced. Returns whether the file has bytes there.
     pub fn spoil(&mut self, dir: &str, kind: FileKind, from: u64, to: u64) -> bool {
         let Some(inode) = self.inode_mut(dir, kind) else { return false };
         let to = to.min(inode.content.len());
@@ -352,8 +352,8 @@ impl SimDisk {
         from < to
     }
 
-    /// Another disk in this one's place, as an administrator would swap or restore one: it goes on
-    /// with its own content, and with this one's draws to come. Only between incarnations.
+    /// Puts another disk in this one's place, as when an administrator swaps or restores one. It
+    /// keeps its own content and continues with this one's draws. Only between incarnations.
     pub fn replace(&mut self, other: SimDisk) {
         assert!(self.handles.is_empty(), "a disk is replaced while no process uses it");
         let (node, place, observed) = (self.node, self.place, self.observed);
@@ -362,7 +362,7 @@ impl SimDisk {
         let counts = self.counts;
         *self = SimDisk { node, place, observed, epoch, crashes, counts, ..other };
         let mut nothing = Outcome::default();
-        self.process_exit(&Dice::new(0), &mut nothing); // had it been in use where it was copied
+        self.process_exit(&Dice::new(0), &mut nothing); // in case it was in use when it was copied
     }
 
     /// Records [`super::DiskChange`]s from now on.
@@ -371,9 +371,9 @@ impl SimDisk {
     }
 }
 
-/// # What can be asked
+/// # Queries
 impl SimDisk {
-    /// What befell it so far.
+    /// The fault counts so far.
     pub fn counts(&self) -> DiskCounts {
         self.counts
     }
@@ -384,8 +384,8 @@ impl SimDisk {
         dir.entries.get(&kind).map(|id| &dir.inodes[id].content)
     }
 
-    /// What a power loss cannot take; `None` if even the name could go. Where an unsynced truncation
-    /// cut durable bytes, they are still here.
+    /// The content that survives a power loss, or `None` if even the name could be lost. It still
+    /// has durable bytes that an unsynced truncation cut.
     pub fn durable(&self, dir: &str, kind: FileKind) -> Option<&Extents> {
         let dir = self.dir(dir)?;
         if !dir.durable_exists {
@@ -394,15 +394,16 @@ impl SimDisk {
         dir.durable.get(&kind).map(|id| &dir.inodes[id].durable)
     }
 
-    /// A file of a directory of which the media hold something else than processes see, or may lose the
-    /// name. Temporary files are nobody's.
+    /// A file in a directory whose content or name on the media differs from what processes see.
+    /// Temporary files do not count.
     pub fn unsynced_in(&self, dir: &str) -> Option<FileKind> {
         let differs = |kind: &FileKind| self.durable(dir, *kind) != self.visible(dir, *kind);
         let mut kinds = self.files(dir).into_iter().map(|(kind, _)| kind);
         kinds.find(|kind| !matches!(kind, FileKind::Temporary(_)) && differs(kind))
     }
 
-    /// Below this, the visible content of the file is on the media, whatever its name does.
+    /// The visible content of the file below this offset is on the media, whether or not its name
+    /// is.
     pub fn clean(&self, dir: &str, kind: FileKind) -> Option<u64> {
         let dir = self.dir(dir)?;
         dir.entries.get(&kind).map(|id| dir.inodes[id].clean)
@@ -428,8 +429,8 @@ impl SimDisk {
         &self.dirs[slot.0 as usize].name
     }
 
-    /// Was a log in this directory cut, and the disk has not come to it yet? What the media hold of
-    /// it until then is not all of the log that its process goes on with.
+    /// Does a cut of a log in this directory wait in the queue? Until it is done, what the media
+    /// hold is not just the log that the process continues with.
     pub fn is_cut_pending(&self, dir: &str) -> bool {
         let cuts = |queued: &Queued| match &queued.op {
             DiskOp::Truncate { file, .. } | DiskOp::Unlink { file } => {
@@ -448,8 +449,9 @@ impl SimDisk {
         self.dir(dir).is_some_and(|dir| dir.queue.iter().any(cuts))
     }
 
-    /// Is a change of the logs in this directory on its way that takes something from them: a cut, an
-    /// unlinking, a new file in an old one's place, the removal of all?
+    /// Does an operation wait in the queue that removes something from the logs in this directory:
+    /// a truncation, an unlink, a create over an existing file, a rename or removal of the
+    /// directory?
     pub fn is_changing(&self, dir: &str) -> bool {
         let is_log = |file: &FileId| matches!(file.kind, FileKind::Log(_));
         let takes = |queued: &Queued| match &queued.op {
@@ -467,8 +469,8 @@ impl SimDisk {
         self.dir(dir).is_some_and(|dir| dir.queue.iter().any(takes))
     }
 
-    /// Would a power loss now leave the logs in this directory as they are seen, and those cut that
-    /// were? Not asked of what waits in the queue.
+    /// Would a power loss now leave the logs in this directory as processes see them, with all cuts
+    /// preserved? Ignores operations in the queue.
     pub fn is_settled(&self, dir: &str) -> bool {
         let Some(dir) = self.dir(dir) else { return false };
         let is_log = |name: &(&FileKind, &u32)| matches!(name.0, FileKind::Log(_));
@@ -483,7 +485,7 @@ impl SimDisk {
             && dir.entries.iter().filter(is_log).all(|(_, id)| on_media(id))
     }
 
-    /// Does the disk have work under way?
+    /// Does the disk have no work in progress?
     pub fn is_idle(&self) -> bool {
         self.dirs.iter().all(|dir| dir.queue.is_empty() && dir.syncing == 0)
     }
@@ -500,8 +502,8 @@ impl SimDisk {
 }
 
 impl Inode {
-    /// Becomes what the media holds. Returns the ranges that read as zeros though other bytes were
-    /// written; `None` if nothing changed.
+    /// Reverts to what the media hold. Returns the ranges that read as zeros though other bytes
+    /// were written, or `None` if nothing changed.
     fn power_loss(&mut self, place: Place, torn: bool, dice: &Dice) -> Option<Vec<(u64, u64)>> {
         let before = self.content.clone();
         let mut zeroed = std::mem::take(&mut self.dropped);
@@ -509,7 +511,7 @@ impl Inode {
         let undone = uncut.is_some();
         let mut now = std::mem::take(&mut self.durable);
         if let Some(uncut) = uncut {
-            // Part of what had not been synced before the cut may have been on the media by then.
+            // Part of what was unsynced before the truncation may have reached the media.
             grow(&mut now, &uncut, place.with(9), torn, dice, &mut zeroed);
             now = overwritten(&now, &before, self.clean, place.with(10), dice);
         } else {
@@ -533,7 +535,7 @@ impl Inode {
     }
 }
 
-/// Appends to `now`, which is durable, what is kept of the rest of `before`.
+/// Appends to `now`, which is durable, the part of the rest of `before` that survives.
 fn grow(
     now: &mut Extents,
     before: &Extents,
@@ -550,10 +552,10 @@ fn grow(
     now.extend_from(before, from, from + kept);
 }
 
-/// The file as it was before a cut that was lost, with some of the sectors that were written after
-/// the cut. Blocks are written back in place, the inode apart from them and in no order (ALICE, OSDI
-/// 2014, table 1): old bytes follow new ones. What a file does not fill of its last page the kernel
-/// writes as zeros.
+/// The file as it was before a truncation that was lost, with some of the sectors that were written
+/// after the truncation. Blocks are written back in place, separately from the inode and in no
+/// order (ALICE, OSDI 2014, table 1), so old bytes may follow new ones. The kernel writes the
+/// unfilled rest of a file's last page as zeros.
 fn overwritten(old: &Extents, new: &Extents, from: u64, place: Place, dice: &Dice) -> Extents {
     let density = [0, 1, 4, 7, 8][dice.decide(place, 5) as usize];
     let mut out = Extents::default();
@@ -575,8 +577,8 @@ fn overwritten(old: &Extents, new: &Extents, from: u64, place: Place, dice: &Dic
     out
 }
 
-/// Appends to `now` (which ends where the durable part does) any subset of the sectors of `before`'s
-/// rest; the others read as zeros, and the length may fall anywhere.
+/// Appends to `now` (which ends where the durable part does) any subset of the remaining sectors of
+/// `before`. The others read as zeros, and the length may end anywhere.
 fn tear(
     now: &mut Extents,
     before: &Extents,
@@ -594,7 +596,7 @@ fn tear(
         1 => clean,
         _ => clean + dice.decide(place.with(4), unsynced + 1),
     };
-    // In eighths: a loss may take nearly everything, nearly nothing, or tear through the middle.
+    // In eighths: a power loss may lose nearly everything, nearly nothing, or about half.
     let density = [0, 1, 4, 7, 8][dice.decide(place.with(5), 5) as usize];
     while now.len() < end {
         let from = now.len();
@@ -612,7 +614,7 @@ fn tear(
     }
 }
 
-/// Does a full disk have it wait?
+/// Does this operation wait on a full disk?
 pub(super) fn needs_space(op: &DiskOp) -> bool {
     match op {
         DiskOp::Create { .. } | DiskOp::Append { .. } => true,

@@ -1,10 +1,11 @@
-//! A node's simulated disk: the page cache, the media, and what lies between.
+//! A node's simulated disk: the page cache, the media, and how they differ.
 //!
-//! A file's content as seen (the page cache) and its durable image are kept apart; the difference is
-//! decided only when a fault strikes ([`SimDisk::process_crash`] keeps the page cache,
-//! [`SimDisk::power_loss`] does not). Directory entries have a durability of their own. Operations
-//! on one directory take effect in the order of submission, each after a drawn time; a sync runs
-//! beside later appends and reads, but later changes of names or lengths wait for it.
+//! A file's visible content (the page cache) and its durable image are separate. How much of the
+//! difference survives is decided only when a fault strikes ([`SimDisk::process_crash`] keeps the
+//! page cache, [`SimDisk::power_loss`] does not). Directory entries have their own durability.
+//! Operations on one directory take effect in order of submission, each after a drawn time. A sync
+//! runs concurrently with later appends and reads, but later changes of names or lengths wait for
+//! it.
 //!
 //! What does not live here: when a job runs (the world's heap asks [`SimDisk::finish`]), and what a
 //! loss means (the tank's ledger reads [`DiskChange`]s).
@@ -30,22 +31,22 @@ use wavetank_core::types::{DirId, NodeId};
 
 use crate::decide::{Dice, Place};
 
-/// The unit that a disk writes whole or not at all, in bytes.
+/// The unit that a disk writes atomically, in bytes.
 pub const SECTOR: u64 = 512;
 
-/// After how long a full disk is asked again, in ns.
+/// How long until an operation is tried again on a full disk, in ns.
 const FULL_RETRY: u64 = 100_000_000;
 
-/// How long an operation takes: `min` and an exponentially distributed rest, in ns.
+/// How long an operation takes: `min` plus an exponentially distributed rest, in ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskLatency {
     /// Shortest, ns.
     pub min: u64,
-    /// Mean of what is added, ns.
+    /// Mean of the added part, ns.
     pub mean: u64,
 }
 
-/// A disk's timing and temper.
+/// A disk's timing and failure model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskConfig {
     /// Appending to the page cache.
@@ -61,7 +62,7 @@ pub struct DiskConfig {
 }
 
 impl Default for DiskConfig {
-    /// About an SSD under a warm page cache.
+    /// Roughly an SSD with a warm page cache.
     fn default() -> DiskConfig {
         DiskConfig {
             write: DiskLatency { min: 5_000, mean: 15_000 },
@@ -73,7 +74,7 @@ impl Default for DiskConfig {
     }
 }
 
-/// A directory of one disk, by the order of first opening; 0 is the root.
+/// A directory of one disk, numbered in order of first opening. 0 is the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DirSlot(pub u32);
 
@@ -84,7 +85,7 @@ pub struct DiskChange {
     pub node: NodeId,
     /// In which directory; [`SimDisk::dir_name`] names it.
     pub dir: DirSlot,
-    /// Which file ([`FileKind::CleanShutdown`] where the whole directory is meant).
+    /// Which file ([`FileKind::CleanShutdown`] if the change is to the whole directory).
     pub file: FileKind,
     /// What.
     pub what: Change,
@@ -93,7 +94,7 @@ pub struct DiskChange {
 /// See [`DiskChange`]. Ranges are in bytes, half-open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The file was created, or one of that name emptied.
+    /// The file was created, or an existing one emptied.
     Created,
     /// Bytes reached the page cache.
     Appended {
@@ -102,7 +103,7 @@ pub enum Change {
         /// The bytes.
         bytes: Vec<Bytes>,
     },
-    /// The file was cut.
+    /// The file was truncated.
     Truncated {
         /// New length.
         to: u64,
@@ -129,29 +130,29 @@ pub enum Change {
     Removed,
     /// The whole directory is gone.
     DirRemoved,
-    /// The directory has another name now ([`SimDisk::dir_name`]), and is no replica's any more.
+    /// The directory was renamed ([`SimDisk::dir_name`]) and no longer belongs to a replica.
     DirRenamed,
     /// The directory's names are durable.
     DirSynced,
-    /// A power loss changed the content from what was seen to what the media held.
+    /// A power loss changed the content from the visible one to what the media held.
     Lost {
         /// Length before.
         before: u64,
-        /// Length after; may be larger where an unsynced truncation was lost.
+        /// Length after. It may be larger if an unsynced truncation was lost.
         after: u64,
-        /// Ranges below `after` whose bytes are not those that were written, but zeros.
+        /// Ranges below `after` that hold zeros instead of the bytes that were written.
         zeroed: Vec<(u64, u64)>,
     },
-    /// A power loss took the name: its creation or its rename to this had not been synced, or the
-    /// directory itself went.
+    /// A power loss removed the name: its creation or the rename to it had not been synced, or the
+    /// directory itself was lost.
     Vanished,
-    /// A power loss brought the name back, or gave it another (older) file: its unlinking or its
+    /// A power loss brought the name back, or gave it another (older) file: its unlink or
     /// replacement had not been synced.
     Reappeared {
         /// Its length.
         len: u64,
     },
-    /// Bytes changed at rest, or the file was taken away.
+    /// Bytes changed at rest, or the file was removed.
     Corrupted {
         /// From.
         from: u64,
@@ -160,12 +161,12 @@ pub enum Change {
     },
 }
 
-/// Work for which the world keeps the time.
+/// Disk work that the world schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Job {
     /// When it ends, ns.
     pub at: u64,
-    /// The disk's life between two crashes that it belongs to.
+    /// The disk's epoch (the period between two crashes) that the job belongs to.
     pub epoch: u32,
     /// What.
     pub kind: JobKind,
@@ -180,14 +181,14 @@ pub enum JobKind {
     Sync(DirSlot, u32),
 }
 
-/// What a call on the disk leads to; reused by the caller.
+/// The results of a call on the disk. The caller reuses the value.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// Jobs to schedule.
     pub jobs: Vec<Job>,
     /// Completions to deliver now, in order.
     pub done: Vec<DiskDone>,
-    /// For the ledger, in order; filled only when the disk is observed.
+    /// For the ledger, in order. Filled only when the disk is observed.
     pub changes: Vec<DiskChange>,
 }
 
@@ -198,7 +199,7 @@ struct Queued {
     at: u64,
 }
 
-/// A sync under way: what it covers was fixed when it started.
+/// A running sync. What it covers was fixed when it started.
 #[derive(Clone, Debug)]
 struct SyncRun {
     file: FileId,
@@ -209,24 +210,25 @@ struct SyncRun {
 
 #[derive(Clone, Debug, Default)]
 struct Inode {
-    /// As seen: the page cache over the media.
+    /// The visible content: the page cache over the media.
     content: Extents,
-    /// What a power loss cannot take.
+    /// The content that survives a power loss.
     durable: Extents,
     /// Up to here `durable` and `content` agree, and the kernel holds nothing dirty.
     clean: u64,
-    /// What was seen before the first cut that no sync has covered: a power loss may undo it.
+    /// The content before the first truncation that no sync has covered. A power loss may undo the
+    /// truncation.
     uncut: Option<Extents>,
     /// Ranges that a failed sync marked clean without writing them.
     dropped: Vec<(u64, u64)>,
     sync: Option<SyncRun>,
-    /// Another sync was asked for while one ran.
+    /// Another sync was requested while one was running.
     again: Option<(FileId, u32)>,
-    /// How many syncs were started; keys their draws.
+    /// How many syncs were started. Keys their draws.
     syncs: u64,
     /// The next sync fails with EIO.
     fail_next_sync: bool,
-    /// An operation failed: the rest of this incarnation's appends fail too.
+    /// An operation failed, so the rest of this incarnation's appends fail too.
     broken: Option<DiskError>,
     /// Ranges that the media cannot read any more.
     bad: Vec<(u64, u64)>,
@@ -235,7 +237,7 @@ struct Inode {
 #[derive(Clone, Debug)]
 enum NameOp {
     Create(FileKind, u32),
-    /// From, to, and what is called so.
+    /// Old name, new name, and inode.
     Rename(FileKind, FileKind, u32),
     Unlink(FileKind),
 }
@@ -247,7 +249,7 @@ struct Dir {
     exists: bool,
     /// The root's entry for it is durable.
     durable_exists: bool,
-    /// Its name before, which the next sync of the root takes away for good.
+    /// Its previous name, which the next sync of the root removes for good.
     durable_name: Option<String>,
     entries: BTreeMap<FileKind, u32>,
     durable: BTreeMap<FileKind, u32>,
@@ -256,11 +258,11 @@ struct Dir {
     inodes: BTreeMap<u32, Inode>,
     next_inode: u32,
     queue: VecDeque<Queued>,
-    /// The head of the queue is under way.
+    /// The head of the queue is running.
     running: bool,
-    /// Syncs under way beside the queue.
+    /// Syncs running besides the queue.
     syncing: u32,
-    /// Operations started; keys the draws of those that nothing else tells apart.
+    /// Operations started. Keys the draws of those that nothing else distinguishes.
     ops: u64,
 }
 
@@ -287,14 +289,14 @@ pub struct SimDisk {
     counts: DiskCounts,
 }
 
-/// What befell a disk, since it was made.
+/// The faults of a disk since it was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskCounts {
     /// Syncs that failed.
     pub failed_syncs: u64,
     /// Operations and syncs that started while the disk was slow.
     pub slowed: u64,
-    /// Files that a power loss changed, took, or brought back.
+    /// Files that a power loss changed, removed, or brought back.
     pub lost: u64,
 }
 
@@ -350,11 +352,11 @@ impl SimDisk {
         slot
     }
 
-    /// Takes one operation at time `at` (not before now). What it leads to is added to `out`.
+    /// Takes one operation at time `at` (not before now). Adds its results to `out`.
     ///
     /// # Panics
     /// If the machine uses a directory that it has not opened, opens one under two ids, or appends
-    /// elsewhere than at the end: its own bug.
+    /// anywhere but at the end. That is a bug of the machine.
     pub fn submit(&mut self, at: u64, op: DiskOp, dice: &Dice, out: &mut Outcome) {
         let slot = match &op {
             DiskOp::OpenDir { dir, name } => {
@@ -395,7 +397,7 @@ impl SimDisk {
         }
     }
 
-    /// Starts what can be started in a directory at time `now`.
+    /// Starts whatever can start in a directory at time `now`.
     fn pump(&mut self, slot: u32, now: u64, dice: &Dice, out: &mut Outcome) {
         loop {
             let dir = &mut self.dirs[slot as usize];
@@ -437,7 +439,7 @@ impl SimDisk {
         }
     }
 
-    /// The timing of the operation at the head of a queue, and what its draw is about.
+    /// The timing of the operation at the head of a queue, and the place of its draw.
     fn latency_of(&self, slot: u32) -> (DiskLatency, Place) {
         let dir = &self.dirs[slot as usize];
         let head = dir.queue.front().expect("asked for the head of a queue that has one");
@@ -506,7 +508,7 @@ impl SimDisk {
         out.jobs.push(Job { at, epoch: self.epoch, kind });
     }
 
-    /// Ends a job at its time; completions, further jobs and changes are added to `out`.
+    /// Ends a job at its time. Adds completions, further jobs and changes to `out`.
     pub fn finish(&mut self, now: u64, job: Job, dice: &Dice, out: &mut Outcome) {
         if job.epoch != self.epoch {
             return;
@@ -518,7 +520,8 @@ impl SimDisk {
         let slot = match job.kind {
             JobKind::Head(slot) => {
                 let dir = &mut self.dirs[slot.0 as usize];
-                // What does not fit is no failure: it waits, and what is behind it, until it does.
+                // An operation that does not fit has not failed. It waits until it fits, and so
+                // does all behind it.
                 if self.full && dir.queue.front().is_some_and(|head| needs_space(&head.op)) {
                     out.jobs.push(Job { at: now + FULL_RETRY, ..job });
                     return;
@@ -574,7 +577,7 @@ impl SimDisk {
         }
     }
 
-    /// One operation takes effect.
+    /// Applies one operation.
     fn apply(&mut self, slot: u32, op: DiskOp, out: &mut Outcome) {
         match op {
             DiskOp::OpenDir { dir, .. } => self.apply_open(slot, dir, out),
@@ -643,7 +646,7 @@ impl SimDisk {
 
     fn apply_open(&mut self, slot: u32, id: DirId, out: &mut Outcome) {
         if self.create_dir(slot) {
-            self.root_synced(); // what opening created is durable when it answers
+            self.root_synced(); // a directory created by the open is durable when the open answers
         }
         let dir = &self.dirs[slot as usize];
         let length = |inode: &u32| dir.inodes[inode].content.len();
@@ -683,7 +686,7 @@ impl SimDisk {
         self.changed(slot, file.kind, || Change::Appended { at, bytes }, out);
     }
 
-    /// The names are durable as of now.
+    /// Makes the names durable.
     fn dir_synced(&mut self, slot: u32) {
         if self.lying {
             return;
@@ -705,8 +708,8 @@ fn fail(file: FileId, op: DiskOpKind, error: DiskError, out: &mut Outcome) {
 }
 
 impl Inode {
-    /// Everything below `upto` is on the media (but not what a failed sync dropped), and so is each
-    /// cut.
+    /// Everything below `upto` is on the media (except what a failed sync dropped), and so is each
+    /// truncation.
     fn synced(&mut self, upto: u64) {
         self.uncut = None;
         self.durable.truncate(self.clean);

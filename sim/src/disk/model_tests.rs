@@ -1,5 +1,5 @@
-//! The disk against a plain model, under random operations and faults: what may be lost, and what
-//! never is.
+//! Compares the disk with a simple model under random operations and faults: what may be lost, and
+//! what never is.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,13 @@ fn file(index: u64) -> FileId {
     FileId { dir: DIR, kind: FileKind::Log(Offset(index as i64)) }
 }
 
-/// What a careful process knows.
+/// What a careful process knows about a file.
 #[derive(Default)]
 struct Known {
-    /// What it submitted: content and generation.
+    /// The content and generation that it submitted.
     content: Vec<u8>,
     generation: u32,
-    /// What `Written` and `Synced` told it of the current generation.
+    /// The `Written` and `Synced` watermarks of the current generation.
     written: u64,
     synced: u64,
     /// A truncation that no sync has covered: a power loss may undo it.
@@ -42,7 +42,7 @@ struct Rig {
     named: bool,
 }
 
-/// Collects what is submitted.
+/// Collects submitted operations.
 #[derive(Default)]
 struct Ops(Vec<DiskOp>);
 
@@ -123,7 +123,8 @@ impl Rig {
                 DiskDone::Synced { file, generation, upto } => {
                     let known = self.known(file);
                     if generation == known.generation {
-                        // Below a truncation, the older generation's completion may be all there is.
+                        // Below a truncation, the older generation's completion may be the only
+                        // one.
                         let told = generation > 0 || upto <= known.written;
                         assert!(told, "synced before written");
                         known.synced = known.synced.max(upto);
@@ -174,7 +175,7 @@ impl Rig {
         }
     }
 
-    /// A fault strikes; the process starts again and takes what it finds.
+    /// A fault strikes. The process restarts and accepts what it finds.
     fn strike(&mut self, power: bool) {
         let mut out = Outcome::default();
         let idle = self.disk.is_idle();
@@ -190,7 +191,7 @@ impl Rig {
             let known = self.known.get_mut(&index).expect("all are known");
             let promised = if power { known.synced } else { known.written } as usize;
             if known.generation == 0 && !(power && known.cut) {
-                // No truncation is under way: what was promised is there, byte for byte.
+                // No truncation is in progress, so everything promised is there, byte for byte.
                 assert!(found.len() >= promised, "lost: {} of {promised}", found.len());
                 assert_eq!(found[..promised], known.content[..promised]);
                 assert!(found.len() <= known.content.len());

@@ -1,8 +1,8 @@
-//! The names on a disk: directories that come, get another name and go, and files in them; and which
-//! names of files a power loss leaves.
+//! The names on a disk: directories that are created, renamed and removed, the files in them, and
+//! which file names survive a power loss.
 //!
-//! What a name leads to (content, syncs) is elsewhere, and what a power loss makes of that, and of
-//! directories whose name is not durable, is in `faults`.
+//! Not here: contents and syncs. What a power loss does to those, and to directories whose name is
+//! not durable, is in `faults`.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::{Change, Dir, Inode, NameOp, Outcome, SimDisk, fail};
 use crate::decide::{Dice, Place};
 
 impl SimDisk {
-    /// Makes the directory if it is missing. Returns whether it was.
+    /// Creates the directory if it is missing. Returns whether it was.
     pub(super) fn create_dir(&mut self, slot: u32) -> bool {
         let dir = &mut self.dirs[slot as usize];
         if dir.exists {
@@ -48,7 +48,7 @@ impl SimDisk {
         self.changed(slot, FileKind::CleanShutdown, || Change::DirRenamed, out);
     }
 
-    /// Which directories there are, and how they are called, is durable as of now.
+    /// Makes the set of directories and their names durable.
     pub(super) fn root_synced(&mut self) {
         if self.lying {
             return;
@@ -65,8 +65,9 @@ impl SimDisk {
 }
 
 impl NameOp {
-    /// What of the change a power loss keeps. A rename enters the new name before it takes the old
-    /// one away (Linux's `ext2_rename`): both names may be left, never neither.
+    /// Applies the part of the change that a power loss keeps. A rename enters the new name before
+    /// it removes the old one (Linux's `ext2_rename`), so both names may be left, but never
+    /// neither.
     fn apply_drawn(&self, names: &mut BTreeMap<FileKind, u32>, keep: impl Fn(u64) -> bool) {
         if !keep(0) {
             return;
@@ -87,7 +88,7 @@ impl NameOp {
         }
     }
 
-    /// Does it give or take this name?
+    /// Does it add or remove this name?
     pub(super) fn is_about(&self, name: FileKind) -> bool {
         match self {
             NameOp::Create(kind, _) | NameOp::Unlink(kind) => *kind == name,
@@ -95,7 +96,7 @@ impl NameOp {
         }
     }
 
-    /// The name that it is about.
+    /// The name that the change is keyed by.
     fn kind(&self) -> FileKind {
         match self {
             NameOp::Create(kind, _) | NameOp::Rename(_, kind, _) | NameOp::Unlink(kind) => *kind,
@@ -109,8 +110,8 @@ impl Dir {
         self.inodes.get_mut(id)
     }
 
-    /// An empty file. One that is there is cut in place, as `open(2)` with `O_TRUNC` does: no name
-    /// changes.
+    /// Creates an empty file. An existing one is truncated in place, as `open(2)` with `O_TRUNC`
+    /// does, and no name changes.
     pub(super) fn create(&mut self, kind: FileKind) {
         if let Some(inode) = self.inode(kind) {
             inode.truncate(0);
@@ -124,26 +125,26 @@ impl Dir {
         self.pending.push(NameOp::Create(kind, id));
     }
 
-    /// What no name leads to any more, durably, is gone.
+    /// Drops inodes that no name refers to any more, now that the names are durable.
     pub(super) fn forget_nameless(&mut self) {
         let mut named: Vec<u32> = self.entries.values().copied().collect();
         named.sort_unstable();
         self.inodes.retain(|id, _| named.binary_search(id).is_ok());
     }
 
-    /// The names that a power loss leaves: those that were durable, and of what was done to them since
-    /// any part, each change drawn by itself.
+    /// The names after a power loss: the durable ones, plus any subset of the changes since, each
+    /// drawn separately.
     ///
-    /// POSIX orders nothing here but by `fsync` of the directory. ext3, ext4 and XFS keep such changes in
-    /// their order, ext2 and btrfs do not, and on ext2 a rename is two changes (ALICE, OSDI 2014,
-    /// table 1; what btrfs and F2FS did to renames: CrashMonkey, OSDI 2018).
+    /// In POSIX only an `fsync` of the directory orders these changes. ext3, ext4 and XFS keep them
+    /// in order, ext2 and btrfs do not, and on ext2 a rename is two changes (ALICE, OSDI 2014,
+    /// table 1; for renames on btrfs and F2FS: CrashMonkey, OSDI 2018).
     pub(super) fn names_after_power_loss(
         &mut self,
         place: Place,
         dice: &Dice,
     ) -> BTreeMap<FileKind, u32> {
         let mut names = std::mem::take(&mut self.durable);
-        // In eighths: a loss may take nearly all, nearly nothing, or some here and there.
+        // In eighths: a power loss may keep all of the changes, none, or some.
         let density = [0, 2, 4, 4, 6, 8][dice.decide(place.with(1), 6) as usize];
         let mut changes: BTreeMap<FileKind, u64> = BTreeMap::new();
         for op in self.pending.drain(..) {
@@ -155,7 +156,8 @@ impl Dir {
         names
     }
 
-    /// Its files go one by one, and none of it is durable before the root is synced.
+    /// Removes the directory: its files go one by one, and nothing is durable before the root is
+    /// synced.
     pub(super) fn remove(&mut self) {
         self.pending.extend(self.entries.keys().map(|kind| NameOp::Unlink(*kind)));
         self.entries.clear();

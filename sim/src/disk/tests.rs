@@ -1,5 +1,5 @@
-//! Each fault of the disk: that it is injected and what it does. The promises that hold without
-//! faults are the conformance suite's.
+//! Tests that each disk fault is injected, and what it does. The contract tests (`conformance`)
+//! cover the promises that hold without faults.
 
 use super::*;
 use wavetank_core::env::SmallFile;
@@ -8,7 +8,7 @@ use wavetank_core::event::ReadTag;
 const DIR: DirId = DirId(2);
 const LOG: FileId = FileId { dir: DIR, kind: FileKind::Log(wavetank_core::types::Offset(0)) };
 
-/// A disk and its time.
+/// A disk and its clock.
 #[derive(Clone)]
 struct Rig {
     disk: SimDisk,
@@ -20,7 +20,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// With an empty, durable log open.
+    /// A disk with an empty, durable log open.
     fn new(seed: u64) -> Rig {
         let dice = Dice::new(seed);
         let place = dice.place(crate::decide::Purpose::DiskLatency);
@@ -397,7 +397,7 @@ fn old_bytes_follow_new_ones_where_a_cut_is_lost() {
         }
         assert_eq!(seen.len(), 4000);
         assert_eq!(seen[2048..], old[2048..], "nothing was written there");
-        // Of each sector that was written to, the new bytes, zeros after them, or the old ones.
+        // Each sector that was written has its new bytes, zeros after them, or its old bytes.
         for at in 700..2048 {
             let new = if at < 1700 { 0xee } else { 0 };
             assert!(seen[at] == old[at] || seen[at] == new, "seed {seed} at {at}");
@@ -602,7 +602,7 @@ fn what_does_not_fit_waits_until_it_does() {
     rig.run();
     assert_eq!(rig.done[0], DiskDone::Written { file: LOG, generation: 0, upto: 6 });
     assert!(matches!(&rig.done[1], DiskDone::Read { bytes, .. } if bytes == "abcdef"));
-    // A process that ends meanwhile leaves what had fit.
+    // A process that ends meanwhile leaves only what fit.
     rig.disk.set_full(true);
     rig.append(6, b"ghi");
     rig.submit(DiskOp::Truncate { file: LOG, generation: 1, to: 0 });
@@ -737,7 +737,7 @@ fn syncs_asked_for_while_one_runs_become_one() {
 
 #[test]
 fn a_draw_is_about_its_operation() {
-    // A read in between moves neither the append nor the sync.
+    // A read in between changes the times of neither the append nor the sync.
     let times = |read: bool| {
         let mut rig = Rig::new(1);
         let other = DirId(3);
