@@ -1,4 +1,4 @@
-//! A process ends, its page cache stays, and it is started again.
+//! A process is killed and restarted. Its page cache survives.
 
 use super::{Effect, Kind, Strike, Struck};
 use crate::faults::{Nemesis, US};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct Crash {
     /// Which node.
     pub node: Target,
-    /// Until the restart.
+    /// How long until the restart.
     pub down_us: u64,
 }
 

@@ -1,4 +1,4 @@
-//! A process ends again and again, soon after each start.
+//! A process is killed repeatedly, soon after each start.
 
 use super::{Effect, Kind, Strike, Struck};
 use crate::faults::{Nemesis, US};
@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 pub struct CrashLoop {
     /// Which node.
     pub node: Target,
-    /// How often.
+    /// The number of crashes.
     pub times: u32,
-    /// Until each restart.
+    /// How long until each restart.
     pub down_us: u64,
-    /// From each restart to the next end.
+    /// From each restart to the next crash.
     pub up_us: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Bytes change on their way between nodes, past TCP's checksum.
+//! Bytes change in transit between nodes, undetected by TCP's checksum.
 
 use super::{Effect, Gauge, Kind, Strike, Struck};
 use crate::faults::{Nemesis, US};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Damage {
-    /// Of 1000 answers with records, so many.
+    /// How many of 1000 answers with records.
     pub permille: u32,
     /// Only what this node sends.
     pub node: Option<Target>,

@@ -1,4 +1,4 @@
-//! Indexes change at rest: what a log's files say of where its batches lie is wrong, or is gone.
+//! Index files change at rest: a log's index of where its batches are is wrong or missing.
 
 use super::{Effect, Kind, Strike, Struck};
 use crate::decide::Place;
@@ -20,22 +20,23 @@ const OFFSET_ENTRY: usize = 8;
 pub struct DamageIndex {
     /// Which node. Its process, if one runs, is killed.
     pub node: Target,
-    /// Until the restart, if a process ran.
+    /// How long until the restart, if a process was running.
     pub down_us: u64,
-    /// Of 1000 index files, so many.
+    /// How many of 1000 index files.
     pub permille: u32,
 }
 
 impl DamageIndex {
-    /// What an offset index becomes; `None`: it is gone. Bits that flip in a time index and leave it in
-    /// order are not among these: nothing in Kafka's format can tell.
+    /// An index's content after the damage, or `None` if it is removed. This excludes bit flips
+    /// that leave a time index in order: nothing in Kafka's format can detect those.
     fn damaged(place: Place, world: &World<Node>, kind: FileKind, old: &[u8]) -> Option<Bytes> {
         let draw = |salt: u64, bound: usize| {
             world.dice().decide(place.with(salt), bound as u64) as usize
         };
         let mut bytes = old.to_vec();
         let is_time = matches!(kind, FileKind::TimeIndex(_));
-        // Mostly the time index is left alone: without it the offset index is made anew, whatever it says.
+        // Mostly leave the time index alone: without it the offset index is rebuilt, whatever it
+        // says.
         if is_time && draw(9, 3) > 0 {
             return Some(bytes.into());
         }
@@ -53,13 +54,13 @@ impl DamageIndex {
                 let from = draw(2, bytes.len());
                 bytes[from..].fill(0);
             }
-            // In a position, so that the entries may still be in order.
+            // A bit of a position, so that the entries may still be in order.
             4 => {
                 let entry = draw(3, (bytes.len() / OFFSET_ENTRY).max(1)) * OFFSET_ENTRY;
                 let at = (entry + 6 + draw(4, 2)).min(bytes.len() - 1);
                 bytes[at] ^= 1 << draw(5, 8);
             }
-            // In every position but the last, which recovery looks at.
+            // A bit of every position but the last, which recovery checks.
             5 | 6 => {
                 let last = (bytes.len() / OFFSET_ENTRY).saturating_sub(1) * OFFSET_ENTRY;
                 for at in (OFFSET_ENTRY - 1..last).step_by(OFFSET_ENTRY) {
@@ -113,7 +114,7 @@ impl Kind for DamageIndex {
     }
 }
 
-/// The index files of a node that hold something.
+/// The non-empty index files of a node.
 fn indexes(world: &World<Node>, node: NodeId) -> Vec<(String, FileKind, Bytes)> {
     let disk = world.disk(node);
     let mut found = Vec::new();

@@ -12,13 +12,13 @@ use wavetank_core::types::NodeId;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Delay {
-    /// Extra time; each message draws its own, half as much to half as much again.
+    /// Extra time. Each message draws its own, from 0.5 to 1.5 times this.
     pub extra_us: u64,
-    /// Only those from and to this node.
+    /// Only messages from and to this node.
     pub node: Option<Target>,
     /// For how long.
     pub for_us: u64,
-    /// Those from and to clients, too.
+    /// Also messages from and to clients.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clients_too: bool,
 }

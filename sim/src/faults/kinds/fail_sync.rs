@@ -28,7 +28,7 @@ impl Kind for FailSync {
     }
 
     fn strike(&self, strike: &mut Strike<'_>) -> Struck {
-        // The budget: one failing disk at a time.
+        // The fault budget allows one failing disk at a time.
         let Some(node) =
             strike.running(&self.node).filter(|_| strike.nemesis.failing.is_empty())
         else {

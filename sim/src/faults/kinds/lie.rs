@@ -1,4 +1,4 @@
-//! A node tells its peers what no correct one does, in answers and in requests.
+//! A node sends its peers answers and requests that no correct node would send.
 
 use super::{Effect, Gauge, Kind, Strike, Struck};
 use crate::faults::{Nemesis, US};
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lie {
-    /// Of 1000 answers that can be made a lie, so many; of requests, which are few beside them, ten times
-    /// as many (a hundred times of those for an ISR), at most 900.
+    /// How many of 1000 answers that can be made a lie. Requests are rarer, so their rate is ten
+    /// times this (a hundred times for ISR requests), at most 900.
     pub permille: u32,
-    /// Only what this node sends.
+    /// Only messages that this node sends.
     pub node: Option<Target>,
     /// For how long.
     pub for_us: u64,

@@ -1,4 +1,4 @@
-//! Messages are lost, and come with the transport's next try.
+//! Messages are lost, and arrive with the transport's next retransmission.
 
 use super::{Effect, Gauge, Kind, Strike, Struck};
 use crate::faults::{Nemesis, US};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Loss {
-    /// Of 1000 messages, so many.
+    /// How many of 1000 messages.
     pub permille: u32,
     /// For how long.
     pub for_us: u64,

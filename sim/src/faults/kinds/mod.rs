@@ -1,10 +1,10 @@
-//! The kinds of faults: a module each, all of one shape ([`Kind`]), and the one table of them, from
-//! which the enum of plans, names, validation, dispatch and the counts in reports follow.
+//! The kinds of faults. Each is a module that implements [`Kind`]. One table lists them all and
+//! generates the enum for plans, names, validation, dispatch and the counts in reports.
 //!
-//! A kind's module has its data as plans write them, what a plan may say of it, whom it names, what it
-//! does to the world, how that ends, and how one knows that it took effect. What several kinds share
-//! (processes that come back, links that several partitions block) is kept by the nemesis; how often
-//! a seed draws a kind is in [`crate::profile`].
+//! A kind's module has its data as plans write them, its validation, its targets, what it does to
+//! the world, how that ends, and how to detect that it took effect. The nemesis keeps what several
+//! kinds share (processes to restart, links that several partitions block). How often a seed draws
+//! a kind is in [`crate::profile`].
 
 use super::{Cast, Link, Nemesis};
 use crate::ledger::Ledger;
@@ -21,8 +21,8 @@ macro_rules! kinds {
         $(mod $module;)*
         $(pub use $module::$kind;)*
 
-        /// A fault. Durations are microseconds; what it took away comes back after them, at the latest
-        /// when the storm is over.
+        /// A fault. Durations are in microseconds. After that, or when the storm is over at the
+        /// latest, the fault is undone.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         pub enum FaultKind {
             $($(#[$doc])* #[serde(rename = $name)] $kind($kind),)*
@@ -35,7 +35,7 @@ macro_rules! kinds {
             /// What it means that a fault took effect: (name, "it bites when ...").
             pub const BITES: &'static [(&'static str, &'static str)] = &[$(($name, $bites)),*];
 
-            /// The name that plans, filters and counts use.
+            /// The name used in plans, filters and counts.
             pub fn name(&self) -> &'static str {
                 match self {
                     $(FaultKind::$kind(_) => $name,)*
@@ -58,18 +58,19 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// The process ends; its page cache stays.
+    /// The process is killed. Its page cache survives.
     crash::Crash = "crash", bites: "it ended a running process";
-    /// The process is asked to stop, hands its leaderships over, flushes, marks its stop as clean, and
-    /// is started again. If that takes too long, it is killed.
+    /// The process is asked to stop. It hands over its leaderships, flushes, marks its stop as
+    /// clean, and is started again. If stopping takes too long, it is killed.
     restart::Restart = "restart", bites: "the process that was asked to stop ended, or was killed";
-    /// The machine ends: only what was synced, and a drawn part of the rest, stays.
+    /// The machine loses power. Only what was synced, and a drawn part of the rest, survives.
     power_loss::PowerLoss = "power_loss",
         bites: "it ended a running process, or changed what a disk held";
-    /// All machines end in one instant.
+    /// All machines lose power at the same instant.
     power_loss_all::PowerLossAll = "power_loss_all",
         bites: "it ended a running process, or changed what a disk held, on some node";
-    /// The process ends again and again, so soon after each restart that it may still recover.
+    /// The process is killed repeatedly, so soon after each restart that it may still be
+    /// recovering.
     crash_loop::CrashLoop = "crash_loop",
         bites: "it ended a process that it had let start again (the first one, if it ends only one)";
     /// Messages between some nodes are held back.
@@ -78,40 +79,40 @@ kinds! {
     loss::Loss = "loss", bites: "a message was lost while it lasted";
     /// All messages take longer.
     delay::Delay = "delay", bites: "it delayed a message";
-    /// The node does nothing, then goes on as if nothing had been (the zombie).
+    /// The node is paused, then continues as if nothing had happened (a zombie).
     pause::Pause = "pause", bites: "something waited for the node that stood still";
-    /// The node's next sync fails and its pages are marked clean. The node stops; the operator
-    /// reboots the machine (its page cache is gone) and starts it again.
+    /// The node's next sync fails and its pages are marked clean. The node stops. The operator
+    /// reboots the machine (its page cache is lost) and starts the node again.
     fail_sync::FailSync = "fail_sync", bites: "a sync failed";
     /// The node's disk gets slow.
     slow_disk::SlowDisk = "slow_disk", bites: "an operation of the disk took longer";
-    /// Records change on their way between nodes, past TCP's checksum.
+    /// Records change in transit between nodes, undetected by TCP's checksum.
     damage::Damage = "damage", bites: "it flipped a bit of a batch under way";
-    /// The process is killed, and indexes of its logs are damaged at rest before it starts again; also
-    /// where it has stopped by itself.
+    /// The process is killed, and indexes of its logs are damaged at rest before it starts again.
+    /// The indexes are also damaged if it has stopped by itself.
     damage_index::DamageIndex = "damage_index", bites: "an index became another, or was lost";
-    /// A node tells its peers what no correct one does: answers with epochs that no election reaches, cuts
-    /// where nothing parts, batches out of place; requests with ISRs that are none, or with a broker
-    /// epoch that never was.
+    /// A node sends its peers what no correct node would: answers with epochs that no election
+    /// reaches, truncations where logs do not diverge, or misplaced batches; requests with invalid
+    /// ISRs, or with a broker epoch that never existed.
     lie::Lie = "lie", bites: "a request or an answer said what no correct peer says";
 }
 
-/// What each kind says of itself.
+/// What each kind of fault implements.
 pub(crate) trait Kind {
-    /// Can this plan have it?
+    /// Checks that this plan may have this fault.
     ///
     /// # Errors
-    /// Names the field that cannot be.
+    /// Names the invalid field.
     fn validate(&self, plan: &Plan) -> Result<(), PlanError>;
 
-    /// Whom it names; nobody where it concerns all.
+    /// The targets that it names. Empty if it concerns all nodes.
     fn targets(&self) -> Vec<Target>;
 
-    /// Does it.
+    /// Injects the fault.
     fn strike(&self, strike: &mut Strike<'_>) -> Struck;
 
-    /// Takes back what an [`Effect`] that lasts took away, or takes its next turn: then it says after
-    /// how many more ns it is asked again.
+    /// Undoes a lasting [`Effect`], or takes its next turn. In the latter case it returns after how
+    /// many more ns to call it again.
     fn end(
         &self,
         strike: u64,
@@ -121,9 +122,9 @@ pub(crate) trait Kind {
     ) -> Option<u64>;
 }
 
-/// A fault at its moment: whom and what it can reach.
+/// The context of a fault that strikes.
 pub(crate) struct Strike<'a> {
-    /// The how-manieth strike of the run, from 1.
+    /// The strike's sequence number in the run, from 1.
     pub(super) number: u64,
     pub(super) nemesis: &'a mut Nemesis,
     pub(super) cast: &'a Cast<'a>,
@@ -136,7 +137,8 @@ impl Strike<'_> {
         self.cast.resolve(target, self.world, self.ledger)
     }
 
-    /// The links from that node to all others, or those between all; `None` if there is no such node.
+    /// The links from that node to all others, or those between all nodes. `None` if there is no
+    /// such node.
     fn links_from(&self, node: Option<&Target>) -> Option<Vec<Link>> {
         let nodes: Vec<NodeId> = self.nemesis.nodes().collect();
         let from = match node {
@@ -153,67 +155,67 @@ impl Strike<'_> {
     }
 }
 
-/// What came of a strike.
+/// The immediate result of a strike.
 #[derive(Clone, Debug)]
 pub(crate) enum Struck {
-    /// There was nobody to strike: nothing happened, and it does not count as fired.
+    /// There was no node to strike. Nothing happened, and it does not count as fired.
     Nobody,
-    /// All of it has happened. Did it take effect?
+    /// It is over. `bit`: it took effect.
     Done { bit: bool },
-    /// It goes on.
+    /// It continues.
     GoesOn(Effect),
 }
 
-/// A strike that may still take effect, or has something to give back.
+/// A strike that may still take effect, or has something to undo.
 #[derive(Clone, Debug)]
 pub(crate) struct Effect {
-    /// [`Kind::end`] is asked after so many ns; `None`: never.
+    /// [`Kind::end`] is called after this many ns. `None`: never.
     pub(super) lasts: Option<u64>,
-    /// It has taken effect as soon as this moves from what it was.
+    /// It has taken effect once this gauge has moved from its earlier reading.
     pub(super) gauge: Option<(Gauge, u64)>,
     pub(super) nodes: Vec<NodeId>,
     pub(super) links: Vec<Link>,
-    /// Turns that are left.
+    /// Remaining turns.
     pub(super) left: u32,
 }
 
 impl Effect {
-    /// Something that ends, or takes its next turn, after so many ns.
+    /// An effect that ends, or takes its next turn, after `ns`.
     pub(super) fn lasting(ns: u64) -> Effect {
         Effect { lasts: Some(ns), ..Effect::waiting() }
     }
 
-    /// Something that waits for its moment without end.
+    /// An effect that waits for its moment indefinitely.
     pub(super) fn waiting() -> Effect {
         Effect { lasts: None, gauge: None, nodes: Vec::new(), links: Vec::new(), left: 0 }
     }
 }
 
-/// A count that the world keeps, and that moves when a fault takes effect.
+/// A counter that the world keeps and that increases when a fault takes effect.
 #[derive(Clone, Debug)]
 pub(crate) enum Gauge {
     /// Messages that blocked links held back.
     Held(Vec<Link>),
-    /// Messages that were lost, wherever.
+    /// Messages that were lost, on any link.
     Lost,
-    /// Messages that a spike of latency delayed.
+    /// Messages that a latency spike delayed.
     Delayed(Vec<Link>),
-    /// Answers of which a bit was flipped.
+    /// Answers in which a bit was flipped.
     Damaged(Vec<Link>),
-    /// Answers that said what no correct peer says.
+    /// Messages that said what no correct peer says.
     Lies(Vec<Link>),
-    /// Events that came while the node was paused.
+    /// Events that arrived while the node was paused.
     Waited(NodeId),
     /// Syncs that failed.
     FailedSyncs(NodeId),
-    /// Operations of a disk that took longer.
+    /// Disk operations that took longer.
     Slowed(NodeId),
     /// Files that power losses changed.
     PowerTook(NodeId),
 }
 
 impl Gauge {
-    /// The gauge and what it shows now.
+    /// The gauge and its current reading.
     pub(super) fn watched(self, world: &World<Node>) -> Option<(Gauge, u64)> {
         let before = self.read(world);
         Some((self, before))

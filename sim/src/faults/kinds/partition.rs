@@ -1,4 +1,4 @@
-//! Links hold back what is sent on them, for a while.
+//! Links hold back messages for a while.
 
 use super::{Effect, Gauge, Kind, Strike, Struck};
 use crate::decide::Place;
@@ -13,7 +13,7 @@ use wavetank_core::types::NodeId;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Partition {
-    /// Who from whom.
+    /// Which nodes are cut off from which.
     pub shape: Shape,
     /// Only messages towards the target (or to a later group from an earlier one) are held.
     #[serde(default)]
@@ -28,17 +28,17 @@ pub struct Partition {
 /// Sets of nodes; nodes in different sets cannot reach each other.
 pub type Groups = Vec<Vec<i32>>;
 
-/// Who is cut off from whom.
+/// Which nodes are cut off from which.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
-    /// The target from all other nodes.
+    /// The target is cut off from all other nodes.
     Isolate(Target),
-    /// Explicit groups; a node that is in none is cut off from all.
+    /// Explicit groups. A node in none of them is cut off from all.
     Groups(Groups),
-    /// Two halves, drawn, that only the target can reach.
+    /// Two drawn halves, connected only through the target.
     Bridge(Target),
-    /// Two nodes from each other.
+    /// Two nodes are cut off from each other.
     Pair(Target, Target),
     /// Each node reaches only its neighbours by id.
     Ring,
@@ -138,7 +138,7 @@ impl Partition {
     }
 }
 
-/// The links between nodes that are no neighbours.
+/// The links between nodes that are not neighbours.
 fn ring(nodes: &[NodeId], one_way: bool) -> Vec<Link> {
     let mut links = Vec::new();
     for (i, &from) in nodes.iter().enumerate() {
@@ -153,7 +153,7 @@ fn ring(nodes: &[NodeId], one_way: bool) -> Vec<Link> {
     links
 }
 
-/// Everybody but the bridge, in two drawn halves of which none is empty.
+/// All nodes but the bridge, in two drawn, non-empty halves.
 fn halves(nodes: &[NodeId], bridge: NodeId, place: Place, world: &World<Node>) -> Vec<Vec<NodeId>> {
     let others: Vec<NodeId> = nodes.iter().copied().filter(|node| *node != bridge).collect();
     let mut groups = vec![Vec::new(), Vec::new()];

@@ -1,4 +1,4 @@
-//! A process stands still for a while, and does not know it.
+//! A process is paused for a while, without knowing it.
 
 use super::{Effect, Gauge, Kind, Strike, Struck};
 use crate::faults::{Nemesis, US};

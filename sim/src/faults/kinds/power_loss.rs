@@ -1,4 +1,4 @@
-//! A machine loses its power, and comes back.
+//! A machine loses power and restarts.
 
 use super::{Effect, Kind, Strike, Struck};
 use crate::faults::{Nemesis, US};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct PowerLoss {
     /// Which node.
     pub node: Target,
-    /// Until the restart.
+    /// How long until the restart.
     pub down_us: u64,
 }
 

@@ -1,4 +1,4 @@
-//! All machines lose their power at once, and come back one by one.
+//! All machines lose power at once and restart one by one.
 
 use super::{Effect, Kind, Strike, Struck};
 use crate::faults::{Nemesis, US};
@@ -12,9 +12,9 @@ use wavetank_core::types::NodeId;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PowerLossAll {
-    /// Until the first restart.
+    /// How long until the first restart.
     pub down_us: u64,
-    /// Most time between the first and the last restart; each node's is drawn.
+    /// The longest time between the first and the last restart. Each node's is drawn.
     pub stagger_us: u64,
 }
 

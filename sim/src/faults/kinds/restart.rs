@@ -1,4 +1,4 @@
-//! A process is asked to stop and started again; the operator's patience with it ends.
+//! A process is asked to stop and is started again. If it takes too long to stop, it is killed.
 
 use super::{Effect, Kind, Strike, Struck};
 use crate::faults::{Nemesis, US};

@@ -1,4 +1,4 @@
-//! A disk takes many times as long for everything.
+//! Every disk operation takes many times as long.
 
 use super::{Effect, Gauge, Kind, Strike, Struck};
 use crate::faults::{Nemesis, US};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct SlowDisk {
     /// Which node.
     pub node: Target,
-    /// Every operation takes so many times as long.
+    /// Every operation takes this many times as long.
     pub factor: u32,
     /// For how long.
     pub for_us: u64,
