@@ -1,9 +1,9 @@
-//! Carrying a plan's faults out: when each strikes, whom it hits, and what brings back what it took.
+//! Injects a plan's faults: when each strikes, which node it hits, and how it ends.
 //!
-//! The nemesis knows the world and the ledger, never a broker's state. Times are kept by the world's
-//! own heap ([`World::schedule`]), so faults are events in the one order of events. What each kind of
-//! fault does is in [`kinds`]; what faults a plan has is drawn in [`crate::profile`]; what they may
-//! damage is the plan's business and the ledger's.
+//! The nemesis knows the world and the ledger, never a broker's state. It schedules on the world's
+//! own heap ([`World::schedule`]), so faults are part of the total order of events. What each kind
+//! of fault does is in [`kinds`]. Which faults a plan has is drawn in [`crate::profile`]. What they
+//! may damage is up to the plan and the ledger.
 
 pub(crate) mod kinds;
 mod resolve;
@@ -33,14 +33,14 @@ type Link = (NodeId, NodeId);
 pub struct FaultCounts {
     /// In the plans.
     pub planned: u64,
-    /// Those that struck somebody: their moment came, and their target was there.
+    /// Faults that struck: their moment came, and their target existed.
     pub fired: u64,
-    /// Those that took effect, each kind by its own measure ([`FaultKind::BITES`]).
+    /// Faults that took effect, each kind by its own measure ([`FaultKind::BITES`]).
     pub bit: u64,
 }
 
 impl FaultCounts {
-    /// Adds another run's.
+    /// Adds another run's counts.
     pub fn add(&mut self, other: FaultCounts) {
         self.planned += other.planned;
         self.fired += other.fired;
@@ -54,14 +54,14 @@ struct Armed {
     fault: Fault,
     /// Not before this, ns.
     from: u64,
-    /// How many more notes, or operations of a disk, it waits for.
+    /// How many more notes or disk operations it waits for.
     left: u32,
 }
 
-/// What a scheduled moment means.
+/// A scheduled action.
 #[derive(Clone, Debug)]
 enum Action {
-    /// A fault strikes; the node whose note triggered it, if one did.
+    /// A fault strikes. The node whose note triggered it, if any.
     Strike(Fault, Option<NodeId>),
     /// A process starts (again).
     Start(NodeId),
@@ -69,7 +69,7 @@ enum Action {
     End(u64),
 }
 
-/// A strike whose effect goes on.
+/// A strike whose effect continues.
 #[derive(Clone, Debug)]
 struct Open {
     what: FaultKind,
@@ -86,23 +86,23 @@ pub(crate) struct Nemesis {
     armed: Vec<Armed>,
     actions: BTreeMap<u64, Action>,
     next_token: u64,
-    /// By the number of the strike.
+    /// By the strike's number.
     open: BTreeMap<u64, Open>,
     /// How many partitions block each link.
     blocks: BTreeMap<Link, u32>,
-    /// Shares of loss in force, per million.
+    /// Loss rates in force, per million.
     losses: Vec<u64>,
     spikes: BTreeMap<Link, Vec<u64>>,
-    /// The newest strike that paused a node, so that an older one's end does not end it.
+    /// The newest strike that paused a node, so that the end of an older one does not resume it.
     pauses: BTreeMap<NodeId, u64>,
-    /// Nodes on which a sync is to fail, and how long they then stay down, ns. An error that nobody
-    /// saw waits for the next process, through crashes and power losses.
+    /// Nodes on which a sync is to fail, and how long they then stay down, ns. An unseen error
+    /// waits for the next process, through crashes and power losses.
     failing: BTreeMap<NodeId, u64>,
     /// Nodes that were asked to stop: by which strike, and how long they stay down afterwards, ns.
     stopping: BTreeMap<NodeId, (u64, u64)>,
-    /// Nodes that will be started at this time.
+    /// Nodes that will be started, and when.
     restarts: BTreeMap<NodeId, u64>,
-    /// Nodes that have been through a start: from then on, an empty directory is one that was lost.
+    /// Nodes that have completed a start. From then on, an empty directory means data loss.
     formatted: BTreeSet<NodeId>,
     counts: BTreeMap<&'static str, FaultCounts>,
     struck: Vec<(&'static str, Vec<NodeId>)>,
@@ -144,23 +144,23 @@ impl Nemesis {
         }
     }
 
-    /// Hosts of clients, which partitions may cut off too.
+    /// Sets the hosts of clients, which partitions may cut off, too.
     pub(crate) fn set_clients(&mut self, clients: Vec<NodeId>) {
         self.clients = clients;
     }
 
-    /// What has struck whom since the last call.
+    /// Which kinds of faults have struck which nodes since the last call.
     pub(crate) fn drain_struck(&mut self) -> Vec<(&'static str, Vec<NodeId>)> {
         std::mem::take(&mut self.struck)
     }
 
-    /// Since when nothing is missing that faults took, ns; `None` while something is. Who is asked to
-    /// stop takes nothing until it is gone.
+    /// Since when no fault has been in force, ns. `None` while one is. A node that was asked to
+    /// stop does not count until it is gone.
     pub(crate) fn calm_since(&self) -> Option<u64> {
         self.calm_since
     }
 
-    /// Called whenever a strike begins or ends, or a process is to start.
+    /// Updates `calm_since`. Called whenever a strike begins or ends, or a process is to start.
     fn look_around(&mut self, world: &World<Node>) {
         let stops = |open: &Open| matches!(open.what, FaultKind::Restart(_));
         let calm =
@@ -168,7 +168,7 @@ impl Nemesis {
         self.calm_since = calm.then(|| self.calm_since.unwrap_or(world.now()));
     }
 
-    /// What came of each kind of fault that the plan has; asked when the run is over.
+    /// The counts for each kind of fault in the plan. Call this when the run is over.
     pub(crate) fn counts(&mut self, world: &World<Node>) -> &BTreeMap<&'static str, FaultCounts> {
         for strike in self.open.keys().copied().collect::<Vec<_>>() {
             self.settle(strike, world);
@@ -181,7 +181,7 @@ impl Nemesis {
         self.configs.keys().copied()
     }
 
-    /// The storm begins.
+    /// Begins the storm.
     pub(crate) fn begin(&mut self, faults: &[Fault], world: &mut World<Node>) {
         for fault in faults {
             self.arm(fault.clone(), None, world);
@@ -214,7 +214,7 @@ impl Nemesis {
         world.schedule(at, token);
     }
 
-    /// A note may be what a fault waits for.
+    /// Triggers the faults that wait for this note.
     pub(crate) fn note(
         &mut self,
         node: NodeId,
@@ -250,8 +250,8 @@ impl Nemesis {
         self.strike_soon(due, node, world, ledger);
     }
 
-    /// What nodes have submitted to their disks in the step that is just over may be what faults wait
-    /// for.
+    /// Triggers the faults that wait for a disk operation that nodes submitted in the step just
+    /// over.
     pub(crate) fn submitted(&mut self, world: &mut World<Node>, ledger: &Ledger) {
         for (node, op) in world.drain_submissions() {
             if self.stopped {
@@ -270,7 +270,7 @@ impl Nemesis {
         }
     }
 
-    /// How many faults have come to the operation of a disk that they aimed at.
+    /// How many faults have reached the disk operation that they aimed at.
     pub(crate) fn aimed(&self) -> u64 {
         self.aimed
     }
@@ -291,7 +291,7 @@ impl Nemesis {
         }
     }
 
-    /// A moment that was scheduled has come.
+    /// Performs a scheduled action.
     pub(crate) fn due(&mut self, token: u64, world: &mut World<Node>, ledger: &Ledger) {
         let Some(action) = self.actions.remove(&token) else { return };
         match action {
@@ -310,10 +310,10 @@ impl Nemesis {
         self.look_around(world);
     }
 
-    /// What a strike took away comes back, or its next turn has come.
+    /// Undoes a strike, or performs its next turn.
     fn end(&mut self, strike: u64, world: &mut World<Node>) {
         self.settle(strike, world);
-        // It stays known meanwhile: its kind may say that it bit.
+        // It stays in `open` meanwhile: its kind may report that it took effect.
         let Some(Open { what, mut effect, .. }) = self.open.get(&strike).cloned() else { return };
         match what.kind().end(strike, &mut effect, self, world) {
             Some(wait) => {
@@ -328,7 +328,7 @@ impl Nemesis {
         }
     }
 
-    /// Has a strike taken effect by now?
+    /// Counts a strike if it has taken effect by now.
     fn settle(&mut self, strike: u64, world: &World<Node>) {
         let Some(open) = self.open.get(&strike) else { return };
         if let Some((gauge, before)) = &open.effect.gauge
@@ -338,7 +338,7 @@ impl Nemesis {
         }
     }
 
-    /// A strike took effect; counted once.
+    /// Counts, once, that a strike took effect.
     fn bit(&mut self, strike: u64) {
         if let Some(open) = self.open.get_mut(&strike)
             && !std::mem::replace(&mut open.bit, true)
@@ -347,8 +347,8 @@ impl Nemesis {
         }
     }
 
-    /// A process ended by itself. True if a fault explains it: then the operator starts it again, if
-    /// its disk failed after a reboot of the machine.
+    /// A process ended by itself. True if a fault explains it. Then the operator starts it again,
+    /// after a reboot of the machine if its disk failed.
     pub(crate) fn exited(&mut self, node: NodeId, exit: &Exit, world: &mut World<Node>) -> bool {
         if *exit == Exit::Stopped {
             let Some((strike, down)) = self.stopping.remove(&node) else { return false };
@@ -362,7 +362,7 @@ impl Nemesis {
         true
     }
 
-    /// Starts a process on a node that has none.
+    /// Starts the process of a node that is down.
     pub(crate) fn start(&mut self, node: NodeId, world: &mut World<Node>) {
         self.restarts.remove(&node);
         self.stopping.remove(&node);
@@ -373,7 +373,7 @@ impl Nemesis {
         }
     }
 
-    /// The power of one machine goes. True if that ended a process, or changed what the disk held.
+    /// Cuts the power of one machine. True if that ended a process, or changed what the disk held.
     fn power_off(&mut self, node: NodeId, world: &mut World<Node>) -> bool {
         let gauge = Gauge::PowerTook(node);
         let before = gauge.read(world);
@@ -387,14 +387,14 @@ impl Nemesis {
         self.look_around(world);
     }
 
-    /// No fault strikes any more; what is still out stays out until [`Nemesis::heal`].
+    /// No fault strikes any more. What is down or cut off stays so until [`Nemesis::heal`].
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
         self.armed.clear();
     }
 
-    /// Brings back everything within `core` (all nodes, or some): processes, links, disks. Nodes
-    /// outside are cut off from it, and from clients.
+    /// Heals everything within `core` (all nodes, or some): processes, links, disks. Nodes outside
+    /// are cut off from it and from clients.
     pub(crate) fn heal(&mut self, core: &[NodeId], world: &mut World<Node>) {
         self.stop();
         self.close(world);
@@ -430,7 +430,7 @@ impl Nemesis {
         }
     }
 
-    /// Nothing that was scheduled happens any more, and what has an end has ended.
+    /// Cancels all scheduled actions, and closes the strikes that would have ended.
     fn close(&mut self, world: &World<Node>) {
         self.actions.clear();
         for strike in self.open.keys().copied().collect::<Vec<_>>() {
@@ -512,8 +512,8 @@ impl Nemesis {
     }
 }
 
-/// Takes out those whose moment has come, each with its delay in ns. `is_meant` says whether what has
-/// just happened is what they wait for, and their delay in us.
+/// Removes the faults whose moment has come, each with its delay in ns. `is_meant` says whether a
+/// fault waits for what has just happened, and returns its delay in us.
 fn come_true(
     armed: &mut Vec<Armed>,
     now: u64,
@@ -533,7 +533,7 @@ fn come_true(
     due
 }
 
-/// How many faults of each kind there are to come.
+/// How many faults of each kind are planned.
 fn planned(faults: &[Fault]) -> BTreeMap<&'static str, FaultCounts> {
     let mut counts: BTreeMap<&'static str, FaultCounts> = BTreeMap::new();
     let mut rest: Vec<&Fault> = faults.iter().collect();
@@ -544,7 +544,7 @@ fn planned(faults: &[Fault]) -> BTreeMap<&'static str, FaultCounts> {
     counts
 }
 
-/// The partition that a note is about, if it is about one.
+/// The partition that a note is about, if any.
 pub fn partition_of(note: &Note) -> Option<TopicPartition> {
     match note {
         Note::Recovered { partition, .. }

@@ -1,5 +1,5 @@
-//! Who a symbolic target is, at the moment when a fault strikes: by the committed metadata and the
-//! ledger, never by what a broker believes.
+//! Resolves a symbolic target to a node when a fault strikes. It uses the committed metadata and
+//! the ledger, never a broker's own view.
 
 use crate::decide::Place;
 use crate::ledger::Ledger;
@@ -9,14 +9,14 @@ use crate::world::World;
 use wavetank_core::metadata::PartitionRegistration;
 use wavetank_core::types::{NodeId, TopicPartition};
 
-/// What a target can be resolved against besides world and ledger.
+/// What resolving a target needs besides the world and the ledger.
 #[derive(Clone, Debug)]
 pub(crate) struct Cast<'a> {
     /// Broker and controller hosts.
     pub(crate) nodes: &'a [NodeId],
     /// The plan's topics, by name.
     pub(crate) topics: &'a [String],
-    /// Who emitted the triggering note.
+    /// The node that emitted the triggering note.
     pub(crate) noted: Option<NodeId>,
     /// Keys this strike's choices.
     pub(crate) place: Place,

@@ -1,4 +1,4 @@
-//! Each kind of fault fires, and says truly whether it took effect.
+//! Each kind of fault fires, and reports correctly whether it took effect.
 
 use crate::plan::{
     AfterNote, AtDiskOp, Crash, CrashLoop, Damage, DamageIndex, Delay, DiskVerb, FailSync, Fault,
@@ -7,13 +7,13 @@ use crate::plan::{
 };
 use crate::profile::Profile;
 
-/// What came of one fault in the middle of an otherwise calm run.
+/// The counts of a single fault in the middle of an otherwise calm run.
 fn counts(when: When, what: impl Into<FaultKind>) -> FaultCounts {
     let what = what.into();
     let name = what.name();
     let mut plan = Profile::Calm.draw(5);
     plan.phases.storm_ms = 4_000;
-    // Indexes have entries.
+    // So that indexes have entries.
     plan.topics.iter_mut().for_each(|topic| topic.index_interval_bytes = 100);
     plan.faults = vec![Fault::new(when, what)];
     let outcome = crate::run::run(&plan);
@@ -38,7 +38,7 @@ fn partition(for_us: u64) -> Partition {
     Partition { shape: Shape::Isolate(leader()), one_way: false, clients_too: true, for_us }
 }
 
-/// One of each kind, as long as `for_us`: those that last may be too short to do anything.
+/// One of each kind, lasting `for_us`, which may be too short for the lasting ones to take effect.
 fn each(for_us: u64) -> Vec<FaultKind> {
     let down_us = 50_000;
     vec![
@@ -82,7 +82,7 @@ fn what_is_too_short_to_do_anything_does_not_count() {
 
 #[test]
 fn what_finds_nobody_does_not_fire() {
-    // A partition that no plan of this size has a leader for: its index is beyond the last.
+    // A partition without a leader: its index is beyond the last.
     let nobody = Target::LeaderOf(PartitionRef { topic: 0, partition: 999 });
     assert_eq!(came_of(Crash { node: nobody, down_us: 1_000 }), PLANNED);
     let never = AfterNote {
@@ -131,7 +131,8 @@ fn a_power_loss_comes_before_a_stop_is_marked_clean() {
         assert_eq!(outcome.violations, [], "seed {seed}");
         assert_eq!(outcome.faults["power_loss"], BIT, "seed {seed}");
         assert!(outcome.marks.contains_key("disk_op_struck"), "seed {seed}");
-        // The mark is renamed into place, or it is not; its node has not told that it shut down.
+        // The mark may or may not have been renamed into place. Its node has not noted that it shut
+        // down.
         match outcome.marks.contains_key("clean_shutdown") {
             true => clean += 1,
             false => unclean += 1,
