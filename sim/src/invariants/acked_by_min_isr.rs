@@ -1,10 +1,10 @@
-//! acks=all is answered only while the ISR that the leader knows as committed has at least
+//! A leader acknowledges acks=all only while the ISR that it knows as committed has at least
 //! `min.insync.replicas` members.
 //!
 //! Source: `min.insync.replicas` and NOT_ENOUGH_REPLICAS_AFTER_APPEND in Kafka's broker
-//! configuration; KIP-966. Reason: it is the number of copies that the writer was promised. A leader
-//! that does not know yet that its ISR shrank answers by the one that it knows: that one had the
-//! record, since its members count for the high watermark until the change is committed.
+//! configuration; KIP-966. Reason: the writer was promised that number of copies. A leader that
+//! does not know yet that its ISR shrank uses the ISR that it knows. That ISR had the record, since
+//! its members count for the high watermark until the change is committed.
 
 use super::{Invariant, Kind, Seen, View};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use wavetank_core::types::{NodeId, TopicPartition};
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct AckedByMinIsr {
-    /// How many members the ISR has, as each leader knows it.
+    /// The size of the ISR, as each leader knows it.
     known: BTreeMap<(NodeId, TopicPartition), usize>,
 }
 

@@ -1,8 +1,9 @@
-//! Where each batch is flushed, a leader answers acks=all only for what its own log has heard is
-//! durable. What its followers have on their media is the ledger's to say; this needs only notes.
+//! If a topic flushes each batch, a leader acknowledges acks=all only for what it knows is durable
+//! in its own log. This check needs only notes. The ledger checks what followers have on their
+//! media.
 //!
-//! Source: `flush.messages=1`; Raft section 3.8; NATS 2.12.1 (Jepsen 2025). Reason: who answers before
-//! the sync has promised what a power loss takes.
+//! Source: `flush.messages=1`; Raft section 3.8; NATS 2.12.1 (Jepsen 2025). Reason: a leader that
+//! answers before the sync has promised what a power loss can take.
 
 use super::{Invariant, Kind, Seen, View};
 use std::collections::BTreeMap;
@@ -12,12 +13,12 @@ use wavetank_core::types::{NodeId, Offset, TopicPartition};
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct AckedIsSynced {
-    /// How far a process has heard that a log is durable.
+    /// How far a process knows that its log is durable.
     synced: BTreeMap<(NodeId, TopicPartition), Offset>,
 }
 
-/// Is each batch of it flushed? Where nobody knows its name it is one of the plan's, if there can be
-/// no others.
+/// Does the partition flush each batch? If its name is unknown, it must be one of the plan's,
+/// provided that there can be no others.
 fn flushes(partition: TopicPartition, view: &View<'_>) -> bool {
     let name = view.name(partition);
     let topic = name.rsplit_once('-').map_or("", |(topic, _)| topic);

@@ -1,8 +1,8 @@
-//! What was committed or acknowledged with acks=all stays, unless the ledger admits its loss.
+//! Records that were committed or acknowledged with acks=all stay, unless the ledger admits their
+//! loss.
 //!
 //! Source: Kafka's durability contract (design, 4.7); CORRECTNESS.md A3, leader completeness in
-//! A27. Reason: this is what acks=all is for. How the ledger decides is argued in
-//! [`crate::ledger`].
+//! A27. Reason: this is the purpose of acks=all. [`crate::ledger`] explains how the ledger decides.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::ledger::Finding;

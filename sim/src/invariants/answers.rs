@@ -1,13 +1,14 @@
-//! An answer says nothing that contradicts itself, by Kafka's schemas and by what Apache Kafka's own
-//! handlers put into them.
+//! An answer does not contradict itself, by Kafka's schemas and by what Apache Kafka's own handlers
+//! put into them.
 //!
-//! Source: Kafka's message schemas (`clients/src/main/resources/common/message`): what an error leaves
-//! unknown has its field's default (-1, nothing, the zero UUID); KIP-525 for `CreateTopics`, KIP-590 for
-//! what an envelope's own error may be, KIP-951 for the leader in a refusal. Reason: clients in other
-//! languages read these fields, and believe them. The tank's own client asks for most answers again
-//! and would never notice.
+//! Source: Kafka's message schemas (`clients/src/main/resources/common/message`): what an error
+//! leaves unknown has its field's default (-1, nothing, the zero UUID); KIP-525 for `CreateTopics`,
+//! KIP-590 for what an envelope's own error may be, KIP-951 for the leader in a refusal. Reason:
+//! clients in other languages read and trust these fields. The tank's own client retries most
+//! requests and would never notice.
 //!
-//! What is not judged here: whether an answer is true. Others hold it against what happened.
+//! What is not judged here: whether an answer is true. Other invariants check that against what
+//! happened.
 
 use super::{Invariant, Kind, Seen, View};
 use std::collections::BTreeSet;
@@ -44,10 +45,10 @@ impl Invariant for Answers {
     }
 }
 
-/// Is there something wrong with an answer as such?
+/// Checks an answer by itself.
 ///
 /// # Errors
-/// What it says, as the rest of a sentence.
+/// What is wrong, as the rest of a sentence.
 pub fn check(response: &Response) -> Result<(), String> {
     let odd = match response {
         Response::Produce(produce) => {
@@ -112,7 +113,7 @@ fn says(wrong: bool, what: &'static str) -> Option<&'static str> {
     wrong.then_some(what)
 }
 
-/// What can be wrong with an envelope itself; all else is the answer's in it.
+/// Errors of the envelope itself. All others belong to the answer in it.
 fn fails_envelopes(error: ErrorCode) -> bool {
     matches!(
         error,
@@ -121,7 +122,7 @@ fn fails_envelopes(error: ErrorCode) -> bool {
 }
 
 fn of_produce(one: &ProducePartitionResponse) -> Option<&'static str> {
-    // What was appended may have an offset and yet an error.
+    // Appended records may have both an offset and an error.
     let appended = matches!(
         one.error,
         ErrorCode::None | ErrorCode::NotEnoughReplicasAfterAppend | ErrorCode::RequestTimedOut
@@ -212,8 +213,8 @@ fn of_partition(one: &MetadataPartition) -> Option<&'static str> {
         .or(says(led == refused, "a leader that is not available, or none and no error"))
 }
 
-/// Is it an id as Kafka's `Uuid.randomUuid` draws one: version 4, variant 10, and a text that does not
-/// begin with a dash, which a command would take for an option?
+/// Could Kafka's `Uuid.randomUuid` have drawn this id? Such an id has version 4, variant 10, and a
+/// text that does not begin with a dash, which a command would take for an option.
 fn is_random(id: Uuid) -> bool {
     id.0 >> 76 & 0xf == 4 && id.0 >> 62 & 3 == 2 && !id.to_string().starts_with('-')
 }

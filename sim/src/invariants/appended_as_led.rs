@@ -1,8 +1,9 @@
-//! What a follower appends in an epoch, the leader of that epoch has, as long as it leads.
+//! The leader of an epoch has everything that a follower appends in that epoch, as long as it
+//! leads.
 //!
-//! Source: KIP-101, KIP-595 (a replica copies its leader). Reason: an answer of an earlier leader, or one to
-//! an earlier question, that is appended is cut again with the next fetch, most of the time; what is
-//! committed meanwhile is not. So the copy itself is looked at.
+//! Source: KIP-101, KIP-595 (a replica copies its leader). Reason: if a follower appends an answer
+//! from an earlier leader, or to an earlier request, the next fetch usually truncates it again, but
+//! not if it is committed meanwhile. So the copy itself is checked.
 
 use super::{Invariant, Kind, Seen, View};
 use std::collections::BTreeMap;
@@ -20,10 +21,10 @@ enum Role {
 #[derive(Clone, Debug, Default)]
 pub struct AppendedAsLed {
     roles: BTreeMap<(NodeId, TopicPartition), Role>,
-    /// Who led last, in which epoch.
+    /// The last leader and its epoch.
     leaders: BTreeMap<TopicPartition, (LeaderEpoch, NodeId)>,
-    /// Up to where each process's copy has been compared. What was appended reaches the page cache a
-    /// little later, and is compared with the next that is appended.
+    /// How far each process's copy has been compared. An append reaches the page cache a little
+    /// later, so it is compared at the next append.
     compared: BTreeMap<(NodeId, TopicPartition), Offset>,
 }
 
@@ -35,7 +36,7 @@ impl AppendedAsLed {
 
     fn follows(&mut self, node: NodeId, partition: TopicPartition, epoch: LeaderEpoch) {
         self.roles.insert((node, partition), Role::Follows(epoch));
-        // What it has from earlier epochs is not this leader's to answer for.
+        // This leader is not responsible for what the follower has from earlier epochs.
         self.compared.remove(&(node, partition));
     }
 
@@ -48,8 +49,8 @@ impl AppendedAsLed {
         view: &View<'_>,
     ) -> Result<(), String> {
         let name = || view.name(partition);
-        // An observer of the quorum does not note whom it follows, nor does a voter that starts as a
-        // follower.
+        // A quorum observer does not note which leader it follows. Neither does a voter that starts
+        // as a follower.
         let silent = partition == TopicPartition::METADATA
             && (!view.ledger.voters().contains(&node)
                 || !self.roles.contains_key(&(node, partition)));
@@ -126,7 +127,7 @@ impl Invariant for AppendedAsLed {
             Note::QuorumFollower { epoch, .. } => {
                 self.follows(node, TopicPartition::METADATA, *epoch);
             }
-            // A topic that is deleted is gone at its leader first, or at a follower.
+            // A deleted topic may be removed first at its leader or at a follower.
             Note::Departed { partition, .. } => {
                 self.roles.remove(&(node, *partition));
             }
@@ -204,12 +205,12 @@ mod tests {
         bench.write(NodeId(2), METADATA, fixture::batch(1, 1, 3, 9));
         let wrong = see(&mut invariant, &bench, 2, &appended(3, 2)).unwrap_err();
         assert!(wrong.contains("its leader 1 has no such batch"), "{wrong}");
-        // A deleted topic is gone at one before the other.
+        // A deleted topic is removed at one node before the other.
         let (mut bereft, directory) = (invariant.clone(), String::new());
         let departed = Note::Departed { partition: PARTITION, directory, stray: false };
         assert!(see(&mut bereft, &bench, 1, &departed).is_ok());
         assert!(see(&mut bereft, &bench, 2, &appended(3, 2)).is_ok());
-        // Who has gone on to another epoch may have cut it.
+        // A node that has moved to another epoch may have truncated it.
         assert!(see(&mut invariant, &bench, 1, &leads(4)).is_ok());
         assert!(see(&mut invariant, &bench, 2, &appended(3, 2)).is_ok());
     }

@@ -1,12 +1,12 @@
-//! A clean mark vouches only for what is on the media: batches, and what is believed beside them (indexes,
-//! leader epochs, the topic's id).
+//! A clean mark covers only what is on the media: batches, and the files that are trusted with them
+//! (indexes, leader epochs, the topic's id).
 //!
-//! Source: KAFKA-1488 and Kafka's `LogManager.shutdown`: logs are flushed, then the mark is written.
-//! Reason: after a clean stop recovery trusts every partition's log as it finds it. If power goes after
-//! the stop, what was only in the page cache is gone or torn, and nobody looks. The metadata
-//! log is not vouched for, here as in Kafka's `KafkaMetadataLog`: it is always checked from its
-//! recovery point, and a fetch may be answered while the mark is being written (the default profile's
-//! seed 7572).
+//! Source: KAFKA-1488 and Kafka's `LogManager.shutdown`: logs are flushed, then the mark is
+//! written. Reason: after a clean stop, recovery trusts every partition's log as it is. If power is
+//! lost after the stop, what was only in the page cache is gone or torn, and nothing checks. The
+//! mark does not cover the metadata log, here as in Kafka's `KafkaMetadataLog`: that log is always
+//! checked from its recovery point, and a fetch may be answered while the mark is being written
+//! (the default profile's seed 7572).
 
 use super::{Invariant, Kind, Seen, View};
 use crate::disk::SimDisk;
@@ -55,11 +55,11 @@ impl Invariant for CleanMark {
     }
 }
 
-/// A file of a partition of which the media hold another content than processes see.
+/// A partition's file whose content on the media differs from what processes see.
 fn unsynced_file(disk: &SimDisk) -> Option<(String, FileKind)> {
     let metadata = format!("{METADATA_TOPIC}-0");
     let vouched = |dir: &String| {
-        // What is leaving is nobody's any more.
+        // A departing directory no longer belongs to a replica.
         *dir != metadata && !dir.ends_with("-delete") && !dir.ends_with("-stray")
     };
     let mut dirs = disk.dir_names().into_iter().filter(vouched);

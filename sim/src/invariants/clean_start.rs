@@ -1,11 +1,13 @@
-//! Who was stopped cleanly, and whose disk nothing touched since, finds its indexes as it left them.
+//! A node that was stopped cleanly, and whose disk has not been touched since, finds its indexes as
+//! it left them.
 //!
-//! Source: Kafka's `LogLoader`, which after a clean stop takes the index files as they are; a rebuild
-//! reads every batch. Reason: an index that is written so that it cannot be read again is mended by the
-//! next start, and so by itself never seen: every start takes as long as after a crash. The metadata
-//! log is left out: no mark vouches for it, and it is always checked from its recovery point. So are plans
-//! whose records may come without a timestamp: of a segment of such the time index is empty, which cannot
-//! be told from one that was lost, and it is made anew (seed 1483 of the default profile).
+//! Source: Kafka's `LogLoader`, which after a clean stop takes the index files as they are; a
+//! rebuild reads every batch. Reason: if an index is written so that it cannot be read again, the
+//! next start rebuilds it and nothing else shows the bug, but every start takes as long as after a
+//! crash. The metadata log is excluded: no mark covers it, and it is always checked from its
+//! recovery point. Plans whose records may lack timestamps are excluded, too: the time index of a
+//! segment of such records is empty, which looks like a lost one, and it is rebuilt (seed 1483 of
+//! the default profile).
 
 use super::{Invariant, Kind, Seen, View};
 use std::collections::BTreeMap;

@@ -1,8 +1,9 @@
-//! No leader of the metadata quorum asks a follower to cut what is committed.
+//! No leader of the metadata quorum asks a follower to truncate committed records.
 //!
-//! Source: Raft's leader completeness (section 5.4.3); Kafka's `KafkaMetadataLog.truncateToEndOffset`,
-//! which refuses. Reason: a follower refuses such a cut, since any peer can ask for it; but a correct
-//! leader never does, because whoever is elected has everything that is committed.
+//! Source: Raft's leader completeness (section 5.4.3); Kafka's
+//! `KafkaMetadataLog.truncateToEndOffset`, which refuses. Reason: a follower refuses this, since
+//! any peer can ask for it. A correct leader never asks, because an elected leader has everything
+//! that is committed.
 
 use super::{Invariant, Kind, Seen, View};
 use wavetank_core::note::{Implausible, Note};

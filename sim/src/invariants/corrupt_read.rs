@@ -1,10 +1,10 @@
-//! A batch that a client gets is as a producer sent it: whole, and its checksum holds.
+//! A client gets a batch as a producer sent it: whole, with a valid checksum.
 //!
-//! Source: the record batch's CRC (KIP-98's message format) and Kafka's `check.crcs`, with which a
-//! consumer ends in `CorruptRecordException`. DESIGN: checksums are never excused.
-//! Reason: recovery keeps what is left of a torn batch only if nobody checks it, and a leader that
-//! serves it has lost the records in it. No fault of the plans damages what is on the media, so
-//! nothing excuses a batch that does not check.
+//! Source: the record batch's CRC (KIP-98's message format) and Kafka's `check.crcs`, which makes a
+//! consumer fail with `CorruptRecordException`. DESIGN: checksums are never excused. Reason:
+//! recovery keeps the rest of a torn batch only if nothing checks it, and a leader that serves it
+//! has lost its records. No planned fault damages batches on the media, so nothing excuses an
+//! invalid checksum.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::workload::Recorded;

@@ -1,9 +1,9 @@
-//! One leader per epoch, of every partition and of the metadata quorum.
+//! At most one leader per epoch, for every partition and for the metadata quorum.
 //!
 //! Source: Raft (Ongaro and Ousterhout 2014), figure 3, "election safety"; Kafka's
-//! `RaftEventSimulationTest`; for partitions, KIP-101: a leader epoch names one leadership.
-//! Reason: (offset, epoch) identifies a record only if one process gives it out. So the second process
-//! may be another node, or the same node after a restart (KAFKA-10527).
+//! `RaftEventSimulationTest`; for partitions, KIP-101: a leader epoch names one leadership. Reason:
+//! (offset, epoch) identifies a record only if a single process assigns it. So a second leader may
+//! be another node, or the same node after a restart (KAFKA-10527).
 
 use super::{Invariant, Kind, Seen, View};
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use wavetank_core::types::{LeaderEpoch, NodeId, TopicPartition};
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct ElectionSafety {
-    /// (partition, epoch) to (node, its processes so far).
+    /// (partition, epoch) to (node, its number of starts so far).
     leaders: BTreeMap<(TopicPartition, LeaderEpoch), (NodeId, u32)>,
     starts: BTreeMap<NodeId, u32>,
 }

@@ -1,9 +1,9 @@
-//! The end of a partition that a client is told does not go back, as long as leaders of no smaller
-//! epoch tell it, and within a lineage.
+//! The partition end reported to a client does not go back, as long as the leaders that report it
+//! have no smaller epoch, and within a lineage.
 //!
-//! Source: KIP-207 (OFFSET_NOT_AVAILABLE); CORRECTNESS.md A23. Reason: what is below the end was
-//! readable; a consumer's lag would be negative. A leader that was deposed and does not know may
-//! serve an old end: that one has a smaller epoch.
+//! Source: KIP-207 (OFFSET_NOT_AVAILABLE); CORRECTNESS.md A23. Reason: everything below the end was
+//! readable, and a consumer's lag would be negative. A deposed leader that does not know it may
+//! serve an old end, but with a smaller epoch.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::workload::Recorded;
@@ -14,7 +14,7 @@ use wavetank_core::types::{LeaderEpoch, NodeId, Offset};
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct EndsMonotonic {
-    /// The end that each leader epoch told each client last.
+    /// The last end reported to each client in each leader epoch.
     told: BTreeMap<(NodeId, NamedPartition), BTreeMap<LeaderEpoch, Offset>>,
 }
 

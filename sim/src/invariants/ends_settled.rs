@@ -1,14 +1,14 @@
-//! The end of a partition that a client is told is committed, and is not below what had been
-//! committed under that leader or one before it when the client asked. Who looks up a time and is told
-//! of nothing had nothing to find below that, by what clients read, and who asks for the largest timestamp
-//! nothing younger than what it is told.
+//! The partition end reported to a client is committed, and is not below what had been committed
+//! under that leader or an earlier one when the client asked. If a lookup by time finds nothing,
+//! then by what clients read there was no match below that offset. If a lookup for the largest
+//! timestamp finds one, there was none larger below that offset.
 //!
 //! Source: KIP-207: a new leader whose high watermark has not reached its epoch's start refuses
 //! (OFFSET_NOT_AVAILABLE), and does not serve an end below what was read and acknowledged before.
-//! Reason: who asks for the end to see whether everything was read would stop too soon. What was
-//! committed is what a leader's high watermark passed, so all that any client was acknowledged with
-//! acks=all or has read; within a lineage. A leader that was deposed and does not know of it may
-//! tell an old end: it is held to what leaders up to its own epoch have reached.
+//! Reason: a client that uses the end to see whether it has read everything would stop too soon.
+//! Committed means that a leader's high watermark passed it. That includes everything acknowledged
+//! with acks=all or read by any client, within a lineage. A deposed leader that does not know it
+//! may report an old end: it is checked against what leaders up to its own epoch have reached.
 
 use super::time_lookup::{LARGEST, all_read, wanted};
 use super::{Invariant, Kind, Seen, View};
@@ -25,30 +25,30 @@ type Reached = BTreeMap<LeaderEpoch, Offset>;
 #[derive(Clone, Debug, Default)]
 pub struct EndsSettled {
     leading: BTreeMap<(NodeId, TopicPartition), LeaderEpoch>,
-    /// How far the high watermark of each epoch's leader came.
+    /// How far the high watermark of each epoch's leader got.
     reached: BTreeMap<TopicPartition, Reached>,
-    /// The same, when each query that waits was made.
+    /// `reached` when each pending query was made.
     asked: BTreeMap<(NodeId, QueryId), Asked>,
-    /// Look-ups by time, and what they did not find.
+    /// Lookups by time, and what they did not find.
     vain: Vec<Vain>,
 }
 
-/// What was known when a query was made.
+/// The state when a query was made.
 #[derive(Clone, Debug, Default)]
 struct Asked {
     reached: Reached,
-    /// Of those who may answer, the oldest leader's.
+    /// The epoch of the oldest leader that may answer.
     oldest: Option<LeaderEpoch>,
 }
 
-/// A look-up by time that found nothing since a time.
+/// A lookup that found no record since a time.
 #[derive(Clone, Debug)]
 struct Vain {
     client: NodeId,
     name: NamedPartition,
     asked: WallTime,
     since: WallTime,
-    /// Every leader that may have answered had committed so far when it was asked.
+    /// Every leader that may have answered had committed up to here when it was asked.
     least: Offset,
 }
 
@@ -58,7 +58,7 @@ impl EndsSettled {
         *reached = (*reached).max(to);
     }
 
-    /// The smallest epoch that some process has led, whether it knows that it does no more or not.
+    /// The smallest epoch that some process has led, whether or not it still believes it leads.
     fn oldest(&self, partition: TopicPartition) -> Option<LeaderEpoch> {
         let of = |((_, led), epoch): (&(NodeId, TopicPartition), &LeaderEpoch)| {
             (*led == partition).then_some(*epoch)
@@ -84,7 +84,7 @@ impl EndsSettled {
                  {furthest} was ever committed"
             ));
         }
-        // Nothing is as young as this, the answer says.
+        // The answer denies that any record has this timestamp or a later one.
         let denied = match (since, found) {
             (LARGEST, Some((_, at))) => WallTime(at.0 + 1),
             (LARGEST, None) => WallTime(0),
@@ -97,7 +97,7 @@ impl EndsSettled {
         Ok(())
     }
 
-    /// Of an answer without a record nobody knows which leader gave it: no epoch comes with it.
+    /// An answer without a record carries no epoch, so the leader that gave it is unknown.
     fn looked_up_in_vain(&self, asked: &Asked, of: TopicPartition, view: &View<'_>) -> Offset {
         let oldest = asked.oldest.min(self.oldest(of));
         oldest.map_or(Offset::ZERO, |epoch| {
@@ -106,7 +106,7 @@ impl EndsSettled {
     }
 }
 
-/// Below this no leader of that epoch may say that the log ends.
+/// The lowest end that a leader of this epoch may report.
 fn least(reached: &Reached, epoch: LeaderEpoch, lineages: &[Lineage]) -> Offset {
     let floor = |(of, to): (&LeaderEpoch, &Offset)| {
         let between = |lineage: &&Lineage| *of < lineage.epoch && lineage.epoch <= epoch;
@@ -124,7 +124,7 @@ fn furthest(promises: Option<&Promises>) -> Offset {
     promises.map_or(Offset::ZERO, |promises| promises.furthest())
 }
 
-/// May a leader of that epoch say that the log ends there, to who asked when so much was `reached`?
+/// May a leader of this epoch report this end to a client that asked at the time of `reached`?
 fn told_of_end(
     promises: Option<&Promises>,
     reached: &Reached,
@@ -208,7 +208,7 @@ impl Invariant for EndsSettled {
         }
     }
 
-    /// A partition of which a loss was admitted is left out: two records may have had one offset.
+    /// Skips partitions with an admitted loss: two records may have had the same offset.
     fn at_end(&mut self, history: &[Record], view: &View<'_>) -> Result<(), String> {
         let one_lineage = |name: &NamedPartition| {
             let known = view.ledger.partition_named(&name.to_string());

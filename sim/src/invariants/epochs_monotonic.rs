@@ -1,10 +1,10 @@
-//! Epochs never go back: a process's view of a partition's leader epoch and of the quorum's; and over
-//! restarts none of a vote that was answered, or of a leadership of the quorum (which rests on the
-//! leader's own vote).
+//! Epochs never go back. Within a process this covers its view of a partition's leader epoch and of
+//! the quorum's epoch. Across restarts it covers the epochs of answered votes and of quorum
+//! leaderships (which rest on the leader's own vote).
 //!
 //! Source: Raft section 3.3 and Kafka's `RaftEventSimulationTest` (`MonotonicEpoch`); KIP-631 for
-//! brokers, who apply metadata in log order.
-//! Reason: fencing compares epochs; a node that takes a smaller one again un-fences the past.
+//! brokers, which apply metadata in log order. Reason: fencing compares epochs. A node that accepts
+//! a smaller one again un-fences old leaders.
 
 use super::{Invariant, Kind, Seen, View};
 use std::collections::BTreeMap;

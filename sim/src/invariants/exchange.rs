@@ -1,11 +1,10 @@
-//! An answer fits what was asked, and does not come later than it need.
+//! An answer matches its request, and does not come later than necessary.
 //!
-//! Source: KIP-74 for what a fetch may carry, KIP-497 for `AlterPartition`,
-//! Kafka's `DelayedFetch` for when a fetch is answered. Reason: clients ask again until they have what they
-//! want, so that a broker that answers beside the question, or only when it has waited for nothing, makes no
-//! history wrong: it is only slow.
+//! Source: KIP-74 for what a fetch may carry, KIP-497 for `AlterPartition`, Kafka's `DelayedFetch`
+//! for when a fetch is answered. Reason: clients retry until they have what they want. So a broker
+//! that gives mismatched answers, or waits without need, makes no history wrong: it is only slow.
 //!
-//! These are complaints of [`Answers`](super::Answers). What an answer says by itself is judged beside it.
+//! Violations are reported by [`Answers`](super::Answers), which also judges each answer by itself.
 
 use std::collections::BTreeSet;
 use wavetank_core::batch::Batch;
@@ -17,10 +16,10 @@ use wavetank_core::types::{Offset, TopicRef};
 
 use crate::world::Exchange;
 
-/// Is there something wrong with an answer as such, or as one to what was asked?
+/// Checks an answer by itself and against its request.
 ///
 /// # Errors
-/// What it says, as the rest of a sentence.
+/// What is wrong, as the rest of a sentence.
 pub fn check(exchange: &Exchange<'_>) -> Result<(), String> {
     let Exchange { request, response, by_timer, advanced } = *exchange;
     super::answers::check(response)?;
@@ -40,7 +39,7 @@ pub fn check(exchange: &Exchange<'_>) -> Result<(), String> {
     })
 }
 
-/// Partitions of a fetch with what was asked of them.
+/// Pairs each partition of a fetch answer with its request.
 fn pairs<'a>(
     asked: &'a FetchRequest,
     fetched: &'a FetchResponse,
@@ -95,7 +94,7 @@ fn within(bytes: usize, limit: i32) -> bool {
     usize::try_from(limit).is_ok_and(|limit| bytes <= limit)
 }
 
-/// Does an answer without errors carry what the fetch was to wait for?
+/// Does the answer have no errors and at least the bytes that the fetch was to wait for?
 fn had_enough(asked: &FetchRequest, fetched: &FetchResponse) -> bool {
     let partitions = || fetched.topics.iter().flat_map(|topic| &topic.partitions);
     let alone = |one: &FetchPartitionResponse| one.error.is_ok() && one.diverging_epoch.is_none();
@@ -106,7 +105,7 @@ fn had_enough(asked: &FetchRequest, fetched: &FetchResponse) -> bool {
         && usize::try_from(asked.min_bytes).is_ok_and(|min| bytes >= min)
 }
 
-/// What is altered stays in its leader epoch and gets another partition epoch.
+/// An altered partition keeps its leader epoch and gets a larger partition epoch.
 fn of_alteration(
     asked: &AlterPartitionRequest,
     altered: &AlterPartitionResponse,
@@ -216,7 +215,7 @@ mod tests {
         assert!(complaint(&asked(two - 1, two), &both).contains("more in all"));
         let apart = fetched(&[(0, &[7]), (1, &[7])]);
         assert!(complaint(&asked(two - 1, one), &apart).contains("more in all"));
-        // The first batch comes however long it is.
+        // The first batch is returned however large it is.
         assert_eq!(judged(&asked(1, 1), &fetched(&[(0, &[7]), (1, &[])]), false), Ok(()));
     }
 

@@ -1,4 +1,4 @@
-//! A bench for the invariants' tests: a ledger that is fed by hand, beside an empty world.
+//! A bench for the invariants' tests: a ledger that is fed by hand, and an empty world.
 
 use super::View;
 use crate::decide::{Dice, Purpose};
@@ -66,18 +66,18 @@ impl Bench {
         View { plan: &self.plan, ledger: &self.ledger, world: &self.world, calm_since: Some(0) }
     }
 
-    /// So much time passes, ns.
+    /// Lets this much time pass, ns.
     pub(crate) fn wait(&mut self, time: u64) {
         let until = self.world.now() + time;
         assert!(self.world.next_before(until).is_none(), "nobody is there to do anything");
     }
 
-    /// Some batch.
+    /// An arbitrary batch.
     pub(crate) fn batch(&self) -> BatchId {
         fixture::id(&fixture::batch(0, 1, 0, 9))
     }
 
-    /// One record, written and synced, in a node's metadata log.
+    /// Appends one record to a node's metadata log and syncs it.
     pub(crate) fn append(&mut self, node: NodeId, offset: i64, epoch: i32, salt: u8) {
         self.write(node, METADATA, fixture::batch(offset, 1, epoch, salt));
         self.sync(node, METADATA);
@@ -97,7 +97,7 @@ impl Bench {
         self.change(node, dir, Change::Synced { upto });
     }
 
-    /// The tank takes a log away.
+    /// The tank removes a log.
     pub(crate) fn lose(&mut self, node: NodeId, dir: DirSlot) {
         self.lengths.insert((node, dir), 0);
         self.change(node, dir, Change::Vanished);
@@ -112,7 +112,7 @@ impl Bench {
         self.ledger.note(node, note, &self.disks[&node], &mut self.findings);
     }
 
-    /// The data partition, whose directory the nodes have.
+    /// Gives these nodes a directory of the data partition.
     pub(crate) fn host(&mut self, nodes: &[i32]) -> TopicPartition {
         let text = format!("version: 0\ntopic_id: {}\n", PARTITION.topic);
         for node in nodes.iter().copied().map(NodeId) {
@@ -124,13 +124,13 @@ impl Bench {
         PARTITION
     }
 
-    /// The data partition registered with this ISR under this partition epoch, its first in the lead.
+    /// Registers the data partition with this ISR and partition epoch. The ISR's first member
+    /// leads.
     pub(crate) fn register(&mut self, isr: &[i32], epoch: i32) -> TopicPartition {
         self.register_leader(isr[0], 1, isr, epoch)
     }
 
-    /// The data partition registered with this leader, its epoch, and this ISR under this partition
-    /// epoch.
+    /// Registers the data partition with this leader, leader epoch, ISR and partition epoch.
     pub(crate) fn register_leader(
         &mut self,
         leader: i32,

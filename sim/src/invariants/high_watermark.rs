@@ -1,9 +1,9 @@
-//! A leader's high watermark never recedes within its epoch, a node's never within its process, none
-//! lies beyond its own log's end, and none, at the start of a leadership or as a follower's, beyond
-//! what was ever committed.
+//! A leader's high watermark never recedes within its epoch. No high watermark is beyond its own
+//! log's end. When a node becomes leader or follower, it is not beyond what was ever committed
+//! either.
 //!
 //! Source: Kafka's offset order (log start <= high watermark <= log end), DESIGN.md section 3;
-//! CORRECTNESS.md A23. Reason: what a consumer has read would vanish again.
+//! CORRECTNESS.md A23. Reason: records that a consumer has read would vanish again.
 
 use super::{Invariant, Kind, Seen, View};
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use wavetank_core::types::{LeaderEpoch, NodeId, Offset, TopicPartition};
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct HighWatermark {
-    /// What each process leads, in which epoch, and how far it was.
+    /// The partitions that each process leads, with the epoch and the high watermark.
     leading: BTreeMap<(NodeId, TopicPartition), (LeaderEpoch, Offset)>,
 }
 

@@ -1,8 +1,8 @@
-//! A leader acts on an ISR only as the metadata log registered it: what it takes for committed is
-//! what the log has under that partition epoch.
+//! A leader acts on an ISR only as the metadata log registered it: the ISR that it takes as
+//! committed is the one in the log under that partition epoch.
 //!
-//! Source: KIP-497 (AlterPartition guarded by the partition epoch), KAFKA-6082. Reason: two views of
-//! the ISR are two ideas of who must have a record before it is acknowledged.
+//! Source: KIP-497 (AlterPartition guarded by the partition epoch), KAFKA-6082. Reason: two views
+//! of the ISR disagree on which replicas must have a record before it is acknowledged.
 
 use super::{Invariant, Kind, Seen, View};
 use std::collections::BTreeMap;

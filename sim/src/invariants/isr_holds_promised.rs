@@ -1,12 +1,12 @@
-//! Who is in a committed ISR holds what is promised, from the moment when the registration is
-//! committed; where a topic flushes, on its media.
+//! Each member of a committed ISR holds what is promised, from the moment the registration is
+//! committed. If the topic flushes, the member holds it on its media.
 //!
-//! Source: KIP-497, KIP-903 (who may join); leader completeness among all who may be elected
-//! (CORRECTNESS.md A27). Reason: the controller elects whomever it likes of the ISR. Whether it does
-//! so while a member lacks something is luck, and a run should not need it: a late request that lets
-//! in who fell behind is seen here, also if its leader lives on. What a fault of the tank took from a
-//! member does not count, since nobody can know of it before the member is back
-//! ([`crate::ledger`]).
+//! Source: KIP-497, KIP-903 (which replicas may join); leader completeness among all that may be
+//! elected (CORRECTNESS.md A27). Reason: the controller may elect any member of the ISR. Whether it
+//! does so while a member lacks something is luck, and a run should not depend on luck. This
+//! invariant detects a late request that readmits a lagging replica even if the leader stays up.
+//! What a fault of the tank took from a member does not count, since nobody can know of it before
+//! the member is back ([`crate::ledger`]).
 
 use super::{Invariant, Kind, Seen, View};
 use crate::ledger::Finding;
@@ -67,7 +67,7 @@ mod tests {
         let (from, to) = (Offset(0), Offset(2));
         bench.note(NodeId(1), &Note::HighWatermark { partition, leader: true, from, to });
         assert_eq!(bench.findings, []);
-        // The same ISR again, or a smaller one: nobody lacks anything.
+        // The same ISR again, or a smaller one: no member lacks anything.
         bench.register(&[1, 2], 5);
         bench.register(&[2], 6);
         assert_eq!(bench.findings, []);

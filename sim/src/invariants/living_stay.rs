@@ -1,14 +1,15 @@
-//! A controller that was stopped does not fence who lives: when it goes on, it ends no session of a
-//! broker whose heartbeat, sent meanwhile, waits unread in its sockets. One that was not stopped
-//! renews nobody's session without a heartbeat.
+//! A controller that was paused does not fence live brokers: when it resumes, it ends no session of
+//! a broker whose heartbeat, sent meanwhile, waits unread in its sockets. A controller that was not
+//! paused renews no session without a heartbeat.
 //!
-//! Source: the meaning of `broker.session.timeout.ms` (KIP-631): fencing is for who is silent; the
-//! spirit of KAFKA-15019, by which a heartbeat that came in time and is handled late counts. Reason:
-//! else one stop of the controller (SIGSTOP, a suspended machine) takes every partition its leader
-//! and its ISR; and who is dead must be fenced when its session is over, not one session later. What the promise leaves out: a session that ended less than a quarter of a
-//! heartbeat interval before the controller went on (its timer is then no later than a busy node's
-//! may be), and one that was already renewed without a heartbeat, since a controller that is always
-//! late must fence the dead.
+//! Source: the meaning of `broker.session.timeout.ms` (KIP-631), that fencing is for silent
+//! brokers; the spirit of KAFKA-15019, that a heartbeat counts if it arrived in time and is handled
+//! late. Reason: otherwise one pause of the controller (SIGSTOP, a suspended machine) costs every
+//! partition its leader and its ISR. But a dead broker must be fenced when its session is over, not
+//! one session later. Exceptions: a session that ended less than a quarter of a heartbeat interval
+//! before the controller resumed (its timer is then no later than on a busy node), and one that was
+//! already renewed without a heartbeat, since a controller that is always late must fence dead
+//! brokers.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +19,8 @@ use wavetank_core::msg::Request;
 use wavetank_core::note::Note;
 use wavetank_core::types::NodeId;
 
-/// Did the session of at most `session` ns end because the controller stood still, and not for a
-/// second time, since it was `renewed`, nor because it was silent since?
+/// Did a session of at most `session` ns end because of the controller's pause? Not if it was
+/// `renewed` for this pause already, nor if the broker was silent since the resume.
 fn is_for_the_stop(wake: &Wake, session: u64, renewed: Option<u64>, now: u64) -> bool {
     let before = (wake.at - wake.stopped_for).saturating_sub(session);
     wake.stopped_for > session
@@ -27,7 +28,8 @@ fn is_for_the_stop(wake: &Wake, session: u64, renewed: Option<u64>, now: u64) ->
         && renewed.is_none_or(|renewed| renewed < before)
 }
 
-/// Has the controller just gone on after a stop, of at least `late` ns, so that a timer may be as late?
+/// Has the controller just resumed after a pause of more than `late` ns, so that a timer may be
+/// that late?
 fn stood_still(wake: &Wake, late: u64, session: u64, now: u64) -> bool {
     wake.stopped_for > late && now < wake.at + session / 2
 }

@@ -1,13 +1,14 @@
 //! Logs agree below every high watermark, within a lineage.
 //!
-//! Source: Raft's log matching; KIP-101, KIP-279; Kafka's `RaftEventSimulationTest` (committed
-//! data is equal everywhere). Reason: a consumer reads below the high watermark of whoever leads; two
-//! values at one offset there are two truths. Checked whenever a leader or follower says that its high
-//! watermark moved, over what it passed.
+//! Source: Raft's log matching; KIP-101, KIP-279; Kafka's `RaftEventSimulationTest` (committed data
+//! is equal everywhere). Reason: a consumer reads below the current leader's high watermark, so two
+//! values at one offset there are a contradiction. Whenever a leader or follower notes that its
+//! high watermark moved, the range that it passed is checked.
 //!
-//! Records that a known loss has made void are not compared. A node that still leads or follows in an
-//! epoch before that of the leader that started without them keeps the old lineage, and may learn late
-//! that they were committed. Once it follows in the new epoch, every record is compared.
+//! Offsets that a detected loss has made void are not compared for nodes that still lead or follow
+//! in an epoch before that of the leader that started without the lost records. They keep the old
+//! lineage, and may learn late that it was committed. Once a node follows in the new epoch, this
+//! excuse ends.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::ledger::Finding;
@@ -19,8 +20,8 @@ use wavetank_core::types::{LeaderEpoch, NodeId, Offset, TopicPartition};
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct LogMatching {
-    /// How far each process's copy has been compared. A follower may know of a high watermark before
-    /// the records below it have reached its page cache; they are compared when they have.
+    /// How far each process's copy has been compared. A follower may know a high watermark before
+    /// the records below it have reached its page cache. They are compared once they have.
     compared: BTreeMap<(NodeId, TopicPartition), Offset>,
     /// In which epoch each process leads or follows.
     epochs: BTreeMap<(NodeId, TopicPartition), LeaderEpoch>,
@@ -84,8 +85,8 @@ impl Invariant for LogMatching {
                 *from = (*from).max(end);
                 Ok(())
             }
-            // What its process has cut may still be on its way to the disk, and nothing else excuses
-            // a wrong copy; it is compared again when it has.
+            // A truncation may still be on its way to the disk. Nothing else excuses a wrong copy,
+            // and it is compared again afterwards.
             Err(_) if view.is_cutting(node, partition) => Ok(()),
             Err(wrong) => Err(wrong),
         }
@@ -106,8 +107,8 @@ impl Invariant for LogMatching {
     }
 }
 
-/// A run may end before a node that faults took something from is back among the replicas. What they took
-/// may be missing still; who may lack it is judged by [`IsrHoldsPromised`](super::IsrHoldsPromised).
+/// A run may end before a node that lost data to faults has caught up, so that data may still be
+/// missing. [`IsrHoldsPromised`](super::IsrHoldsPromised) judges which nodes may lack it.
 fn agree_at_end(
     node: NodeId,
     partition: TopicPartition,
@@ -191,8 +192,8 @@ mod tests {
         assert!(at_end(&bench, 2).unwrap_err().contains("was committed"), "it has another");
     }
 
-    /// Node 1 leads in epoch 1 and is stopped; node 2, the last of the ISR, loses what it has, and
-    /// leads in epoch 3 from nothing.
+    /// Node 1 leads in epoch 1 and is paused. Node 2, the last of the ISR, loses its data, and
+    /// leads in epoch 3 with an empty log.
     fn lost_behind_a_stopped_leader() -> (Bench, TopicPartition) {
         let mut bench = Bench::new();
         let partition = bench.host(&[1, 2]);

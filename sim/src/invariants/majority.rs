@@ -1,11 +1,12 @@
-//! A quorum leader was voted for by a majority, in its own epoch; and who stands for election was told by a
-//! majority that it would be.
+//! A majority voted for each quorum leader, in its own epoch. Before a node stands for election, a
+//! majority has granted it pre-votes.
 //!
-//! Source: Raft (Ongaro and Ousterhout 2014), section 5.2; KIP-595; for who stands, KIP-996 (pre-vote).
-//! Reason: two majorities share a voter, and a voter votes once in an epoch. Where an answer from another
-//! epoch, a refusal or the same voter twice is counted, two leaders of an epoch are only a matter of time,
-//! and most storms are over before that. So the count itself is looked at: a vote counts from when its
-//! voter sent it, and the candidate's own from when it is stored.
+//! Source: Raft (Ongaro and Ousterhout 2014), section 5.2; KIP-595; for standing, KIP-996
+//! (pre-vote). Reason: two majorities share a voter, and a voter votes once per epoch. If a node
+//! counts an answer from another epoch, a refusal, or the same voter twice, an epoch will
+//! eventually have two leaders, but most storms are over before that. So the count itself is
+//! checked: a vote counts from when its voter sent it, and the candidate's own from when it is
+//! stored.
 
 use super::{Invariant, Kind, Seen, View};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,18 +18,18 @@ type Votes = BTreeMap<(LeaderEpoch, NodeId), BTreeSet<NodeId>>;
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct Majority {
-    /// Who voted, by epoch and candidate.
+    /// The voters, by epoch and candidate.
     votes: Votes,
-    /// Who said that it would vote, by the epoch that was asked in and who asked.
+    /// The nodes that granted a pre-vote, by the epoch of the request and the candidate.
     pre_votes: Votes,
-    /// In which epoch a node asks whether it should stand.
+    /// The epoch in which a node asks for pre-votes.
     prospects: BTreeMap<NodeId, LeaderEpoch>,
 }
 
 impl Majority {
     fn stands(&self, node: NodeId, epoch: LeaderEpoch, view: &View<'_>) -> Result<(), String> {
         if view.ledger.voters() == [node] {
-            // Nobody else is to be asked.
+            // There is no other voter to ask.
             return Ok(());
         }
         let Some(asked_in) = self.prospects.get(&node) else {
@@ -44,7 +45,7 @@ impl Majority {
     }
 }
 
-/// Do these make a majority of the voters? Else: how many they are.
+/// Are these a majority of the voters? If not, returns how many they are.
 fn majority(
     of: Option<&BTreeSet<NodeId>>,
     with: Option<NodeId>,

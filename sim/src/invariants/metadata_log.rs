@@ -1,8 +1,8 @@
-//! The committed metadata log can be replayed: each record is one, and fits what came before it.
+//! The committed metadata log can be replayed: each record is valid, and fits what came before it.
 //!
 //! Source: KIP-631; DESIGN.md section 2, point 7 (a coordinator writes only records that its state
-//! admits). Reason: every node and every later controller replays it; one that cannot is stuck for
-//! ever.
+//! admits). Reason: every node and every later controller replays it. One that cannot is stuck
+//! forever.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::ledger::Finding;

@@ -1,9 +1,9 @@
-//! What must hold, one file each, with its source and its reason.
+//! The invariants, one file each, with source and reason.
 //!
-//! An invariant is told of everything that happens ([`Seen`]) and answers with what is wrong. It
-//! keeps its own small state and looks the rest up in the [`View`]. Its kind says who could make the
-//! same complaint: a client from its own history, the tank's ledger from what it knows of the disks,
-//! or only somebody who looks inside.
+//! An invariant sees everything that happens ([`Seen`]) and returns what is wrong. It keeps a small
+//! state of its own and looks the rest up in the [`View`]. Its kind says who could observe the same
+//! violation: a client from its own history, the tank's ledger from what it knows of the disks, or
+//! only a white-box observer.
 
 mod acked_by_min_isr;
 mod acked_is_synced;
@@ -71,7 +71,7 @@ use std::fmt;
 use wavetank_core::note::Note;
 use wavetank_core::types::{NodeId, TopicPartition};
 
-/// Who could make the complaint.
+/// Who could observe the violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -79,7 +79,7 @@ pub enum Kind {
     Client,
     /// The tank, from what it knows of the disks and of what was promised.
     Ledger,
-    /// Only who looks inside.
+    /// Only a white-box observer.
     WhiteBox,
 }
 
@@ -98,9 +98,9 @@ impl fmt::Display for Kind {
 pub struct Violation {
     /// The invariant's name.
     pub invariant: String,
-    /// Who could make the complaint.
+    /// Who could observe the violation.
     pub kind: Kind,
-    /// What happened, where.
+    /// What happened, and where.
     pub message: String,
     /// When, microseconds of virtual time.
     pub at_us: u64,
@@ -111,16 +111,16 @@ pub struct Violation {
 pub enum Seen<'a> {
     /// A node noted a transition.
     Note(NodeId, &'a Note),
-    /// The ledger could not justify something, or admitted a loss.
+    /// The ledger found something unjustified, or admitted a loss.
     Finding(&'a Finding),
     /// A process started on a node.
     Started(NodeId),
-    /// A fault of this kind ([`crate::plan::FaultKind::name`]) struck these nodes; none are named
-    /// where it concerns all.
+    /// A fault of this kind ([`crate::plan::FaultKind::name`]) struck these nodes. No nodes means
+    /// all.
     Fault(&'static str, &'a [NodeId]),
     /// A client did or learned something.
     Client(&'a Record),
-    /// A node gave an answer that [`check_answer`] does not accept, or took a lie for the truth; and why.
+    /// A node gave an answer that [`check_answer`] does not accept, or accepted a lie, and why.
     OddAnswer(NodeId, &'a str),
 }
 
@@ -133,21 +133,21 @@ pub struct View<'a> {
     pub ledger: &'a Ledger,
     /// The world, with the machines in it.
     pub world: &'a World<Node>,
-    /// Since when nothing is missing that faults took (a process, a link, the disk's pace), ns of virtual
-    /// time; `None` while something is. Who is asked to stop takes nothing until it is gone.
+    /// Since when no fault has been in force (on a process, a link, a disk's speed), ns of virtual
+    /// time. `None` while one is. A node that was asked to stop does not count until it is gone.
     pub calm_since: Option<u64>,
 }
 
 impl View<'_> {
-    /// Is what a node's process has cut of a partition still on its way to the disk? Until it is there,
-    /// the ledger knows of what was.
+    /// Is a cut of a node's partition still on its way to the disk? Until it is done, the ledger
+    /// has the old content.
     pub fn is_cutting(&self, node: NodeId, partition: TopicPartition) -> bool {
         let known = self.world.nodes().any(|host| host == node);
         let name = self.ledger.name(partition);
         known && name.is_some_and(|name| self.world.disk(node).is_changing(name))
     }
 
-    /// How people call a partition.
+    /// A partition's readable name.
     pub fn name(&self, partition: TopicPartition) -> String {
         match self.ledger.name(partition) {
             Some(name) => name.to_owned(),
@@ -167,7 +167,7 @@ pub trait Invariant: fmt::Debug + Send + Sync {
     /// A stable name.
     fn name(&self) -> &'static str;
 
-    /// Who could make the complaint.
+    /// Who could observe the violation.
     fn kind(&self) -> Kind;
 
     /// Called for everything that happens, in order.
@@ -185,7 +185,7 @@ pub trait Invariant: fmt::Debug + Send + Sync {
     }
 }
 
-/// The built-in ones that are checked after each event.
+/// The built-in invariants that are checked after each event.
 pub fn all() -> Vec<Box<dyn Invariant>> {
     vec![
         Box::<ElectionSafety>::default(),
@@ -217,8 +217,8 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
     ]
 }
 
-/// Those that need nobody who knows the disks or the metadata log: what nodes note and clients see is
-/// enough, whoever runs them.
+/// The invariants that need no knowledge of the disks or the metadata log. The notes of nodes and
+/// the records of clients are enough, in the tank or elsewhere.
 pub fn by_notes_and_history() -> Vec<Box<dyn Invariant>> {
     vec![
         Box::<ElectionSafety>::default(),

@@ -1,10 +1,10 @@
-//! What is promised has been replicated: at the moment when a high watermark passes a record, or an
-//! acks=all answer leaves, each member of the committed ISR has it; where a topic flushes, on its
-//! media; of the metadata log, a majority of the voters has it on their media.
+//! What is promised has been replicated. When a high watermark passes a record, or an acks=all
+//! answer leaves, each member of the committed ISR has the record (on its media if the topic
+//! flushes). For the metadata log, a majority of the voters has it on their media.
 //!
 //! Source: Kafka's replication design (4.7), KIP-497 (maximal ISR), KIP-966 properties
-//! (CORRECTNESS.md A27); Raft section 3.8. Reason: it is why the loss of any minority of them cannot
-//! lose the record. A broker that breaks it has not lost anything yet.
+//! (CORRECTNESS.md A27); Raft section 3.8. Reason: this is why losing any minority of them cannot
+//! lose the record. A broker that breaks this has not lost anything yet.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::ledger::Finding;

@@ -1,8 +1,9 @@
-//! What is whole on the disk is read: a read is refused only where a batch is really missing or damaged.
+//! Whole batches on the disk can be read: a read is refused only if the batch is really missing or
+//! damaged.
 //!
-//! Source: an index is a hint (Kafka checks it at start, and rebuilds one that does not fit); the batches
-//! are what counts. Reason: who is refused asks again, and gets an answer when another replica leads or
-//! the process has started anew, so that the mistake shows in no history.
+//! Source: an index is a hint (Kafka checks it at start, and rebuilds one that does not fit); the
+//! batches are authoritative. Reason: a refused client retries, and gets an answer once another
+//! replica leads or the process has restarted, so the bug shows in no history.
 
 use super::{Invariant, Kind, Seen, View};
 use wavetank_core::note::Note;

@@ -1,11 +1,10 @@
-//! A log that was recovered is what the disk holds of it: all that is whole, nothing beyond the first
-//! place where something is missing or torn, and of each batch the leader epoch that it has. What was cut
-//! is told by its length.
+//! A recovered log matches the disk: everything that is whole, nothing beyond the first missing or
+//! torn place, and each batch's leader epoch. The reported number of torn bytes is right.
 //!
-//! Source: Kafka's `LogLoader` and `LogSegment.recover`: what lies above the recovery point is read and
-//! checked, and cut at the first bad batch; KIP-101 for the epochs. Reason: what recovery takes for
-//! whole and is not, a client meets only if that replica comes to lead and somebody reads there; an
-//! epoch that is wrong costs records only at the next divergence.
+//! Source: Kafka's `LogLoader` and `LogSegment.recover`: everything above the recovery point is
+//! read and checked, and cut at the first bad batch; KIP-101 for the epochs. Reason: if recovery
+//! takes a damaged batch for whole, a client meets it only if that replica becomes leader and
+//! somebody reads there. A wrong epoch costs records only at the next divergence.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::disk::SimDisk;
@@ -18,8 +17,8 @@ use wavetank_core::types::{LeaderEpoch, NodeId, Offset, TopicPartition};
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
-    /// How many bytes of log each directory had when its process started. One that is not recovered
-    /// yet.
+    /// How many bytes of log each directory had when its process started. Only for directories that
+    /// have not been recovered yet.
     found: BTreeMap<(NodeId, String), u64>,
 }
 
@@ -59,7 +58,7 @@ impl Invariant for Recovered {
         judge(replica, *log_end, epochs).map_err(|why| told(node, *partition, &why, view))?;
         let found = view.ledger.name(*partition).map(|name| (node, name.to_owned()));
         let found = found.and_then(|at| self.found.remove(&at));
-        // A log of the same name that is made anew in the same process is empty.
+        // A log of the same name that is recreated in the same process is empty.
         let Some(found) = found.filter(|_| *torn_bytes > 0 || log_end.0 > 0) else { return Ok(()) };
         judge_torn(found, replica.whole_bytes(), *torn_bytes)
             .map_err(|why| told(node, *partition, &why, view))

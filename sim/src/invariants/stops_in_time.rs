@@ -1,12 +1,12 @@
-//! A node that is asked to stop, with nothing in its way, is gone before its own patience is over.
+//! A node that is asked to stop, with nothing in its way, ends before its own hand-over timeout.
 //!
-//! Source: Kafka's controlled shutdown (KIP-631: the controller moves the leaderships away, waits until the
-//! others know, and says so in a heartbeat's answer). Reason: a node that is never told that it may go
-//! stops all the same, and nothing is lost: only each restart of a cluster takes longer, and who waits
-//! for less than that kills it.
+//! Source: Kafka's controlled shutdown (KIP-631: the controller moves the leaderships away, waits
+//! until the others know, and says so in a heartbeat's answer). Reason: a node that never gets
+//! permission to stop stops anyway, and nothing is lost. But each restart of a cluster takes
+//! longer, and an operator with less patience kills the node.
 //!
-//! Nothing is in its way if all that faults took has been back for a broker's session, and nothing strikes
-//! meanwhile.
+//! Nothing is in its way if no fault has been in force for a broker's session timeout, and none
+//! strikes meanwhile.
 
 use super::{Invariant, Kind, Seen, View};
 use std::collections::BTreeMap;
@@ -15,13 +15,13 @@ use wavetank_core::types::NodeId;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// How long a broker waits to be told that it may go (`HAND_OVER_MAX` in the core's lifecycle), ns.
+/// How long a broker waits for permission to stop (`HAND_OVER_MAX` in the core's lifecycle), ns.
 const PATIENCE: u64 = 5 * SECOND;
 
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct StopsInTime {
-    /// Who was asked to stop with nothing in its way, and when, ns.
+    /// Nodes that were asked to stop with nothing in their way, and when, ns.
     asked: BTreeMap<NodeId, u64>,
 }
 
@@ -43,7 +43,7 @@ impl Invariant for StopsInTime {
                     self.asked.insert(node, now);
                 }
             }
-            // Whatever comes now is in the way.
+            // Any other fault is in the way.
             Seen::Fault(..) => self.asked.clear(),
             Seen::Started(node) => {
                 self.asked.remove(&node);
@@ -71,8 +71,8 @@ mod tests {
 
     const NODE: NodeId = NodeId(2);
 
-    /// What is said of a stop of so many ns, with the tank calm for so many before it, and with what
-    /// happens meanwhile.
+    /// The verdict on a stop that takes `took` ns, after `calm` ns of calm, with these events
+    /// meanwhile.
     fn stop(calm: Option<u64>, meanwhile: &[Seen<'_>], took: u64) -> Result<(), String> {
         let (mut bench, mut invariant) = (Bench::new(), StopsInTime::default());
         bench.wait(100 * SECOND);

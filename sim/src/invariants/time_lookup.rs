@@ -1,11 +1,11 @@
-//! Who asks for the first record since a time is told of one that is not older, and no earlier record
-//! is young enough, by what clients read. Who asks for the largest timestamp is told of the first record
-//! that has it. (That no later one is larger, [`EndsSettled`](super::EndsSettled) sees: it knows what was
-//! there when it was asked.)
+//! A lookup of the first record since a time finds one that is not older, and by what clients read
+//! no earlier record matches. A lookup of the largest timestamp finds the first record that has it.
+//! ([`EndsSettled`](super::EndsSettled) checks that no later one is larger: it knows what was there
+//! when the client asked.)
 //!
 //! Source: ListOffsets by timestamp (KIP-79), the largest (KIP-734). Reason: a consumer that starts
-//! there would miss records. A partition of which a loss was admitted is left out: two records may
-//! have had one offset.
+//! there would miss records. Partitions with an admitted loss are skipped: two records may have had
+//! the same offset.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::workload::{Record, Recorded};
@@ -18,10 +18,10 @@ use wavetank_core::types::{LeaderEpoch, WallTime};
 #[derive(Clone, Debug)]
 pub struct TimeLookup;
 
-/// What was read at each offset of a partition.
+/// The epoch and timestamp read at each offset of a partition.
 pub(super) type Read = BTreeMap<i64, (LeaderEpoch, WallTime)>;
 
-/// What clients read, whoever read it.
+/// Everything that any client read.
 pub(super) fn all_read(history: &[Record]) -> BTreeMap<NamedPartition, Read> {
     let mut all: BTreeMap<NamedPartition, Read> = BTreeMap::new();
     for record in history {
@@ -36,7 +36,7 @@ pub(super) fn all_read(history: &[Record]) -> BTreeMap<NamedPartition, Read> {
 /// Asks for the largest timestamp instead of a time.
 pub const LARGEST: WallTime = WallTime(MAX_TIMESTAMP);
 
-/// What a look-up by time is for, in words.
+/// What a lookup by time is for, in words.
 pub(super) fn wanted(asked: WallTime) -> String {
     match asked {
         LARGEST => "the record with the largest timestamp".to_owned(),
@@ -103,7 +103,7 @@ pub(super) mod tests {
         Record { at: 0, client: NodeId(101), what: Recorded::Fact(fact) }
     }
 
-    /// Records of these offsets and times are read.
+    /// A client reads records with these offsets and times.
     pub fn read(partition: &NamedPartition, records: &[(i64, i64)]) -> Record {
         let record = |&(offset, time): &(i64, i64)| ConsumedRecord {
             offset: Offset(offset),

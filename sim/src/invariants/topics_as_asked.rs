@@ -1,12 +1,11 @@
-//! A topic that an admin was told is created, or gone, is so by the committed metadata log; and one is
-//! refused for its name only where another's collides.
+//! If an admin client gets the answer that a topic was created or deleted, the committed metadata
+//! log says so, too. A valid topic name is refused only if another name collides.
 //!
-//! Source: CreateTopics and DeleteTopics are answered when their records are committed (KIP-500); Kafka's
-//! `Topic.hasCollision` (metrics cannot tell '.' from '_').
-//! Reason: an answer that a failover takes back is none. Each name has one admin, which asks for one
-//! thing at a time, so each deletion that it is told of is another one. That the topic is still there
-//! (or gone) later is no promise: a copy of an earlier request that was given up may be carried out
-//! last.
+//! Source: CreateTopics and DeleteTopics are answered when their records are committed (KIP-500);
+//! Kafka's `Topic.hasCollision` (metrics cannot tell '.' from '_'). Reason: an answer that a
+//! failover undoes is worthless. Each name has one admin client, which sends one request at a time,
+//! so each reported deletion is a separate one. It is not promised that the topic still exists (or
+//! is still gone) later: a copy of an earlier request that was given up may be executed last.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::workload::Recorded;
@@ -18,7 +17,7 @@ use wavetank_core::types::Uuid;
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct TopicsAsAsked {
-    /// How many deletions of each name were told.
+    /// How many deletions of each name were reported.
     deleted: BTreeMap<String, u64>,
 }
 
