@@ -1,5 +1,5 @@
-//! The ledger's own replay of the committed metadata log (registrations, new processes, topics that come
-//! and go), and what a directory says of its partition.
+//! The ledger's own replay of the committed metadata log (registrations, new processes, topics
+//! created and removed), and the partition that a directory names.
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use wavetank_core::metadata::{MetadataRecord, PartitionChangeRecord, PartitionRe
 use wavetank_core::types::{NodeId, Offset, PartitionEpoch, TopicId, TopicPartition};
 
 impl Ledger {
-    /// The metadata log is committed up to `to`: replays it from the leader's disk.
+    /// Replays the metadata log, which is committed up to `to`, from the leader's disk.
     pub(super) fn replay(
         &mut self,
         node: NodeId,
@@ -43,7 +43,7 @@ impl Ledger {
         }
     }
 
-    /// Replays one committed batch, remembers the registrations that it made, and says which.
+    /// Replays one committed batch, stores the registrations that it made, and returns them.
     fn replay_batch(
         &mut self,
         bytes: &Bytes,
@@ -70,7 +70,7 @@ impl Ledger {
         Ok(changed)
     }
 
-    /// What a record changes besides the image, and what only the image before it tells.
+    /// Handles what a record changes besides the image, and what needs the image before the record.
     fn before_replay(&mut self, record: &MetadataRecord) {
         match record {
             MetadataRecord::RegisterBroker(record) => {
@@ -99,7 +99,7 @@ impl Ledger {
         }
     }
 
-    /// A partition is registered as the image now has it; under which partition epoch.
+    /// Stores a partition's registration from the image. Returns its partition epoch.
     fn registered(&mut self, partition: TopicPartition) -> Option<PartitionEpoch> {
         let now = self.image.partition(partition)?;
         let registration = Registration {
@@ -118,12 +118,12 @@ impl Ledger {
         self.topics_made.contains_key(&topic)
     }
 
-    /// Did the metadata log ever commit a topic with such a name?
+    /// Did the metadata log ever commit a topic whose name satisfies `is`?
     pub fn was_named(&self, is: impl Fn(&str) -> bool) -> bool {
         self.topics_made.values().any(|name| is(name))
     }
 
-    /// How often the metadata log committed that a topic of this name goes.
+    /// How many removals of topics of this name the metadata log committed.
     pub fn times_removed(&self, name: &str) -> u64 {
         self.topics_removed.get(name).copied().unwrap_or(0)
     }

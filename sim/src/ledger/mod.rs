@@ -5,62 +5,66 @@
 //!
 //! For each node and partition, [`ReplicaLog`] follows the disk's own stream of changes: which
 //! batches are in the page cache, which are on the media, which a fault of the tank took away.
-//! Nothing here is what a broker says about its log; the broker's notes only tell *when* it promised
-//! something. For each partition, [`Promises`] remembers
+//! Nothing here comes from what a broker says about its log. The broker's notes only say *when* it
+//! promised something. For each partition, [`Promises`] stores
 //!
-//! - the *committed* log: what lay below a leader's high watermark. Consumers were served from it;
-//! - what was *acknowledged* with acks=all and is not committed yet (under the rules: nothing);
+//! - the *committed* log: everything below a leader's high watermark. Consumers were served from
+//!   it;
+//! - what was *acknowledged* with acks=all and is not committed yet (nothing, if the rules hold);
 //! - the registrations that the metadata log committed: leader, epoch, ISR. The ledger replays the
-//!   committed log itself, from the quorum leader's disk; what a deposed controller decided and
-//!   nobody committed counts for nothing;
+//!   committed log itself, from the quorum leader's disk. Uncommitted decisions of a deposed
+//!   controller do not count;
 //! - the *lineages*: the places where a loss was admitted.
 //!
 //! # When a loss is excused
 //!
 //! The promise: a committed or acknowledged record stays as long as one member of the partition's
-//! last committed ISR holds it intact. It is judged when it matters, in three places:
+//! last committed ISR holds it intact. It is judged where it matters, in three places:
 //!
-//! 1. *A leader starts.* Its log must hold all that is promised. Say it lacks batch `b`, and let `S`
-//!    be the ISR of the registration before the one that made it leader. Because every member of an
-//!    ISR holds what is promised, each member of `S` held `b` once. The loss is excused exactly if for
-//!    each of them a fault of the tank took `b` away (it is in [`ReplicaLog::lost`]), so that no
-//!    member of `S` could have led without the loss. One member that still holds `b`, or one that
-//!    lacks `b` without a fault (it cut `b`, or never had it), makes the loss a violation.
-//! 2. *A member of the ISR cuts its log.* A cut that takes a promised batch is never justified: a
-//!    legitimate leader holds the batch, so no divergence can lie before it; and once a loss has been
-//!    admitted, the batch is no longer promised.
+//! 1. *A leader starts.* Its log must hold all that is promised. Say it lacks batch `b`, and let
+//!    `S` be the ISR of the registration before the one that made it leader. Because every member
+//!    of an ISR holds what is promised, each member of `S` held `b` once. The loss is excused
+//!    exactly if a fault of the tank took `b` from each of them (it is in [`ReplicaLog::lost`]), so
+//!    that no member of `S` could have led without the loss. One member that still holds `b`, or
+//!    one that lacks `b` without a fault (it cut `b`, or never had it), makes the loss a violation.
+//! 2. *A member of the ISR cuts its log.* Cutting a promised batch is never justified: a legitimate
+//!    leader holds the batch, so the logs cannot diverge before it. Once a loss has been admitted,
+//!    the batch is no longer promised.
 //!
-//! 3. *A registration is committed.* Each member of its ISR holds what is promised at that moment, or a
-//!    fault took it away: else an election could lose it, and whether one comes is luck.
+//! 3. *A registration is committed.* Each member of its ISR holds what is promised at that moment,
+//!    or a fault took it away. Otherwise an election could lose it, and whether one comes is luck.
 //!
-//! Where a topic flushes each batch, "held" in the promise means "on the media", and no fault of the
-//! default budget takes what is on the media: nothing is excused there, not even if all nodes lose
-//! power at once. The metadata log flushes always; its promise is judged against the voters, and
-//! never excused. Unclean election is never allowed, so it excuses nothing.
+//! If a topic flushes each batch, "holds" in the promise means "has on its media". No fault of the
+//! default budget destroys what is on the media, so no loss is excused there, not even if all nodes
+//! lose power at once. The metadata log always flushes. Its promise is judged against the voters,
+//! and its loss is never excused. Unclean election is never allowed, so it excuses nothing.
 //!
-//! Why `S` is read when the leader starts and not when power was lost: without the eligible leader
-//! replicas of KIP-966 (not built) a controller cannot know that a replica lost its tail. Where all
-//! members of an ISR lose power, Kafka fences them one after the other and keeps the last; that one
-//! may lead, lossy, though a fenced one was lucky. This is the documented limit of not flushing.
+//! Why `S` is taken when the leader starts and not when power was lost: without the eligible leader
+//! replicas of KIP-966 (not built) a controller cannot know that a replica lost its tail. If all
+//! members of an ISR lose power, Kafka fences them one after another and keeps the last. That one
+//! may lead with losses, even if a fenced one kept its records. This is the documented limit of not
+//! flushing.
 //!
-//! Which fault excuses whom: what a fault took from a member excuses it as long as the controller does
-//! not know its process as a new one. Whoever registered anew after the loss has left every ISR with
-//! another member, and whoever joined after that had what was promised: from there on its loss excuses
-//! nothing (`Ledger::is_excused`). Time is told in ticks, one for each committed batch of
-//! metadata records.
+//! Which fault excuses which member: what a fault took from a member excuses it until the
+//! controller knows its new process. A broker that has re-registered since the loss has left every
+//! ISR that has another member, and can only have rejoined with everything promised. From then on
+//! its loss excuses nothing (`Ledger::is_excused`). Time is counted in ticks, one for each
+//! committed batch of metadata records.
 //!
-//! A loss that is admitted opens a new lineage at (partition, offset, epoch of the new leader):
-//! promises from that offset on are void, and order and agreement start anew there. That holds for
-//! what a leader of a smaller epoch still promises later, because it has not heard of the new one; of
-//! that each member of its own ISR must have had what it promises, though it may have cut it since.
+//! An admitted loss opens a new lineage at (partition, offset, epoch of the new leader): promises
+//! from that offset on are void, and order and agreement start anew there. This includes what a
+//! leader of a smaller epoch still promises later because it has not heard of the new one. Even so,
+//! each member of its own ISR must have had what it promises, though the member may have cut it
+//! since.
 //!
 //! A deposed leader may also be the first to promise a record: all members of its ISR had it; one of
-//! them became leader, lost it to a fault before anyone had promised it, and led again without it. The
-//! start of that successor is then judged again, as if the record had been promised before it, and
-//! the lineage begins at that record.
+//! them became leader, lost it to a fault before anyone had promised it, and led again without it.
+//! The start of that successor is then judged again, as if the record had been promised before it,
+//! and the lineage begins at that record.
 //!
-//! A loss that is *not* excused is a violation, and begins a lineage, too, lest it be told again and
-//! again; that one says so ([`Lineage::excused`]), and no history has it as an admitted loss.
+//! A loss that is *not* excused is a violation. It begins a lineage, too, so that it is not reported
+//! repeatedly. That lineage is marked ([`Lineage::excused`]), and no history has it as an
+//! admitted loss.
 //!
 //! What does not live here: the invariants that read this ([`crate::invariants`]).
 
@@ -87,16 +91,16 @@ use wavetank_core::types::{
 #[cfg(test)]
 pub(crate) use replica::tests as fixture;
 
-/// Something that the ledger cannot justify, or has to admit.
+/// Something that the ledger cannot justify, or must admit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// A leader started without a promised batch, and the loss is not excused.
     Lost {
-        /// Where.
+        /// Which partition.
         partition: TopicPartition,
-        /// Who leads.
+        /// The leader.
         leader: NodeId,
-        /// In which epoch.
+        /// Its epoch.
         epoch: LeaderEpoch,
         /// The first batch that it lacks and should have.
         batch: BatchId,
@@ -107,16 +111,16 @@ pub enum Finding {
     },
     /// A member of the ISR cut a promised batch.
     Cut {
-        /// Where.
+        /// Which partition.
         partition: TopicPartition,
-        /// Who cut.
+        /// The node that cut.
         node: NodeId,
         /// The first promised batch that is gone.
         batch: BatchId,
     },
     /// A loss is excused: a new lineage begins.
     Admitted {
-        /// Where.
+        /// Which partition.
         partition: TopicPartition,
         /// The first lost batch.
         batch: BatchId,
@@ -125,29 +129,29 @@ pub enum Finding {
     },
     /// A leader's log differs from what was committed, below its high watermark.
     Disagrees {
-        /// Where.
+        /// Which partition.
         partition: TopicPartition,
-        /// Whose log.
+        /// The node with that log.
         node: NodeId,
         /// What was committed.
         committed: BatchId,
         /// What the node holds there.
         holds: Option<BatchId>,
     },
-    /// What was acknowledged at this place is not what was committed there.
+    /// The record acknowledged at an offset is not the one committed there.
     Replaced {
-        /// Where.
+        /// Which partition.
         partition: TopicPartition,
         /// What was acknowledged.
         acked: BatchId,
         /// What was committed in its place.
         committed: BatchId,
     },
-    /// A high watermark or an acknowledgement lies beyond what this node has written.
+    /// A high watermark or an acknowledgement is beyond what the node has written.
     Beyond {
-        /// Where.
+        /// Which partition.
         partition: TopicPartition,
-        /// Whose.
+        /// The node that promised.
         node: NodeId,
         /// The offset that was promised.
         offset: Offset,
@@ -156,11 +160,11 @@ pub enum Finding {
     },
     /// Something was promised that a member of the ISR (or too many voters) never had.
     Missing {
-        /// Where.
+        /// Which partition.
         partition: TopicPartition,
-        /// Who promised.
+        /// The leader that promised.
         leader: NodeId,
-        /// Who lacks it.
+        /// The member that lacks it.
         member: NodeId,
         /// The first such batch.
         batch: BatchId,
@@ -169,13 +173,13 @@ pub enum Finding {
     },
     /// A registration was committed whose ISR has a member that never had what was promised.
     Unfit {
-        /// Where.
+        /// Which partition.
         partition: TopicPartition,
         /// Which registration.
         partition_epoch: PartitionEpoch,
         /// Its ISR.
         isr: Vec<NodeId>,
-        /// Who lacks it.
+        /// The member that lacks it.
         member: NodeId,
         /// The first such batch.
         batch: BatchId,
@@ -184,7 +188,7 @@ pub enum Finding {
     },
     /// The committed metadata log does not replay.
     Unreadable {
-        /// Whose copy was read.
+        /// The node whose copy was read.
         node: NodeId,
         /// Which batch.
         batch: BatchId,
@@ -199,35 +203,36 @@ pub struct Ledger {
     voters: Vec<NodeId>,
     /// Topics (by name) that flush each batch.
     flushing: BTreeSet<String>,
-    /// Names of directories; the same on all nodes. What follows names them by index.
+    /// Names of directories, the same on all nodes. The fields below refer to them by index.
     names: Vec<String>,
     slots: BTreeMap<(NodeId, DirSlot), u32>,
     replicas: BTreeMap<(NodeId, u32), ReplicaLog>,
-    /// Which directory a partition lives in, and back.
+    /// The directory of each partition, and the reverse.
     dirs: BTreeMap<TopicPartition, u32>,
     partitions: BTreeMap<u32, TopicPartition>,
     promises: BTreeMap<TopicPartition, Promises>,
-    /// What the committed metadata log says.
+    /// The image of the committed metadata log.
     image: MetadataImage,
-    /// The metadata log did not replay, which has been said.
+    /// The metadata log did not replay, which has been reported.
     unreadable: bool,
     /// How many batches of the metadata log were replayed.
     tick: u64,
-    /// At which ticks each broker registered as a new process.
+    /// The ticks at which each broker registered as a new process.
     reborn: BTreeMap<NodeId, Vec<u64>>,
     /// Every topic that was ever created, with its name.
     topics_made: BTreeMap<TopicId, String>,
     /// How often a topic of each name was removed.
     topics_removed: BTreeMap<String, u64>,
-    /// Who last became active controller, and in which epoch.
+    /// The node that last became active controller, and its epoch.
     controller: Option<(LeaderEpoch, NodeId)>,
 }
 
-/// A replica that nobody has heard of.
+/// A replica of which nothing is known.
 static EMPTY: ReplicaLog = ReplicaLog::EMPTY;
 
 impl Ledger {
-    /// For a quorum of these voters, and these topics that flush each batch.
+    /// Creates a ledger for a quorum of these voters. `flushing` are the topics that flush each
+    /// batch.
     pub fn new(voters: Vec<NodeId>, flushing: BTreeSet<String>) -> Ledger {
         let mut ledger = Ledger { voters, flushing, ..Ledger::default() };
         let dir = ledger.intern(&format!("{METADATA_TOPIC}-0"));
@@ -235,7 +240,7 @@ impl Ledger {
         ledger
     }
 
-    /// What a node holds of a partition; empty if nothing is known.
+    /// What a node holds of a partition. Empty if nothing is known.
     pub fn replica(&self, node: NodeId, partition: TopicPartition) -> &ReplicaLog {
         self.dirs.get(&partition).and_then(|dir| self.replicas.get(&(node, *dir))).unwrap_or(&EMPTY)
     }
@@ -250,7 +255,7 @@ impl Ledger {
         self.promises.iter().map(|(partition, promises)| (*partition, promises))
     }
 
-    /// The directory's name of a partition (`<topic>-<partition>`), once a disk has shown it.
+    /// A partition's directory name (`<topic>-<partition>`), once a disk has shown it.
     pub fn name(&self, partition: TopicPartition) -> Option<&str> {
         self.dirs.get(&partition).map(|dir| self.names[*dir as usize].as_str())
     }
@@ -261,7 +266,7 @@ impl Ledger {
         self.partitions.get(&(dir as u32)).copied()
     }
 
-    /// What the committed metadata log says.
+    /// The image of the committed metadata log.
     pub fn image(&self) -> &MetadataImage {
         &self.image
     }
@@ -276,12 +281,13 @@ impl Ledger {
         &self.voters
     }
 
-    /// Has this node anything that no sync covers?
+    /// Does this node have anything that no sync covers?
     pub fn has_unsynced(&self, node: NodeId) -> bool {
         self.replicas.iter().any(|((holder, _), log)| *holder == node && log.has_unsynced())
     }
 
-    /// A partition of which this node has records that no sync covers, the metadata log's aside.
+    /// A partition, other than the metadata log, of which this node has records that no sync
+    /// covers.
     pub fn unsynced_partition(&self, node: NodeId) -> Option<&str> {
         let metadata = self.dirs[&TopicPartition::METADATA];
         let unsynced = |((holder, dir), log): &(&(NodeId, u32), &ReplicaLog)| {
@@ -290,7 +296,7 @@ impl Ledger {
         self.replicas.iter().find(unsynced).map(|((_, dir), _)| self.names[*dir as usize].as_str())
     }
 
-    /// Does this partition promise that what is acknowledged is on the media?
+    /// Does this partition promise that acknowledged records are on the media?
     pub fn flushes(&self, partition: TopicPartition) -> bool {
         partition == TopicPartition::METADATA
             || self.name(partition).is_some_and(|name| {
@@ -311,8 +317,8 @@ impl Ledger {
         self.dirs.insert(partition, dir);
     }
 
-    /// Reads what happened to one node's disk, in one event. Returns how many batches faults took,
-    /// and appends what cannot be justified.
+    /// Takes in the changes of one node's disk in one event. Returns how many batches faults took,
+    /// and appends what cannot be justified to `findings`.
     pub fn disk(
         &mut self,
         changes: &[DiskChange],
@@ -324,7 +330,7 @@ impl Ledger {
             let key = (change.node, change.dir);
             let dir = match self.slots.get(&key) {
                 Some(dir) => *dir,
-                // The root, or what is no replica's any more.
+                // The root, or a directory that no longer belongs to a replica.
                 None if parse_dir_name(disk.dir_name(change.dir)).is_none() => continue,
                 None => {
                     let dir = self.intern(disk.dir_name(change.dir));
@@ -332,7 +338,7 @@ impl Ledger {
                     dir
                 }
             };
-            // What says where batches lie is none of them.
+            // Index files hold no batches.
             if matches!(change.what, Change::Corrupted { .. })
                 && !matches!(change.file, FileKind::Log(_))
             {
@@ -364,7 +370,7 @@ impl Ledger {
         taken
     }
 
-    /// One change that a process made. Returns the batches that it cut.
+    /// Takes in one change by a process. Returns the batches that it cut.
     fn change(&mut self, change: &DiskChange, dir: u32) -> Vec<BatchId> {
         if let FileKind::PartitionMetadata | FileKind::Temporary(SmallFile::PartitionMetadata) =
             change.file
@@ -424,7 +430,7 @@ impl Ledger {
         } else {
             promises.registration().is_some_and(|registration| registration.isr.contains(&node))
         };
-        // A deleted topic's replicas go with all that was promised.
+        // A deleted topic's replicas are removed with everything that was promised.
         if !member || promises.deleted {
             return;
         }
@@ -433,7 +439,7 @@ impl Ledger {
         }
     }
 
-    /// Reads one note of a node, whose disk this is.
+    /// Takes in one note of a node. `disk` is that node's disk.
     pub fn note(&mut self, node: NodeId, note: &Note, disk: &SimDisk, findings: &mut Vec<Finding>) {
         match note {
             Note::HighWatermark { partition, leader: true, from, to } => {
@@ -467,7 +473,7 @@ impl Ledger {
         }
     }
 
-    /// A leader's high watermark reached `to`: what lies below is promised.
+    /// A leader's high watermark reached `to`. Everything below is promised.
     fn commit(
         &mut self,
         node: NodeId,
@@ -566,9 +572,9 @@ impl Ledger {
         }
     }
 
-    /// Did a fault take this batch from a member of the ISR that was registered at `at`, so that
-    /// nobody can expect it there? Not if the member joined later as a new process; and where it had
-    /// to leave, because it has registered anew beside other members, it is not to be there.
+    /// Did a fault take this batch from a member of the ISR registered at `at`, so that it cannot
+    /// be expected there? Not if the member joined later as a new process. Nor if it should have
+    /// left that ISR, because it re-registered while the ISR had other members.
     fn is_excused(
         &self,
         partition: TopicPartition,
@@ -590,7 +596,7 @@ impl Ledger {
         })
     }
 
-    /// Why a batch is to be expected of a member of the ISR that was registered at `at`, if it is.
+    /// Why a member of the ISR registered at `at` should have a batch, if it should.
     fn why_expected(
         &self,
         partition: TopicPartition,
@@ -628,7 +634,7 @@ impl Ledger {
         }
     }
 
-    /// What is promised must be held by all members of the ISR, or by a majority of the voters.
+    /// All members of the ISR, or a majority of the voters, must hold what is promised.
     fn judge_promise(
         &self,
         leader: NodeId,
@@ -685,8 +691,8 @@ impl Ledger {
     ) {
         let known = self.promises.entry(partition).or_default();
         known.leading.insert(leader, epoch);
-        // A node that is behind with the metadata may begin a leadership that has long been
-        // overtaken; nothing was promised to hold there, and it can promise nothing.
+        // A node with stale metadata may begin a leadership that has long been superseded. It need
+        // not hold what is promised, and can promise nothing.
         if known.led.is_some_and(|led| epoch < led) {
             return;
         }
@@ -713,7 +719,7 @@ impl Ledger {
             if let Some(because) = because {
                 let isr = isr.clone();
                 findings.push(Finding::Lost { partition, leader, epoch, batch, isr, because });
-                // Said once; what follows is judged against what this leader has.
+                // Report it once. What follows is judged against this leader's log.
                 excused = false;
                 break;
             }
@@ -733,8 +739,8 @@ impl Ledger {
         promises.void(first.base, epoch, excused, elsewhere);
     }
 
-    /// Does a node's log agree with what was committed, below this offset? Called where a node says
-    /// that it knows the offset to be committed.
+    /// Does a node's log agree with what was committed between `from` and `to`? Called when a node
+    /// notes that it knows `to` to be committed.
     pub fn agrees(
         &self,
         node: NodeId,
@@ -743,7 +749,7 @@ impl Ledger {
         to: Offset,
     ) -> Result<(), Finding> {
         let Some(promises) = self.promises.get(&partition) else { return Ok(()) };
-        // Its directory may be another topic's of that name by now.
+        // Its directory may belong to another topic of that name by now.
         if promises.deleted {
             return Ok(());
         }

@@ -1,5 +1,5 @@
 //! What is promised about one partition: what was committed and acknowledged, what controllers
-//! registered, where losses were admitted. When that changes, and what follows, is the ledger's.
+//! registered, where losses were admitted. The ledger decides when that changes and what follows.
 
 use std::collections::BTreeMap;
 
@@ -10,23 +10,23 @@ use super::BatchId;
 /// A partition as a controller registered it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
-    /// Who leads, if anyone.
+    /// The leader, if there is one.
     pub leader: Option<NodeId>,
-    /// In which epoch.
+    /// Its epoch.
     pub leader_epoch: LeaderEpoch,
-    /// In sync.
+    /// The ISR.
     pub isr: Vec<NodeId>,
 }
 
-/// Where records were lost: those of smaller epochs from this offset on are gone.
+/// Where records were lost: those of smaller epochs, from this offset on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lineage {
     /// First offset that was lost.
     pub offset: Offset,
     /// Epoch of the leader that started without it.
     pub epoch: LeaderEpoch,
-    /// Faults took it, and the ledger admits the loss; otherwise it is a violation, and the lineage
-    /// begins only so that the same loss is not told again and again.
+    /// Faults caused the loss, and the ledger admits it. Otherwise it is a violation, and the
+    /// lineage only keeps the same loss from being reported repeatedly.
     pub excused: bool,
 }
 
@@ -54,23 +54,23 @@ const SEVERAL_EPOCHS: i32 = -2;
 pub struct Promises {
     pub(super) committed: Vec<BatchId>,
     pub(super) acked: BTreeMap<i64, BatchId>,
-    /// By offset: the epoch of the record that was acknowledged there (with whatever acks), or one of
-    /// [`NO_EPOCH`] and [`SEVERAL_EPOCHS`].
+    /// By offset: the epoch of the record acknowledged there (with any acks), or [`NO_EPOCH`] or
+    /// [`SEVERAL_EPOCHS`].
     pub(super) acked_epochs: Vec<i32>,
     pub(super) registrations: BTreeMap<PartitionEpoch, Registration>,
-    /// At which tick of the ledger each registration was committed.
+    /// The ledger's tick at which each registration was committed.
     pub(super) ticks: BTreeMap<PartitionEpoch, u64>,
     pub(super) lineages: Vec<Lineage>,
     pub(super) admitted: u64,
-    /// Of these, records that a replica outside of the ISR still held.
+    /// Of these, records that a replica outside a one-member ISR still held.
     pub(super) admitted_alone: u64,
-    /// The topic was deleted: nothing is promised any more.
+    /// The topic was deleted, so nothing is promised any more.
     pub(super) deleted: bool,
-    /// The largest end that was ever committed, admitted losses notwithstanding.
+    /// The largest end that was ever committed, despite admitted losses.
     pub(super) furthest: i64,
     /// The newest epoch in which a leader has started.
     pub(super) led: Option<LeaderEpoch>,
-    /// The epoch in which each node that ever led last began to.
+    /// The epoch in which each node last began to lead, if it ever did.
     pub(super) leading: BTreeMap<NodeId, LeaderEpoch>,
     /// The starts of leaderships that were not overtaken yet, by epoch.
     pub(super) starts: Vec<Start>,
@@ -112,13 +112,13 @@ impl Promises {
         self.lineages.iter().any(|lineage| lineage.excused)
     }
 
-    /// How many records were in the losses that were admitted.
+    /// How many records the admitted losses contained.
     pub fn admitted_records(&self) -> u64 {
         self.admitted
     }
 
-    /// How many of these a replica held that was not in the ISR of one member from which the loss
-    /// came: an ISR that shrinks to one takes the others' copies out of the promise.
+    /// How many of these a replica held that was not in the one-member ISR from which the loss
+    /// came. When an ISR shrinks to one, the promise no longer covers the others' copies.
     pub fn admitted_alone(&self) -> u64 {
         self.admitted_alone
     }
@@ -128,8 +128,8 @@ impl Promises {
         self.deleted
     }
 
-    /// The epoch of the record that was acknowledged at this offset, with whatever acks; none if
-    /// records of several epochs were, or no record.
+    /// The epoch of the record acknowledged at this offset, with any acks. `None` if no record was,
+    /// or records of several epochs were.
     pub fn acked_epoch(&self, offset: Offset) -> Option<LeaderEpoch> {
         let epoch = self.acked_epochs.get(usize::try_from(offset.0).ok()?)?;
         (*epoch >= 0).then_some(LeaderEpoch(*epoch))
@@ -184,14 +184,14 @@ impl Promises {
         None
     }
 
-    /// The last registration of a node's leadership, by which it counts what it promises.
+    /// The last registration of a node's leadership. Its promises count by that ISR.
     pub(super) fn led_by(&self, leader: NodeId) -> Option<&Registration> {
         let epoch = self.leading.get(&leader)?;
         let mut registrations = self.registrations.values().rev();
         registrations.find(|known| known.leader == Some(leader) && known.leader_epoch == *epoch)
     }
 
-    /// Since which tick a member of the ISR of that registration has been one without a break.
+    /// The tick since which a member of that registration's ISR has been one without a break.
     pub(super) fn member_since(&self, at: PartitionEpoch, node: NodeId) -> u64 {
         let earlier = self.registrations.range(..=at).rev();
         let member = earlier.take_while(|(_, known)| known.isr.contains(&node));
@@ -199,23 +199,23 @@ impl Promises {
         first.and_then(|epoch| self.ticks.get(&epoch)).copied().unwrap_or(0)
     }
 
-    /// What this node promises up to `to` counts up to here. A deposed leader that has not heard of
-    /// its successor may go on promising what members of its ISR held once; behind an offset from
-    /// which the successor's loss was admitted, that promise was void before it was made.
+    /// How far this node's promises up to `to` count. A deposed leader that has not heard of its
+    /// successor may keep promising what members of its ISR once held. From the offset of the
+    /// successor's loss on, that promise was void before it was made.
     pub(super) fn counts(&self, node: NodeId, to: Offset) -> i64 {
         let void = self.leading.get(&node).and_then(|epoch| self.void_from(*epoch));
         void.map_or(to.0, |void| void.0.min(to.0))
     }
 
-    /// The offset from which on a node in this epoch may differ from the partition's log: the smallest
-    /// offset of a loss that was found when a leader of a later epoch started.
+    /// The offset from which the log of a node that still leads or follows in this epoch is no
+    /// longer the partition's log: the smallest offset of a loss found when a later leader started.
     pub fn void_from(&self, epoch: LeaderEpoch) -> Option<Offset> {
         let later = self.lineages.iter().filter(|lineage| epoch < lineage.epoch);
         later.map(|lineage| lineage.offset).min()
     }
 
-    /// The first of these batches, which are in order, that a successor of this leader lacked when it
-    /// started, and the first such successor.
+    /// The first of these batches, which are in order, that a successor of this leader lacked when
+    /// it started, and the first such successor.
     pub(super) fn lacked_by_successor<'a>(
         &self,
         leader: NodeId,
@@ -229,8 +229,8 @@ impl Promises {
         Some((*batch, *start))
     }
 
-    /// A loss has been found from this offset on. Of the records, those in `elsewhere` are held by a
-    /// replica outside of the ISR.
+    /// A loss was found from this offset on. `elsewhere`: a replica outside the one-member ISR
+    /// holds the batch.
     pub(super) fn void(
         &mut self,
         offset: i64,

@@ -11,7 +11,7 @@ use wavetank_core::batch::HEADER_LEN;
 use wavetank_core::env::FileKind;
 use wavetank_core::types::Offset;
 
-/// A batch, as the ledger tells batches apart.
+/// A batch's identity in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchId {
     /// First offset.
@@ -54,18 +54,18 @@ struct Held {
     to: u64,
 }
 
-/// One segment file, as far as it has been read.
+/// One segment file, as far as it has been parsed.
 #[derive(Clone, Debug, Default)]
 struct Segment {
     /// Bytes below this are on the media, except what a failed sync dropped.
     synced: u64,
     /// Byte ranges that a failed sync marked clean without writing them.
     dropped: Vec<(u64, u64)>,
-    /// Where the batch begins that is being read.
+    /// Where the batch being parsed begins.
     start: u64,
     /// Its header so far.
     header: Vec<u8>,
-    /// Bytes of its body that are still to come.
+    /// Bytes of its body still to come.
     rest: u64,
 }
 
@@ -74,15 +74,15 @@ struct Segment {
 pub struct ReplicaLog {
     segments: BTreeMap<i64, Segment>,
     held: Vec<Held>,
-    /// What a fault of the tank took from the page cache or the media, and at which tick of the
-    /// ledger.
+    /// Batches that a fault of the tank took from the page cache or the media, and the ledger's
+    /// tick then.
     lost: BTreeMap<BatchId, u64>,
-    /// What its process cut.
+    /// Batches that its process cut.
     cut: BTreeSet<BatchId>,
 }
 
 impl ReplicaLog {
-    /// Nothing.
+    /// An empty replica.
     pub(super) const EMPTY: ReplicaLog = ReplicaLog {
         segments: BTreeMap::new(),
         held: Vec::new(),
@@ -90,17 +90,17 @@ impl ReplicaLog {
         cut: BTreeSet::new(),
     };
 
-    /// The offset after the last batch; 0 if there is none.
+    /// The offset after the last batch, or 0 if there is none.
     pub fn end(&self) -> i64 {
         self.held.last().map_or(0, |held| held.id.end())
     }
 
-    /// Does it hold this very batch?
+    /// Does it hold exactly this batch?
     pub fn holds(&self, id: &BatchId) -> bool {
         self.find(id).is_some()
     }
 
-    /// Does it hold this very batch where no power loss can take it?
+    /// Does it hold exactly this batch on its media, safe from a power loss?
     pub fn holds_durably(&self, id: &BatchId) -> bool {
         self.find(id).is_some_and(|held| self.is_durable(held))
     }
@@ -111,23 +111,23 @@ impl ReplicaLog {
             && !segment.dropped.iter().any(|(from, to)| *from < held.to && held.from < *to)
     }
 
-    /// Did the tank take this very batch away?
+    /// Did the tank take exactly this batch away?
     pub fn lost(&self, id: &BatchId) -> bool {
         self.lost.contains_key(id)
     }
 
-    /// At which tick of the ledger the tank took this very batch away, if it did.
+    /// The ledger's tick at which the tank took exactly this batch away, if it did.
     pub(super) fn lost_at(&self, id: &BatchId) -> Option<u64> {
         self.lost.get(id).copied()
     }
 
-    /// Did it hold this very batch once: it does, or lost or cut it?
+    /// Has it ever held exactly this batch: does it hold it, or did it lose or cut it?
     pub(super) fn has_held(&self, id: &BatchId) -> bool {
         self.holds(id) || self.lost(id) || self.cut.contains(id)
     }
 
-    /// Where its batches end, from its start up to the first place where none follows: where a
-    /// recovery that checks each ends. One of which only a part was written is none.
+    /// The end of its contiguous batches from its start, which is where a recovery that checks each
+    /// batch ends. A partly written batch does not count.
     pub fn whole_end(&self) -> i64 {
         let mut end = self.segments.first_key_value().map_or(0, |(base, _)| *base);
         for held in &self.held {
@@ -146,8 +146,8 @@ impl ReplicaLog {
         whole.map(|held| held.to - held.from).sum()
     }
 
-    /// How far from `from` on, and at most to `to`, no power loss can take its batches, nor the names
-    /// of their files in its directory `dir`.
+    /// The end, at most `to`, of the batches from `from` on that a power loss can take neither the
+    /// content nor the file names of, in its directory `dir`.
     pub fn durable_end(&self, from: i64, to: i64, disk: &SimDisk, dir: &str) -> i64 {
         let first = self.held.partition_point(|held| held.id.end() <= from);
         let (mut end, mut named) = (from, None);
@@ -176,8 +176,8 @@ impl ReplicaLog {
         self.held[first..].iter().map(|held| &held.id).take_while(move |id| id.base < to)
     }
 
-    /// The first of these, which are in order, that it does not hold; `durably`: not where no power
-    /// loss can take it. What the tank took away counts as held, unless it was to be durable.
+    /// The first of these batches, which are in order, that it does not hold (on its media, if
+    /// `durably`). What the tank took away counts as held, unless `durably`.
     pub fn first_missing<'a>(
         &self,
         ids: impl Iterator<Item = &'a BatchId>,
@@ -200,14 +200,14 @@ impl ReplicaLog {
         None
     }
 
-    /// The bytes of a batch that it holds; empty if it does not.
+    /// The bytes of a batch. Empty if it does not hold the batch.
     pub fn read(&self, id: &BatchId, disk: &SimDisk, dir: &str) -> Bytes {
         let Some(held) = self.find(id) else { return Bytes::new() };
         let file = disk.visible(dir, FileKind::Log(Offset(held.file)));
         file.map_or(Bytes::new(), |content| content.read(held.from, held.to - held.from))
     }
 
-    /// Is anything of it not on the media?
+    /// Is any of it not on the media?
     pub fn has_unsynced(&self) -> bool {
         self.held.last().is_some_and(|held| {
             self.segments.get(&held.file).is_none_or(|segment| segment.synced < held.to)
@@ -253,7 +253,7 @@ impl ReplicaLog {
                 if segment.rest == 0 && segment.header.len() == HEADER_LEN {
                     let id = id_in_header(&segment.header);
                     let to = segment.start + size_in_header(&segment.header);
-                    // What is written again is no longer lost.
+                    // A batch that is written again is no longer lost.
                     lost.remove(&id);
                     cut.remove(&id);
                     held.push(Held { id, file, from: segment.start, to });
@@ -264,7 +264,7 @@ impl ReplicaLog {
         }
     }
 
-    /// A segment was cut. Returns the batches that are gone.
+    /// A segment was truncated. Returns the batches that were cut.
     pub(super) fn truncated(&mut self, file: i64, to: u64) -> Vec<BatchId> {
         let cut = self.drop_where(|held| held.file == file && held.to > to);
         let segment = self.segments.entry(file).or_default();
@@ -279,13 +279,13 @@ impl ReplicaLog {
         cut
     }
 
-    /// A segment is gone. Returns its batches.
+    /// A segment was removed. Returns its batches.
     pub(super) fn removed(&mut self, file: i64) -> Vec<BatchId> {
         self.segments.remove(&file);
         self.drop_where(|held| held.file == file)
     }
 
-    /// Everything is gone.
+    /// Everything was removed. Returns all batches.
     pub(super) fn cleared(&mut self) -> Vec<BatchId> {
         self.segments.clear();
         self.drop_where(|_| true)
@@ -308,8 +308,8 @@ impl ReplicaLog {
         self.segments.entry(file).or_default().dropped.push((from, to));
     }
 
-    /// A fault changed what is there: reads it all again, as a recovery would. What is missing now
-    /// was taken by the tank, at this tick.
+    /// A fault changed the files. Reads them all again, as a recovery would. The tank took what is
+    /// missing now, at this tick.
     pub(super) fn rescan(&mut self, disk: &SimDisk, dir: &str, tick: u64) -> usize {
         let before: Vec<BatchId> = self.held.iter().map(|held| held.id).collect();
         self.held.clear();
@@ -323,7 +323,7 @@ impl ReplicaLog {
             let mut segment = Segment { synced: bytes.len() as u64, ..Segment::default() };
             let mut at = 0;
             while whole && let Some((id, size)) = sound_batch(&bytes[at..]) {
-                // After a cut that was lost, old batches may follow new ones.
+                // If a truncation was lost, old batches may follow new ones.
                 if next.is_some_and(|next| next != id.base) || id.epoch < epoch {
                     whole = false;
                     break;
@@ -333,7 +333,7 @@ impl ReplicaLog {
                 self.held.push(Held { id, file, from, to });
                 at += size;
             }
-            // Nothing after a tear counts: recovery cuts there.
+            // Nothing after a tear counts, because recovery cuts there.
             whole &= at == bytes.len();
             segment.start = at as u64;
             self.segments.insert(file, segment);
@@ -349,7 +349,7 @@ impl ReplicaLog {
     }
 }
 
-/// Size of the whole batch; never less than the header.
+/// Size of the whole batch, at least that of the header.
 fn size_in_header(header: &[u8]) -> u64 {
     let length = i32::from_be_bytes(header[8..12].try_into().expect("four bytes"));
     u64::try_from(length).unwrap_or(0).saturating_add(12).max(HEADER_LEN as u64)
@@ -363,7 +363,7 @@ fn id_in_header(header: &[u8]) -> BatchId {
     BatchId { base, last: base.saturating_add(i64::from(delta)), epoch, crc }
 }
 
-/// The batch at the beginning, if it is whole and its CRC is right, and its size.
+/// The first batch and its size, if it is whole and its CRC is valid.
 fn sound_batch(bytes: &[u8]) -> Option<(BatchId, usize)> {
     let header = bytes.get(..HEADER_LEN)?;
     let size = usize::try_from(size_in_header(header)).ok()?;

@@ -156,7 +156,7 @@ fn a_loss_that_a_member_of_the_isr_could_have_prevented_is_not_excused() {
         panic!("{:?}", tub.findings)
     };
     assert_eq!((*leader, because.as_str()), (NodeId(2), "node 1 holds it"));
-    // What follows is judged anew, but nobody is told that the loss was admitted.
+    // What follows is judged anew, but the loss does not count as admitted.
     let promises = tub.ledger.promises(PARTITION).unwrap();
     let lineage = Lineage { offset: Offset(0), epoch: LeaderEpoch(1), excused: false };
     assert_eq!((promises.lineages(), promises.admitted_records()), (&[lineage][..], 0));
@@ -185,7 +185,7 @@ fn a_loss_of_all_copies_by_faults_is_admitted_and_opens_a_lineage() {
     for node in 1..=3 {
         tub.power_loss(node);
     }
-    // Recovery cuts what is left of the batch.
+    // Recovery cuts the rest of the batch.
     tub.cut(2, 0);
     tub.register(2, 1, &[2], 1);
     tub.leads(2, 1);
@@ -193,14 +193,15 @@ fn a_loss_of_all_copies_by_faults_is_admitted_and_opens_a_lineage() {
     let lineage = Lineage { offset: Offset(0), epoch: LeaderEpoch(1), excused: true };
     assert_eq!(tub.ledger.promises(PARTITION).unwrap().lineages(), [lineage]);
     assert_eq!(tub.ledger.promises(PARTITION).unwrap().admitted_records(), 1);
-    // In the new lineage other records may lie there.
+    // The new lineage may have other records at that offset.
     tub.findings.clear();
     tub.append(&[2], 0, 1, 8);
     tub.commit(2, 1);
     assert_eq!(tub.findings, []);
 }
 
-/// Node 1 leads epoch 0; node 2 held all it had, loses it to a fault, and leads epoch 1 without it.
+/// Node 1 leads epoch 0. Node 2 has all of node 1's records, loses them to a fault, and leads epoch
+/// 2 without them.
 fn deposed_and_unaware() -> Tub {
     let mut tub = Tub::new(false);
     tub.register(1, 0, &[1, 2], 0);
@@ -398,7 +399,8 @@ fn who_is_registered_holds_what_is_promised() {
     tub.commit(1, 1);
     tub.register(1, 0, &[2, 1], 1);
     assert_eq!(tub.findings, []);
-    // One that never had it, by an expansion; and one that has cut it, by a change of nothing.
+    // A member that never had it, after an expansion; and one that has cut it, with the ISR
+    // unchanged.
     tub.register(1, 0, &[1, 2, 3], 2);
     assert!(
         matches!(tub.findings[..], [Finding::Unfit { member: NodeId(3), durably: false, .. }]),
@@ -415,7 +417,7 @@ fn who_is_registered_holds_what_is_promised() {
     );
 }
 
-/// Node 2 loses a record, comes back as a new process without it, and is let into the ISR.
+/// Node 2 loses a record, restarts as a new process without it, and joins the ISR.
 #[test]
 fn a_loss_from_before_a_member_joined_excuses_nothing() {
     let mut tub = Tub::new(false);
@@ -436,7 +438,7 @@ fn a_loss_from_before_a_member_joined_excuses_nothing() {
     assert_eq!(because, "node 2 lost it before it came into this ISR");
 }
 
-/// The same, and it never left.
+/// The same, but the member never left.
 #[test]
 fn a_lossy_member_that_should_have_left_is_not_excused() {
     for leaves in [false, true] {
