@@ -1,4 +1,4 @@
-//! Faults as a plan names them: when, and where. What there is of them, and what each does, is in
+//! Faults as a plan writes them: when and where. The kinds, and what each does, are in
 //! `crate::faults::kinds`.
 
 use super::FaultKind;
@@ -13,7 +13,7 @@ pub struct Fault {
     pub when: When,
     /// What it does.
     pub what: FaultKind,
-    /// Faults that are armed when this one has struck; their times count from there.
+    /// Faults that are armed when this one has struck. Their times count from then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub then: Vec<Fault>,
 }
@@ -24,14 +24,14 @@ impl Fault {
         Fault { when, what: what.into(), then: Vec::new() }
     }
 
-    /// The same, with one more that follows it.
+    /// The same fault, with one more that follows it.
     #[must_use]
     pub fn then(mut self, next: Fault) -> Fault {
         self.then.push(next);
         self
     }
 
-    /// This fault and all that may follow it.
+    /// The number of this fault and all that may follow it.
     pub fn count(&self) -> usize {
         1 + self.then.iter().map(Fault::count).sum::<usize>()
     }
@@ -48,35 +48,35 @@ impl Fault {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum When {
-    /// So many microseconds after the storm began (or after the fault that it follows).
+    /// This many microseconds after the storm began (or after the fault that it follows).
     AtUs(u64),
-    /// Soon after a protocol transition; deterministic, and the way to reach rare windows.
+    /// Soon after a protocol transition. This is deterministic, and reaches rare windows.
     AfterNote(AfterNote),
-    /// When a node has submitted something to its disk, before any of it need have been done.
+    /// When a node has submitted something to its disk, possibly before any of it is done.
     AtDiskOp(AtDiskOp),
 }
 
-/// A trigger on a submission to a disk. The fault strikes when the step that submits is over, and before
-/// anything else happens: also where the process ends by itself with that step, before its end has
-/// done what was queued.
+/// A trigger on a submission to a disk. The fault strikes when the submitting step is over, before
+/// anything else happens. If the process exits with that step, the fault strikes before the exit
+/// performs the queued operations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AtDiskOp {
     /// What is submitted.
     pub op: DiskVerb,
-    /// Only what is about such a file, or the temporary that becomes one; a rename is about the file
-    /// that it makes, a directory's sync about the file that asks for it.
+    /// Only operations on such a file, or on the temporary file that becomes one. A rename counts
+    /// for its target, a directory's sync for the file that requests it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileRole>,
-    /// Armed so long after the storm began (or after the fault that it follows).
+    /// Armed this long after the storm began (or after the fault that it follows).
     #[serde(default)]
     pub from_us: u64,
     /// The n-th such submission since it was armed, from 1.
     pub count: u32,
-    /// Strikes so long after it; 0: before the next event.
+    /// Strikes this long after it. 0: before the next event.
     #[serde(default)]
     pub delay_us: u64,
-    /// Only this node's count.
+    /// Only this node's submissions count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<i32>,
 }
@@ -92,7 +92,7 @@ macro_rules! names_of {
         }
 
         impl $name {
-            /// What this is.
+            /// The category of this value.
             pub fn of($value: &$of) -> $name {
                 match $key {
                     $($pattern => $name::$variant,)*
@@ -113,9 +113,9 @@ names_of! {
     Append = DiskOp::Append { .. },
     /// A file is synced.
     Sync = DiskOp::Sync { .. },
-    /// A file is cut.
+    /// A file is truncated.
     Truncate = DiskOp::Truncate { .. },
-    /// A file gets another name.
+    /// A file is renamed.
     Rename = DiskOp::Rename { .. },
     /// A file is removed.
     Unlink = DiskOp::Unlink { .. },
@@ -125,7 +125,7 @@ names_of! {
     RemoveDir = DiskOp::RemoveDir { .. },
     /// A file is read.
     Read = DiskOp::Read { .. },
-    /// A directory gets another name.
+    /// A directory is renamed.
     RenameDir = DiskOp::RenameDir { .. },
 }
 
@@ -143,11 +143,11 @@ names_of! {
     TimeIndex = FileKind::TimeIndex(_),
     /// The leader epochs of a partition.
     LeaderEpochs = FileKind::LeaderEpochs,
-    /// Which topic a partition's directory is of.
+    /// The topic that a partition's directory belongs to.
     PartitionMetadata = FileKind::PartitionMetadata | FileKind::Temporary(_),
     /// The vote.
     QuorumState = FileKind::QuorumState,
-    /// Which cluster and node the directory is of.
+    /// The cluster and node that the directory belongs to.
     MetaProperties = FileKind::MetaProperties,
     /// Recovery points.
     RecoveryPoints = FileKind::RecoveryPoints,
@@ -155,12 +155,12 @@ names_of! {
     HighWatermarks = FileKind::HighWatermarks,
     /// The mark of a clean stop.
     CleanShutdown = FileKind::CleanShutdown,
-    /// On which boot of the machine the logs were last recovered.
+    /// The boot of the machine on which the logs were last recovered.
     BootId = FileKind::BootId,
 }
 
 impl AtDiskOp {
-    /// Is this submission of `node` meant?
+    /// Does this submission of `node` match?
     pub fn is(&self, node: i32, op: &DiskOp) -> bool {
         let about = match op {
             DiskOp::Create { file, .. }
@@ -185,13 +185,13 @@ impl AtDiskOp {
 pub struct AfterNote {
     /// The note's name.
     pub name: String,
-    /// Armed so long after the storm began (or after the fault that it follows).
+    /// Armed this long after the storm began (or after the fault that it follows).
     #[serde(default)]
     pub from_us: u64,
     /// The n-th such note since it was armed, from 1. Notes about the metadata log count only for
     /// names that begin with `quorum_`.
     pub count: u32,
-    /// Strikes so long after the note; 0: before the next event.
+    /// Strikes this long after the note. 0: before the next event.
     #[serde(default)]
     pub delay_us: u64,
     /// Only notes of this node count.
@@ -212,28 +212,28 @@ pub struct PartitionRef {
     pub partition: i32,
 }
 
-/// A node, by id or by role; roles are resolved when the fault strikes. A fault whose target does
+/// A node, by id or by role. Roles are resolved when the fault strikes. A fault whose target does
 /// not exist then (a partition without a leader) does nothing and is not counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// That node.
     Node(i32),
-    /// The partition's leader, by the newest registration that the controller made.
+    /// The partition's leader, by its newest registration.
     LeaderOf(PartitionRef),
     /// A follower in the ISR.
     FollowerOf(PartitionRef),
-    /// A replica outside the ISR, else a follower.
+    /// A replica outside the ISR, or a follower if there is none.
     LaggingOf(PartitionRef),
     /// The active controller.
     ActiveController,
     /// A voter that is not the active controller.
     OtherController,
-    /// The node that emitted the triggering note, or submitted the triggering operation to its disk; a
-    /// drawn broker if there was none.
+    /// The node that emitted the triggering note, or submitted the triggering operation to its
+    /// disk. A drawn node if there was none.
     Noted,
-    /// Any broker but that one.
+    /// Any node but that one.
     Other,
-    /// A node with bytes that no sync covers; a drawn one if there is none.
+    /// A node with bytes that no sync covers. A drawn one if there is none.
     Unsynced,
 }

@@ -1,8 +1,8 @@
-//! The plan: everything that a run is decided by, as data.
+//! The plan: everything that determines a run, as data.
 //!
-//! A seed draws a plan ([`crate::profile`]); `Plan -> run` is a pure function ([`crate::run`]). A plan
-//! is readable, versioned JSON: it can be saved, edited, replayed and shrunk. Times are whole
-//! microseconds or milliseconds and say so in their names; nothing here is a float.
+//! A seed draws a plan ([`crate::profile`]); `Plan -> run` is a pure function ([`crate::run`]). A
+//! plan is readable, versioned JSON: it can be saved, edited, replayed and shrunk. Times are whole
+//! microseconds or milliseconds and say so in their names. Nothing here is a float.
 //!
 //! What does not live here: how a plan is drawn, and how its faults are carried out
 //! (`crate::faults`).
@@ -31,14 +31,14 @@ pub const PLAN_VERSION: u32 = 1;
 pub struct Plan {
     /// [`PLAN_VERSION`].
     pub version: u32,
-    /// Keys every choice that is made while running; the plan itself is already drawn.
+    /// Keys every choice that is made while running. The plan itself is already drawn.
     pub seed: u64,
-    /// Names of rules that every node leaves out (the bug zoo); normally empty.
+    /// Names of rules that every node leaves out (the bug zoo). Normally empty.
     #[serde(default)]
     pub flaws: Vec<String>,
     /// The nodes.
     pub cluster: ClusterPlan,
-    /// What all nodes are configured with.
+    /// The configuration of all nodes.
     pub node: NodePlan,
     /// The topics that exist before the workload starts.
     pub topics: Vec<TopicPlan>,
@@ -52,7 +52,7 @@ pub struct Plan {
     pub workload: WorkloadPlan,
     /// How long each phase lasts.
     pub phases: PhasePlan,
-    /// What goes wrong, when.
+    /// The fault schedule.
     #[serde(default)]
     pub faults: Vec<Fault>,
     /// Marks that this run must reach, or it is weak ([`crate::marks`]).
@@ -60,7 +60,7 @@ pub struct Plan {
     pub marks: Vec<String>,
 }
 
-/// The nodes: their ids, and who is what. A node in both lists is combined.
+/// The nodes' ids and roles. A node in both lists has both roles (combined).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterPlan {
@@ -113,17 +113,17 @@ pub struct NodePlan {
     pub checkpoint_interval_ms: u64,
     /// Bytes of recent batches kept in memory per partition, 0 for none.
     pub tail_cache_bytes: u32,
-    /// Bytes that are read of a log at a time where it is not known how many are needed.
+    /// Bytes read from a log at a time when it is not known how many are needed.
     #[serde(default = "default_read_chunk_bytes")]
     pub read_chunk_bytes: u32,
 }
 
-/// What a broker has by default.
+/// A broker's default.
 fn default_read_chunk_bytes() -> u32 {
     64 << 10
 }
 
-/// A topic that the workload's admin creates.
+/// A topic that the workload's admin client creates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicPlan {
@@ -135,7 +135,8 @@ pub struct TopicPlan {
     pub replication_factor: i16,
     /// `min.insync.replicas`.
     pub min_insync_replicas: i32,
-    /// `flush.messages=1`: an acknowledged batch is on the disks of the replicas that its ack counts.
+    /// `flush.messages=1`: an acknowledged batch is on the media of the replicas that its ack
+    /// counts.
     pub flush_each_batch: bool,
     /// `segment.bytes`.
     pub segment_bytes: u32,
@@ -143,34 +144,34 @@ pub struct TopicPlan {
     pub index_interval_bytes: u32,
 }
 
-/// How messages travel between any two hosts. Times are a least one and an exponentially
-/// distributed rest.
+/// How messages travel between any two hosts. Times are a minimum plus an exponentially distributed
+/// rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkPlan {
-    /// Least one-way latency.
+    /// Minimum one-way latency.
     pub latency_min_us: u64,
-    /// Mean of what is added.
+    /// Mean of the added part.
     pub latency_mean_us: u64,
-    /// Share of messages that take much longer, of a million.
+    /// How many of a million messages take much longer.
     pub tail_per_million: u64,
-    /// Mean of what is added to those.
+    /// Mean of the time added to those.
     pub tail_mean_us: u64,
-    /// Share of messages that are lost and sent again by the transport, of a million.
+    /// How many of a million messages are lost and retransmitted by the transport.
     pub loss_per_million: u64,
     /// Every message crosses the network encoded by `wire`.
     pub encoded: bool,
 }
 
-/// How long disks take: a least time and an exponentially distributed rest.
+/// How long disks take: a minimum plus an exponentially distributed rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DiskPlan {
-    /// Until an append is in the page cache, mean.
+    /// Mean time until an append is in the page cache.
     pub write_mean_us: u64,
-    /// Least time of a sync.
+    /// Minimum time of a sync.
     pub sync_min_us: u64,
-    /// Mean of what is added.
+    /// Mean of the added part.
     pub sync_mean_us: u64,
     /// Mean time of a read.
     pub read_mean_us: u64,
@@ -184,13 +185,13 @@ pub struct DiskPlan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessPlan {
-    /// Least.
+    /// Minimum.
     pub step_min_us: u64,
-    /// Most.
+    /// Maximum.
     pub step_max_us: u64,
-    /// Most skew of a node's wall clock, either way.
+    /// Maximum skew of a node's wall clock, either way.
     pub wall_skew_ms: u64,
-    /// Most by which a node's monotonic clock runs too fast or too slow, in millionths.
+    /// Maximum drift of a node's monotonic clock, fast or slow, in millionths.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub clock_drift_ppm: u64,
 }
@@ -207,10 +208,10 @@ pub struct WorkloadPlan {
     pub producers: Vec<ProducerPlan>,
     /// Each is one consumer host that reads all partitions from the beginning.
     pub consumers: Vec<ConsumerPlan>,
-    /// Each is one client host that asks for ends and times.
+    /// Each is one client host that queries ends and times.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queries: Vec<QueryPlan>,
-    /// Topics that come and go in the storm.
+    /// Topics that are created and deleted in the storm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub churn: Option<ChurnPlan>,
 }
@@ -229,13 +230,13 @@ pub struct QueryPlan {
 pub struct ChurnPlan {
     /// How many names there are.
     pub names: u32,
-    /// Mean time between two turns of a name.
+    /// Mean time between two actions on a name.
     pub interval_ms: u64,
-    /// Beside them as many names that are created by their being named: then the brokers have
+    /// Adds as many names that are auto-created when a client uses them. The brokers then have
     /// `auto.create.topics.enable`.
     #[serde(default)]
     pub auto_create: bool,
-    /// Whatever is not there is created at each moment when a broker is fenced, too.
+    /// Also creates all missing topics whenever a broker is fenced.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_fencing: bool,
 }
@@ -250,7 +251,7 @@ pub struct ProducerPlan {
     pub interval_us: u64,
     /// Records handed over at once, 1 to 100.
     pub burst: u32,
-    /// Most bytes of a record's value.
+    /// Maximum size of a record's value, in bytes.
     pub value_max_bytes: u32,
     /// `max.in.flight.requests.per.connection`.
     pub max_in_flight: u32,
@@ -262,8 +263,8 @@ pub struct ProducerPlan {
     pub request_timeout_ms: u64,
     /// `delivery.timeout.ms`.
     pub delivery_timeout_ms: u64,
-    /// Records have the times of what they tell of: up to so many ms ago, in any order, and now and then
-    /// none, or that of 1970. 0: the time when they are sent.
+    /// Records carry event times: up to this many ms ago, in any order, and occasionally no
+    /// timestamp or one of 1970. 0: the time of sending.
     #[serde(default)]
     pub event_times_ms: u64,
 }
@@ -279,7 +280,7 @@ pub struct ConsumerPlan {
     /// `fetch.min.bytes`.
     #[serde(default = "one")]
     pub min_bytes: u32,
-    /// Mean time after which it goes elsewhere in one partition; 0: never.
+    /// Mean time between seeks to another position in one partition. 0: never.
     #[serde(default)]
     pub seek_every_ms: u64,
 }
@@ -292,23 +293,23 @@ fn one() -> u32 {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PhasePlan {
-    /// Most time until the cluster is up and the topics exist.
+    /// Maximum time until the cluster is up and the topics exist.
     pub warm_up_ms: u64,
     /// Quiet time with the workload running, before faults.
     pub calm_ms: u64,
-    /// How long faults may start.
+    /// How long new faults may strike.
     pub storm_ms: u64,
-    /// Most time in which a healed core must make progress; 0 skips the phase.
+    /// Maximum time in which a healed core must make progress. 0 skips the phase.
     pub heal_core_ms: u64,
-    /// Most time in which the healed cluster must converge.
+    /// Maximum time in which the healed cluster must converge.
     pub heal_all_ms: u64,
 }
 
 impl Plan {
-    /// Reads and validates.
+    /// Parses and validates a plan.
     ///
     /// # Errors
-    /// Says where the text is no plan, or what in the plan cannot be.
+    /// Says where the text is not a plan, or what in the plan is invalid.
     pub fn from_json(text: &str) -> Result<Plan, PlanError> {
         validate::check_version(text)?;
         let plan: Plan = serde_json::from_str(text)
@@ -324,13 +325,14 @@ impl Plan {
         text
     }
 
-    /// The flaws as the core takes them; unknown names are dropped, which
-    /// [`Plan::validate`] has refused before.
+    /// The flaws as the core takes them. Unknown names are dropped; [`Plan::validate`] refuses
+    /// them.
     pub fn flaw_set(&self) -> FlawSet {
         self.flaws.iter().filter_map(|name| Flaw::from_name(name)).collect()
     }
 
-    /// Does every partition of every topic keep what it acknowledges even if all lose power?
+    /// Does every topic flush each batch, and so keep what it acknowledges even if all nodes lose
+    /// power?
     pub fn flushes_everywhere(&self) -> bool {
         self.topics.iter().all(|topic| topic.flush_each_batch)
     }

@@ -1,5 +1,4 @@
-//! What a plan must satisfy before it is run. Every refusal says which field, what it is, and what it
-//! may be.
+//! Validates a plan before it is run. Every error names the field, its value, and the valid range.
 
 use super::{
     AfterNote, AtDiskOp, Fault, PLAN_VERSION, PartitionRef, Plan, ProducerPlan, Target, TopicPlan,
@@ -9,7 +8,7 @@ use crate::marks::Mark;
 use std::fmt;
 use wavetank_core::flaw::Flaw;
 
-/// Why a text is no plan that can be run. Displays as a sentence.
+/// Why a text is not a runnable plan. Displays as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanError(pub String);
 
@@ -21,7 +20,7 @@ impl fmt::Display for PlanError {
 
 impl std::error::Error for PlanError {}
 
-/// The names that a trigger may wait for: those of [`wavetank_core::note::Note::name`].
+/// The note names that a trigger may wait for: those of [`wavetank_core::note::Note::name`].
 pub const NOTE_NAMES: [&str; 39] = [
     "recovered",
     "truncated",
@@ -64,14 +63,14 @@ pub const NOTE_NAMES: [&str; 39] = [
     "shut_down",
 ];
 
-/// An hour; nothing in a plan lasts longer.
+/// An hour. Nothing in a plan lasts longer.
 pub(crate) const LONGEST_US: u64 = 3_600_000_000;
 
-/// From a candidate's epoch on disk to the first record of its own: the ballot there and at the voter,
-/// each a file and its directory, the voter's twice.
+/// The sequential syncs from storing a candidate's epoch to its first record: the ballot on the
+/// candidate and on the voter, each a file and its directory, the voter's twice.
 pub(crate) const ELECTION_SYNCS: u64 = 8;
 
-/// Refuses another version before its fields can confuse.
+/// Refuses another version before its fields cause confusing errors.
 pub(super) fn check_version(text: &str) -> Result<(), PlanError> {
     let value: serde_json::Value = serde_json::from_str(text)
         .map_err(|error| PlanError(format!("a plan is a JSON object, but {error}")))?;
@@ -103,16 +102,16 @@ pub(crate) fn range(
     }
 }
 
-/// Something that lasts takes a time, and at most an hour.
+/// Checks that a duration is positive and at most an hour.
 pub(crate) fn lasts(name: &str, us: u64) -> Result<(), PlanError> {
     range(name, us, 1, LONGEST_US)
 }
 
 impl Plan {
-    /// Can this plan be run?
+    /// Checks that this plan can be run.
     ///
     /// # Errors
-    /// Names the first field that is out of range or names what is not there.
+    /// Names the first field that is out of range or refers to something that does not exist.
     pub fn validate(&self) -> Result<(), PlanError> {
         if self.version != PLAN_VERSION {
             return refuse(format!("version is {}; expected {PLAN_VERSION}", self.version));
@@ -262,7 +261,7 @@ impl Plan {
         range("disk.read_mean_us", disk.read_mean_us, 0, 60 * second)?;
         range("disk.namespace_mean_us", disk.namespace_mean_us, 0, 60 * second)?;
         let sync_us = disk.sync_min_us + disk.sync_mean_us;
-        // It is drawn from once to twice that.
+        // The timeout is drawn from once to twice the configured value.
         let longest_us = self.node.election_timeout_ms * 2000;
         if ELECTION_SYNCS * sync_us > longest_us {
             return refuse(format!(
@@ -357,7 +356,7 @@ impl Plan {
         fault.what.kind().validate(self)
     }
 
-    /// Does the plan have the node or partition that a target names?
+    /// Checks that the plan has the node or partition that a target names.
     pub(crate) fn validate_target(&self, target: &Target) -> Result<(), PlanError> {
         match target {
             Target::Node(node) => {
