@@ -1,7 +1,7 @@
-//! Storms about what a disk keeps: faults that aim at single operations of it, and damage to what is
-//! there when a process starts.
+//! Storms about data at rest: faults that aim at single disk operations, and damage to what a
+//! process finds when it starts.
 //!
-//! Everything else that storms are made of is in `storms`.
+//! All other parts of storms are in `storms`.
 
 use super::Draw;
 use super::storms::{a_node, after, at, down, moment};
@@ -10,8 +10,7 @@ use crate::plan::{
     PowerLoss, Restart, Target, When,
 };
 
-/// What a node asks its disk for, and at most how many of them are let pass: about as many as a storm
-/// has.
+/// Disk operations, and the most of each to let pass: about as many as a storm has.
 const DISK_OPS: [(DiskVerb, Option<FileRole>, u64); 18] = [
     (DiskVerb::Rename, Some(FileRole::CleanShutdown), 1),
     (DiskVerb::SyncDir, Some(FileRole::CleanShutdown), 1),
@@ -33,7 +32,7 @@ const DISK_OPS: [(DiskVerb, Option<FileRole>, u64); 18] = [
     (DiskVerb::Append, Some(FileRole::Log), 200),
 ];
 
-/// A process ends, or its power does, at the n-th operation of a kind that it asks its disk for.
+/// A process crashes, or its machine loses power, at its n-th disk operation of a kind.
 pub(super) fn aimed_at_disk(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 2) {
         let (op, file, most) = draw.pick(&DISK_OPS);
@@ -49,7 +48,7 @@ pub(super) fn aimed_at_disk(plan: &mut Plan, draw: &mut Draw) {
         let node = draw.chance(40).then(|| draw.pick(&plan.cluster.nodes()));
         let aimed = AtDiskOp { op, file, from_us, count, delay_us, node };
         if file == Some(FileRole::CleanShutdown) {
-            // Somebody must stop, or start after that.
+            // This needs a node that stops, or that starts after a stop.
             let aimed = AtDiskOp { from_us: 0, node: None, ..aimed };
             let stop = FaultKind::Restart(Restart {
                 node: a_node(plan, draw),
@@ -63,12 +62,12 @@ pub(super) fn aimed_at_disk(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
-/// Power goes between a segment's roll and the sync of what it holds: then a segment that is closed may be
-/// torn in its middle, with a whole one after it.
+/// Power is lost between a segment roll and the sync of the old segment. Then a closed segment may
+/// be torn in the middle, with a whole one after it.
 pub(super) fn power_at_a_roll(plan: &mut Plan, draw: &mut Draw) {
     plan.disk.torn = true;
-    // Some syncs are done, those of indexes for one, while others are not. An election must
-    // fit into its timeout with something to spare, or there is never a leader.
+    // Slow syncs, so that some (for example of indexes) are done while others are not. An election
+    // must fit into its timeout with some margin, or there is never a leader.
     let slow = draw.scale(20_000, 100_000);
     let longest = plan.node.election_timeout_ms * 1000 * 2 / (3 * ELECTION_SYNCS);
     plan.disk.sync_mean_us = plan.disk.sync_mean_us.max(slow.min(longest));
@@ -83,7 +82,7 @@ pub(super) fn power_at_a_roll(plan: &mut Plan, draw: &mut Draw) {
     }
     for _ in 0..draw.range(2, 5) {
         let (from_us, count) = (moment(plan, draw), draw.range(1, 6) as u32);
-        // When the new file is there, and what the old one holds is not yet on the media.
+        // When the new file exists, and the old one's content is not yet on the media.
         let disk = &plan.disk;
         let soonest = 3 * disk.namespace_mean_us;
         let delay_us = draw.range(soonest, soonest + disk.sync_min_us + disk.sync_mean_us);
@@ -95,8 +94,8 @@ pub(super) fn power_at_a_roll(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
-/// Indexes change at rest, after a clean stop (then they are believed) or a crash. Most reads go to
-/// the disk, and by them.
+/// Indexes change at rest, after a clean stop (then they are trusted) or a crash. Most reads go to
+/// the disk and use the indexes.
 pub(super) fn damaged_indexes(plan: &mut Plan, draw: &mut Draw) {
     if draw.chance(70) {
         plan.node.tail_cache_bytes = 0;

@@ -1,8 +1,8 @@
-//! Drawing a plan from a seed, swarm-style: each seed leaves whole kinds of faults out, so that the
-//! others come in unusual company (Groce et al., "Swarm testing", ISSTA 2012).
+//! Draws a plan from a seed by swarm testing: each seed leaves out whole kinds of faults, so that
+//! the others come in unusual combinations (Groce et al., "Swarm testing", ISSTA 2012).
 //!
-//! Integers only, ChaCha8 with a fixed seeding, so that a seed means the same plan on every platform.
-//! What the faults are made of lives in `storms`; what a plan can say at all in [`crate::plan`].
+//! It uses only integers, and ChaCha8 with a fixed seeding, so a seed means the same plan on every
+//! platform. The faults are composed in `storms`. What a plan can express is in [`crate::plan`].
 
 mod at_rest;
 mod storms;
@@ -22,17 +22,17 @@ use std::collections::BTreeSet;
 pub enum Profile {
     /// Everything within the fault budget.
     Default,
-    /// No faults: what is slow or weak here is slow or weak by itself.
+    /// No faults. A run that is slow or weak here is so without any help from faults.
     Calm,
     /// Three brokers, one partition, acks=all; crashes and one symmetric partition.
     First,
 }
 
 impl Profile {
-    /// All of them.
+    /// All profiles.
     pub const ALL: [Profile; 3] = [Profile::Default, Profile::Calm, Profile::First];
 
-    /// The name that commands use.
+    /// The name used in commands.
     pub fn name(self) -> &'static str {
         match self {
             Profile::Default => "default",
@@ -52,7 +52,7 @@ impl Profile {
     }
 
     /// The plan of this seed with only the kinds of faults (by [`FaultKind::name`]) that `allowed`
-    /// lets through. Everything else is as without the filter.
+    /// accepts. Everything else is the same as without the filter.
     pub fn draw_with(self, seed: u64, allowed: impl Fn(&str) -> bool) -> Plan {
         let mut draw = Draw::new(seed);
         let mut plan = environment(seed, &mut draw);
@@ -78,7 +78,7 @@ impl Profile {
         }
         give_capacity(&mut plan);
         plan.faults = filter(plan.faults, &allowed);
-        // A scene that lost one of its faults to the filter does not get there.
+        // A scene that lost one of its faults to the filter cannot reach its mark.
         aims.retain(|aim| aim.kinds.iter().all(|kind| allowed(kind)));
         let marks: BTreeSet<Mark> =
             aims.iter().map(|aim| aim.mark).chain(declared_marks(&plan)).collect();
@@ -87,7 +87,7 @@ impl Profile {
     }
 }
 
-/// One to five voters, most often as drawn before: even numbers, too, which Kafka allows.
+/// One to five voters, usually as already drawn. Even numbers, too, which Kafka allows.
 fn other_voters(plan: &mut Plan) {
     let mut draw = Draw::apart(plan.seed, "voters");
     if draw.chance(15) {
@@ -100,14 +100,15 @@ fn other_voters(plan: &mut Plan) {
     }
 }
 
-/// What clients do beside producing and reading, from streams of its own.
+/// What clients do besides producing and reading, from separate random streams.
 fn more_clients(plan: &mut Plan) {
     let mut draw = Draw::apart(plan.seed, "queries");
     plan.workload.queries = vec![QueryPlan { interval_ms: draw.scale(50, 600) }];
     let mut draw = Draw::apart(plan.seed, "wandering consumers");
     for consumer in &mut plan.workload.consumers {
         if draw.chance(30) {
-            // One that asks for more than a partition may bring waits in each fetch, and falls behind.
+            // A consumer that asks for more than a partition may return waits in each fetch and
+            // falls behind.
             let most = u64::from(consumer.max_partition_bytes / 2).clamp(2, 4_000);
             consumer.min_bytes = draw.scale(2, most) as u32;
         }
@@ -126,11 +127,12 @@ fn more_clients(plan: &mut Plan) {
     }
 }
 
-/// A follower that takes in less than producers send (they need not wait: acks=0) never catches up.
-/// That is a lack of capacity, not a bug to find. What one fetch can bring is at most what is left of
-/// a segment, and a new segment waits for its directory: so both are large enough for the load.
+/// A follower that replicates more slowly than producers send (with acks=0 they do not wait) never
+/// catches up. That is a lack of capacity, not a bug. One fetch returns at most the rest of a
+/// segment, and a new segment waits for its directory. So this makes both segments and fetches
+/// large enough for the load.
 fn give_capacity(plan: &mut Plan) {
-    /// A fetch waits for the slowest of several partitions' disks, and faults leave arrears.
+    /// A fetch waits for the slowest of several partitions' disks, and faults leave a backlog.
     const RESERVE: u64 = 8;
     /// Headers of a batch and a record.
     const OVERHEAD: u64 = 110;
@@ -158,7 +160,7 @@ fn give_capacity(plan: &mut Plan) {
     plan.node.replica_fetch_max_bytes = plan.node.replica_fetch_max_bytes.max(needed);
 }
 
-/// Keeps the allowed faults; what followed a fault that is left out goes with it.
+/// Keeps the allowed faults. Leaving out a fault also leaves out those that follow it.
 fn filter(faults: Vec<Fault>, allowed: &impl Fn(&str) -> bool) -> Vec<Fault> {
     faults
         .into_iter()
@@ -183,8 +185,8 @@ impl Draw {
         Draw(ChaCha8Rng::from_seed(key))
     }
 
-    /// A stream of its own, for a kind of fault that came later: with it or without, no other draw of
-    /// a seed moves.
+    /// A separate stream, for a kind of fault that was added later. With or without it, no other
+    /// draw of a seed changes.
     pub(crate) fn apart(seed: u64, name: &str) -> Draw {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -200,12 +202,13 @@ impl Draw {
         ((u128::from(self.0.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// From `low` to `high`, both included.
+    /// A number from `low` to `high`, both included.
     pub(crate) fn range(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
-    /// From `low` to `high`, small ones as likely as large ones: uniform within a drawn power of two.
+    /// A number from `low` to `high`, small ones as likely as large ones: uniform within a drawn
+    /// power of two.
     pub(crate) fn scale(&mut self, low: u64, high: u64) -> u64 {
         let (from, to) = (low.max(1).ilog2(), high.max(1).ilog2());
         let bits = self.range(from.into(), to.into());
@@ -217,13 +220,13 @@ impl Draw {
         self.below(100) < percent
     }
 
-    /// One of them.
+    /// One element of `from`.
     pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize].clone()
     }
 }
 
-/// Everything but the faults.
+/// Draws everything but the faults.
 fn environment(seed: u64, draw: &mut Draw) -> Plan {
     let cluster = cluster(draw);
     let topics = topics(draw, cluster.brokers.len() as u64);
@@ -380,7 +383,7 @@ fn workload(draw: &mut Draw) -> WorkloadPlan {
     WorkloadPlan { producers, consumers, queries: Vec::new(), churn: None }
 }
 
-/// The thinnest storm: what the first slice of this project ran.
+/// The smallest storm: the one that the first version of this project ran.
 fn first(plan: &mut Plan, draw: &mut Draw) {
     plan.cluster = ClusterPlan { brokers: vec![1, 2, 3], controllers: vec![1, 2, 3] };
     plan.topics.truncate(1);
@@ -394,7 +397,7 @@ fn first(plan: &mut Plan, draw: &mut Draw) {
     storms::one_partition(plan, draw);
 }
 
-/// What a run of this plan must reach to count.
+/// The marks that a run of this plan must reach to count.
 fn declared_marks(plan: &Plan) -> Vec<Mark> {
     let mut marks = Vec::new();
     let session_us = plan.node.session_timeout_ms * 1000;
@@ -460,7 +463,7 @@ mod tests {
 
     #[test]
     fn a_seed_means_one_plan() {
-        // This digest is what seeds mean. If it changes, every published seed has changed.
+        // One seed always draws the same plan. Two seeds draw different faults.
         assert_eq!(Profile::Default.draw(1), Profile::Default.draw(1));
         assert_ne!(Profile::Default.draw(1).faults, Profile::Default.draw(2).faults);
     }

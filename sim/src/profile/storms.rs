@@ -1,5 +1,5 @@
-//! What storms are made of: plain faults at drawn times, and *scenes*, short sequences that history
-//! has shown to be dangerous. Each seed draws which of them it has.
+//! The parts of storms: plain faults at drawn times, and *scenes*, short sequences that are known
+//! to be dangerous. Each seed draws which of them it has.
 
 use super::Draw;
 use super::at_rest::{aimed_at_disk, damaged_indexes, power_at_a_roll};
@@ -12,7 +12,7 @@ use crate::plan::{
 /// Adds one kind of fault to a plan.
 type Kind = fn(&mut Plan, &mut Draw);
 
-/// A scene that was drawn: the mark that it aims at, and the kinds of faults that it needs for it.
+/// A drawn scene: the mark that it aims at, and the kinds of faults that it needs for that.
 #[derive(Clone, Debug)]
 pub(super) struct Aim {
     pub(super) mark: Mark,
@@ -25,7 +25,7 @@ impl Aim {
     }
 }
 
-/// The scenes, and where each is to get a run.
+/// The scenes, and the mark that each should make a run reach.
 const SCENES: [(Kind, Mark); 11] = [
     (crash_after_ack, Mark::LeaderChange),
     (all_dark_after_acks, Mark::DataRecovered),
@@ -40,9 +40,9 @@ const SCENES: [(Kind, Mark); 11] = [
     (torn_tails, Mark::UnsyncedLost),
 ];
 
-/// Draws the faults of the default profile. Returns what its scenes aim at.
+/// Draws the faults of the default profile. Returns the aims of its scenes.
 pub(super) fn default(plan: &mut Plan, draw: &mut Draw) -> Vec<Aim> {
-    // Plain kinds: each is left out by most seeds.
+    // Plain kinds. Most seeds leave each of them out.
     let plain: [(u64, Kind); 10] = [
         (30, crashes),
         (20, power_losses),
@@ -55,7 +55,7 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) -> Vec<Aim> {
         (12, slow_disks),
         (10, crash_loop),
     ];
-    // A storm of everything at once is only an outage: at most three kinds.
+    // At most three kinds: everything at once is only an outage.
     let mut kinds: Vec<Kind> = Vec::new();
     for (percent, kind) in plain {
         if draw.chance(percent) {
@@ -83,13 +83,13 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) -> Vec<Aim> {
     if plan.faults.is_empty() {
         crashes(plan, draw);
     }
-    // Beside whatever else: operators restart nodes in the middle of it.
+    // In addition, operators restart nodes in the middle of the storm.
     if draw.chance(15) {
         restarts(plan, draw);
     }
     // Drawn last, so that it moves no other draw.
     if draw.chance(5) {
-        // It has the storm to itself.
+        // This scene has the storm to itself.
         late_expansion(plan, draw);
         aims = vec![Aim::of(Mark::IsrExpand, &plan.faults)];
     } else {
@@ -98,7 +98,7 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) -> Vec<Aim> {
     aims
 }
 
-/// What came later draws from streams of its own.
+/// Parts that were added later, each drawn from a separate stream.
 fn later(plan: &mut Plan) {
     let kinds: [(&str, u64, Kind); 13] = [
         ("stalled controller", 4, stalled_controller),
@@ -123,21 +123,21 @@ fn later(plan: &mut Plan) {
     }
 }
 
-/// No fault: reads that come in pieces, so that what is looked for ends, or begins, where a piece does.
+/// Not a fault: reads in chunks, so that what is looked for ends or begins at a chunk boundary.
 fn read_chunks(plan: &mut Plan, draw: &mut Draw) {
     plan.node.read_chunk_bytes = draw.scale(64, 16 << 10) as u32;
 }
 
-/// No fault: records with their application's timestamps.
+/// Not a fault: records with application timestamps.
 fn event_times(plan: &mut Plan, draw: &mut Draw) {
     let old = draw.chance(15);
     for producer in &mut plan.workload.producers {
-        // As old as 1970 where nothing is younger, so that those are the largest, too.
+        // If all are as old as 1970, those are also the largest.
         producer.event_times_ms = if old { 1 << 41 } else { draw.scale(10, 10_000) };
     }
 }
 
-/// KAFKA-15019's kin: the controller is stopped for longer than a session, and goes on.
+/// Related to KAFKA-15019: the controller is paused for longer than a session, then resumes.
 fn stalled_controller(plan: &mut Plan, draw: &mut Draw) {
     let longest = (plan.node.session_timeout_ms + plan.node.heartbeat_interval_ms) * 1000;
     for _ in 0..draw.range(1, 2) {
@@ -151,7 +151,7 @@ fn storm_us(plan: &Plan) -> u64 {
     plan.phases.storm_ms * 1000
 }
 
-/// A moment that leaves the storm some time to go on.
+/// A moment that leaves some of the storm after it.
 pub(super) fn moment(plan: &Plan, draw: &mut Draw) -> u64 {
     draw.below(storm_us(plan) * 8 / 10)
 }
@@ -183,7 +183,7 @@ pub(super) fn a_node(plan: &Plan, draw: &mut Draw) -> Target {
     }
 }
 
-/// Until a restart: often too short for the session to end, often long enough.
+/// How long until a restart: often too short for the session to end, often long enough.
 pub(super) fn down(plan: &Plan, draw: &mut Draw) -> u64 {
     let session = plan.node.session_timeout_ms * 1000;
     match draw.below(3) {
@@ -193,7 +193,7 @@ pub(super) fn down(plan: &Plan, draw: &mut Draw) -> u64 {
     }
 }
 
-/// A delay that is often none at all.
+/// A delay that is often zero.
 fn soon(draw: &mut Draw) -> u64 {
     if draw.chance(40) { 0 } else { draw.scale(50, 30_000) }
 }
@@ -206,7 +206,7 @@ pub(super) fn crashes(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
-/// One node after the other, or here and there one, whose power may go when it has just stopped.
+/// Restarts all nodes one after the other, or a few, which may lose power just after they stop.
 fn restarts(plan: &mut Plan, draw: &mut Draw) {
     let patience_us = draw.scale(50_000, 20_000_000);
     if draw.chance(30) {
@@ -350,7 +350,7 @@ fn crash_loop(plan: &mut Plan, draw: &mut Draw) {
     plan.faults.push(at(moment(plan, draw), what));
 }
 
-/// How a leader is taken away for longer than its session.
+/// Takes a leader away for longer than its session.
 fn depose(plan: &Plan, node: Target, draw: &mut Draw) -> FaultKind {
     let session = plan.node.session_timeout_ms * 1000;
     let for_us = draw.range(session * 3 / 2, session * 3);
@@ -369,7 +369,7 @@ fn depose(plan: &Plan, node: Target, draw: &mut Draw) -> FaultKind {
     }
 }
 
-/// The leader goes at the very moment of an acknowledgement (or of an append).
+/// The leader goes down just when it acknowledges (or appends).
 fn crash_after_ack(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 3) {
         let name =
@@ -381,7 +381,7 @@ fn crash_after_ack(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
-/// All lose power shortly after acknowledgements.
+/// All machines lose power shortly after acknowledgements.
 fn all_dark_after_acks(plan: &mut Plan, draw: &mut Draw) {
     let (from, count) = (moment(plan, draw), draw.range(1, 30) as u32);
     let delay = soon(draw);
@@ -389,8 +389,8 @@ fn all_dark_after_acks(plan: &mut Plan, draw: &mut Draw) {
     plan.faults.push(after("produce_acked", from, count, delay, what));
 }
 
-/// KIP-101: the leader goes right after it acknowledged, while the followers' high watermarks still
-/// lag; the next leader goes as soon as the other has become its follower.
+/// KIP-101: the leader goes down right after it acknowledged, while the followers' high watermarks
+/// still lag. The next leader goes down as soon as the other node has become its follower.
 fn two_quick_elections(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 2) {
         let partition = a_partition(plan, draw);
@@ -406,10 +406,10 @@ fn two_quick_elections(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
-/// KIP-279: a follower is held up, so that the leader dies with a tail that only the other one has.
-/// If the held-up one leads next, it is cut off from the brokers but not from the producers, and
-/// deposed with records of an epoch that its successor never had. Once it is back in the ISR, its
-/// turn comes again.
+/// KIP-279: a follower is held up, so the leader dies with a tail that only the other follower has.
+/// If the held-up one leads next, it is cut off from the brokers but not from the producers, and is
+/// deposed with records of an epoch that its successor never had. Once it is back in the ISR, the
+/// leader crashes so that it may lead again.
 fn forked_leader(plan: &mut Plan, draw: &mut Draw) {
     let session = plan.node.session_timeout_ms * 1000;
     let partition = a_partition(plan, draw);
@@ -439,19 +439,19 @@ fn forked_leader(plan: &mut Plan, draw: &mut Draw) {
         node: Target::LeaderOf(partition),
         down_us: draw.range(session * 2, session * 5),
     });
-    // Proposed and committed again: the one that was cut off is back.
+    // Proposed or committed again: the node that was cut off is back.
     let back = draw.pick(&["isr_committed", "isr_proposed"]);
     let after_cut = after(back, session * 3 / 2, 1, draw.scale(10_000, 300_000), last);
-    // At once: the other follower must not hear of the epoch.
+    // At once, because the other follower must not learn of the epoch.
     let next = after("became_leader", 0, 1, 0, cut).then(after_cut);
     let gone = after("leader_appended", 0, draw.range(2, 6) as u32, soon(draw) / 4, first);
     let name = draw.pick(&["leader_appended", "produce_acked", "follower_appended"]);
     plan.faults.push(after(name, from, count, 0, hold).then(gone.then(next)));
 }
 
-/// KAFKA-7128: a follower is out; the last leader restarts, with a high watermark as old as its
-/// checkpoint and a longer log; the follower comes back at an offset between the two, and the leader
-/// goes on the heels of its return.
+/// KAFKA-7128: a follower is out. The last leader restarts with a high watermark as old as its
+/// checkpoint and a longer log. The follower rejoins at an offset between the two, and the leader
+/// goes down right after that.
 fn stale_leader(plan: &mut Plan, draw: &mut Draw) {
     let session = plan.node.session_timeout_ms * 1000;
     let topic = &mut plan.topics[0];
@@ -488,7 +488,7 @@ fn stale_leader(plan: &mut Plan, draw: &mut Draw) {
     plan.faults.push(at(start, out).then(first.then(second)));
 }
 
-/// KAFKA-10527: a leader loses its unsynced tail, and is back before anyone has noticed.
+/// KAFKA-10527: a leader loses its unsynced tail, and is back before any node has noticed.
 fn leader_reboots(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 3) {
         let partition = a_partition(plan, draw);
@@ -502,8 +502,8 @@ fn leader_reboots(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
-/// KAFKA-7128 and its kin: a follower falls out of the ISR, the leader goes, and the next leader
-/// goes at the moment when the follower is let in again.
+/// KAFKA-7128 and similar: a follower drops out of the ISR, the leader goes down, and the next
+/// leader goes down just when the follower is readmitted.
 fn rejoin_then_failover(plan: &mut Plan, draw: &mut Draw) {
     let partition = a_partition(plan, draw);
     let session = plan.node.session_timeout_ms * 1000;
@@ -516,8 +516,8 @@ fn rejoin_then_failover(plan: &mut Plan, draw: &mut Draw) {
     };
     let gone = draw.range(session * 3 / 2, session * 4);
     let leader_goes = |node: Target| FaultKind::Crash(Crash { node, down_us: gone });
-    // The first failover comes about when the follower is back, with the old leader's high
-    // watermark fresh; the second on the heels of its way into the ISR.
+    // The first failover happens about when the follower is back, just after the old leader's high
+    // watermark moved. The second happens right after the follower joins the ISR.
     let from = (away * 7 / 10) + draw.below(away / 2);
     let name = draw.pick(&["produce_acked", "high_watermark", "leader_appended"]);
     let joined = draw.pick(&["isr_committed", "isr_proposed", "partition_changed"]);
@@ -530,7 +530,8 @@ fn rejoin_then_failover(plan: &mut Plan, draw: &mut Draw) {
     plan.faults.push(at(start, out).then(first.then(second)));
 }
 
-/// KIP-497, KAFKA-12686: an expansion is proposed; the leader never hears that it was accepted.
+/// KIP-497, KAFKA-12686: an expansion is proposed, and the leader never learns that it was
+/// accepted.
 fn lost_expansion(plan: &mut Plan, draw: &mut Draw) {
     let partition = a_partition(plan, draw);
     let session = plan.node.session_timeout_ms * 1000;
@@ -552,12 +553,13 @@ fn lost_expansion(plan: &mut Plan, draw: &mut Draw) {
     plan.faults.push(at(start, out).then(next));
 }
 
-/// A request that comes last though it was sent first. A follower is paused until it has left the ISR,
-/// and its heartbeats do not get through for some time more. When its leader wants it back, the request
-/// is held up for longer than the leader waits for it, and shorter than the leader's own session; then
-/// the follower's session ends, the repetition is refused, the heartbeats arrive, and the first copy
-/// does, in an order that is drawn. Meanwhile the leader goes on without the follower, which it cannot
-/// reach. It needs quiet around it, and a controller apart, whom to cut off ends nothing else.
+/// A request that is sent first arrives last. A follower is paused until it has left the ISR, and
+/// its heartbeats are blocked for some time longer. When its leader wants it back, the request is
+/// held up for longer than the leader waits for it, but for less than the leader's own session.
+/// Then, in a drawn order, the follower's session ends, the retry is refused, the heartbeats
+/// arrive, and so does the first copy. Meanwhile the leader continues without the follower, which
+/// it cannot reach. This needs no other faults, and a separate controller, so that cutting it off
+/// stops nothing else.
 fn late_expansion(plan: &mut Plan, draw: &mut Draw) {
     plan.faults.clear();
     if plan.cluster.brokers.iter().any(|broker| plan.cluster.controllers.contains(broker)) {
@@ -582,7 +584,7 @@ fn late_expansion(plan: &mut Plan, draw: &mut Draw) {
     };
     let joins = Target::LaggingOf(partition);
     let out = FaultKind::Pause(Pause { node: Target::FollowerOf(partition), for_us: away });
-    // From when it is wanted back until its session has ended.
+    // From when the leader wants the follower back until its session has ended.
     let held = (session - away).max(500_000) + draw.range(50_000, 400_000);
     let early = draw.range(50_000, 250_000);
     let beats = early + held + draw.below(300_000);
@@ -601,7 +603,7 @@ fn late_expansion(plan: &mut Plan, draw: &mut Draw) {
     plan.faults.push(scene);
 }
 
-/// Raft 3.8: a voter answers, loses power, and is asked again; the two candidates cannot hear each
+/// Raft 3.8: a voter answers, loses power, and is asked again. The two candidates cannot reach each
 /// other.
 fn double_vote(plan: &mut Plan, draw: &mut Draw) {
     let start = moment(plan, draw) / 2;
@@ -630,7 +632,7 @@ fn double_vote(plan: &mut Plan, draw: &mut Draw) {
     plan.disk.sync_min_us = plan.disk.sync_min_us.max(draw.scale(500, 30_000));
 }
 
-/// fsyncgate: a sync fails; what was behind it is tested by a power loss.
+/// fsyncgate: a sync fails, and a power loss tests what happened to the pages behind it.
 fn dropped_pages(plan: &mut Plan, draw: &mut Draw) {
     let partition = a_partition(plan, draw);
     let node =
@@ -641,7 +643,7 @@ fn dropped_pages(plan: &mut Plan, draw: &mut Draw) {
     plan.faults.push(at(moment(plan, draw), fail).then(next));
 }
 
-/// Power goes in the middle of large writes.
+/// Power is lost in the middle of large writes.
 fn torn_tails(plan: &mut Plan, draw: &mut Draw) {
     plan.disk.torn = true;
     for producer in &mut plan.workload.producers {
@@ -656,7 +658,7 @@ fn torn_tails(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
-/// What clients send and get takes longer, so that they give up what is still on its way.
+/// Clients' requests and answers take longer, so that clients give up while they are in flight.
 fn slow_clients(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 3) {
         let node = if draw.chance(50) { Some(a_node(plan, draw)) } else { None };
@@ -667,8 +669,8 @@ fn slow_clients(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
-/// A follower that was away comes back and is proposed for the ISR; while its leader's
-/// AlterPartition is under way it loses power, and with it perhaps what it was proposed for.
+/// A follower returns and is proposed for the ISR. While its leader's AlterPartition is in flight
+/// it loses power, and perhaps the records for which it was proposed.
 fn joining_follower(plan: &mut Plan, draw: &mut Draw) {
     let partition = a_partition(plan, draw);
     let session = plan.node.session_timeout_ms * 1000;
@@ -690,8 +692,8 @@ fn joining_follower(plan: &mut Plan, draw: &mut Draw) {
     plan.faults.push(at(moment(plan, draw) / 2, out).then(comes_back));
 }
 
-/// Requests are handled after their senders gave them up and went on: what a node sends takes about
-/// as long as it waits.
+/// Requests are handled after their senders gave up and moved on: a node's messages take about as
+/// long as its timeout.
 fn straggling_requests(plan: &mut Plan, draw: &mut Draw) {
     let timeout = plan.node.request_timeout_ms.min(plan.node.quorum_request_timeout_ms) * 1000;
     for _ in 0..draw.range(1, 2) {
@@ -703,7 +705,7 @@ fn straggling_requests(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
-/// What a process sent before it was killed arrives after what its successor sends.
+/// Messages that a process sent before it was killed arrive after its successor's.
 fn old_incarnation(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 2) {
         let node = a_node(plan, draw);
@@ -716,8 +718,8 @@ fn old_incarnation(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
-/// A follower must cut below what a checkpoint vouches for. Between that and the checkpoint that no
-/// longer does so, its process ends or its leader does.
+/// A follower must truncate below what a checkpoint covers. Before a new checkpoint no longer
+/// covers it, the follower's process or its leader goes down.
 fn deferred_cut(plan: &mut Plan, draw: &mut Draw) {
     let partition = a_partition(plan, draw);
     let session = plan.node.session_timeout_ms * 1000;
@@ -737,7 +739,7 @@ fn deferred_cut(plan: &mut Plan, draw: &mut Draw) {
     plan.faults.push(after("high_watermark", from, count, soon(draw), dark).then(cut));
 }
 
-/// Bits flip on the way to followers; the CRC of a batch must tell.
+/// Bits flip on the way to followers. The CRC of a batch must detect it.
 fn damaged_messages(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 2) {
         let node = if draw.chance(50) { Some(a_node(plan, draw)) } else { None };
@@ -748,8 +750,9 @@ fn damaged_messages(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
-/// For a while a node, or every node, tells its peers what no correct node does; they must refuse it. The
-/// controller or a follower goes meanwhile, so that there are votes, registrations and ISRs to lie in.
+/// For a while one node, or every node, tells its peers what no correct node does. They must refuse
+/// it. Meanwhile the controller or a follower goes down, so that there are votes, registrations and
+/// ISRs to lie about.
 pub(super) fn lying_peers(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 2) {
         let node = if draw.chance(70) { Some(a_node(plan, draw)) } else { None };
@@ -769,7 +772,7 @@ pub(super) fn lying_peers(plan: &mut Plan, draw: &mut Draw) {
     }
 }
 
-/// Leaders ask for an ISR when a follower that was fenced comes back: then everybody lies.
+/// Leaders propose an ISR when a fenced follower comes back. At that time every node lies.
 fn lies_about_isr(plan: &Plan, draw: &mut Draw) -> Fault {
     let follower = Target::FollowerOf(a_partition(plan, draw));
     let gone = depose(plan, follower, draw);
@@ -779,8 +782,8 @@ fn lies_about_isr(plan: &Plan, draw: &mut Draw) -> Fault {
     at(moment(plan, draw), gone).then(after("broker_unfenced", 0, 1, 0, lie))
 }
 
-/// What a leader says is late, and meanwhile it hands its partitions over: its answers reach followers
-/// that follow another by then, or lead.
+/// A leader's answers are late, and meanwhile it hands over its partitions. Its answers reach
+/// followers that now follow another leader, or lead themselves.
 fn late_answers(plan: &mut Plan, draw: &mut Draw) {
     for _ in 0..draw.range(1, 3) {
         let node = Target::LeaderOf(a_partition(plan, draw));
