@@ -1,5 +1,5 @@
-//! The built-in workload: an admin that creates the plan's topics, producers, and consumers that
-//! read all partitions from the beginning.
+//! The built-in workloads: an admin client that creates the plan's topics, producers, and consumers
+//! that read all partitions from the beginning.
 
 use super::{Desk, Stage, Workload, unique_value};
 use crate::plan::{ConsumerPlan, Plan, ProducerPlan, TopicPlan};
@@ -12,7 +12,7 @@ use wavetank_core::error_code::ErrorCode;
 use wavetank_core::msg::CreatableTopic;
 use wavetank_core::types::{NodeId, Offset, WallTime};
 
-/// Storms are short: clients try again sooner than Kafka's defaults.
+/// Storms are short, so clients retry sooner than with Kafka's defaults.
 const BACKOFF: Backoff =
     Backoff { min: Duration::from_millis(20), max: Duration::from_millis(300) };
 
@@ -30,7 +30,7 @@ pub(super) fn client_config(bootstrap: Vec<NodeId>) -> ClientConfig {
     config
 }
 
-/// Creates the plan's topics, again and again until they exist.
+/// Creates the plan's topics, retrying until they exist.
 #[derive(Clone, Debug)]
 pub struct CreateTopics {
     topics: Vec<TopicPlan>,
@@ -39,7 +39,7 @@ pub struct CreateTopics {
 }
 
 impl CreateTopics {
-    /// Of this plan.
+    /// Creates the topics of this plan.
     pub fn new(plan: &Plan) -> CreateTopics {
         CreateTopics { topics: plan.topics.clone(), asked: BTreeMap::new(), created: 0 }
     }
@@ -113,8 +113,8 @@ pub struct Produce {
     stopped: bool,
 }
 
-/// A producer with so many unanswered records waits: memory stays bounded however long a partition
-/// is without a leader.
+/// A producer with this many unanswered records waits. So memory stays bounded however long a
+/// partition has no leader.
 const UNFINISHED_LIMIT: usize = 40;
 
 impl Produce {
@@ -153,7 +153,7 @@ impl Produce {
     }
 
     fn schedule(&self, at: &mut Desk<'_>) {
-        // Between a half and one and a half times the mean.
+        // Between 0.5 and 1.5 times the mean.
         let mean = self.plan.interval_us;
         let wait = mean / 2 + at.choose(self.sent ^ (1 << 40), mean);
         at.wake(0, Duration::from_micros(wait.max(1)));
@@ -203,7 +203,7 @@ impl Workload for Produce {
     }
 }
 
-/// Reads all partitions from the beginning, for ever; now and then it goes elsewhere.
+/// Reads all partitions from the beginning, forever. It occasionally seeks elsewhere.
 #[derive(Clone, Debug)]
 pub struct Consume {
     plan: ConsumerPlan,
@@ -220,7 +220,7 @@ impl Consume {
         Consume { plan, partitions, seeks: 0, settled: false }
     }
 
-    /// The one that reads everything at the end.
+    /// The consumer that reads everything at the end.
     pub fn last_reader(plan: &Plan) -> Consume {
         let reader = ConsumerPlan {
             max_wait_ms: 100,
@@ -231,8 +231,8 @@ impl Consume {
         Consume { plan: reader, partitions: all_partitions(plan), seeks: 0, settled: false }
     }
 
-    /// Moves in one partition: back, to the start, to the end, or beyond it, where the broker says
-    /// OFFSET_OUT_OF_RANGE and the client begins anew.
+    /// Seeks in one partition: back, to the start, to the end, or beyond it, where the broker
+    /// answers OFFSET_OUT_OF_RANGE and the client resets its position.
     fn wander(&mut self, at: &mut Desk<'_>) {
         self.seeks += 1;
         let draw = self.seeks << 24;
@@ -302,7 +302,8 @@ impl Workload for Consume {
     }
 
     fn done(&self, client: &Client) -> bool {
-        // At the end as this consumer knows it; whether that is the end is for the run to say.
+        // It has reached the end as this consumer knows it. The run checks whether that is the real
+        // end.
         self.partitions.iter().all(|(topic, index)| {
             let partition = NamedPartition::new(topic.clone(), *index);
             let position = client.consumer().position(&partition);

@@ -1,5 +1,5 @@
-//! Topics that come and go while the storm lasts: created (while brokers are fenced, too), written
-//! to, deleted, created again under the same name; by hand, or by their being named (auto-creation).
+//! Topics that are created and deleted during the storm: created (also while brokers are fenced),
+//! written to, deleted, and created again under the same name, explicitly or by auto-creation.
 
 use super::builtin::client_config;
 use super::{Desk, Stage, Workload, unique_value};
@@ -11,7 +11,7 @@ use wavetank_core::error_code::ErrorCode;
 use wavetank_core::msg::CreatableTopic;
 use wavetank_core::types::{NodeId, TopicRef};
 
-/// The names of topics that come and go begin so; auto-created ones with [`AUTO`].
+/// The prefix of these topics' names. Auto-created ones have [`AUTO`].
 pub const CHURN: &str = "churn";
 
 /// See [`CHURN`].
@@ -21,7 +21,7 @@ pub const AUTO: &str = "auto";
 enum State {
     Absent,
     There,
-    /// Asked for; a further turn waits.
+    /// A request is pending. Further turns wait.
     Asked,
 }
 
@@ -30,7 +30,7 @@ enum State {
 pub struct Churn {
     plan: ChurnPlan,
     brokers: usize,
-    /// Topics are created by their being named.
+    /// Topics are auto-created.
     auto: bool,
     states: Vec<State>,
     asked: BTreeMap<AdminId, usize>,
@@ -40,7 +40,7 @@ pub struct Churn {
 }
 
 impl Churn {
-    /// Of this plan; with `auto`, of topics that nobody creates by hand.
+    /// The churn of this plan. `auto`: its topics are auto-created.
     pub fn new(plan: &Plan, auto: bool) -> Churn {
         let churn = plan.workload.churn.clone().expect("asked of a plan that has it");
         Churn {
@@ -56,7 +56,7 @@ impl Churn {
     }
 
     fn name(&self, index: usize) -> String {
-        // Some with what metrics cannot tell apart, though no two of them collide.
+        // Some have characters that metrics cannot tell apart, but no two names collide.
         let between = [".", "_", ""][index % 3];
         format!("{}{between}{index}", if self.auto { AUTO } else { CHURN })
     }
@@ -146,7 +146,7 @@ impl Workload for Churn {
             ErrorCode::None => made,
             ErrorCode::TopicAlreadyExists => State::There,
             ErrorCode::UnknownTopicOrPartition => State::Absent,
-            // It may be there or not: the next turn asks again.
+            // The topic may or may not exist. The next turn asks again.
             _ if made == State::There => State::Absent,
             _ => State::There,
         };

@@ -1,9 +1,9 @@
-//! What clients do: the [`Workload`] trait, the host that runs one, and the built-in producer,
-//! consumer and admin.
+//! What clients do: the [`Workload`] trait, the host that runs one, and the built-in producers,
+//! consumers and admin client.
 //!
-//! A workload is an application on one client host: plain state that is told of facts and timers,
-//! and acts through the client's own state machine. Everything that it sends and learns is recorded
-//! as it happens ([`Recorded`]); judging that is the business of [`crate::history`].
+//! A workload is an application on one client host: plain state that receives facts and timers, and
+//! acts through the client's own state machine. Everything that it sends and learns is recorded as
+//! it happens ([`Recorded`]) and judged by [`crate::history`].
 
 mod builtin;
 mod churn;
@@ -26,12 +26,13 @@ use wavetank_core::env::Env;
 use wavetank_core::event::{Event, TimerKey};
 use wavetank_core::types::{LeaderEpoch, Monotonic, NodeId, Offset, WallTime};
 
-/// Where a run stands, as far as workloads are concerned.
+/// The stage of a run, as far as workloads are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// The cluster is up; no faults yet, or the storm is on, or a core has been healed.
+    /// The cluster is up: before the storm, during it, or after a core has been healed.
     Running,
-    /// The storm is over and everything is healed: send nothing new, wait for what is under way.
+    /// The storm is over and everything is healed. Send nothing new, and wait for what is in
+    /// flight.
     WindingDown,
 }
 
@@ -43,7 +44,7 @@ pub trait Workload: fmt::Debug + Send + Sync {
     /// A copy: worlds are cloned with everything in them.
     fn boxed(&self) -> Box<dyn Workload>;
 
-    /// What its client is configured with. `bootstrap` are the brokers.
+    /// The configuration of its client. `bootstrap` are the brokers.
     fn config(&self, bootstrap: Vec<NodeId>) -> ClientConfig {
         ClientConfig::new(bootstrap)
     }
@@ -51,24 +52,24 @@ pub trait Workload: fmt::Debug + Send + Sync {
     /// The host starts.
     fn start(&mut self, at: &mut Desk<'_>);
 
-    /// The client says something.
+    /// The client reports a fact.
     fn fact(&mut self, fact: &ClientFact, at: &mut Desk<'_>);
 
-    /// A timer that [`Desk::wake`] armed.
+    /// A timer fires that [`Desk::wake`] armed.
     fn timer(&mut self, number: u32, at: &mut Desk<'_>);
 
     /// The run enters another stage.
     fn stage(&mut self, _stage: Stage, _at: &mut Desk<'_>) {}
 
-    /// A broker was fenced, and the plan wants that noticed.
+    /// A broker was fenced, and the plan wants workloads to react.
     fn fenced(&mut self, _at: &mut Desk<'_>) {}
 
-    /// Is there nothing that it still waits for? Asked while winding down; a run that ends with a
-    /// workload that is not done has made no progress.
+    /// Is the workload waiting for nothing? Asked while winding down. A run that ends while a
+    /// workload is not done has made no progress.
     fn done(&self, client: &Client) -> bool;
 }
 
-/// Something for the history.
+/// An entry of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// When, ns of virtual time.
@@ -90,14 +91,14 @@ pub enum Recorded {
         partition: NamedPartition,
         /// Its value.
         value: Bytes,
-        /// With which acks.
+        /// The acks setting.
         acks: i16,
-        /// Could later records of this client overtake it (more than one request in flight)?
+        /// The client's maximum of requests in flight: above one, later records could overtake it.
         in_flight: u32,
     },
-    /// A partition's end was asked for, or the first record at or after a time.
+    /// A query was made for a partition's end, or for the first record at or after a time.
     Asked {
-        /// The query; its answer is a fact.
+        /// The query. Its answer is a fact.
         query: QueryId,
         /// Of which partition.
         partition: NamedPartition,
@@ -106,11 +107,11 @@ pub enum Recorded {
     Seek {
         /// In which partition.
         partition: NamedPartition,
-        /// To here; `None` where the broker says where that is (the end, or a position that is not in
-        /// the log).
+        /// The new position. `None` if the broker determines it (the end, or a position outside the
+        /// log).
         to: Option<Offset>,
     },
-    /// The client said something.
+    /// The client reported a fact.
     Fact(ClientFact),
 }
 
@@ -129,7 +130,7 @@ impl Recorded {
         }
     }
 
-    /// Is it an outcome that is held against what was promised?
+    /// Is it an outcome that is checked against what was promised?
     pub fn is_compared(&self) -> bool {
         match self {
             Recorded::Fact(fact) => matches!(
@@ -144,14 +145,14 @@ impl Recorded {
     }
 }
 
-/// What a workload acts through.
+/// The interface through which a workload acts.
 #[derive(Debug)]
 pub struct Desk<'a> {
     /// The client.
     pub client: &'a mut Client,
     /// The world, for the client's calls.
     pub env: EnvRef<'a>,
-    /// The run's seed: with the host's id and a counter, a source of fixed choices.
+    /// The run's seed. With the host's id and a counter it determines the workload's choices.
     pub seed: u64,
     /// This host.
     pub node: NodeId,
@@ -169,13 +170,13 @@ impl fmt::Debug for EnvRef<'_> {
 }
 
 impl Desk<'_> {
-    /// Sends one record of now and puts it in the history.
+    /// Sends one record with the current time, and adds it to the history.
     pub fn send(&mut self, topic: &str, partition: i32, value: Bytes) -> RecordId {
         let now = self.env.0.wall();
         self.send_of(topic, partition, value, now)
     }
 
-    /// Sends one record with this timestamp and puts it in the history.
+    /// Sends one record with this timestamp, and adds it to the history.
     pub fn send_of(
         &mut self,
         topic: &str,
@@ -196,8 +197,8 @@ impl Desk<'_> {
         id
     }
 
-    /// Asks for a partition's end, or with a timestamp for the first record since then, and puts that
-    /// in the history.
+    /// Queries a partition's end or, with a timestamp, the first record since then. Adds the query
+    /// to the history.
     pub fn ask(&mut self, partition: &NamedPartition, since: Option<WallTime>) -> QueryId {
         let at = self.env.0.now().0;
         let query = match since {
@@ -209,7 +210,7 @@ impl Desk<'_> {
         query
     }
 
-    /// Moves the consumer, and puts that in the history. `to` says where that is, if it is known.
+    /// Moves the consumer, and adds that to the history. `to` is the new position, if known.
     pub fn seek(&mut self, partition: &NamedPartition, start: Start, to: Option<Offset>) {
         let at = self.env.0.now().0;
         let what = Recorded::Seek { partition: partition.clone(), to };
@@ -217,7 +218,8 @@ impl Desk<'_> {
         self.client.seek(partition, start, self.env.0);
     }
 
-    /// Calls [`Workload::timer`] with this number after a while; replaces the number's earlier one.
+    /// Calls [`Workload::timer`] with this number after `after`. Replaces an earlier timer of that
+    /// number.
     pub fn wake(&mut self, number: u32, after: Duration) {
         let deadline = self.env.0.now().after(after);
         self.timers.insert(number, deadline);
@@ -278,7 +280,7 @@ impl App {
         &self.client
     }
 
-    /// Does its workload wait for nothing?
+    /// Is its workload done (waiting for nothing)?
     pub fn done(&self) -> bool {
         self.workload.done(&self.client)
     }
@@ -288,12 +290,12 @@ impl App {
         self.workload.name()
     }
 
-    /// What has been recorded since the last call.
+    /// The records since the last call.
     pub fn drain(&mut self) -> std::vec::Drain<'_, Record> {
         self.records.drain(..)
     }
 
-    /// Tells the workload of another stage.
+    /// Tells the workload that a new stage begins.
     pub fn stage(&mut self, stage: Stage, env: &mut dyn Env) {
         self.at_desk(env, |workload, desk| workload.stage(stage, desk));
     }
@@ -303,7 +305,7 @@ impl App {
         self.at_desk(env, |workload, desk| workload.fenced(desk));
     }
 
-    /// One event.
+    /// Handles one event.
     pub fn step(&mut self, event: Event, env: &mut dyn Env) {
         let mut facts = std::mem::take(&mut self.facts);
         let ours = self.client.on_event(&event, env, &mut facts);
@@ -338,18 +340,18 @@ impl App {
     }
 }
 
-/// One in so many values holds a record batch, if there is room: brokers store what was read from other
-/// brokers, and must not take it for theirs.
+/// One in this many values contains a record batch, if there is room. Brokers store bytes read from
+/// other brokers, and must not take the embedded batch for one of theirs.
 const BATCHES_WITHIN: u64 = 8;
 
-/// A value that no other record of the run has: the host, a counter, and padding up to `len` bytes, now
-/// and then with a whole record batch.
+/// A value that no other record of the run has: the host, a counter, and padding up to `len` bytes,
+/// occasionally with a whole record batch.
 pub fn unique_value(node: NodeId, number: u64, len: usize) -> Bytes {
     let mut value = format!("{node}-{number}").into_bytes();
     if number % BATCHES_WITHIN == BATCHES_WITHIN - 1 {
         let mut batch = BatchBuilder::new();
         batch.push(0, None, Some(&value), &[]);
-        // Offsets that the log may well be at.
+        // Offsets that the log may plausibly be at.
         let batch = batch.build(Offset(3 * number as i64), LeaderEpoch(0)).to_bytes();
         if value.len() + batch.len() <= len {
             value.extend_from_slice(&batch);
@@ -357,14 +359,14 @@ pub fn unique_value(node: NodeId, number: u64, len: usize) -> Bytes {
     }
     let mut fill = number ^ ((node.0 as u64) << 32);
     while value.len() < len {
-        // Not zeros: a torn sector must be told from data.
+        // Not zeros, because a torn sector must be distinguishable from data.
         fill = fill.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         value.push(b'a' + ((fill >> 59) as u8 % 26));
     }
     value.into()
 }
 
-/// The part of a [`unique_value`] that names it.
+/// The part of a [`unique_value`] that identifies it.
 pub fn value_name(value: &[u8]) -> &str {
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'-').count();
     std::str::from_utf8(&value[..digits]).expect("digits and dashes are ASCII")

@@ -1,5 +1,4 @@
-//! A client that asks for ends, for times and for the largest timestamp (ListOffsets), all through the
-//! storm.
+//! A client that queries ends, times and the largest timestamp (ListOffsets) throughout the storm.
 
 use super::builtin::client_config;
 use super::{Desk, Stage, Workload};
@@ -10,10 +9,10 @@ use std::time::Duration;
 use wavetank_core::client::{Client, ClientConfig, ClientFact, NamedPartition, QueryId};
 use wavetank_core::types::{NodeId, WallTime};
 
-/// How far back a time may lie that is asked for, ms.
+/// How far back a queried time may be, ms.
 const FURTHEST_MS: u64 = 8_000;
 
-/// One question at a time about each partition, so that each has its answer.
+/// Makes one query at a time for each partition, so that each gets its answer.
 #[derive(Clone, Debug)]
 pub struct Query {
     plan: QueryPlan,
@@ -24,7 +23,7 @@ pub struct Query {
 }
 
 impl Query {
-    /// The one of this index.
+    /// The query client of this index.
     pub fn new(plan: &Plan, index: usize) -> Query {
         let named = |(topic, index): (&crate::plan::TopicPlan, i32)| {
             NamedPartition::new(topic.name.clone(), index)
