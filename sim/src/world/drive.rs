@@ -1,4 +1,4 @@
-//! What a driver does to the world, and what it may ask.
+//! The driver's interface to the world: actions and queries.
 
 use bytes::Bytes;
 use wavetank_core::env::{Channel, DiskOp, FileKind};
@@ -23,12 +23,12 @@ pub(super) enum End {
     Exit,
     /// Killed: the page cache and the kernel stay.
     Crash,
-    /// With its machine.
+    /// Lost power with its machine.
     PowerLoss,
 }
 
 impl Inner {
-    /// A process ends: timers, completions and what was not yet delivered end with it.
+    /// Ends a process, with its timers, completions and undelivered events.
     pub(super) fn end_process(&mut self, h: u32, end: End) {
         if end != End::Exit {
             self.cut_dying_step(h);
@@ -71,8 +71,8 @@ impl Inner {
 
 /// # Building
 impl<M: Machine> World<M> {
-    /// Adds a host for this node, its disk empty and no process running. Nodes are numbered from 0,
-    /// below 65,536; clients are nodes too.
+    /// Adds a host for this node, with an empty disk and no process. Nodes are numbered from 0,
+    /// below 65,536. Clients are nodes, too.
     ///
     /// # Panics
     /// If the number is taken or out of range.
@@ -81,18 +81,18 @@ impl<M: Machine> World<M> {
         self.machines.push(None);
     }
 
-    /// Says with which version each API's requests are sent (the highest that both ends speak).
+    /// Sets the version of each API's requests (the highest that both ends speak).
     pub fn set_versions(&mut self, versions: fn(ApiKey) -> i16) {
         self.inner.versions = versions;
     }
 
-    /// Lets every message cross the network encoded, or not.
+    /// Sets whether every message crosses the network encoded.
     pub fn set_transcode(&mut self, transcode: Option<Transcode>) {
         self.inner.transcode = transcode;
     }
 
-    /// Every answer that leaves a machine is asked about; what is said to be wrong with one is kept
-    /// for [`World::drain_odd_answers`].
+    /// Inspects every answer that leaves a machine. Complaints are kept for
+    /// [`World::drain_odd_answers`].
     pub fn inspect_answers(&mut self, inspect: Inspect) {
         self.inner.inspect = Some(inspect);
     }
@@ -107,26 +107,26 @@ impl<M: Machine> World<M> {
         self.disk_mut(node).observe(on);
     }
 
-    /// Keeps what machines submit to their disks for [`World::drain_submissions`] (off by default). A
-    /// process that ends by itself in a step that submitted something then ends at
-    /// [`World::conclude`], or when the world goes on: until then it can still be killed.
+    /// Keeps what machines submit to their disks for [`World::drain_submissions`] (off by default).
+    /// If a process exits in a step that submitted something, it then ends at [`World::conclude`],
+    /// or when the world next advances. Until then it can still be killed.
     pub fn watch_disks(&mut self, on: bool) {
         self.inner.watches_disks = on;
     }
 
-    /// Formats each event and effect from now on, or no longer; see [`World::drain_trace`].
+    /// Sets whether each event and effect is formatted. See [`World::drain_trace`].
     pub fn trace(&mut self, on: bool) {
         self.inner.trace = on.then(Vec::new);
     }
 
-    /// Hands `token` back as [`StepKind::Control`](super::StepKind::Control) at this time (or now,
-    /// if it is past).
+    /// Returns `token` as [`StepKind::Control`](super::StepKind::Control) at this time (or now, if
+    /// it is past).
     pub fn schedule(&mut self, at: u64, token: u64) {
         let at = at.max(self.inner.now);
         self.inner.queue.push(at, Payload::Control(token));
     }
 
-    /// Other dice from here on (0: the seed's own): how a branch differs from the run it left.
+    /// Uses other dice from here on (0: the seed's own). This is how a branch differs from its run.
     pub fn branch(&mut self, salt: u64) {
         self.inner.dice.branch(salt);
     }
@@ -135,10 +135,10 @@ impl<M: Machine> World<M> {
 /// # Processes
 impl<M: Machine> World<M> {
     /// Starts a process: a new incarnation, whose first event is [`Event::Start`]. Powers the host
-    /// up if it was off.
+    /// on if it was off.
     ///
     /// # Panics
-    /// If one is running.
+    /// If a process is running.
     pub fn start(&mut self, node: NodeId, machine: M) {
         let h = self.inner.host(node);
         let host = &mut self.inner.hosts[h as usize];
@@ -155,7 +155,7 @@ impl<M: Machine> World<M> {
         self.inner.deliver(h, Event::Start { boot_id });
     }
 
-    /// Delivers [`Event::Shutdown`]; nothing if the node is not running.
+    /// Delivers [`Event::Shutdown`]. A no-op if the node is not running.
     pub fn shutdown(&mut self, node: NodeId) {
         let h = self.inner.host(node);
         if self.inner.hosts[h as usize].process_up {
@@ -163,14 +163,14 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// The process is killed, perhaps in the middle of its last step; page cache and kernel stay,
-    /// and peers are told by FIN or RST. Returns the machine; `None` if none was running.
+    /// Kills the process, perhaps in the middle of its last step. Page cache and kernel survive,
+    /// and peers get a FIN or RST. Returns the machine, or `None` if none was running.
     pub fn crash(&mut self, node: NodeId) -> Option<M> {
         self.end(node, End::Crash)
     }
 
-    /// The host loses its power: what its disk had not made durable is lost but for what is drawn,
-    /// and nobody is told. Returns the machine, if one was running. The host is off until
+    /// Cuts the host's power. Everything that is not durable on its disk is lost, except what is
+    /// drawn. Peers get no notice. Returns the machine, if one was running. The host is off until
     /// [`World::start`].
     pub fn power_loss(&mut self, node: NodeId) -> Option<M> {
         self.end(node, End::PowerLoss)
@@ -189,9 +189,9 @@ impl<M: Machine> World<M> {
         machine
     }
 
-    /// Stops the process without its knowing, as SIGSTOP does ([`World::act`] is the driver's own
-    /// matter): no steps; the kernel takes bytes until its buffers are full; the monotonic clock goes
-    /// on. Afterwards timers and what has come are there at once, in a drawn order.
+    /// Pauses the process without its knowledge, as SIGSTOP does ([`World::act`] still works). It
+    /// makes no steps. The kernel accepts bytes until its buffers are full, and the monotonic clock
+    /// runs on. After the pause, its timers and messages are all there at once, in a drawn order.
     pub fn pause(&mut self, node: NodeId) {
         let h = self.inner.host(node);
         let now = self.inner.now;
@@ -211,29 +211,29 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// How a node's process last went on after a pause; all zero if it never did.
+    /// How a node's process last resumed after a pause. All zero if it never did.
     pub fn last_wake(&self, node: NodeId) -> &Wake {
         &self.inner.hosts[self.inner.host(node) as usize].wake
     }
 
-    /// The requests that waited in a node's sockets when its process last woke, and are not handled
-    /// yet.
+    /// The requests that waited in a node's sockets when its process last resumed and that are not
+    /// handled yet.
     pub fn unread_since_wake(&self, node: NodeId) -> impl Iterator<Item = &Request> {
         self.inner.unread_since_wake(self.inner.host(node))
     }
 
-    /// How many frames a stopped receiver's full buffer has left with their sender.
+    /// How many frames a paused receiver's full buffer has left with their sender.
     pub fn pushed_back(&self) -> u64 {
         self.inner.pushed_back
     }
 
-    /// Steps cost this many percent of what is drawn; 100 is normal.
+    /// Scales the drawn cost of steps, in percent. 100 is normal.
     pub fn throttle(&mut self, node: NodeId, percent: u64) {
         let h = self.inner.host(node);
         self.inner.hosts[h as usize].throttle_percent = percent;
     }
 
-    /// Sets how far a node's wall clock is off, ms: skew, or a jump. What it has drifted is forgotten.
+    /// Sets a node's wall clock offset, ms: skew, or a jump. Discards accumulated drift.
     pub fn set_wall_offset(&mut self, node: NodeId, offset_ms: i64) {
         let h = self.inner.host(node);
         let now = self.inner.now;
@@ -242,7 +242,8 @@ impl<M: Machine> World<M> {
         host.wall_drift.1 = now;
     }
 
-    /// Lets a node's wall clock run this many millionths too fast (negative: too slow) from now on.
+    /// Makes a node's wall clock run this many millionths too fast (negative: too slow) from now
+    /// on.
     pub fn set_wall_drift(&mut self, node: NodeId, ppm: i64) {
         let h = self.inner.host(node);
         let (error, now) = (self.inner.wall_error(h), self.inner.now);
@@ -251,7 +252,7 @@ impl<M: Machine> World<M> {
         host.wall_drift = (ppm, now);
     }
 
-    /// How far a node's wall clock is off now, ms.
+    /// A node's current wall clock offset, ms.
     pub fn wall_offset(&self, node: NodeId) -> i64 {
         self.inner.wall_error(self.inner.host(node))
     }
@@ -259,7 +260,7 @@ impl<M: Machine> World<M> {
 
 /// # The network
 impl<M: Machine> World<M> {
-    /// Nothing passes from `from` to `to` any more: it stalls in the sender, without a reset.
+    /// Blocks everything from `from` to `to`. It stalls in the sender, without a reset.
     pub fn block(&mut self, from: NodeId, to: NodeId) {
         let (from, to) = (self.inner.host(from), self.inner.host(to));
         let now = self.inner.now;
@@ -304,35 +305,34 @@ impl<M: Machine> World<M> {
         self.inner.links[from as usize][to as usize].counts
     }
 
-    /// Adds between a half and one and a half times `extra` ns to every frame in one direction from
-    /// now on; 0 ends it.
+    /// Adds 0.5 to 1.5 times `extra` ns to every frame in one direction from now on. 0 ends it.
     pub fn set_spike(&mut self, from: NodeId, to: NodeId, extra: u64) {
         let (from, to) = (self.inner.host(from), self.inner.host(to));
         self.inner.links[from as usize][to as usize].spike = extra;
     }
 
-    /// Lets so many in a million answers with records lose a bit in one direction from now on.
+    /// Flips a bit in this many of a million answers with records, in one direction, from now on.
     pub fn set_damage(&mut self, from: NodeId, to: NodeId, per_million: u64) {
         let (from, to) = (self.inner.host(from), self.inner.host(to));
         self.inner.links[from as usize][to as usize].damage_per_million = per_million;
     }
 
-    /// Lets so many in a million answers say what no correct node does, in one direction from now on,
-    /// and ten times as many requests, a hundred times of those for an ISR (at most nine of ten).
+    /// Makes this many of a million answers lies, in one direction, from now on. For requests the
+    /// rate is ten times this, and a hundred times for ISR requests (at most nine of ten).
     pub fn set_lies(&mut self, from: NodeId, to: NodeId, per_million: u64) {
         let (from, to) = (self.inner.host(from), self.inner.host(to));
         self.inner.links[from as usize][to as usize].lies_per_million = per_million;
     }
 
-    /// Resets the connections between two nodes (of one channel, or all), whoever opened them; of
-    /// what is under way a drawn prefix still arrives. Returns how many there were.
+    /// Resets the connections between two nodes (of one channel, or all), whichever node opened
+    /// them. A drawn prefix of what is in flight still arrives. Returns how many there were.
     pub fn reset(&mut self, a: NodeId, b: NodeId, channel: Option<Channel>) -> usize {
         let (a, b) = (self.inner.host(a), self.inner.host(b));
         self.inner.reset(a, b, channel)
     }
 
-    /// Lets the connections between two nodes go dead without a word (half-open on both sides):
-    /// only timeouts notice. Returns how many there were.
+    /// Silently kills the connections between two nodes (half-open on both sides). Only timeouts
+    /// notice. Returns how many there were.
     pub fn sever(&mut self, a: NodeId, b: NodeId, channel: Option<Channel>) -> usize {
         let (a, b) = (self.inner.host(a), self.inner.host(b));
         self.inner.sever(a, b, channel)
@@ -344,26 +344,26 @@ impl<M: Machine> World<M> {
     }
 }
 
-/// # Disks, and what can be asked
+/// # Disks and queries
 impl<M: Machine> World<M> {
     /// A node's disk.
     pub fn disk(&self, node: NodeId) -> &SimDisk {
         &self.inner.hosts[self.inner.host(node) as usize].disk
     }
 
-    /// The same, if there is such a host.
+    /// A node's disk, if there is such a host.
     pub fn find_disk(&self, node: NodeId) -> Option<&SimDisk> {
         self.inner.find(node).map(|host| &self.inner.hosts[host as usize].disk)
     }
 
-    /// A node's disk, to do things to it.
+    /// A node's disk, to change it.
     pub fn disk_mut(&mut self, node: NodeId) -> &mut SimDisk {
         let h = self.inner.host(node);
         &mut self.inner.hosts[h as usize].disk
     }
 
-    /// Fails the next sync on a node's disk once, with its dirty pages marked clean: of one file (by
-    /// directory name), or of whichever comes next. Returns whether there is such a file.
+    /// Makes the next sync on a node's disk fail once and mark its dirty pages clean: of one file
+    /// (by directory name), or of whichever comes next. Returns whether the file exists.
     pub fn fail_next_sync(&mut self, node: NodeId, file: Option<(&str, FileKind)>) -> bool {
         self.disk_mut(node).fail_next_sync(file)
     }
@@ -378,7 +378,7 @@ impl<M: Machine> World<M> {
         flipped
     }
 
-    /// Gives a file another content at rest, or takes it away. Returns whether there is such a file.
+    /// Replaces a file's content at rest, or removes the file. Returns whether the file exists.
     pub fn replace_at_rest(
         &mut self,
         node: NodeId,
@@ -404,8 +404,8 @@ impl<M: Machine> World<M> {
         self.machines[self.inner.host(node) as usize].as_ref()
     }
 
-    /// The same, to take its outputs. What happens to it here is no event: keep it from changing
-    /// what the machine does.
+    /// The machine on a node, to take its outputs. Changes made here are not events, so do not
+    /// change the machine's behavior.
     pub fn machine_mut(&mut self, node: NodeId) -> Option<&mut M> {
         let h = self.inner.host(node);
         self.machines[h as usize].as_mut()
@@ -421,7 +421,7 @@ impl<M: Machine> World<M> {
         self.inner.hosts[self.inner.host(node) as usize].paused
     }
 
-    /// How many events have waited on this node because it was paused, so far.
+    /// How many events have waited on this node so far because it was paused.
     pub fn held_by_pauses(&self, node: NodeId) -> u64 {
         self.inner.hosts[self.inner.host(node) as usize].held_by_pauses
     }
@@ -431,7 +431,7 @@ impl<M: Machine> World<M> {
         self.inner.hosts[self.inner.host(node) as usize].incarnation
     }
 
-    /// All nodes, in the order of adding.
+    /// All nodes, in the order they were added.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.inner.hosts.iter().map(|host| host.node)
     }
@@ -462,18 +462,19 @@ impl<M: Machine> World<M> {
         self.inner.steps
     }
 
-    /// How much is scheduled; of the frames on their way in one direction of a connection, the first.
+    /// How many entries are scheduled. Only the first of the frames in flight in one direction of a
+    /// connection counts.
     pub fn backlog(&self) -> usize {
         self.inner.queue.len()
     }
 
-    /// The notes since the last call: when (ns), who, what.
+    /// The notes since the last call: time (ns), node, note.
     pub fn drain_notes(&mut self) -> std::vec::Drain<'_, (u64, NodeId, Note)> {
         self.inner.notes.drain(..)
     }
 
-    /// The answers since the last call of which [`World::inspect_answers`] said that they are odd:
-    /// whose, and why.
+    /// The complaints of [`World::inspect_answers`] since the last call: the node, and what is
+    /// wrong.
     pub fn drain_odd_answers(&mut self) -> std::vec::Drain<'_, (NodeId, String)> {
         self.inner.odd_answers.drain(..)
     }
@@ -483,12 +484,12 @@ impl<M: Machine> World<M> {
         self.inner.changes.drain(..)
     }
 
-    /// Is what machines submit to their disks kept?
+    /// Are submissions to disks kept?
     pub fn watches_disks(&self) -> bool {
         self.inner.watches_disks
     }
 
-    /// What was submitted to disks since the last call: by whom, what.
+    /// The submissions to disks since the last call: node and operation.
     pub fn drain_submissions(&mut self) -> Vec<(NodeId, DiskOp)> {
         std::mem::take(&mut self.inner.submissions)
     }

@@ -1,4 +1,4 @@
-//! What a machine sees of the world during one step.
+//! A machine's view of the world during one step.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::digest::digest_of;
 pub struct StepEnv<'a> {
     inner: &'a mut Inner,
     host: u32,
-    /// When the step ends: effects leave then.
+    /// When the step ends, which is when effects leave.
     at: u64,
 }
 

@@ -1,4 +1,4 @@
-//! A process that ends by itself, and a driver that may kill it at that very moment.
+//! A process that exits, and a driver that may kill it at that moment.
 
 use super::*;
 use wavetank_core::env::{FileId, FileKind};
@@ -6,7 +6,7 @@ use wavetank_core::types::DirId;
 
 const A: NodeId = NodeId(0);
 
-/// Asks its disk for something and ends.
+/// Submits a disk operation and exits.
 #[derive(Clone)]
 struct Leaver;
 

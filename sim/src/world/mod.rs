@@ -1,12 +1,11 @@
 //! The world: hosts, their timers and disks, the connections between them, and one heap of events.
 //!
-//! Single-threaded, in virtual time, without a wall clock; every choice comes from
-//! [`Dice`]. A host runs one step at a time: it has an inbox and is busy for the
-//! drawn cost of each step, which is also what pausing and throttling are made of. The world is
-//! `Clone`, so a snapshot is a copy and a branch is a copy with other dice. A running digest of every
-//! event and effect is the run's fingerprint.
+//! Single-threaded, in virtual time, without a wall clock; every choice comes from [`Dice`]. A host
+//! runs one step at a time: it has an inbox and is busy for the drawn cost of each step. Pausing
+//! and throttling are built on that. The world is `Clone`, so a snapshot is a copy and a branch is
+//! a copy with other dice. A running digest of every event and effect is the run's fingerprint.
 //!
-//! What does not live here: which faults strike when, workloads, invariants: their driver calls
+//! What does not live here: which faults strike when, workloads, and invariants. Their driver calls
 //! [`World::next`] and the methods that crash, cut, slow and break things.
 
 mod drive;
@@ -45,19 +44,19 @@ const MILLION: i64 = 1_000_000;
 
 /// What runs on a host: a broker, a client, a test's puppet.
 pub trait Machine: Clone {
-    /// One event.
+    /// Handles one event.
     fn step(&mut self, event: Event, env: &mut dyn Env);
 
     /// Whether the process ends after the step that just ran.
     fn exit(&self) -> Option<Exit>;
 }
 
-/// Why a process ended by itself.
+/// Why a process exited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// A graceful stop has finished.
     Stopped,
-    /// It cannot go on; why.
+    /// It cannot continue, and why.
     Failed(String),
 }
 
@@ -76,22 +75,23 @@ impl Machine for Broker {
     }
 }
 
-/// What holds for the whole world. Times are ns.
+/// The configuration of the whole world. Times are ns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorldConfig {
-    /// Every link, unless set apart.
+    /// Every link, unless set separately.
     pub link: LinkConfig,
     /// How long a client waits for a connection to be established.
     pub connect_timeout: u64,
-    /// First retransmission timeout; doubles …
+    /// First retransmission timeout. It doubles …
     pub rto_min: u64,
     /// … up to this.
     pub rto_max: u64,
-    /// After how long a peer that went silently is given up, at most (half of it, at least).
+    /// The longest time until a peer that vanished silently is given up. The shortest is half of
+    /// it.
     pub keepalive: u64,
     /// A timer fires up to this late.
     pub timer_slack: u64,
-    /// How many replaced or disarmed timers in a million fire all the same.
+    /// How many of a million replaced or disarmed timers still fire.
     pub stale_timers_per_million: u64,
     /// What wall clocks show at the start, ms since 1970.
     pub epoch_ms: i64,
@@ -115,14 +115,14 @@ impl Default for WorldConfig {
 /// One host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostConfig {
-    /// Least cost of a step, ns.
+    /// Minimum cost of a step, ns.
     pub cost_min: u64,
-    /// Most cost of a step, ns.
+    /// Maximum cost of a step, ns.
     pub cost_max: u64,
-    /// How far its wall clock is off at the start, ms.
+    /// Its wall clock's offset at the start, ms.
     pub wall_offset_ms: i64,
-    /// How much faster its monotonic clock runs than the world's time, in millionths; more than minus
-    /// a million.
+    /// How much faster its monotonic clock runs than the world's time, in millionths. Must be above
+    /// minus a million.
     pub clock_ppm: i64,
     /// Its disk.
     pub disk: DiskConfig,
@@ -140,7 +140,7 @@ impl Default for HostConfig {
     }
 }
 
-/// An event on its way, small enough to be moved about: what is large is boxed.
+/// An event on its way. Large parts are boxed, so it is cheap to move.
 #[derive(Clone, Debug)]
 enum Delivery {
     Request { from: ReplyTo, version: i16, request: Box<Request> },
@@ -160,7 +160,7 @@ impl Delivery {
     fn event(self) -> Event {
         match self {
             Delivery::Request { from, version, request } => {
-                // A node of the tank has one listener.
+                // A node in the tank has one listener.
                 Event::Request { from, origin: Origin::default(), version, request: *request }
             }
             Delivery::Response { peer, channel, response } => {
@@ -176,7 +176,7 @@ impl Delivery {
 struct TimerSlot {
     /// What it is armed for, if it is.
     deadline: Option<Monotonic>,
-    /// The heap's entry for it: when it is due, and the deadline that it stands for.
+    /// Its entry in the heap: when it is due, and the deadline that it stands for.
     due: (u64, Monotonic),
 }
 
@@ -187,20 +187,20 @@ struct Host {
     incarnation: u32,
     process_up: bool,
     os_up: bool,
-    /// How often it has come up again after a power loss.
+    /// How often it has booted after a power loss.
     boots: u64,
     paused: bool,
-    /// Events that waited because it was paused, ever.
+    /// Events that have ever waited because it was paused.
     held_by_pauses: u64,
     paused_at: u64,
-    /// How often it has been stopped and gone on.
+    /// How often it has been paused and resumed.
     pauses: u32,
     wake: Wake,
     throttle_percent: u64,
     busy_until: u64,
-    /// With the digest of each event's content.
+    /// Each event with the digest of its content.
     inbox: VecDeque<(Delivery, u64)>,
-    /// In `ready`, or a wake is scheduled.
+    /// It is in `ready`, or a wake is scheduled.
     queued: bool,
     timers: BTreeMap<TimerKey, TimerSlot>,
     channels: Vec<ChannelSlot>,
@@ -212,11 +212,11 @@ struct Host {
     wall_offset_ms: i64,
     /// How much faster its wall clock runs, in millionths, and since when.
     wall_drift: (i64, u64),
-    /// How many draws of each of the machine's sites there were.
+    /// How many draws each of the machine's sites has made.
     draws: BTreeMap<wavetank_core::env::Site, u64>,
-    /// Effects of the step that runs.
+    /// Effects of the current step.
     effects: u32,
-    /// Does the step that runs serve a timer?
+    /// Does the current step handle a timer?
     serves_timer: bool,
 }
 
@@ -237,7 +237,7 @@ struct Inner {
     digest: Digest,
     versions: fn(ApiKey) -> i16,
     transcode: Option<Transcode>,
-    /// Says what is odd about an answer that leaves a machine.
+    /// Checks each answer that leaves a machine.
     inspect: Option<Inspect>,
     odd_answers: Vec<(NodeId, String)>,
     notes: Vec<(u64, NodeId, Note)>,
@@ -246,7 +246,7 @@ struct Inner {
     /// What machines submitted to their disks, while the driver watches.
     submissions: Vec<(NodeId, DiskOp)>,
     watches_disks: bool,
-    /// A process that ends by itself, and has not yet.
+    /// A process that is exiting but has not ended yet.
     leaving: Option<u32>,
     trace: Option<Vec<String>>,
     scratch: Outcome,
@@ -267,17 +267,17 @@ pub struct World<M> {
 pub struct Step {
     /// When, ns of virtual time.
     pub at: u64,
-    /// Where; [`NodeId::NONE`] for [`StepKind::Control`].
+    /// The node, or [`NodeId::NONE`] for [`StepKind::Control`].
     pub node: NodeId,
     /// What was delivered.
     pub kind: StepKind,
     /// How many effects (timers, messages, disk operations) the step had.
     pub effects: u32,
-    /// The process ended by itself after this step; its machine is gone.
+    /// The process exited after this step, and its machine is gone.
     pub exit: Option<Exit>,
 }
 
-/// The cause of a step, in short.
+/// The cause of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepKind {
     /// [`Event::Start`].
@@ -296,7 +296,7 @@ pub enum StepKind {
     Response(Channel),
     /// [`Event::Rpc`] with an error.
     NoResponse(Channel),
-    /// Not a machine's step: what [`World::schedule`] asked for.
+    /// Not a machine's step, but a token from [`World::schedule`].
     Control(u64),
 }
 
@@ -351,14 +351,15 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// Runs until one machine has made one step, or a scheduled control is due. `None` when nothing
+    /// Runs until one machine has made one step, or a scheduled control is due. `None` if nothing
     /// is left to happen.
     #[expect(clippy::should_implement_trait, reason = "a world is no iterator: it changes between")]
     pub fn next(&mut self) -> Option<Step> {
         self.advance(u64::MAX)
     }
 
-    /// [`World::next`] as long as something happens before `until`; then moves time there.
+    /// [`World::next`], as long as something happens before `until`. Otherwise moves time to
+    /// `until`.
     pub fn next_before(&mut self, until: u64) -> Option<Step> {
         let step = self.advance(until);
         if step.is_none() {
@@ -389,7 +390,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// When the next thing happens, ns; it need not be a step.
+    /// When the next thing happens, ns. It need not be a step.
     pub fn peek_time(&self) -> Option<u64> {
         if self.inner.ready.is_empty() { self.inner.queue.peek() } else { Some(self.inner.now) }
     }
@@ -426,7 +427,7 @@ impl<M: Machine> World<M> {
             inner.wake_when_free(h);
         }
         if exit.is_some() {
-            // What it submitted last may be what a fault of the driver waits for.
+            // One of the driver's faults may wait for what it submitted last.
             match inner.submissions.is_empty() {
                 true => self.exit(h),
                 false => inner.leaving = Some(h),
@@ -435,8 +436,8 @@ impl<M: Machine> World<M> {
         Some(Step { at: now, node, kind, effects, exit })
     }
 
-    /// Ends the process that the last step has left to its end ([`World::watch_disks`]), unless it was
-    /// killed since. Whether there was one.
+    /// Ends the process that the last step left exiting ([`World::watch_disks`]), unless it was
+    /// killed since. Returns whether there was one.
     pub fn conclude(&mut self) -> bool {
         let leaving = self.inner.leaving.take();
         if let Some(h) = leaving {
@@ -445,13 +446,13 @@ impl<M: Machine> World<M> {
         leaving.is_some()
     }
 
-    /// A process ends by itself.
+    /// A process exits.
     fn exit(&mut self, h: u32) {
         self.inner.end_process(h, drive::End::Exit);
         self.machines[h as usize] = None;
     }
 
-    /// Runs `act` on a machine as a step of its own, at once: for drivers that poke a client.
+    /// Runs `act` on a machine at once, as a separate step. For drivers that control a client.
     ///
     /// # Panics
     /// If the node is not running.
@@ -479,7 +480,7 @@ impl Inner {
         self.by_node.get(index).copied().filter(|host| *host != u32::MAX)
     }
 
-    /// Something that is not a machine's step comes due.
+    /// Handles something due that is not a machine's step.
     fn happen(&mut self, payload: Payload) {
         match payload {
             Payload::Frame { conn, up } => self.frame_due(conn, up),
@@ -507,7 +508,7 @@ impl Inner {
         }
     }
 
-    /// How far a host's wall clock is off, ms: its offset and what it has drifted since.
+    /// A host's wall clock error, ms: its offset plus the drift since.
     fn wall_error(&self, h: u32) -> i64 {
         let host = &self.hosts[h as usize];
         let (ppm, since) = host.wall_drift;
@@ -515,27 +516,27 @@ impl Inner {
         host.wall_offset_ms.saturating_add(drifted as i64)
     }
 
-    /// What a host's monotonic clock shows now.
+    /// A host's monotonic clock now.
     fn clock(&self, h: u32) -> Monotonic {
         let ppm = self.hosts[h as usize].config.clock_ppm;
         let shown = i128::from(self.now) * i128::from(MILLION + ppm) / i128::from(MILLION);
         Monotonic(u64::try_from(shown).unwrap_or(u64::MAX))
     }
 
-    /// The first time, ns, at which a host's monotonic clock shows this.
+    /// The first time, ns, at which a host's monotonic clock shows `shown`.
     fn when_shown(&self, h: u32, shown: Monotonic) -> u64 {
         let rate = i128::from(MILLION + self.hosts[h as usize].config.clock_ppm);
         let exact = (i128::from(shown.0) * i128::from(MILLION) + rate - 1) / rate;
         u64::try_from(exact).unwrap_or(u64::MAX)
     }
 
-    /// Puts an event in a host's inbox; whoever gets there first serves it.
+    /// Puts an event in a host's inbox, to be handled in order of arrival.
     fn deliver(&mut self, host: u32, event: Event) {
         let digest = digest_of(&event);
         self.deliver_as(host, Delivery::of(event), digest);
     }
 
-    /// The same, where the content's digest is known.
+    /// Like `deliver`, with a known digest of the content.
     fn deliver_as(&mut self, h: u32, delivery: Delivery, digest: u64) {
         let host = &mut self.hosts[h as usize];
         host.inbox.push_back((delivery, digest));
@@ -559,7 +560,7 @@ impl Inner {
         }
     }
 
-    /// The clock of a step: what it costs is drawn before it runs; what it sends leaves at its end.
+    /// Begins a step. Its cost is drawn before it runs, and its messages leave at its end.
     fn begin_step(&mut self, h: u32, digest: u64) {
         self.steps += 1;
         self.digest.word(self.now);
@@ -580,7 +581,7 @@ impl Inner {
         if let Some(slot) = slot
             && slot.due.1 <= deadline
         {
-            // The entry in the heap comes first: it will see to this one then.
+            // The heap's entry is due first, and will schedule this deadline then.
             self.hosts[h as usize]
                 .timers
                 .insert(key, TimerSlot { deadline: Some(deadline), ..slot });
@@ -607,7 +608,7 @@ impl Inner {
         self.queue.push(at, Payload::Timer { host: h, incarnation, key, deadline, at });
     }
 
-    /// A timer's entry in the heap is due: live, or of a timer that was replaced or disarmed.
+    /// A timer's entry in the heap is due. The timer may be live, replaced or disarmed.
     fn timer_due(&mut self, h: u32, key: TimerKey, deadline: Monotonic, at: u64) {
         let host = &mut self.hosts[h as usize];
         if let Some(slot) = host.timers.get(&key).copied()
@@ -631,7 +632,7 @@ impl Inner {
         }
     }
 
-    /// Schedules and delivers what a call on a disk led to.
+    /// Schedules and delivers the results of a call on a disk.
     fn disk_outcome(&mut self, h: u32, mut out: Outcome) {
         for job in out.jobs.drain(..) {
             self.queue.push(job.at.max(self.now), Payload::Disk { host: h, job });
@@ -643,7 +644,7 @@ impl Inner {
         self.scratch = out;
     }
 
-    /// The id of a host's present boot: the same for all processes of it until the power goes.
+    /// The id of a host's current boot, the same for all its processes until a power loss.
     fn boot_id(&self, h: u32) -> Uuid {
         let host = &self.hosts[h as usize];
         let place = self.dice.place(Purpose::Boot).with(host.node.0 as u64).with(host.boots);

@@ -1,5 +1,5 @@
-//! Where a message leaves a machine: it may be altered there, and an answer is looked at as it was
-//! meant.
+//! Messages as they leave a machine: they may be altered here, and answers are inspected before
+//! that.
 //!
 //! What does not live here: what a flipped bit ([`damage`]) and a lie ([`lie`]) do to a message.
 
@@ -11,25 +11,25 @@ use crate::decide::{Place, Purpose};
 use crate::digest::digest_of;
 use crate::world::Inner;
 
-/// An answer that leaves a machine, with what is needed to judge it.
+/// An answer that leaves a machine, with the context needed to judge it.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange<'a> {
-    /// What was asked, as the machine was asked it; kept of a fetch and of an `AlterPartition` alone.
+    /// The request as the machine received it. Kept only for a fetch and an `AlterPartition`.
     pub request: Option<&'a Request>,
-    /// The answer, as it was meant.
+    /// The answer, before any alteration.
     pub response: &'a Response,
-    /// Is it given because a timer fired?
+    /// Was it sent because a timer fired?
     pub by_timer: bool,
     /// Did the machine advance a high watermark in the same step?
     pub advanced: bool,
 }
 
-/// Judges an answer; what is wrong with it is the rest of a sentence.
+/// Judges an answer. The error says what is wrong, as the rest of a sentence.
 pub type Inspect = fn(&Exchange<'_>) -> Result<(), String>;
 
 impl Inner {
-    /// An answer leaves for its client as it is, with a bit flipped, or as a lie; with the digest of
-    /// what leaves.
+    /// Returns an answer as it leaves for its client: unchanged, with a bit flipped, or as a lie.
+    /// Also returns its digest.
     pub(super) fn alter(&mut self, c: u32, response: Response, digest: u64) -> (Response, u64) {
         let conn = self.conns[c as usize].as_ref().expect("answered on what exists");
         let link = &mut self.links[conn.server as usize][conn.client as usize];
@@ -55,7 +55,7 @@ impl Inner {
         (response, digest)
     }
 
-    /// A request leaves as it is, or as a lie.
+    /// Lets a request leave unchanged or turns it into a lie.
     pub(super) fn misask(&mut self, c: u32, request: &mut Request) {
         let conn = self.conns[c as usize].as_mut().expect("asked on what exists");
         let link = &mut self.links[conn.client as usize][conn.server as usize];
@@ -71,7 +71,7 @@ impl Inner {
         }
     }
 
-    /// An answer leaves a machine: is it odd?
+    /// Inspects an answer that leaves a machine, and records a complaint about it.
     pub(super) fn inspect(&mut self, h: u32, c: u32, serving: &Serving, response: &Response) {
         let Some(inspect) = self.inspect else { return };
         let conn = self.conns[c as usize].as_mut().expect("answered on what exists");
@@ -95,7 +95,8 @@ impl Inner {
     }
 }
 
-/// A copy of what an answer is held against, once there is one; `None` where nobody judges the two together.
+/// A copy of a request that its answer will be judged against. `None` if they are not judged
+/// together.
 pub(super) fn kept(request: &Request) -> Option<Box<Request>> {
     match request {
         Request::Fetch(_) | Request::AlterPartition(_) => Some(Box::new(request.clone())),
@@ -128,8 +129,8 @@ mod tests {
     const CLIENT: NodeId = NodeId(0);
     const SERVER: NodeId = NodeId(1);
 
-    /// Answers the first request at once, the second by a timer, the third by one that also moves a high
-    /// watermark.
+    /// Answers the first request at once, the second from a timer, and the third from a timer that
+    /// also moves a high watermark.
     #[derive(Clone, Debug, Default)]
     struct Waiting {
         from: Option<ReplyTo>,
