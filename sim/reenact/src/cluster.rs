@@ -1,5 +1,5 @@
 //! The processes: one `serve` for each node of a plan, with its port, its directory, and the
-//! signals sent to it. No process outlives its [`Cluster`].
+//! signals sent to it. No process outlives its `Cluster`.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};

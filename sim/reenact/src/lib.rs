@@ -6,7 +6,8 @@
 //!
 //! - [`cast`]: reduces a plan to what a machine can play; the rest is left out, and counted.
 //! - [`config`]: a plan's node as `serve`'s configuration file.
-//! - [`cluster`]: the processes. [`proxy`]: the network between them. [`clients`]: the tank's clients.
+//! - [`cluster`]: the processes. [`proxy`]: the network between them. [`clients`]: the tank's
+//!   clients.
 //! - [`nemesis`]: carries the faults out. [`notes`]: what the nodes say about themselves.
 //! - [`observer`]: asks the nodes over Kafka's protocol how far they are.
 //! - [`phases`]: from the first start to the last read. [`judge`]: checks what clients saw and

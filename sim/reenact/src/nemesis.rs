@@ -46,7 +46,7 @@ enum Action {
     End(u64, Ending),
 }
 
-/// How a strike ends, or goes on.
+/// How a strike ends, or continues.
 enum Ending {
     /// Resumes the node, unless a later strike has paused it again.
     Resume(NodeId),
