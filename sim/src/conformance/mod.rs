@@ -23,7 +23,7 @@ use wavetank_core::env::Env;
 use wavetank_core::event::Event;
 use wavetank_core::types::{Monotonic, NodeId};
 
-/// What a node is told to do in one step.
+/// What a node does in one step.
 pub type Act = Box<dyn FnOnce(&mut dyn Env) + Send>;
 
 /// Two nodes, 0 and 1, that do only what a case asks. They have empty disks, know each other's
