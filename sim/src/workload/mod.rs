@@ -87,7 +87,7 @@ pub enum Recorded {
     Send {
         /// Its id within the client.
         id: RecordId,
-        /// Where to.
+        /// The target partition.
         partition: NamedPartition,
         /// Its value.
         value: Bytes,
@@ -100,12 +100,12 @@ pub enum Recorded {
     Asked {
         /// The query. Its answer is a fact.
         query: QueryId,
-        /// Of which partition.
+        /// The queried partition.
         partition: NamedPartition,
     },
     /// A consumer was moved.
     Seek {
-        /// In which partition.
+        /// The partition.
         partition: NamedPartition,
         /// The new position. `None` if the broker determines it (the end, or a position outside the
         /// log).
