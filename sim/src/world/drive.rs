@@ -19,7 +19,7 @@ use crate::disk::{DiskChange, SimDisk};
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// By itself.
+    /// It exited by itself.
     Exit,
     /// Killed: the page cache and the kernel stay.
     Crash,

@@ -1,8 +1,9 @@
-//! What is to happen: one heap of (time, order of scheduling, slab index), payloads in a slab.
+//! The event queue: one heap of (time, order of scheduling, slab index), with payloads in a slab.
 //!
-//! The heap is our own because half of the engine's time was the standard one's: four children a node
-//! make it flat, and the place of what was taken is filled by what is scheduled next, which mostly
-//! follows at once (a busy host's next step, a pipe's next frame), so that the two cost one way down.
+//! We use our own heap because the standard one took half of the engine's time. Four children per
+//! node make it flat. The next scheduled entry fills the place of the one just taken. It usually
+//! follows at once (a busy host's next step, a pipe's next frame), so that the two cost one
+//! sift-down.
 
 use wavetank_core::event::TimerKey;
 use wavetank_core::types::Monotonic;
@@ -14,26 +15,26 @@ use crate::disk::Job;
 pub(super) enum Payload {
     /// The frame at the head of a pipe arrives.
     Frame { conn: u32, up: bool },
-    /// What stalled in a pipe is sent again.
+    /// Stalled frames of a pipe are retransmitted.
     Release { conn: u32, up: bool },
-    /// Perhaps a request has waited too long.
+    /// A request may have timed out.
     RequestTimeout { conn: u32, at: u64 },
-    /// Perhaps a connection was not established in time.
+    /// A connection may not have been established in time.
     ConnectTimeout { conn: u32 },
-    /// A peer that went silently is given up.
+    /// A peer that vanished silently is given up.
     Keepalive { conn: u32 },
-    /// Perhaps a timer fires.
+    /// A timer may fire.
     Timer { host: u32, incarnation: u32, key: TimerKey, deadline: Monotonic, at: u64 },
     /// A busy host is free again.
     Wake { host: u32, incarnation: u32 },
     /// A disk's job ends.
     Disk { host: u32, job: Job },
-    /// The driver asked to be told.
+    /// A token that the driver scheduled.
     Control(u64),
 }
 
-/// Time in the upper half; below it the order of scheduling and, in the low [`INDEX_BITS`], the
-/// slab's index: one comparison of two words, sixteen bytes an entry.
+/// Time in the upper half. Below it, the order of scheduling and, in the low [`INDEX_BITS`], the
+/// slab index. So an entry has sixteen bytes and compares as two words.
 type Entry = u128;
 
 /// Bits of an entry that hold the slab's index.
@@ -46,7 +47,7 @@ const WIDTH: usize = 4;
 #[derive(Clone, Debug, Default)]
 struct Heap {
     entries: Vec<Entry>,
-    /// The first entry was taken, and nothing has come in its place yet.
+    /// The first entry was taken, and nothing has filled its place yet.
     hole: bool,
 }
 
@@ -70,7 +71,7 @@ impl Heap {
         self.entries[at] = entry;
     }
 
-    /// Puts an entry at the top, or as far down as it belongs.
+    /// Puts an entry at the top and sifts it down to its place.
     fn sink(&mut self, entry: Entry) {
         let entries = &mut self.entries[..];
         let mut at = 0;
@@ -128,14 +129,14 @@ impl Queue {
         self.push_reserved(at, order, payload);
     }
 
-    /// The next place in the order of scheduling, for what is handed over later.
+    /// Reserves the next place in the order of scheduling, for a later push.
     pub(super) fn reserve(&mut self) -> u64 {
         self.scheduled += 1;
         self.scheduled
     }
 
-    /// [`Queue::push`] at a place that was reserved: among what is due at the same time it comes
-    /// where it would have come if it had been pushed then.
+    /// [`Queue::push`] at a reserved place: among events due at the same time, it is ordered as if
+    /// it had been pushed when the place was reserved.
     pub(super) fn push_reserved(&mut self, at: u64, order: u64, payload: Payload) {
         let index = match self.free.pop() {
             Some(index) => {
@@ -175,7 +176,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Against the plainest reference, with pushes and pops in any order.
+        /// Compares with a trivial reference, with pushes and pops in any order.
         #[test]
         fn entries_come_out_in_order(steps in prop::collection::vec(0_u64..60, 0..400)) {
             let mut heap = Heap::default();

@@ -1,4 +1,4 @@
-//! Whatever befalls it, the world keeps the seam's promises: random traffic under random faults.
+//! The world keeps the seam's promises under any faults: random traffic under random faults.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,13 +16,13 @@ const CHANNELS_USED: [Channel; 3] = [Channel::Admin, Channel::Fetch, Channel::Pr
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;
 
-/// Keeps its own account of what the seam promises and asserts it at each event.
+/// Tracks what the seam promises and asserts it at each event.
 #[derive(Clone, Debug, Default)]
 struct Accountant {
     name: String,
-    /// Numbers of the requests under way, per peer and channel, in the order of sending.
+    /// Numbers of the requests in flight, per peer and channel, in sending order.
     asked: BTreeMap<(NodeId, Channel), VecDeque<i32>>,
-    /// What is being served on each connection, and the last number that came on it.
+    /// The request being served on each connection, and the last number received on it.
     serving: BTreeMap<ConnectionId, Option<ReplyTo>>,
     last: BTreeMap<ConnectionId, i32>,
     outcomes: [u32; 4],
@@ -161,7 +161,7 @@ impl Storm {
         }
     }
 
-    /// Answers what was held back, somewhere.
+    /// Answers a held-back request on some node.
     fn answer(&mut self) {
         let node = self.node();
         let pick = self.draw(8) as usize;

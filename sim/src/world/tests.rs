@@ -1,4 +1,4 @@
-//! Each fault of the network, of processes and of clocks: that it is injected and what it does.
+//! Tests that each fault of the network, processes and clocks is injected, and what it does.
 
 use super::*;
 use std::time::Duration;
@@ -9,7 +9,7 @@ const A: NodeId = NodeId(0);
 const B: NodeId = NodeId(1);
 const SECOND: u64 = 1_000_000_000;
 
-/// Records what it gets; answers requests at once unless told to hold them.
+/// Records its events. Answers requests at once unless `hold` is set.
 #[derive(Clone, Debug, Default)]
 struct Puppet {
     log: Vec<(u64, Event)>,
@@ -68,7 +68,7 @@ fn send(world: &mut World<Puppet>, name: &str, timeout: u64) {
     world.act(A, |_, env| env.request(B, Channel::Admin, timeout, ask(name)));
 }
 
-/// The outcomes that A had: the number of the answer, or the error; with their times.
+/// The outcomes at A, with their times: the number of the answer, or the error.
 fn outcomes(world: &World<Puppet>) -> Vec<(u64, Result<i32, RpcError>)> {
     let log = &world.machine(A).expect("A runs").log;
     let outcome = |event: &Event| match event {
@@ -208,7 +208,7 @@ fn a_partition_stalls_without_a_reset_and_heals() {
 
 #[test]
 fn what_is_under_way_when_a_link_is_cut_keeps_its_place() {
-    // Found by a hunt: a frame that met the cut on its way was put behind those sent into the cut.
+    // Found by a hunt: a frame in flight when the link was cut was put behind frames sent later.
     for (from, to) in [(A, B), (B, A)] {
         let mut world = world(2);
         world.machine_mut(B).expect("B runs").hold = from == B;
@@ -229,7 +229,7 @@ fn what_is_under_way_when_a_link_is_cut_keeps_its_place() {
                 run_for(&mut world, 10_000_000);
             }
             if number == 1 {
-                world.block(from, to); // with the first one under way
+                world.block(from, to); // with the first one in flight
             }
         }
         run_for(&mut world, 5 * SECOND);
@@ -277,7 +277,7 @@ fn a_timeout_breaks_the_connection_once_for_all_in_flight() {
     for (at, _) in &outcomes(&world)[1..] {
         assert!((2 * SECOND..2 * SECOND + 1_000_000).contains(&(at - sent)), "{}", at - sent);
     }
-    // What stalled may still reach the server after all: late requests, then the end.
+    // Stalled frames may still reach the server: late requests, then the end.
     world.unblock(A, B, Heal::Retransmit);
     run_for(&mut world, 20 * SECOND);
     assert_eq!(results(&world).len(), 4, "but no outcome twice");
@@ -322,7 +322,7 @@ fn a_crashed_server_is_noticed_at_once_a_dead_machine_only_by_timeout() {
             assert_eq!(outcome, Err(RpcError::Disconnected));
             assert!(at - ended < SECOND);
         }
-        // Connecting: a dead machine says nothing, a live one without the process refuses.
+        // Connecting: a dead machine does not answer, a live one without the process refuses.
         send(&mut world, "b", 5 * SECOND);
         run_for(&mut world, 6 * SECOND);
         let expected = if power { RpcError::TimedOut } else { RpcError::Disconnected };
@@ -357,9 +357,10 @@ fn what_a_dead_machine_was_sent_is_sent_again_when_it_is_back() {
     send(&mut world, "open", SECOND);
     run_for(&mut world, SECOND);
     world.power_loss(B);
-    // On the open connection: the retransmission meets a machine that knows nothing of it.
+    // On the open connection: the retransmission reaches a machine that does not know the
+    // connection.
     send(&mut world, "lost", 60 * SECOND);
-    // On a new one: the SYN is repeated until somebody answers.
+    // On a new one: the SYN is retransmitted until it is answered.
     let timeout = Duration::from_secs(60);
     world.act(A, |_, env| env.request(B, Channel::Fetch, timeout, ask("knocking")));
     run_for(&mut world, 2 * SECOND);
@@ -488,7 +489,7 @@ fn a_paused_process_finds_everything_at_once() {
     assert_eq!(results(&world), [Ok(1)]);
 }
 
-/// What a stopped process finds first is drawn: on a real machine nothing orders it.
+/// What a paused process sees first is drawn, because the order is undefined on a real machine.
 #[test]
 fn a_stopped_process_finds_timers_or_messages_first() {
     let mut first = [0; 2];
@@ -511,8 +512,8 @@ fn a_stopped_process_finds_timers_or_messages_first() {
     assert!(first.iter().all(|seeds| *seeds > 8), "{first:?}");
 }
 
-/// The kernel of a stopped process takes what its buffer holds; the rest stays with the sender, and
-/// is lost with it.
+/// The kernel of a paused process accepts what fits in its buffer. The rest stays with the sender,
+/// and is lost with it.
 #[test]
 fn a_stopped_process_pushes_back() {
     let mut lost = 0;
@@ -542,7 +543,7 @@ fn a_stopped_process_pushes_back() {
     assert!(lost > 0, "what the buffer did not take went with its sender");
 }
 
-/// A stopped process gives nothing up; when it goes on, the answer and the timeout are both there.
+/// A paused process gives up nothing. When it resumes, the answer and the timeout are both there.
 #[test]
 fn a_stopped_process_gives_up_only_when_it_goes_on() {
     let mut outcomes = [0; 2];
@@ -565,7 +566,7 @@ fn a_stopped_process_gives_up_only_when_it_goes_on() {
     assert!(outcomes.iter().all(|seeds| *seeds > 8), "{outcomes:?}");
 }
 
-/// Two nodes agree on no duration: each measures by its own clock.
+/// Nodes do not agree on durations: each measures by its own clock.
 #[test]
 fn monotonic_clocks_run_at_their_own_rates() {
     for ppm in [-20_000, 0, 20_000] {
@@ -578,7 +579,7 @@ fn monotonic_clocks_run_at_their_own_rates() {
         assert_eq!(now, Monotonic((SECOND as i64 + ppm * 1_000) as u64));
         let deadline = Monotonic(now.0 + 10 * SECOND);
         world.act(A, |_, env| env.arm(TimerKey::Workload(0), deadline));
-        // Nobody is there: the request times out, by A's clock.
+        // No peer is running, so the request times out by A's clock.
         world.act(A, |_, env| {
             env.request(B, Channel::Admin, Duration::from_secs(5), ask("anybody"));
         });

@@ -1,4 +1,4 @@
-//! What crashes and drivers do to connections: leaving, resetting, severing.
+//! What crashes and drivers do to connections: leave, reset and sever them.
 
 use wavetank_core::env::Channel;
 
@@ -12,13 +12,13 @@ use crate::world::{Inner, NO_CONN};
 pub(in crate::world) enum Departure {
     /// The kernel closes them.
     Closed,
-    /// The kernel went with it: nobody is told.
+    /// The kernel went down, too, so peers get no notice.
     Silent,
 }
 
 // What the driver does to connections.
 impl Inner {
-    /// Drops a drawn suffix of what the step that is being cut short has sent.
+    /// Drops a drawn suffix of what the interrupted step has sent.
     pub(in crate::world) fn cut_dying_step(&mut self, host: u32) {
         let sends = std::mem::take(&mut self.hosts[host as usize].dying);
         if self.now > self.hosts[host as usize].busy_until || sends.is_empty() {
@@ -44,8 +44,8 @@ impl Inner {
                 let (from, to) = conn.ends(up);
                 let blocked = self.links[from as usize][to as usize].blocked;
                 let pipe = conn.pipe(up);
-                // What did not get through was with the sender's kernel, which is gone; or waited
-                // for the buffer of a stopped process, which will not read it.
+                // Undelivered frames were in the sender's kernel, which is gone, or waited for the
+                // buffer of a paused process, which will not read them.
                 let unread = to == host && !blocked && !pipe.releasing;
                 if unread || (from == host && departure == Departure::Silent) {
                     pipe.stalled.clear();
@@ -90,8 +90,8 @@ impl Inner {
         self.queue.push(self.now + wait, Payload::Keepalive { conn: c });
     }
 
-    /// A host is up again after a power loss: what peers had sent it meanwhile they send again, and
-    /// learn that it knows nothing of it.
+    /// A host has booted after a power loss. Peers retransmit what they sent meanwhile, and learn
+    /// that the host does not know their connections.
     pub(in crate::world) fn host_booted(&mut self, host: u32) {
         self.hosts[host as usize].boots += 1;
         for c in 0..self.conns.len() as u32 {
@@ -110,7 +110,7 @@ impl Inner {
         }
     }
 
-    /// The connections between two hosts, whoever opened them.
+    /// The connections between two hosts, whichever host opened them.
     fn between(&self, a: u32, b: u32, channel: Option<Channel>) -> Vec<u32> {
         let matches = |conn: &Conn| {
             let ends = (conn.client, conn.server);
@@ -123,8 +123,8 @@ impl Inner {
         conns.filter(|(_, c)| c.as_ref().is_some_and(matches)).map(|(i, _)| i as u32).collect()
     }
 
-    /// Resets connections: of what is under way a drawn prefix still arrives in each direction, then
-    /// the reset does.
+    /// Resets connections. In each direction a drawn prefix of what is in flight still arrives,
+    /// then the reset.
     pub(in crate::world) fn reset(&mut self, a: u32, b: u32, channel: Option<Channel>) -> usize {
         let conns = self.between(a, b, channel);
         for &c in &conns {
@@ -140,8 +140,8 @@ impl Inner {
         conns.len()
     }
 
-    /// From now on nothing passes on these connections, and neither end is told: a middlebox forgot
-    /// them. Timeouts and, in the end, keepalive notice.
+    /// Nothing passes on these connections any more, and neither end gets notice, as when a
+    /// middlebox forgets them. Only timeouts and, eventually, keepalive notice.
     pub(in crate::world) fn sever(&mut self, a: u32, b: u32, channel: Option<Channel>) -> usize {
         let conns = self.between(a, b, channel);
         for &c in &conns {

@@ -1,6 +1,6 @@
-//! Bytes that change on their way, past TCP's checksum: one bit of the records of a batch, which only
-//! the batch's own CRC can tell. Bits of the frame around it are left alone: what they spoil has no
-//! checksum above TCP's in Kafka's protocol.
+//! Bytes that change in transit, undetected by TCP's checksum: one bit of a batch's records, which
+//! only the batch's own CRC can detect. Bits of the surrounding frame are left alone, because
+//! Kafka's protocol has no checksum for them besides TCP's.
 
 use wavetank_core::batch::{Batch, HEADER_LEN};
 use wavetank_core::msg::Response;

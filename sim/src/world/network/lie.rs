@@ -1,12 +1,13 @@
-//! What no correct peer says. Each lie is one that its reader can know to be one. What only another node
-//! could know (a high watermark that runs ahead, a divergence in the past) is believed in Kafka's
-//! protocol and here, and so is no lie of this kind.
+//! Messages that no correct peer sends. The receiver can recognize each of these lies. False claims
+//! that only another node could recognize (a high watermark that runs ahead, a divergence in the
+//! past) are not included: receivers believe them, in Kafka's protocol and here.
 //!
-//! Answers: negative or used-up epochs, a divergence where there is none, a log that starts beyond what
-//! is committed, batches out of place. Requests: registrations that cannot be, a broker epoch from before
-//! any registration, ISRs that are none, votes for who may not stand, leaders that may not lead. Whoever
-//! serves such a request has to refuse it: [`believed`] tells. (A fetch is left alone: a follower that
-//! is told that its offset is out of range cuts its log, and so must believe its leader.)
+//! Answers: negative or exhausted epochs, a divergence where there is none, a log that starts
+//! beyond what is committed, misplaced batches. Requests: impossible registrations, a broker epoch
+//! from before any registration, invalid ISRs, votes for nodes that may not stand, leaders that may
+//! not lead. A node must refuse such a request; [`believed`] tells whether it did not. (Fetch
+//! requests are left alone: a follower truncates its log when it learns that its offset is out of
+//! range, so it must believe its leader.)
 
 use wavetank_core::batch::Batch;
 use wavetank_core::error_code::ErrorCode;
@@ -21,17 +22,18 @@ use wavetank_core::types::{
 
 use crate::decide::{Dice, Place};
 
-/// No elections come that far.
+/// An epoch that elections never reach.
 const USED_UP: LeaderEpoch = LeaderEpoch(i32::MAX - 1);
 
-/// The metadata log begins with its leader's own record, so no broker was ever registered there.
+/// The metadata log begins with its leader's own record, so no broker was ever registered at this
+/// offset.
 const BEFORE_ALL: BrokerEpoch = BrokerEpoch(0);
 
-/// No node of any plan.
+/// A node that is in no plan.
 const STRANGER: NodeId = NodeId(4_096);
 
-/// How many times as often as an answer a request is made a lie: there are few of them beside all the
-/// answers to fetches, and of those that ask for an ISR the fewest.
+/// How much more often a request is made a lie than an answer. Requests are rare compared with
+/// answers to fetches, and those that ask for an ISR are the rarest.
 pub(super) fn weight(request: &Request) -> u64 {
     if matches!(request, Request::AlterPartition(_)) { 100 } else { 10 }
 }
@@ -130,7 +132,7 @@ fn of_vote(vote: &mut VoteRequest, choice: u64) -> bool {
     true
 }
 
-/// Did who was asked with a lie take it for the truth?
+/// Did the receiver of a lying request accept it?
 pub(super) fn believed(response: &Response) -> bool {
     match response {
         Response::BrokerRegistration(registered) => registered.error.is_ok(),
@@ -220,8 +222,8 @@ mod tests {
     };
     use wavetank_core::types::{Endpoint, TopicRef};
 
-    /// Each kind of request, each of its lies: none is what was asked, and who takes one for the truth is
-    /// noticed.
+    /// Checks each lie of each kind of request: it differs from the original, and accepting it is
+    /// detected.
     #[test]
     fn each_lie_is_asked() {
         let registration = BrokerRegistrationRequest {

@@ -1,10 +1,10 @@
-//! Connections as TCP gives them, request and response at a time.
+//! Connections with TCP's semantics, at the granularity of requests and responses.
 //!
-//! A connection joins (client, server, channel). Each direction is a pipe: frames leave in order and
-//! arrive in order, each after a drawn time on its link. Loss is time (a retransmission), a blocked
-//! link is a pipe that stalls; what is lost for good is lost with its connection. Each end lives and
-//! dies by itself: a frame for a dead end draws a reset where the host is up, and nothing where it
-//! is not, so half-open connections come by themselves.
+//! A connection is identified by (client, server, channel). Each direction is a pipe: frames leave
+//! and arrive in order, each after a drawn time on its link. Loss costs time (a retransmission),
+//! and a blocked link is a pipe that stalls. Frames are lost for good only with their connection.
+//! Each end lives and dies separately: a frame to a dead end triggers a reset if the host is up,
+//! and nothing if it is not, so half-open connections arise naturally.
 
 mod alter;
 mod cuts;
@@ -30,7 +30,7 @@ use super::{Delivery, Inner, NO_CONN};
 use crate::decide::{Dice, Place, Purpose};
 use crate::digest::digest_of;
 
-/// Timing of one direction between two hosts; ns.
+/// Timing of one direction between two hosts, in ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkConfig {
     /// Shortest time of a frame.
@@ -41,12 +41,12 @@ pub struct LinkConfig {
     pub tail_per_million: u64,
     /// … by this mean, exponentially distributed.
     pub tail_mean: u64,
-    /// How many frames in a million are lost and sent again after a retransmission timeout.
+    /// How many frames in a million are lost and retransmitted after a timeout.
     pub loss_per_million: u64,
 }
 
 impl Default for LinkConfig {
-    /// About a data centre with a slow network.
+    /// Roughly a data centre with a slow network.
     fn default() -> LinkConfig {
         LinkConfig {
             min: 100_000,
@@ -58,22 +58,22 @@ impl Default for LinkConfig {
     }
 }
 
-/// How messages cross the network encoded: each function encodes, decodes what it encoded, and says
-/// what went wrong if it cannot.
+/// How messages cross the network encoded. Each function encodes a message, decodes the result, and
+/// says what went wrong if that fails.
 #[derive(Clone, Copy, Debug)]
 pub struct Transcode {
-    /// A request in a version.
+    /// A request in this version.
     pub request: fn(Request, i16) -> Result<Request, String>,
     /// A response to a request of this API and version.
     pub response: fn(Response, ApiKey, i16) -> Result<Response, String>,
 }
 
-/// How a blocked link comes back.
+/// How a blocked link heals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Heal {
-    /// What stalled comes with each sender's next retransmission.
+    /// Stalled frames arrive with each sender's next retransmission.
     Retransmit,
-    /// What stalled comes all at once (a clog that bursts).
+    /// Stalled frames arrive all at once, in a burst.
     Burst,
 }
 
@@ -83,23 +83,24 @@ pub(super) struct Link {
     pub(super) spike: u64,
     pub(super) blocked: bool,
     pub(super) blocked_since: u64,
-    /// Of answers with records in them, so many in a million lose a bit.
+    /// How many of a million answers with records have a bit flipped.
     pub(super) damage_per_million: u64,
-    /// Of answers that can be made a lie, so many in a million are; of requests, [`lie::weight`] times.
+    /// How many of a million answers that can be made a lie are. For requests, [`lie::weight`]
+    /// times as many.
     pub(super) lies_per_million: u64,
     pub(super) counts: LinkCounts,
 }
 
-/// What one direction between two hosts did to frames, since the world began.
+/// What one direction between two hosts has done to frames since the world began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkCounts {
     /// Frames that it held back because it was blocked.
     pub held: u64,
     /// Times that a frame was lost.
     pub lost: u64,
-    /// Frames that a spike of latency delayed.
+    /// Frames that a latency spike delayed.
     pub delayed: u64,
-    /// Answers of which a bit was flipped.
+    /// Answers in which a bit was flipped.
     pub damaged: u64,
     /// Requests and answers that said what no correct peer says.
     pub lies: u64,
@@ -156,7 +157,7 @@ pub(super) enum Frame {
     Rst,
 }
 
-/// A frame that arrives at a time, and its place among what is due then.
+/// A frame in flight: when it arrives, and its position among events due then.
 #[derive(Clone, Debug)]
 struct UnderWay {
     arrives: u64,
@@ -171,16 +172,16 @@ struct Pipe {
     sent: u64,
     arrived: u64,
     last_arrival: u64,
-    /// On their way, in order; the heap knows of the first.
+    /// In flight, in order. The heap has only the first.
     under_way: VecDeque<UnderWay>,
     stalled: VecDeque<(u64, Frame)>,
-    /// In the receiving socket's buffer, because the process is stopped.
+    /// In the receiving socket's buffer, because the process is paused.
     held: VecDeque<Frame>,
     held_bytes: u64,
     releasing: bool,
     /// Frames with these numbers never arrive.
     cut: (u64, u64),
-    /// Something arrived where no machine was: its sender goes on trying.
+    /// How often something arrived where no machine was up. Its sender keeps retrying.
     unheard: u32,
 }
 
@@ -214,7 +215,7 @@ impl Pipe {
 struct Pending {
     correlation: i32,
     deadline: u64,
-    /// Has no response: done as soon as it was sent (acks=0).
+    /// It has no response and is done as soon as it is sent (acks=0).
     immediate: bool,
     sent: bool,
 }
@@ -224,7 +225,7 @@ struct Serving {
     correlation: i32,
     version: i16,
     api: ApiKey,
-    /// What was asked, where answers are inspected.
+    /// The request, if answers are inspected.
     asked: Option<Box<Request>>,
 }
 
@@ -236,19 +237,19 @@ pub(super) struct Conn {
     serial: u64,
     /// Heap entries that name this connection.
     events: u32,
-    /// Nothing passes any more and nobody is told.
+    /// Nothing passes any more, and neither end gets notice.
     severed: bool,
     client_alive: bool,
     opened: bool,
     pending: VecDeque<Pending>,
     unsent: VecDeque<(i32, i16, u64, Box<Request>)>,
     next_correlation: i32,
-    /// Of requests that were made lies and have no answer yet.
+    /// Correlation ids of requests that were made lies and have no answer yet.
     lies: BTreeSet<i32>,
     timeout_at: u64,
-    /// A timeout of the client's came due while its process was stopped.
+    /// A client timeout came due while its process was paused.
     overdue: bool,
-    /// The time in which it should have been established is over.
+    /// Its connect timeout has passed.
     connect_overdue: bool,
     server_alive: bool,
     id: ConnectionId,
@@ -278,10 +279,10 @@ pub(super) struct ChannelSlot {
     pub(super) opened: u32,
 }
 
-/// When an unanswered SYN is sent again for the first time, ns.
+/// How long until an unanswered SYN is first retransmitted, ns.
 const SYN_RETRY: u64 = 1_000_000_000;
 
-/// Room for the channels of [`Channel`]; more than there are.
+/// Room for the channels of [`Channel`], more than there are.
 pub(super) const CHANNELS: usize = 16;
 
 // Submissions by machines.
@@ -296,7 +297,7 @@ impl Inner {
         at: u64,
     ) {
         let Some(server) = self.find(peer) else {
-            // Nobody by that name: as if its address did not resolve.
+            // Unknown peer: as if its address did not resolve.
             let outcome = Err(RpcError::Disconnected);
             self.deliver(from, Event::Rpc { peer, channel, outcome });
             return;
@@ -369,7 +370,8 @@ impl Inner {
         }
     }
 
-    /// The connection that an answer goes to, its request taken off; `None` if it is gone.
+    /// Takes the request that an answer is for off its connection. `None` if the connection is
+    /// gone.
     fn served(&mut self, host: u32, to: ReplyTo) -> Option<(u32, Serving)> {
         let index = usize::try_from(to.connection.0).ok()?.checked_sub(1)?;
         let accepted = &self.hosts[host as usize].accepted;
@@ -489,7 +491,7 @@ impl Inner {
             self.release_conn(c);
         } else if link.blocked || !pipe.stalled.is_empty() {
             link.counts.held += u64::from(link.blocked);
-            // It left before what was sent into the blocked link: its place is before that.
+            // It was sent before the link was blocked, so it goes before frames sent later.
             let place = pipe.stalled.partition_point(|(later, _)| *later < number);
             pipe.stalled.insert(place, (number, frame));
         } else {
@@ -517,7 +519,7 @@ impl Inner {
         self.release_conn(c);
     }
 
-    /// A link opens again: what stalled on it is on its way.
+    /// A link opens again. Frames that stalled on it are on their way.
     pub(super) fn link_opened(&mut self, from: u32, to: u32, heal: Heal) {
         let blocked_for = self.now - self.links[from as usize][to as usize].blocked_since;
         for c in 0..self.conns.len() as u32 {
@@ -531,7 +533,7 @@ impl Inner {
                     continue;
                 }
                 pipe.releasing = true;
-                // A sender backs off to at most as long as it has tried already.
+                // A sender's backoff is at most as long as it has already been trying.
                 let longest = blocked_for.clamp(self.config.rto_min, self.config.rto_max.max(1));
                 let key = pipe.key.with(Purpose::Retransmission as u64).with(pipe.sent);
                 let wait = match heal {
@@ -546,7 +548,7 @@ impl Inner {
         }
     }
 
-    /// Frees a connection that nobody can name any more.
+    /// Frees a connection that nothing refers to any more.
     fn release_conn(&mut self, c: u32) {
         let Some(conn) = self.conns[c as usize].as_ref() else { return };
         let quiet = conn.pipes.iter().all(|pipe| pipe.stalled.is_empty() || conn.severed);
@@ -566,7 +568,7 @@ impl Inner {
         if !host.os_up {
             conn.pipes[UP].unheard += 1;
             if matches!(frame, Frame::Syn) && conn.client_alive {
-                // Once more after 1, 2, 4, … seconds, until the connection is given up.
+                // Retransmit after 1, 2, 4, … seconds, until the connection is given up.
                 let wait = SYN_RETRY << conn.pipes[UP].unheard.min(6) >> 1;
                 self.send(c, true, Frame::Syn, self.now + wait, None);
             }
@@ -653,7 +655,7 @@ impl Inner {
         }
     }
 
-    /// Ends what is done as soon as it was sent, as far as it is its turn.
+    /// Completes requests at the head of the queue that are done as soon as they are sent.
     fn settle(&mut self, c: u32) {
         loop {
             let conn = self.conns[c as usize].as_mut().expect("settled while alive");
@@ -701,7 +703,7 @@ impl Inner {
         }
     }
 
-    /// The server's end is gone and its machine is told.
+    /// The server's end is gone, and its machine gets an event.
     fn server_gone(&mut self, c: u32) {
         let conn = self.conns[c as usize].as_ref().expect("gone while alive");
         let (server, connection) = (conn.server, conn.id);
@@ -720,8 +722,8 @@ impl Inner {
         accepted[conn.id.0 as usize - 1] = NO_CONN;
     }
 
-    /// The client's end breaks: everything in flight has this outcome. `close` says how the server
-    /// hears of it, if it does.
+    /// Breaks the client's end: everything in flight has the outcome `why`. `close` is the frame
+    /// that informs the server, if any.
     fn break_client(&mut self, c: u32, why: RpcError, close: Option<Frame>) {
         let conn = self.conns[c as usize].as_mut().expect("broken while alive");
         conn.client_alive = false;
@@ -741,8 +743,8 @@ impl Inner {
         }
     }
 
-    /// How the end of a connection is told: in order, or by a reset that overtakes a drawn suffix of
-    /// what is under way.
+    /// The frame that closes a connection: either in order (FIN), or a reset that overtakes a drawn
+    /// suffix of what is in flight.
     fn closing_frame(&mut self, c: u32, up: bool) -> Frame {
         let conn = self.conns[c as usize].as_mut().expect("closed while it exists");
         let pipe = conn.pipe(up);

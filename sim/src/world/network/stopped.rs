@@ -1,11 +1,11 @@
-//! A process that is stopped (SIGSTOP), as its kernel sees it.
+//! A paused process (SIGSTOP), from its kernel's point of view.
 //!
-//! The kernel goes on: it completes handshakes, takes what peers send until the socket's receive
-//! buffer is full, and then takes no more, so that the rest stays with the sender. Nobody reads. The
-//! timeouts of its peers go on running and theirs alone: what the stopped process wanted to give up,
-//! it gives up when it goes on. Then everything is there at once: timers that are due, requests and
-//! answers that wait in sockets, timeouts of its own requests that have passed. Nothing orders
-//! these on a real machine (each is a thread's or a task's next turn), so that is drawn.
+//! The kernel keeps running: it completes handshakes and accepts data until the socket's receive
+//! buffer is full. The rest stays with the sender. Nothing is read. Only the peers' timeouts keep
+//! running: the paused process's own timeouts take effect when it resumes. Then everything is there
+//! at once: timers that are due, requests and answers that wait in sockets, expired timeouts of its
+//! own requests. Their order is undefined on a real machine (each is a thread's or a task's next
+//! turn), so it is drawn.
 
 use wavetank_core::msg::{Request, Response};
 
@@ -15,26 +15,26 @@ use crate::world::queue::Payload;
 use crate::world::{Delivery, Inner};
 use wavetank_core::event::RpcError;
 
-/// How a process went on after it was stopped.
+/// How a process resumed after a pause.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wake {
     /// When, ns.
     pub at: u64,
-    /// For how long it had been stopped, ns.
+    /// How long it had been paused, ns.
     pub stopped_for: u64,
     /// Digests of the requests that waited in its sockets.
     pub waiting: Vec<u64>,
 }
 
-/// Bytes that a socket takes without a reader, as powers of two: Linux's least is 4 KiB, its default
-/// 128 KiB.
+/// Bytes that an unread socket accepts, as powers of two. Linux's minimum is 4 KiB, its default 128
+/// KiB.
 const BUFFER_BITS: (u64, u64) = (12, 18);
 
-/// What a frame without records counts for.
+/// The size in bytes that a frame without records counts as.
 const SMALL_FRAME: u64 = 128;
 
 impl Frame {
-    /// About how many bytes it is.
+    /// The approximate size in bytes.
     fn size(&self) -> u64 {
         let records = match self {
             Frame::Request { request, .. } => match request.as_ref() {
@@ -62,15 +62,15 @@ impl Frame {
     }
 }
 
-/// How much this end of a connection takes without a reader.
+/// How many bytes this end of a connection accepts without being read.
 fn buffer(dice: &Dice, key: Place) -> u64 {
     let (low, high) = BUFFER_BITS;
     1 << dice.range(key.with(Purpose::SocketBuffer as u64), low, high)
 }
 
 impl Inner {
-    /// A frame gets through to a host. A stopped process's kernel keeps it, or leaves it with the
-    /// sender if the buffer is full.
+    /// A frame reaches a host. A paused process's kernel keeps it, or leaves it with the sender if
+    /// the buffer is full.
     pub(super) fn receive(&mut self, c: u32, up: bool, number: u64, frame: Frame) {
         let conn = self.conns[c as usize].as_mut().expect("frames arrive on what exists");
         let (_, to) = conn.ends(up);
@@ -95,7 +95,7 @@ impl Inner {
         }
     }
 
-    /// A stopped process goes on. See the module's documentation for what comes first.
+    /// Resumes a paused process. See the module's documentation for the order of what it sees.
     pub(in crate::world) fn wake_up(&mut self, h: u32) {
         let host = &mut self.hosts[h as usize];
         host.paused = false;
@@ -125,7 +125,7 @@ impl Inner {
         }
     }
 
-    /// What waits at a host's ends of one connection, and its own timeouts there.
+    /// Handles what waits at a host's ends of one connection, and its own timeouts there.
     fn read_sockets(&mut self, h: u32, c: u32, place: Place) {
         let Some(conn) = self.conns[c as usize].as_mut() else { return };
         let late = conn.client == h && std::mem::take(&mut conn.overdue);
@@ -154,7 +154,7 @@ impl Inner {
         self.release_conn(c);
     }
 
-    /// The buffer is empty again: what stayed with the sender comes.
+    /// The buffer is empty again, so the frames left with the sender are on their way.
     fn open_window(&mut self, c: u32, up: bool) {
         let conn = self.conns[c as usize].as_mut().expect("it was read from just now");
         let (from, to) = conn.ends(up);
@@ -170,13 +170,13 @@ impl Inner {
         self.queue.push(at, Payload::Release { conn: c, up });
     }
 
-    /// A timeout of a stopped process came due: it is looked at when the process goes on.
+    /// Handles the timeouts that came due while a process was paused, when it resumes.
     fn give_up(&mut self, c: u32) {
         self.connect_overdue(c);
         self.request_overdue(c);
     }
 
-    /// Perhaps a request has waited too long; else the next one's time is noted.
+    /// Checks whether a request has timed out. If not, schedules the next check.
     pub(super) fn request_overdue(&mut self, c: u32) {
         let conn = self.conns[c as usize].as_mut().expect("it exists while it may time out");
         if !conn.client_alive || conn.timeout_at != u64::MAX {
@@ -196,7 +196,7 @@ impl Inner {
         }
     }
 
-    /// Gives a connection up that was not established in its time.
+    /// Gives up a connection whose connect timeout has passed.
     pub(super) fn connect_overdue(&mut self, c: u32) {
         let conn = self.conns[c as usize].as_ref().expect("it exists while it may time out");
         if conn.connect_overdue && conn.client_alive && !conn.opened {
@@ -204,7 +204,7 @@ impl Inner {
         }
     }
 
-    /// The requests that waited in a host's sockets when it last woke, and wait still.
+    /// The requests that waited in a host's sockets when it last resumed, and still wait.
     pub(in crate::world) fn unread_since_wake(&self, h: u32) -> impl Iterator<Item = &Request> {
         let wake = &self.hosts[h as usize].wake;
         let inbox =
