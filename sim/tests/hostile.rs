@@ -1,9 +1,9 @@
-//! Hostile peers that know the schemas: every request, and every answer, with values at the edges of
-//! their types, to a cluster that runs. No node panics or ends, nothing that was committed is lost, and
-//! the cluster elects and serves afterwards, also from its disks.
+//! Hostile peers that know the schemas send a running cluster every request and every answer, with
+//! values at the edges of their types. No node panics or exits, nothing committed is lost, and the
+//! cluster elects and serves afterwards, also after a restart from its disks.
 //!
-//! What a liar says is drawn so that no correct peer could have said it, or so that it could do no harm
-//! if it were true: without authentication, a lie that is like the truth is one.
+//! Lies are drawn so that no correct peer could have sent them, or so that they would be harmless
+//! if true. Without authentication, a plausible lie cannot be told from the truth.
 
 mod liar;
 
@@ -29,12 +29,12 @@ const CLIENT: NodeId = NodeId(100);
 const REQUESTS: u32 = 30_000;
 const SEEDS: u64 = 6;
 
-/// Turns one field of a true answer into a lie, or all of it.
+/// Turns one field of a true answer, or all of it, into a lie.
 fn lie(dice: &mut Dice, truth: Response) -> Response {
     match truth {
         Response::Fetch(answer) => Response::Fetch(lie_of_fetch(dice, answer)),
         Response::Vote(mut answer) => {
-            // A vote that was not given would be a second leader.
+            // A vote that was never granted would allow a second leader.
             answer.vote_granted = false;
             match dice.below(4) {
                 0 => answer.error = dice.error(),
@@ -72,7 +72,7 @@ fn lie(dice: &mut Dice, truth: Response) -> Response {
             answer.broker_epoch = BrokerEpoch(dice.i64());
             Response::BrokerRegistration(answer)
         }
-        // An answer to something else.
+        // An answer of another API.
         _ => Response::EndQuorumEpoch(EndQuorumEpochResponse {
             error: dice.error(),
             leader: dice.node(),
@@ -96,7 +96,7 @@ fn lie_of_fetch(dice: &mut Dice, mut answer: FetchResponse) -> FetchResponse {
                 0 => part.error = dice.error(),
                 1 => part.high_watermark = dice.pick(&[Offset(i64::MIN), Offset(-1), Offset(0)]),
                 2 | 3 => {
-                    // Offsets that end beyond, or before there was anything.
+                    // End offsets beyond the log, or before its start.
                     let end = dice.pick(&[i64::MIN, -1, 1 << 62, i64::MAX]);
                     let (epoch, end_offset) = (dice.epoch(), Offset(end));
                     part.diverging_epoch = Some(EpochEndOffset { epoch, end_offset });
@@ -125,7 +125,7 @@ trait Beyond {
 }
 
 impl Beyond for wavetank_core::batch::Batch {
-    /// In an epoch that no leader has, or far behind where any log ends.
+    /// Moves the batch to an epoch that no leader has, or far beyond any log's end.
     fn with_epoch_beyond(mut self, dice: &mut Dice) -> Self {
         if dice.bool() {
             self.leader_epoch = dice.pick(&[i32::MIN, -1, i32::MAX]).into_epoch();
@@ -136,7 +136,7 @@ impl Beyond for wavetank_core::batch::Batch {
     }
 }
 
-/// A broker that may hear lies, or a client that keeps what it is told.
+/// A broker that may receive lies, or a client that stores its responses.
 #[derive(Clone, Debug)]
 enum Node {
     Broker { broker: Box<Broker>, liar: Option<Dice>, lies: u32 },
@@ -175,7 +175,7 @@ impl Machine for Node {
 
 struct Tank {
     world: World<Node>,
-    /// What was acknowledged of the topic, by offset.
+    /// The topic's acknowledged records, by offset.
     acknowledged: BTreeMap<Offset, String>,
     correlation: i32,
 }
@@ -238,7 +238,7 @@ impl Tank {
         }
     }
 
-    /// Asks nodes in turn until one does it.
+    /// Asks nodes in turn until one succeeds.
     fn insist<T>(
         &mut self,
         what: &str,
@@ -268,7 +268,7 @@ impl Tank {
             validate_only: false,
         });
         self.insist("create a topic", &request, |answer| match answer {
-            // It may have been asked for before, without an answer.
+            // An earlier attempt may have succeeded without an answer.
             Response::CreateTopics(answer) => {
                 let error = answer.topics[0].error;
                 (error.is_ok() || error == ErrorCode::TopicAlreadyExists).then_some(())
@@ -301,7 +301,7 @@ impl Tank {
         self.acknowledged.insert(at, value.into());
     }
 
-    /// Everything that was acknowledged is there.
+    /// Checks that everything acknowledged is there.
     fn check(&mut self, when: &str) {
         let part = FetchPartition {
             partition: 0,
@@ -348,7 +348,7 @@ impl Tank {
         }
     }
 
-    /// Hands a request to a node as if from a connection that nobody reads.
+    /// Gives a request to a node as if from a connection whose answers nobody reads.
     fn hostile(&mut self, node: NodeId, request: Request) {
         self.correlation += 1;
         let from = ReplyTo { connection: ConnectionId(0), correlation: self.correlation };

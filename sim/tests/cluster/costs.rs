@@ -1,8 +1,9 @@
-//! What a request costs the broker's thread grows with the request and no faster: for each API that
-//! clients have, the shapes that made somebody look at everything for each thing that was asked.
+//! The broker thread's cost of a request grows at most linearly with the request. For each client
+//! API, this tests the request shapes that once caused a scan of everything for each element.
 //!
-//! Time is measured, because that is what others wait for; so sizes are compared with each other on
-//! the same machine at the same time, the best of a few, and what is linear passes by far.
+//! It measures time, because that is what others wait for. It compares sizes with each other on the
+//! same machine at the same time, taking the best of a few, so linear costs pass with a wide
+//! margin.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -19,13 +20,13 @@ use wavetank_core::types::{LeaderEpoch, Monotonic, NodeId, Offset, TopicRef, Uui
 use super::tank::{CLIENT, Node, Tank};
 
 thread_local! {
-    /// The time that this test's brokers have computed, on the machine's clock.
+    /// The computing time of this test's brokers, on the machine's clock.
     static SPENT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-    /// Their steps.
+    /// The number of their steps.
     static STEPS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// A broker's step.
+/// Measures a broker's step.
 pub(crate) fn of(step: impl FnOnce()) {
     let begun = Instant::now();
     step();
@@ -33,13 +34,14 @@ pub(crate) fn of(step: impl FnOnce()) {
     STEPS.set(STEPS.get() + 1);
 }
 
-/// Four times the request may take this many times as long, and what no clock tells apart.
+/// A request four times as large may take this many times as long, plus `GLANCE`, which is below
+/// measurement noise.
 const MOST: u32 = 9;
 const GLANCE: Duration = Duration::from_millis(4);
 const PARTITIONS: i32 = 1200;
 
 fn one_node(topics: Vec<CreatableTopic>) -> Tank {
-    // Little for the caches together, more than enough for one.
+    // Little for all caches together, more than enough for one.
     let mut tank = Tank::tuned(3, 1, |config| config.tail_caches_bytes = 1 << 20);
     tank.run(5);
     let request = CreateTopicsRequest { topics, timeout_ms: 2000, validate_only: false };
@@ -60,12 +62,12 @@ fn topic(name: &str, num_partitions: i32, replication_factor: i16) -> CreatableT
     }
 }
 
-/// The answer, and nothing else that happens for a while.
+/// Sends a request and returns its answer.
 fn ask(tank: &mut Tank, request: Request) -> Response {
     tank.ask(NodeId(1), request)
 }
 
-/// What the broker computes until the request is answered, with what goes on anyway.
+/// The computing time until the request is answered, including background work.
 fn cost(tank: &mut Tank, request: Request) -> Duration {
     let before = SPENT.get();
     ask(tank, request);
@@ -81,12 +83,13 @@ fn assert_linear(what: &str, few: usize, tank: &mut Tank, request: impl Fn(usize
     );
 }
 
-/// As long as a name may be, alike until its end, and each collides with what has '.' for '_'.
+/// Names of maximum length that differ only at the end. Each collides with its variant that has '_'
+/// for '.'.
 fn names(count: usize) -> impl Iterator<Item = String> {
     (0..count).map(|index| format!("{}{index:06}", "._".repeat(121)))
 }
 
-/// The same twice, the second time in the same order: what is told once has been told long ago.
+/// The same elements twice in the same order, so that duplicates are far apart.
 fn twice<T: Clone>(all: impl Iterator<Item = T>) -> Vec<T> {
     let all: Vec<T> = all.collect();
     [all.clone(), all].concat()
@@ -144,7 +147,7 @@ fn produce_batch(batch: &Bytes, partitions: impl Iterator<Item = i32>) -> Reques
     Request::Produce(ProduceRequest { transactional_id: None, acks, timeout_ms, topics })
 }
 
-/// Each of the partitions by a topic entry of its own, as many times as asked.
+/// Each partition in a separate topic entry, as often as it occurs.
 fn fetch(partitions: impl Iterator<Item = i32>, fetch_offset: i64) -> FetchRequest {
     let part = |partition| FetchPartition {
         partition,
@@ -185,7 +188,7 @@ fn look_up(partitions: impl Iterator<Item = i32>, timestamp: i64) -> Request {
     Request::ListOffsets(ListOffsetsRequest { replica, isolation_level, topics, timeout_ms })
 }
 
-/// A request of a connection of its own, straight to the broker.
+/// Sends a request on a separate connection directly to the broker.
 fn step(tank: &mut Tank, connection: u64, request: Request) {
     let mut env = Effects::at(Monotonic(tank.world.now()));
     let from = ReplyTo { connection: ConnectionId(connection), correlation: 0 };
@@ -195,7 +198,8 @@ fn step(tank: &mut Tank, connection: u64, request: Request) {
     assert!(env.list.iter().all(|effect| !matches!(effect, Effect::Respond(..))), "it waits");
 }
 
-/// What a produce to a partition costs while so many fetches of so many partitions wait for more.
+/// The cost of a produce to one partition while `fetches` fetches of `partitions` partitions each
+/// are parked.
 fn produce_before(tank: &mut Tank, fetches: u64, partitions: i32) -> Duration {
     let connections = 1 << 40..(1 << 40) + fetches;
     for connection in connections.clone() {
@@ -229,7 +233,7 @@ fn a_change_costs_nothing_for_the_other_partitions_that_somebody_waits_for() {
     assert!(many < few * 4 + GLANCE, "40 fetches: of 10 {few:?}, of {PARTITIONS} {many:?}");
 }
 
-/// Each change is counted for its partition alone, and the sum is what counts.
+/// Each change is counted only for its partition, and the sum decides.
 #[test]
 fn a_fetch_is_answered_when_all_its_partitions_together_have_enough() {
     let mut tank = one_node(vec![topic("t", 3, 1)]);
@@ -284,8 +288,8 @@ fn the_caches_of_all_partitions_have_a_bound_together() {
     assert_eq!(cached, [0, 57, 58, 59, 60, 61, 62, 63], "those that were written to last");
 }
 
-/// Partitions that each have a batch of some kilobytes that comes to many megabytes, and its last record
-/// is looked for: that is done in many steps, one partition after the other, and none of them is long.
+/// Each partition has a batch of some kilobytes that decompresses to many megabytes, and its last
+/// record is looked up. This takes many short steps, one partition after the other.
 #[test]
 fn a_look_through_a_large_batch_takes_turns() {
     let mut tank = one_node(vec![topic("t", 5, 1)]);

@@ -1,5 +1,6 @@
-//! One file of a node is damaged while it is down, each in each way: the node says so and refuses, or
-//! repairs it, and nothing that was acknowledged and flushed is missing without a word.
+//! Damages one file of a node while it is down, for each file and each kind of damage. The node
+//! reports it and refuses, or repairs it. Nothing that was acknowledged and flushed goes missing
+//! silently.
 
 use wavetank_core::broker::Status;
 use wavetank_core::env::{FileId, FileKind};
@@ -17,7 +18,7 @@ const RECORDS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 enum End {
     Stop,
     Kill,
-    /// With a topic that was created just now, of which no checkpoint knows.
+    /// Killed just after a topic was created that no checkpoint names.
     KillAtOnce,
     PowerLoss,
 }
@@ -51,14 +52,14 @@ fn ended(end: End) -> Tank {
 
 #[derive(Clone, Copy, Debug)]
 enum Harm {
-    /// A bit at this percentage of the file.
+    /// Flips a bit at this percentage of the file.
     Flip(u64),
     Missing,
-    /// Its second half.
+    /// Cuts its second half.
     Cut,
 }
 
-/// Does it; false if the file is too small for that.
+/// Applies the damage. False if the file is too small for it.
 fn harm(tank: &mut Tank, dir: &str, kind: FileKind, len: u64, harm: Harm) -> bool {
     if len == 0 {
         return false;
@@ -82,7 +83,7 @@ fn harm(tank: &mut Tank, dir: &str, kind: FileKind, len: u64, harm: Harm) -> boo
     true
 }
 
-/// What came of the start: the words of a refusal, or nothing if all is there.
+/// The outcome of the start: the message of a refusal, or `None` if everything is there.
 fn outcome(tank: &mut Tank, what: &str) -> Option<String> {
     tank.start(NODE);
     let until = tank.world.now() + 10 * crate::tank::SECOND;
@@ -96,7 +97,7 @@ fn outcome(tank: &mut Tank, what: &str) -> Option<String> {
     let names: Vec<_> = tank.broker(1).image().topic_ids.keys().cloned().collect();
     let topics = if what.starts_with("KillAtOnce") { &["late", "t"][..] } else { &["t"] };
     assert_eq!(names, topics, "{what}: no topic is lost");
-    // A client that a host left without a word has to find its connection dead first.
+    // If the host vanished silently, the client must first find its connection dead.
     let mut fetched = tank.try_fetch();
     if fetched == Err(ErrorCode::RequestTimedOut) {
         tank.run(10);
@@ -129,7 +130,7 @@ fn each_file(end: End, harms: &[Harm]) -> Vec<(String, Option<String>)> {
     outcomes
 }
 
-/// What those files that nothing else can replace must lead to.
+/// Must this damage be refused, because nothing else can replace the file's content?
 fn must_refuse(what: &str) -> bool {
     let kinds = ["meta.properties Missing", "partition.metadata Missing", "quorum-state Missing"];
     kinds.iter().any(|kind| what.contains(kind)) || what.contains(".log Flip(50)")
@@ -156,7 +157,7 @@ fn no_damage_to_any_file_loses_anything_without_a_word() {
             let says = says_where.iter().any(|name| words.contains(name));
             assert!(says || words.contains("Corrupt"), "{what}: {words}");
         }
-        // Indexes, epochs, marks: what the batches tell is repaired.
+        // Indexes, epochs, marks: whatever can be derived from the batches is repaired.
         let repaired = outcomes.iter().filter(|(_, came)| came.is_none()).count();
         assert!(repaired > 3, "{end:?}: {repaired} of {} repaired", outcomes.len());
     }

@@ -1,5 +1,5 @@
-//! Topics that are deleted: what becomes of their directories, wherever the process or the power
-//! ends in between.
+//! Deleted topics: what happens to their directories if the process or the power fails at any
+//! point.
 
 use wavetank_core::env::{FileId, FileKind};
 use wavetank_core::note::Note;
@@ -7,8 +7,8 @@ use wavetank_core::types::{DirId, NodeId, Offset};
 
 use crate::tank::{Node, SECOND, Tank, creation, deletion};
 
-/// The checkpoints name a topic that is deleted, and created anew with nothing in it: wherever the
-/// process ends in between, it starts again, and takes nothing for claimed.
+/// The checkpoints name a topic that is deleted and created again, empty. Wherever the process is
+/// killed in between, it starts again, and does not believe the old checkpoints.
 #[test]
 fn a_topic_of_a_deleted_ones_name_starts_anew() {
     let mut before = Tank::new(13, 1);
@@ -18,8 +18,8 @@ fn a_topic_of_a_deleted_ones_name_starts_anew() {
     before.produce("b");
     before.world.shutdown(NodeId(1));
     before.run(5);
-    // What is recovered is durable, and the checkpoint after five seconds says so; the next comes when
-    // all is over.
+    // What is recovered is durable, and the checkpoint after five seconds says so. The next
+    // checkpoint comes when everything is over.
     before.start(NodeId(1));
     before.run(6);
     before.delete_topic("t");
@@ -47,7 +47,7 @@ fn a_topic_of_a_deleted_ones_name_starts_anew() {
     assert!(hosted_after.is_some_and(|events| events > 5), "{hosted_after:?}");
 }
 
-/// The one node of a cluster, with a topic that has a few segments' worth of files.
+/// A one-node cluster with a topic that has a few segments' worth of files.
 fn with_a_topic(seed: u64) -> Tank {
     let mut tank = Tank::new(seed, 1);
     tank.run(5);
@@ -62,7 +62,7 @@ fn directories(tank: &Tank) -> Vec<String> {
     names.filter(|name| !name.starts_with("__cluster_metadata")).collect()
 }
 
-/// What a node finds that died anywhere in a deletion: the topic whole, or none.
+/// A node that died anywhere in a deletion finds the whole topic, or nothing.
 fn comes_back(mut tank: Tank, power: bool, what: &str) {
     let _ = match power {
         false => tank.world.crash(NodeId(1)),
@@ -77,7 +77,7 @@ fn comes_back(mut tank: Tank, power: bool, what: &str) {
         assert!(names.is_empty() && hosted == 0, "{what}: {names:?} is left");
     } else {
         assert_eq!((names, hosted), (vec!["t-0".to_owned()], 1), "{what}");
-        // The topic does not flush: what the power took was not promised.
+        // The topic does not flush, so what the power loss took was not promised.
         assert!(power || tank.fetch() == ["a"], "{what}");
     }
 }
@@ -110,7 +110,7 @@ fn a_deletion_that_is_cut_short_ends_in_a_start() {
     }
 }
 
-/// The node dies while it takes up a removal again, and again.
+/// The node dies repeatedly while it resumes a removal.
 #[test]
 fn a_removal_is_taken_up_as_often_as_it_takes() {
     let mut tank = with_a_topic(23);
@@ -143,7 +143,7 @@ fn a_topic_is_created_and_deleted_again_and_again() {
         for round in 0..25 {
             tank.send(NodeId(1), creation("t"));
             tank.send(NodeId(1), deletion("t"));
-            // From before anything of it is on disk to after it is in use.
+            // From before any of it is on disk to after it is in use.
             let until = tank.world.now() + (round % 5) * 2_000_000;
             while tank.world.next_before(until).is_some() {}
             assert!(tank.world.is_up(NodeId(1)), "seed {seed}, round {round}");
@@ -157,8 +157,8 @@ fn a_topic_is_created_and_deleted_again_and_again() {
     }
 }
 
-/// Directories of topics that the metadata never had: an administrator's mistake, or a metadata log
-/// that lost its end.
+/// Directories of topics that the metadata never had, from an administrator's mistake or a metadata
+/// log that lost its end.
 #[test]
 fn a_stray_is_set_aside_and_kept() {
     let mut tank = Tank::new(41, 1);
@@ -193,7 +193,7 @@ fn a_stray_is_set_aside_and_kept() {
     assert_eq!(directories(&tank), names, "and nobody touches it again");
 }
 
-/// A topic that was deleted while this node was down: the log says so.
+/// A topic was deleted while this node was down. The metadata log says so.
 #[test]
 fn a_topic_deleted_meanwhile_is_no_stray() {
     let mut tank = Tank::new(43, 3);

@@ -1,12 +1,13 @@
-//! A node of which the others hear what is not so, for a while, and which then has to go on as before.
+//! For a while the others receive false messages from a node. Afterwards the node must work as
+//! before.
 
 use wavetank_core::types::{NodeId, Offset};
 
 use crate::tank::{SECOND, Tank, creation, deletion};
 
-/// A controller that does not know a broker's epoch makes it register again. It may come by the epoch
-/// that it had, and then nothing in the metadata changes: a follower has to go on fetching all the same.
-/// (The default profile's seed 17, when requests became lies: it never fetched again.)
+/// A controller that does not know a broker's epoch makes it register again. The broker may get the
+/// epoch that it had, so nothing in the metadata changes. A follower must keep fetching anyway.
+/// (The default profile's seed 17, with lying requests: it never fetched again.)
 #[test]
 fn a_follower_that_registers_again_goes_on_fetching() {
     let mut tank = Tank::new(21, 3);
@@ -20,7 +21,7 @@ fn a_follower_that_registers_again_goes_on_fetching() {
     let epoch = |tank: &Tank| tank.broker(follower.0).lifecycle().broker_epoch();
     let before = epoch(&tank);
     // Its heartbeats carry an epoch from before any registration. A node that is not published
-    // registers again; the session outlasts that.
+    // registers again, before its session ends.
     tank.world.set_lies(follower, controller, 1_000_000);
     let asked = tank.world.now();
     while tank.broker(follower.0).lifecycle().is_registered() {
@@ -35,8 +36,9 @@ fn a_follower_that_registers_again_goes_on_fetching() {
     assert_eq!(partition.log().log_end(), Offset(2), "it has what was written since");
 }
 
-/// Who registers again has the metadata read to it once more. What it was creating when it did may be of a
-/// topic that was deleted meanwhile: that is given up, and nothing of it stays.
+/// A node that registers again replays the metadata again. A replica that it is creating at that
+/// time may belong to a topic that was deleted meanwhile. The creation is abandoned, and nothing of
+/// it stays.
 #[test]
 fn what_was_being_created_is_given_up_when_its_node_registers_again() {
     let mut tank = Tank::new(22, 3);
@@ -51,7 +53,7 @@ fn what_was_being_created_is_given_up_when_its_node_registers_again() {
             tank.world.next_before(asked + 10 * SECOND);
         }
     };
-    // Everything that its disk does takes long; a directory and its files are many things.
+    // Every disk operation is slow, and creating a directory and its files takes many.
     tank.world.disk_mut(node).set_slow(60_000);
     tank.send(controller, creation("u"));
     until(&mut tank, "hears of the topic", &|tank| topics(tank) == 1);

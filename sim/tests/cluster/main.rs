@@ -1,5 +1,5 @@
-//! A cluster of real brokers in the world, without drawn faults: it starts, elects, creates a topic,
-//! takes and serves records, stops and starts again.
+//! A cluster of real brokers in the world, without drawn faults. It starts, elects, creates a
+//! topic, stores and serves records, stops and starts again.
 
 mod costs;
 mod damage;
@@ -30,7 +30,7 @@ fn three_nodes_start_replicate_and_come_back() {
         tank.produce(value);
     }
     assert_eq!(tank.fetch(), ["a", "b", "c"]);
-    // Every replica has them, and all are in sync.
+    // Every replica has the records, and all are in sync.
     for node in 1..=3 {
         let broker = tank.broker(node);
         let partition = broker.hosted().iter().next().expect("a replica");
@@ -70,8 +70,9 @@ fn one_node_stops_cleanly_and_starts_again() {
     assert_eq!(tank.fetch(), ["a", "b"]);
 }
 
-/// Bytes that are there count for `fetch.min.bytes` though the limit of the partition cuts them off
-/// within a batch: the wait would be for what can never come (seed 3168 of the default profile).
+/// Available bytes count for `fetch.min.bytes` even if the partition's limit cuts them off within a
+/// batch. Otherwise the fetch would wait for bytes that can never come (seed 3168 of the default
+/// profile).
 #[test]
 fn a_fetch_does_not_wait_for_what_is_there() {
     let mut tank = Tank::new(12, 1);

@@ -22,7 +22,7 @@ use super::costs;
 pub(crate) const SECOND: u64 = 1_000_000_000;
 pub(crate) const CLIENT: NodeId = NodeId(100);
 
-/// A broker, or a client that keeps what it is told.
+/// A broker, or a client that stores its responses.
 #[derive(Clone, Debug)]
 pub(crate) enum Node {
     Broker(Box<Broker>),
@@ -60,7 +60,7 @@ impl Tank {
         Tank::tuned(seed, nodes, |_| {})
     }
 
-    /// The same with another configuration.
+    /// Like `new`, with another configuration.
     pub(crate) fn tuned(seed: u64, nodes: i32, tune: fn(&mut NodeConfig)) -> Tank {
         let mut world = World::new(seed, WorldConfig::default());
         world.keep_notes(true);
@@ -135,7 +135,7 @@ impl Tank {
         assert_eq!(response.topics[0].1, ErrorCode::None, "{response:?}");
     }
 
-    /// Sends a request of the client's without waiting for its answer.
+    /// Sends a client's request without waiting for its answer.
     pub(crate) fn send(&mut self, node: NodeId, request: Request) {
         self.world.act(CLIENT, |_, env| {
             env.request(node, Channel::Admin, Duration::from_secs(10), request);
@@ -207,7 +207,7 @@ pub(crate) fn creation(name: &str) -> Request {
     Request::CreateTopics(CreateTopicsRequest { topics, timeout_ms: 2000, validate_only: false })
 }
 
-/// A fetch from the start that takes at most so many bytes of the partition, and does not wait.
+/// A fetch from the start of at most `max_bytes` of the partition, without waiting.
 pub(crate) fn fetch(max_bytes: i32) -> FetchRequest {
     let part = FetchPartition {
         partition: 0,

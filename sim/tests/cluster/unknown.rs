@@ -1,4 +1,4 @@
-//! A node that cannot know: of metadata that it may be behind of, of a directory that was lost.
+//! A node that cannot know: because its metadata may be stale, or its directory was lost.
 
 use wavetank_core::broker::Broker;
 use wavetank_core::config::NodeConfig;
@@ -9,7 +9,7 @@ use wavetank_sim::world::{Exit, HostConfig, World, WorldConfig};
 
 use crate::tank::{Node, SECOND, Tank, fetch};
 
-/// What a node of old metadata must not say: that what it does not know of does not exist.
+/// A node with stale metadata must not say that a topic it does not know does not exist.
 #[test]
 fn a_node_that_may_be_behind_denies_nothing() {
     let mut tank = Tank::new(17, 3);
@@ -43,7 +43,7 @@ fn a_node_that_may_be_behind_denies_nothing() {
         let error = answer.topics[0].partitions[0].error;
         assert_eq!(error, ErrorCode::NotLeaderOrFollower, "a client asks elsewhere");
     }
-    // With the others it knows.
+    // Together with the others, it knows.
     tank.start(NodeId(2));
     tank.start(NodeId(3));
     tank.run(10);
@@ -57,7 +57,7 @@ fn a_node_that_may_be_behind_denies_nothing() {
     assert_eq!(answer.topics[0].error, ErrorCode::InvalidTopic);
 }
 
-/// A directory that was lost is not filled anew as if nothing had ever been in it.
+/// A lost directory is not formatted again as if it had always been empty.
 #[test]
 fn an_empty_directory_is_formatted_only_where_that_is_allowed() {
     let mut world = World::new(1, WorldConfig::default());

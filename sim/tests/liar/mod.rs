@@ -1,7 +1,7 @@
-//! Requests with values at the edges of their types, in every field of every API; for the tank's
+//! Requests with values at the edges of their types, in every field of every API, for the tank's
 //! cluster (`hostile.rs`) and for real nodes (the server's `bounds`).
 
-#![allow(dead_code)] // each of the test programs uses a part
+#![allow(dead_code)] // each test program uses only a part
 
 use bytes::Bytes;
 use wavetank_core::batch::BatchBuilder;
@@ -10,10 +10,10 @@ use wavetank_core::error_code::ErrorCode;
 use wavetank_core::msg::*;
 use wavetank_core::types::*;
 
-/// Nodes 1 to this are the cluster's.
+/// The cluster has nodes 1 to this.
 pub const NODES: i32 = 3;
 
-/// A small generator: the tests must mean the same everywhere.
+/// A small generator, so that the tests are the same on every platform.
 #[derive(Clone, Debug)]
 pub struct Dice(pub u64);
 
@@ -130,7 +130,7 @@ impl Dice {
         Endpoint { host: self.text(), port: self.pick(&[0, 1, 9092, u16::MAX]) }
     }
 
-    /// A batch with a right checksum, for any place and epoch; its records are nobody's.
+    /// A batch with a valid checksum, at any offset and epoch. Its records are arbitrary.
     pub fn batch(&mut self) -> wavetank_core::batch::Batch {
         let mut builder = BatchBuilder::new();
         if self.one_in(4) {
@@ -160,7 +160,7 @@ impl Dice {
     }
 }
 
-/// What is hostile may know: the cluster's epochs, offsets, ids.
+/// What a hostile peer may know: the cluster's epochs, offsets, ids.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     pub topic: TopicId,
@@ -184,7 +184,7 @@ impl Hostile<'_> {
         }
     }
 
-    /// Near the quorum's own, or far from any.
+    /// An epoch near the quorum's own, or far from any.
     fn epoch(&mut self) -> LeaderEpoch {
         let near = self.dice.pick(&[-1, 0, 0, 1]);
         let near = LeaderEpoch(self.known.quorum_epoch.0.saturating_add(near));
@@ -272,7 +272,7 @@ impl Hostile<'_> {
     }
 
     fn fetch(&mut self) -> Request {
-        // Whoever fetches as a voter, or as a replica, says what it has: only what nobody has.
+        // A fetch by a voter or a replica states what it has. State only what no node has.
         let replica = self.dice.node();
         let is_node = (1..=NODES).contains(&replica.0);
         let topics = (0..self.dice.pick(&[1, 1, 2, 3]))
@@ -327,7 +327,7 @@ impl Hostile<'_> {
         })
     }
 
-    /// Of anything but the topic that the test keeps.
+    /// A deletion of anything but the topic that the test keeps.
     fn deletion(&mut self) -> Request {
         let topics = (0..2).map(|_| TopicRef { name: self.dice.text(), id: self.dice.uuid() });
         let topics = topics.filter(|topic| topic.name != "t").collect();
@@ -395,7 +395,7 @@ impl Hostile<'_> {
 
     fn alteration(&mut self) -> AlterPartitionTopic {
         let id = if self.dice.bool() { self.known.topic } else { self.dice.uuid() };
-        // Epochs that the partition never had: a change in the right one would be a change.
+        // Epochs that the partition never had: in the right one, the change would take effect.
         let part = |dice: &mut Dice| AlterPartitionData {
             partition: dice.i32(),
             leader_epoch: dice.pick(&[-1, i32::MIN, 1 << 20, i32::MAX]).into_epoch(),
