@@ -1,9 +1,10 @@
 //! Every random choice of a running simulation, from one place.
 //!
 //! A choice is keyed by what it is about (a [`Place`]: seed, [`Purpose`], link, connection, frame
-//! number, …), never by how many draws came before elsewhere: removing one message or fault moves
-//! no other draw. Integers only, fixed constants, so a seed means the same run on every platform
-//! and toolchain. What does not live here: drawing plans, which happens before a run starts.
+//! number, …), never by how many draws came before elsewhere. So removing one message or fault
+//! moves no other draw. It uses integers and fixed constants only, so a seed means the same run on
+//! every platform and toolchain. What does not live here: drawing plans, which happens before a run
+//! starts.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u64)]
 pub enum Purpose {
-    /// A frame's time on a link.
+    /// A frame's latency on a link.
     FrameLatency = 1,
     /// Whether, and how often, a frame is lost and sent again.
     FrameLoss = 2,
@@ -19,15 +20,15 @@ pub enum Purpose {
     Retransmission = 3,
     /// Whether a connection ends in order (FIN) or not (RST).
     Close = 4,
-    /// How much of what was under way survives a reset.
+    /// How much of the data in flight survives a reset.
     ResetPrefix = 5,
-    /// What a step costs.
+    /// The time a step takes.
     StepCost = 6,
     /// How late a timer fires.
     TimerSlack = 7,
-    /// Whether a replaced or disarmed timer fires all the same.
+    /// Whether a replaced or disarmed timer still fires.
     StaleTimer = 8,
-    /// How much of what the dying step sent has left.
+    /// How much of what the dying step sent has left the machine.
     DyingStep = 9,
     /// A machine's own draw ([`wavetank_core::env::Random`]).
     Machine = 10,
@@ -37,17 +38,17 @@ pub enum Purpose {
     CrashPrefix = 12,
     /// What a power loss leaves.
     PowerLoss = 13,
-    /// When a silent peer is given up.
+    /// When a connection to a silent peer is given up.
     Keepalive = 14,
     /// For drivers built on the world: workloads, triggers.
     Driver = 15,
     /// A boot's id.
     Boot = 16,
-    /// Whether a process that was stopped finds its timers or its messages first.
+    /// Whether a resumed process sees its timers or its messages first.
     Waking = 17,
-    /// How much a socket takes that nobody reads.
+    /// How much an unread socket accepts.
     SocketBuffer = 18,
-    /// Whether a message's bytes change on the way, and which.
+    /// Whether a message's bytes change in transit, and which.
     Damage = 19,
     /// Whether an answer is a lie, and which.
     Lie = 20,
@@ -67,7 +68,7 @@ pub(crate) const fn absorb(state: u64, word: u64) -> u64 {
     fold(state.rotate_left(23) ^ word ^ P0, P1 ^ (state | 1)).wrapping_add(word)
 }
 
-/// Absorbs four words at a time, two of them beside the other two.
+/// Absorbs four words at a time, in two parallel lanes of two.
 pub(crate) const fn absorb_four(state: u64, words: [u64; 4]) -> u64 {
     let left = fold(words[0] ^ P0, words[1] ^ state);
     let right = fold(words[2] ^ P1, words[3] ^ state.rotate_left(29));
@@ -87,13 +88,13 @@ const fn finalize(mut z: u64) -> u64 {
 pub struct Place(pub u64);
 
 impl Place {
-    /// The same, narrowed down by one more word.
+    /// This place, narrowed down by one more word.
     #[must_use]
     pub const fn with(self, word: u64) -> Place {
         Place(absorb(self.0, word))
     }
 
-    /// The same, narrowed down by any value that hashes.
+    /// This place, narrowed down by any value that hashes.
     #[must_use]
     pub fn with_value(self, value: &impl std::hash::Hash) -> Place {
         self.with(crate::digest::digest_of(value))
@@ -119,23 +120,24 @@ impl Dice {
         self.seed
     }
 
-    /// Other dice from here on: a branch of a run that went the same way so far. 0 is the run itself.
+    /// Uses other dice from here on: a branch of a run with the same prefix. Salt 0 is the run
+    /// itself.
     pub fn branch(&mut self, salt: u64) {
         self.salt = if salt == 0 { 0 } else { finalize(salt) };
     }
 
-    /// Fixes one choice (taken modulo nothing: a value out of bounds becomes the largest in bounds).
+    /// Fixes one choice. A value out of bounds is clamped to the largest in bounds.
     pub fn pin(&mut self, place: Place, value: u64) {
         self.pinned.insert(place, value);
     }
 
-    /// Where choices for a purpose start.
+    /// The root place of choices for a purpose.
     pub fn place(&self, purpose: Purpose) -> Place {
         Place(absorb(absorb(P0, self.seed), purpose as u64))
     }
 
-    /// The one place where chance enters: a number below `bound`, which is at least 1;
-    /// `u64::MAX` stands for "any 64 bits".
+    /// The only source of randomness: a number below `bound`, which is at least 1. `u64::MAX`
+    /// stands for "any 64 bits".
     pub fn decide(&self, place: Place, bound: u64) -> u64 {
         assert!(bound > 0, "a choice needs at least one outcome");
         if !self.pinned.is_empty()
@@ -159,13 +161,13 @@ impl Dice {
         }
     }
 
-    /// True in `share` of `of` cases; 0 never, `of` always.
+    /// True in `share` out of `of` cases: 0 means never, `of` means always.
     pub fn ratio(&self, place: Place, share: u64, of: u64) -> bool {
         share > 0 && self.decide(place, of) < share
     }
 
     /// An exponentially distributed number with this mean, in integer arithmetic (the logarithm is
-    /// taken piecewise linear, within 9 % of a halving); at most 44 times the mean.
+    /// piecewise linear, within 9 % of a halving). At most 44 times the mean.
     pub fn exponential(&self, place: Place, mean: u64) -> u64 {
         if mean == 0 {
             return 0;
@@ -187,7 +189,7 @@ mod tests {
 
     #[test]
     fn draws_are_fixed_for_ever() {
-        // These numbers are what seeds mean. If this fails, every published seed has changed.
+        // These numbers define what seeds mean. If this fails, every published seed has changed.
         let dice = Dice::new(42);
         let place = dice.place(Purpose::FrameLatency).with(7).with(3);
         assert_eq!(dice.decide(place, u64::MAX), 13_038_238_923_418_464_544);

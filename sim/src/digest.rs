@@ -42,7 +42,8 @@ impl Hasher for Digest {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // Long runs in two lanes of 16 bytes, so that one multiplication need not wait for another.
+        // Long inputs go in two lanes of 16 bytes, so that multiplications do not wait for each
+        // other.
         let mut blocks = bytes.chunks_exact(32);
         for block in &mut blocks {
             let word = |at: usize| {
@@ -58,7 +59,7 @@ impl Hasher for Digest {
         if !rest.is_empty() {
             let mut last = [0; 8];
             last[..rest.len()].copy_from_slice(rest);
-            // The length keeps a short tail apart from one padded with zeros.
+            // The length distinguishes a short tail from one padded with zeros.
             self.word(u64::from_le_bytes(last) ^ ((rest.len() as u64) << 56));
         }
     }

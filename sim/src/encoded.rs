@@ -1,21 +1,20 @@
 //! Messages that cross the simulated network as bytes: `wire`'s codec, both ways, in the newest
 //! version of each API.
 //!
-//! A plan draws whether they do. A message that does not survive its own encoding is a bug, and
-//! ends the run.
+//! The plan decides whether they do. A message that does not survive encoding and decoding is a
+//! bug, and ends the run.
 
 use crate::run::Node;
 use crate::world::{Transcode, World};
 use wavetank_core::msg::{ApiKey, Request, Response};
 
-/// Sets the versions in which this world's machines speak, and with `encoded` makes every message
-/// cross as bytes.
+/// Sets the API versions of this world's machines. With `encoded`, every message crosses as bytes.
 pub(crate) fn install(world: &mut World<Node>, encoded: bool) {
     world.set_versions(wavetank_wire::highest);
     world.set_transcode(encoded.then_some(Transcode { request, response }));
 }
 
-/// A frame's body: all but the length in front.
+/// A frame's body: everything after the length prefix.
 fn body(frame: Vec<bytes::Bytes>) -> bytes::Bytes {
     wavetank_wire::frame::body_of(frame)
 }

@@ -1,10 +1,12 @@
-//! What a hunt must have tested to be green: an empty run proves nothing.
+//! What a hunt must have tested to be green. An empty run proves nothing.
 //!
-//! A run's operations are *compared* when their outcome came back and was held against what was
-//! promised: an acknowledgement, a read, an answered query. Faults count by whether they fired, and by
-//! whether they took effect ([`FaultKind::BITES`]); marks by whether any seed reached them.
+//! A run's operation is *compared* when its outcome came back and was checked against what was
+//! promised: an acknowledgement, a read, an answered query. Faults count by whether they fired, and
+//! by whether they took effect ([`FaultKind::BITES`]). Marks count by whether any seed reached
+//! them.
 //!
-//! What does not live here: what makes one run weak ([`crate::run`]), and which promises were broken.
+//! What does not live here: what makes one run weak ([`crate::run`]), that is, a run that holds but
+//! tested too little, and which promises were broken.
 
 use crate::hunt::HuntReport;
 use crate::marks::Mark;
@@ -13,22 +15,23 @@ use crate::plan::FaultKind;
 /// The least that a hunt must have tested. The default is that it tested anything at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gates {
-    /// At least so many operations were compared with what was promised; 0 counts as 1.
+    /// The least number of operations compared with what was promised. 0 counts as 1.
     pub operations: u64,
-    /// At least so many faults struck. `None`: one, if the plans had any, or if kinds were asked for.
+    /// The least number of faults that struck. `None`: one, if the plans had any, or if kinds were
+    /// asked for.
     pub faults: Option<u64>,
-    /// Faults of each of these kinds took effect ([`FaultKind::NAMES`]).
+    /// Kinds of which a fault must have taken effect ([`FaultKind::NAMES`]).
     pub bit: Vec<String>,
-    /// Each of these marks was reached by a seed ([`Mark::name`]).
+    /// Marks that a seed must have reached ([`Mark::name`]).
     pub marks: Vec<String>,
 }
 
 impl Gates {
-    /// Reads `ops=1000,faults=10,marks=all,bit=partition`; `marks` and `bit` may come several times,
+    /// Parses `ops=1000,faults=10,marks=all,bit=partition`. `marks` and `bit` may be repeated.
     /// `marks=all` is every mark, `bit=all` every kind.
     ///
     /// # Errors
-    /// Says which part cannot be read, and what would be.
+    /// Says which part cannot be parsed, and what is valid.
     pub fn parse(text: &str) -> Result<Gates, String> {
         let mut gates = Gates::default();
         for part in text.split(',').map(str::trim) {
@@ -59,8 +62,8 @@ impl Gates {
         Ok(gates)
     }
 
-    /// What is missing, one sentence each; nothing if the hunt tested enough. `asked` says that only
-    /// some kinds of faults were to be drawn.
+    /// What is missing, one sentence each. Empty if the hunt tested enough. `asked`: only some
+    /// kinds of faults were to be drawn.
     pub fn missed(&self, report: &HuntReport, asked: bool) -> Vec<String> {
         let mut missed = Vec::new();
         if report.seeds == 0 {
@@ -168,7 +171,7 @@ mod tests {
         assert!(gates.missed(&report(0, fired), false)[0].contains("nothing was compared"));
         let never = FaultCounts { planned: 5, fired: 0, bit: 0 };
         assert!(gates.missed(&report(9, never), false)[0].contains("none of 5 planned"));
-        // A profile without faults may have none, but not where kinds of them were asked for.
+        // A profile without faults may have none, but not if kinds of faults were asked for.
         let none = FaultCounts::default();
         assert!(gates.missed(&report(9, none), false).is_empty());
         assert!(gates.missed(&report(9, none), true)[0].contains("asked for"));

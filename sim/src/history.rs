@@ -1,7 +1,7 @@
-//! The history of a run in the form that `linearizability` defines, and its judgement.
+//! Converts a run's history to the form that `linearizability` defines, and judges it.
 //!
-//! Sends, acknowledgements, polls and assignments as the client hosts recorded them; the losses
-//! that the ledger admitted go with it. Which promises apply is read off the plan. What a promise is
+//! It has the sends, acknowledgements, polls and assignments that the client hosts recorded, and
+//! the losses that the ledger admitted. The plan determines which promises apply. What a promise is
 //! lives in `linearizability`.
 
 use crate::ledger::{Ledger, Promises};
@@ -14,18 +14,18 @@ use wavetank_core::error_code::Certainty;
 use wavetank_core::types::{NodeId, Offset};
 use wavetank_linearizability::{Acks, History, Loss, OpId, Partition, Polled, Value, log};
 
-/// What the judge said.
+/// The result of judging a history.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
     /// (invariant, message).
     pub violations: Vec<(String, String)>,
-    /// Records that lie in the log more than once, which is no violation without idempotence.
+    /// Records that are in the log more than once, which is no violation without idempotence.
     pub duplicates: u64,
     /// Records sent with acks=1 or 0 that were acknowledged and lost, which is no violation.
     pub weakly_acked_lost: u64,
 }
 
-/// Judges what clients saw; `complete` if that ends with a reader of everything.
+/// Judges what clients saw. `complete`: the history ends with a reader of everything.
 pub fn judge(records: &[Record], plan: &Plan, ledger: &Ledger, complete: bool) -> Verdict {
     let history = history(records, plan, ledger, true);
     let options = log::Options { complete, ..log::Options::default() };
@@ -50,7 +50,7 @@ pub fn judge(records: &[Record], plan: &Plan, ledger: &Ledger, complete: bool) -
     verdict
 }
 
-/// The records of a run as a history. `built_in` values are the tank's own; others become texts.
+/// The records of a run as a history. `built_in`: values are the tank's own. Others become texts.
 pub fn history(records: &[Record], plan: &Plan, ledger: &Ledger, built_in: bool) -> History {
     let mut writer = Writer { built_in, ..Writer::default() };
     for record in records {
@@ -71,7 +71,7 @@ pub fn history(records: &[Record], plan: &Plan, ledger: &Ledger, built_in: bool)
     writer.history
 }
 
-/// Is it about a topic that lasts? One that comes and goes has more than one log.
+/// Is it about a topic that lasts? One that is deleted and recreated has more than one log.
 fn is_of_plan(record: &Record, plan: &Plan) -> bool {
     let partition = match &record.what {
         Recorded::Send { partition, .. }
@@ -101,7 +101,8 @@ struct Writer {
     built_in: bool,
     open: BTreeMap<(NodeId, RecordId), OpId>,
     assigned: BTreeMap<NodeId, ()>,
-    /// Consumers that were moved and have not read since: where they are may not be in the log.
+    /// Consumers that a seek moved and that have not read since. Their position may be outside the
+    /// log.
     moved: BTreeSet<(NodeId, NamedPartition)>,
 }
 
@@ -155,16 +156,15 @@ impl Writer {
                 self.history.poll(process, time, &polled);
             }
             Recorded::Fact(ClientFact::Truncated { partition, to, .. }) => {
-                // Where no loss was admitted, nothing that was read may be gone: then the reader's
-                // going back is left for the judge to find.
+                // If no loss was admitted, nothing that was read may be gone. So do not excuse the
+                // reader's jump back: the judge should find it.
                 if lost_some(ledger, partition) {
                     let partition = self.partition(partition);
                     self.history.seek(process, time, partition, Some(to.0));
                 }
             }
             Recorded::Fact(ClientFact::Reset { partition, .. }) => {
-                // The same: a position beyond the end is where a loss leaves a reader, too. Or it was
-                // moved there.
+                // The same: a loss, too, can leave a reader beyond the end. Or it was moved there.
                 let moved = self.moved.contains(&(record.client, partition.clone()));
                 if moved || lost_some(ledger, partition) {
                     let partition = self.partition(partition);
@@ -215,8 +215,8 @@ impl Writer {
     }
 }
 
-/// In which epoch the record that was acknowledged there was appended. A client is not told; where a
-/// loss was admitted, it decides what that excuses.
+/// The epoch in which the record acknowledged at this offset was appended. Clients do not learn it.
+/// If a loss was admitted, the epoch decides what the loss excuses.
 fn epoch_acked(ledger: &Ledger, partition: &NamedPartition, offset: Offset) -> Option<i32> {
     let known = ledger.partition_named(&partition.to_string())?;
     let promises = ledger.promises(known)?;
@@ -234,7 +234,7 @@ fn lost_some(ledger: &Ledger, partition: &NamedPartition) -> bool {
         .is_some_and(Promises::has_excused_loss)
 }
 
-/// The number in a value that [`crate::workload::unique_value`] made.
+/// The number in a value from [`crate::workload::unique_value`].
 fn numbered(value: &[u8]) -> Option<u64> {
     let (host, number) = value_name(value).split_once('-')?;
     let (host, number): (u64, u64) = (host.parse().ok()?, number.parse().ok()?);

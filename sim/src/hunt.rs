@@ -1,8 +1,9 @@
 //! Hunting: many seeds, several threads, one report.
 //!
-//! Seeds share nothing: each thread runs whole seeds, and the report is the same at any
-//! parallelism (but for the time that it took); [`crate::gates`] says whether it tested anything. A panic in the core is a violation of that seed, not
-//! the end of the hunt. Clocks and threads are used here and nowhere below.
+//! Seeds share nothing: each thread runs whole seeds, and the report is the same at any parallelism
+//! (except for the time taken). [`crate::gates`] says whether the hunt tested anything. A panic in
+//! the core is a violation of that seed, not the end of the hunt. Clocks and threads are used here
+//! and nowhere below.
 
 use crate::gates::Gates;
 use crate::invariants::{Kind, Violation};
@@ -20,10 +21,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
-/// Makes additions (own invariants, own workloads) for one seed's run.
+/// Makes the user's additions (invariants, workloads) for one seed's run.
 pub type Additions = Arc<dyn Fn(&Plan) -> Options + Send + Sync>;
 
-/// Told of each seed that has ended: how many so far, how many violations and weak ones among them.
+/// Called after each seed, with how many have ended so far, and how many of those were violations
+/// and weak.
 pub type Progress = Arc<dyn Fn(u64, u64, u64) + Send + Sync>;
 
 /// What to hunt.
@@ -39,21 +41,21 @@ pub struct HuntOptions {
     pub faults: Option<Vec<String>>,
     /// Only producers with these acks ("acks=all", "acks=1", "acks=0"); `None` for all.
     pub workload: Option<Vec<String>>,
-    /// Of the seeds, only those that are `.0` modulo `.1`.
+    /// Only the seeds that are `.0` modulo `.1`.
     pub shard: Option<(u64, u64)>,
     /// Rules that every node leaves out.
     pub flaws: Vec<String>,
-    /// Start no further seed after so long.
+    /// Start no further seed after this long.
     pub for_duration: Option<Duration>,
-    /// Start no further seed after the first violation that counts as found.
+    /// Start no further seed after the first violation.
     pub until_found: bool,
     /// Called after each seed.
     pub progress: Option<Progress>,
     /// The user's own invariants and workloads.
     pub additions: Option<Additions>,
-    /// What a replay's command needs so that it has the same additions.
+    /// Arguments that a replay command needs to get the same additions.
     pub additions_arguments: Vec<String>,
-    /// How a seed is run again, where neither `wavetank replay` nor [`SEED_VARIABLE`] does.
+    /// How to run a seed again if neither `wavetank replay` nor [`SEED_VARIABLE`] can.
     pub replay: Option<Replay>,
     /// What must have been tested for the hunt to be green.
     pub require: Gates,
@@ -61,11 +63,11 @@ pub struct HuntOptions {
     pub stop: Option<Arc<AtomicBool>>,
 }
 
-/// Says how one seed is run again.
+/// Returns how to run one seed again.
 pub type Replay = Arc<dyn Fn(u64) -> String + Send + Sync>;
 
-/// A hunt with additions of its own, run as a test, hunts only the seed that this environment variable
-/// names: `WAVETANK_SEED=7 cargo test NAME`.
+/// Restricts a hunt with its own additions, run as a test, to the seed in this environment
+/// variable: `WAVETANK_SEED=7 cargo test NAME`.
 pub const SEED_VARIABLE: &str = "WAVETANK_SEED";
 
 impl Default for HuntOptions {
@@ -126,13 +128,13 @@ impl HuntOptions {
         plan
     }
 
-    /// Are there additions that `wavetank replay` does not know?
+    /// Does the hunt have additions that `wavetank replay` does not know?
     fn has_own_additions(&self) -> bool {
         self.additions.is_some() && self.additions_arguments.is_empty()
     }
 
-    /// How one seed is run again: a command, or, where additions are the caller's own, the test that
-    /// calls this (by the name of its thread) with the seed.
+    /// How to run one seed again: a command or, if the additions are the caller's own, the test
+    /// that calls this (by the name of its thread) with the seed.
     pub fn replay_command(&self, seed: u64) -> String {
         if let Some(replay) = &self.replay {
             return replay(seed);
@@ -166,49 +168,50 @@ impl HuntOptions {
 /// One violation in a [`HuntReport`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FoundViolation {
-    /// Of which seed.
+    /// The seed.
     pub seed: u64,
     /// The invariant's name.
     pub invariant: String,
-    /// Who could make the complaint.
+    /// Who could observe it.
     pub kind: Kind,
-    /// What happened, where.
+    /// What happened, and where.
     pub message: String,
-    /// The command that shows it again.
+    /// The command that reproduces it.
     pub replay: String,
 }
 
-/// What a hunt came to. Serializes with the field names that `hunt --json` promises.
+/// The result of a hunt. Serializes with the field names that `hunt --json` promises.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct HuntReport {
     /// How many seeds were run.
     pub seeds: u64,
-    /// Broken promises, by seed; of each seed the first of each invariant.
+    /// Broken promises, by seed: the first of each invariant per seed.
     pub violations: Vec<FoundViolation>,
-    /// How many seeds held but tested too little.
+    /// How many seeds were weak: they held but tested too little.
     pub weak_seeds: u64,
     /// Virtual time of all runs.
     pub virtual_seconds: f64,
-    /// How long it took.
+    /// Wall time of the hunt.
     pub wall_seconds: f64,
-    /// Processor time of all threads.
+    /// CPU time of all threads.
     pub cpu_seconds: f64,
-    /// Steps of machines.
+    /// Machine steps.
     pub events: u64,
     /// Client operations.
     pub operations: u64,
-    /// Operations whose outcome came back and was held against what was promised.
+    /// Operations whose outcome came back and was checked against what was promised.
     pub compared: u64,
     /// Faults that struck, by kind.
     pub faults: BTreeMap<String, u64>,
-    /// What came of the faults of each kind that a plan had: planned, fired, took effect.
+    /// Counts of each kind of fault in the plans: planned, fired, took effect.
     pub faults_by_kind: BTreeMap<String, FaultCounts>,
-    /// Marks, by in how many seeds they were reached.
+    /// Marks, with the number of seeds that reached each.
     pub marks: BTreeMap<String, u64>,
-    /// Marks that no seed reached; a large hunt with any of them has failed.
+    /// Marks that no seed reached. A large hunt with any of these has failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missed_marks: Vec<String>,
-    /// What was to be tested and was not ([`Gates`]), in words; a hunt that tested nothing is not green.
+    /// What should have been tested and was not ([`Gates`]), in words. A hunt that tested nothing
+    /// is not green.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missed_gates: Vec<String>,
     /// It was stopped before its last seed.
@@ -216,31 +219,31 @@ pub struct HuntReport {
     pub interrupted: bool,
     /// Records whose loss the ledger admitted.
     pub admitted_losses: u64,
-    /// Of these, records that a replica outside of a one-member ISR still held.
+    /// Of these, records that a replica outside a one-member ISR still held.
     pub admitted_alone: u64,
     /// Records acknowledged with less than acks=all that were lost, as such records may be.
     pub weakly_acked_lost: u64,
-    /// Records that lie in a log twice, as they may without idempotence.
+    /// Records that are in a log twice, as is allowed without idempotence.
     pub duplicates: u64,
     /// Why the first weak seeds were weak: (seed, reason).
     #[serde(skip)]
     pub weak_reasons: Vec<(u64, String)>,
-    /// The exclusive or of the fingerprints of all seeds, as separate replays give them.
+    /// The XOR of all seeds' fingerprints, which separate replays give, too.
     #[serde(skip)]
     pub fingerprint: u64,
 }
 
-/// So many seeds must reach every mark.
+/// A hunt of at least this many seeds must reach every mark.
 pub const LARGE_HUNT: u64 = 1000;
 
 impl HuntReport {
-    /// Did all hold, and was everything tested that was to be, and everything reached that a hunt of
-    /// this size must reach?
+    /// Did everything hold, was everything required tested, and was every mark reached that a hunt
+    /// of this size must reach?
     pub fn is_green(&self) -> bool {
         self.complaints().is_empty()
     }
 
-    /// Why the hunt is not green, a paragraph each.
+    /// Why the hunt is not green, one paragraph each.
     pub fn complaints(&self) -> Vec<String> {
         let broken = self.violations.iter().map(|found| {
             let FoundViolation { seed, invariant, kind, message, replay } = found;
@@ -253,10 +256,10 @@ impl HuntReport {
         broken.chain(self.missed_gates.iter().cloned()).chain(missed).collect()
     }
 
-    /// For a test: ends it with [`HuntReport::complaints`] unless the hunt is green.
+    /// For tests: panics with [`HuntReport::complaints`] unless the hunt is green.
     ///
     /// # Panics
-    /// If it is not.
+    /// If the hunt is not green.
     #[track_caller]
     pub fn assert_green(&self) {
         let complaints = self.complaints();
@@ -324,7 +327,7 @@ pub(crate) struct SeedResult {
     pub(crate) cpu: Duration,
 }
 
-/// Hunts, and folds what the seeds came to into one report.
+/// Hunts, and combines the seeds' results into one report.
 pub fn hunt(options: &HuntOptions) -> HuntReport {
     let start = Instant::now();
     let narrowed;
@@ -349,7 +352,7 @@ pub fn hunt(options: &HuntOptions) -> HuntReport {
     report
 }
 
-/// The one seed that [`SEED_VARIABLE`] asks a hunt with additions of its own for.
+/// The one seed that [`SEED_VARIABLE`] requests of a hunt with its own additions.
 fn asked_seed(options: &HuntOptions) -> Option<Result<Range<u64>, String>> {
     if !options.has_own_additions() {
         return None;
@@ -363,8 +366,8 @@ fn asked_seed(options: &HuntOptions) -> Option<Result<Range<u64>, String>> {
     })
 }
 
-/// Runs the seeds in order, on several threads, until `enough` says of one that it is; what comes
-/// after that one in the order is left out. The results are in order.
+/// Runs the seeds in order, on several threads, until `enough` accepts one. Seeds after that one
+/// are left out. The results are in seed order.
 pub(crate) fn hunt_seeds(
     options: &HuntOptions,
     enough: &(dyn Fn(&Outcome) -> bool + Sync),
@@ -428,7 +431,7 @@ thread_local! {
     static MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Runs a plan; a panic in it becomes the violation "assertion".
+/// Runs a plan. A panic in it becomes the violation "assertion".
 pub fn run_caught(plan: &Plan, options: Options) -> Outcome {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -455,7 +458,7 @@ pub fn run_caught(plan: &Plan, options: Options) -> Outcome {
     })
 }
 
-/// Processor time of this thread; where the system does not tell, time as such.
+/// CPU time of this thread, or wall time if the system does not report CPU time.
 fn thread_cpu() -> Duration {
     let spent = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
     let nanos = spent.and_then(|text| text.split_whitespace().next()?.parse().ok());
@@ -558,7 +561,7 @@ mod tests {
 
     #[test]
     fn a_hunt_that_compared_nothing_is_not_green() {
-        // It ends after a millisecond: no violation of seed 2, and no answer either.
+        // It ends after a millisecond: seed 2 has no violation, and no answer either.
         let report = hunt(&HuntOptions { seeds: 2..3, ..options() });
         assert!(report.violations.is_empty() && !report.is_green());
         assert!(report.complaints()[0].contains("nothing was compared"), "{report:#?}");

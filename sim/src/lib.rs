@@ -1,14 +1,15 @@
 //! The tank: virtual time, network, disks, faults, workloads, invariants; hunting.
 //!
-//! At the bottom lie three things that know nothing of brokers: [`decide`] (every random choice of
-//! a run, keyed by what it is about), [`world`] (one heap of events over hosts, connections, timers
-//! and disks) and [`disk`] (what survives a crash and what does not). [`conformance`] holds the
-//! cases that say what the seam promises, for the tank's world and the real one alike.
+//! The lowest layer knows nothing of brokers: [`decide`] (every random choice of a run, keyed by
+//! what it is about), [`world`] (one heap of events over hosts, connections, timers and disks) and
+//! [`disk`] (what survives a crash and what does not). [`conformance`] has the contract tests of
+//! the seam, for the tank's world and the real one alike.
 //!
-//! Above them a run: a [`plan`] (drawn by a [`profile`], or written by hand) says everything that a
-//! [`run`] is decided by. While it goes, the [`ledger`] keeps what the tank knows of all copies of
-//! all records, the [`invariants`] watch, and the [`marks`] tell whether the run got anywhere.
-//! [`hunt`] runs many (and its [`gates`] say whether they tested anything), [`replay`] one again, [`zoo`] proves that planted bugs are found.
+//! Above that layer is a run. A [`plan`] (drawn by a [`profile`], or written by hand) determines a
+//! [`run`] completely. During the run, the [`ledger`] tracks what the tank knows of all copies of
+//! all records, the [`invariants`] check each event, and the [`marks`] show which states the run
+//! reached. [`hunt`] runs many plans (and its [`gates`] say whether they tested anything),
+//! [`replay`] runs one again, and [`zoo`] proves that planted bugs are found.
 
 pub mod conformance;
 pub mod decide;

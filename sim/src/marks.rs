@@ -1,9 +1,10 @@
-//! Marks: what a run must have seen to count as a test of anything.
+//! Marks: states that a run must reach to count as a test of anything.
 //!
 //! A plan declares the marks that its faults and workload must reach. A run that missed one, that
 //! acknowledged too few writes in the storm, or that had most operations refused is *weak*, not
-//! green. A mark that no seed of a large hunt reached fails the hunt: then the tank does not get
-//! there at all. Marks are read off the core's notes, and influence nothing.
+//! green: it tested too little. A mark that no seed of a large hunt reached fails the hunt, because
+//! the tank cannot reach that state at all. Marks are derived from the core's notes, and influence
+//! nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use wavetank_core::note::{Note, TruncationReason};
@@ -11,17 +12,17 @@ use wavetank_core::types::{NodeId, PartitionEpoch, TopicPartition};
 
 macro_rules! marks {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
-        /// Something that a run may reach.
+        /// A state that a run may reach.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Mark {
             $($(#[$doc])* $name,)*
         }
 
         impl Mark {
-            /// All of them.
+            /// All marks.
             pub const ALL: &'static [Mark] = &[$(Mark::$name),*];
 
-            /// The name that plans and JSON use.
+            /// The name used in plans and JSON.
             pub fn name(self) -> &'static str {
                 match self { $(Mark::$name => $text),* }
             }
@@ -36,15 +37,16 @@ marks! {
     LeaderChangedAgain = "leader_changed_again";
     /// An ISR lost a member.
     IsrShrink = "isr_shrink";
-    /// An ISR won a member.
+    /// An ISR gained a member.
     IsrExpand = "isr_expand";
     /// The controller refused a proposed ISR.
     IsrRefused = "isr_refused";
-    /// A leader's request for another ISR got no answer, and named somebody who is not in the ISR.
+    /// A leader's request to change the ISR got no answer, and named a replica that is not in the
+    /// ISR.
     IsrUnanswered = "isr_unanswered";
-    /// A follower was told that its log diverges from the leader's.
+    /// A follower learned that its log diverges from the leader's.
     DivergingEpoch = "diverging_epoch";
-    /// A follower cut its log because of that.
+    /// A follower truncated its log because of that.
     Truncation = "truncation";
     /// Recovery found and cut a torn tail.
     TornTail = "torn_tail_recovered";
@@ -58,7 +60,7 @@ marks! {
     QuorumElection = "quorum_election";
     /// A quorum leader stepped down because no majority fetched.
     CheckQuorum = "check_quorum";
-    /// A node's metadata log was cut.
+    /// A node's metadata log was truncated.
     QuorumTruncation = "quorum_truncation";
     /// The controller fenced a broker during the storm.
     BrokerFenced = "broker_fenced";
@@ -66,11 +68,11 @@ marks! {
     CreatedWhileFenced = "created_while_fenced";
     /// A broker registered again during the storm.
     BrokerReregistered = "broker_reregistered";
-    /// A controller that had stood still gave a broker another session.
+    /// A controller that had been paused renewed a broker's session.
     SessionRenewed = "session_renewed";
-    /// A stopped process's socket was full, and pushed back.
+    /// A paused process's socket was full and applied backpressure.
     SocketFull = "socket_full";
-    /// A cut waited until no checkpoint vouched for what it takes.
+    /// A truncation waited until no checkpoint covered what it cuts.
     CutDeferred = "cut_deferred";
     /// A node stopped gracefully: flushed and marked clean.
     CleanShutdown = "clean_shutdown";
@@ -82,7 +84,7 @@ marks! {
     ProduceFailed = "produce_failed";
     /// A power loss took bytes that had been written.
     UnsyncedLost = "unsynced_lost";
-    /// A fault came to the operation of a disk that it aimed at.
+    /// A fault reached the disk operation that it aimed at.
     DiskOpStruck = "disk_op_struck";
     /// The ledger admitted a loss of acknowledged records.
     LossAdmitted = "loss_admitted";
@@ -95,7 +97,7 @@ impl Mark {
     }
 }
 
-/// Counts marks as a run goes.
+/// Counts marks during a run.
 #[derive(Clone, Debug, Default)]
 pub struct Marks {
     counts: BTreeMap<Mark, u64>,
@@ -107,22 +109,22 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// From now on (or no longer) is the storm.
+    /// Sets whether the storm is on.
     pub fn set_storm(&mut self, storm: bool) {
         self.storm = storm;
     }
 
-    /// Counts one.
+    /// Counts a mark.
     pub fn hit(&mut self, mark: Mark) {
         *self.counts.entry(mark).or_default() += 1;
     }
 
-    /// What has been reached, how often.
+    /// The marks that have been reached, and how often.
     pub fn counts(&self) -> &BTreeMap<Mark, u64> {
         &self.counts
     }
 
-    /// Has it been reached?
+    /// Has this mark been reached?
     pub fn reached(&self, mark: Mark) -> bool {
         self.counts.contains_key(&mark)
     }
@@ -133,7 +135,7 @@ impl Marks {
         }
     }
 
-    /// Reads one note.
+    /// Takes in one note.
     pub fn note(&mut self, _node: NodeId, note: &Note) {
         match note {
             Note::Recovered { partition, log_end, torn_bytes, .. } => {
@@ -261,7 +263,7 @@ impl Marks {
             self.hit_in_storm(Mark::CreatedWhileFenced);
         }
         let (epoch, before) = known.unwrap_or((partition_epoch, isr));
-        // Several controllers may tell of the same change.
+        // Several controllers may note the same change.
         if known.is_some() && partition_epoch <= epoch {
             return;
         }

@@ -1,10 +1,11 @@
 //! The phases of a run: warm-up, calm, storm, heal a core, heal all, read everything.
 //!
-//! Progress is demanded where a healed part of the cluster can make it. A core that has a quorum
-//! must give a leader to each partition of whose committed ISR it holds a member, and acknowledge
-//! writes where it holds enough replicas for `min.insync.replicas`. Once all is healed, each
-//! partition must have a leader and a full ISR, each client an answer to everything, each consumer
-//! all there is to read. No progress within the phase's bound is a violation like any other.
+//! Progress is required wherever a healed part of the cluster can make it. A core that has a quorum
+//! must elect a leader for each partition whose committed ISR has a member in the core, and must
+//! acknowledge writes if it has enough replicas for `min.insync.replicas`. Once everything is
+//! healed, each partition must have a leader and a full ISR, each client an answer to everything,
+//! and each consumer must have read everything. No progress within the phase's bound is a violation
+//! like any other.
 
 use crate::decide::Purpose;
 use crate::invariants::Kind;
@@ -64,7 +65,7 @@ fn storm(tank: &mut Tank) {
     tank.set_storm(false);
 }
 
-/// A drawn core: a majority of the voters, and some more nodes.
+/// Draws a core: a majority of the voters, and some more nodes.
 fn core(tank: &Tank) -> Vec<NodeId> {
     let dice = tank.world.dice();
     let place = dice.place(Purpose::Driver).with(0xc0e);
@@ -90,7 +91,7 @@ fn heal_core(tank: &mut Tank) {
     let deadline = tank.world.now() + tank.plan.phases.heal_core_ms * MS;
     let mut read = start;
     let mut acked: Vec<(String, i32)> = Vec::new();
-    // Only what was sent with acks=all since: another promise, or an old one, is no progress of it.
+    // Only records sent with acks=all since then count: weaker or older promises show no progress.
     let mut sent: BTreeSet<(NodeId, RecordId)> = BTreeSet::new();
     let strong = tank.plan.workload.producers.iter().any(|producer| producer.acks == -1);
     let done = tank.run_until(deadline, |tank| {
@@ -122,7 +123,7 @@ fn heal_core(tank: &mut Tank) {
     }
 }
 
-/// What the healed core still owes, if anything.
+/// What the healed core still has to achieve, if anything.
 fn stuck_in_core(
     tank: &Tank,
     core: &[NodeId],
@@ -133,7 +134,7 @@ fn stuck_in_core(
         let Some((_, registration)) = registration(tank, topic, index) else {
             return Some(format!("{}-{index} is not in the committed metadata", topic.name));
         };
-        // Whoever could lead is outside: nothing can be demanded.
+        // All nodes that could lead are outside the core, so nothing can be required.
         if !registration.isr.iter().any(|node| core.contains(node)) {
             continue;
         }
@@ -177,7 +178,7 @@ fn read_everything(tank: &mut Tank) {
     } else if !tank.ended() {
         let why = behind(tank, reader).unwrap_or_default();
         no_progress(tank, "reading everything", why);
-        // Only if it goes on after that: what was read counts all the same.
+        // Unless the run has ended: what was read still counts.
         if !tank.ended() {
             tank.judge_history(false);
         }
@@ -200,7 +201,7 @@ fn registration<'a>(
     Some((partition, image.partition(partition)?))
 }
 
-/// A partition without a leader or with a member missing from its ISR.
+/// Describes a partition without a leader or with a member missing from its ISR.
 fn unhealthy(tank: &Tank) -> Option<String> {
     for (topic, index) in partitions(&tank.plan) {
         let name = &topic.name;
@@ -220,7 +221,7 @@ fn unhealthy(tank: &Tank) -> Option<String> {
     None
 }
 
-/// A client that still waits for something.
+/// Describes a client that still waits for something.
 fn waiting(tank: &Tank) -> Option<String> {
     for &client in &tank.clients {
         let Some(app) = tank.app(client) else { continue };
@@ -235,7 +236,7 @@ fn waiting(tank: &Tank) -> Option<String> {
     None
 }
 
-/// A partition whose end a consumer has not reached.
+/// Describes a partition whose end a consumer has not reached.
 fn behind(tank: &Tank, reader: NodeId) -> Option<String> {
     let app = tank.app(reader)?;
     for (topic, index) in partitions(&tank.plan) {

@@ -1,4 +1,4 @@
-//! One run again: with its trace, its history, its fingerprint, and a second time.
+//! Replays one run, with its trace, history and fingerprint, and optionally twice.
 
 use crate::hunt::{Additions, run_caught};
 use crate::invariants::Violation;
@@ -16,7 +16,7 @@ pub struct ReplayOptions {
     pub until: Option<u64>,
     /// Run twice and compare.
     pub twice: bool,
-    /// Go on after the first violation.
+    /// Continue after the first violation.
     pub keep_going: bool,
     /// Keep the history in the judge's form ([`Outcome::judged`]).
     pub history: bool,
@@ -38,37 +38,37 @@ impl Serialize for Fingerprint {
     }
 }
 
-/// Where two runs of one plan part.
+/// Where two runs of one plan diverge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// The first event that differs, counted from 0.
+    /// The index of the first event that differs, from 0.
     pub event: u64,
     /// What it was in the first run.
     pub first: Vec<String>,
-    /// And in the second.
+    /// What it was in the second run.
     pub second: Vec<String>,
 }
 
-/// What a replay came to. Serializes with the field names that `replay --json` promises.
+/// The result of a replay. Serializes with the field names that `replay --json` promises.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReplayReport {
     /// The plan's seed.
     pub seed: u64,
-    /// Of the run.
+    /// The run's fingerprint.
     pub fingerprint: Fingerprint,
     /// Broken promises.
     pub violations: Vec<Violation>,
     /// Virtual time.
     pub virtual_seconds: f64,
-    /// Steps of machines.
+    /// Machine steps.
     pub events: u64,
     /// Client operations.
     pub operations: u64,
-    /// What came of the faults of each kind that the plan has: planned, fired, took effect.
+    /// Counts of each kind of fault in the plan: planned, fired, took effect.
     pub faults_by_kind: BTreeMap<String, FaultCounts>,
     /// Why the run tested too little, if it did.
     pub weak: Option<String>,
-    /// With `twice`: where the runs part, if they do.
+    /// With `twice`: where the runs diverge, if they do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub difference: Option<Difference>,
     /// Everything else about the run.
@@ -124,7 +124,7 @@ fn compare(
     second: &Outcome,
 ) -> Option<Difference> {
     let event = first_difference(&first.fingerprints, &second.fingerprints)?;
-    // Once more, with traces, to say what it was.
+    // Run again with traces, to describe the event.
     let traced = || {
         let traced = Options {
             trace: true,
@@ -139,7 +139,7 @@ fn compare(
     Some(Difference { event: event as u64, first: traced(), second: traced() })
 }
 
-/// Where two sequences part; `None` if they are equal.
+/// Where two sequences diverge. `None` if they are equal.
 fn first_difference(first: &[u64], second: &[u64]) -> Option<usize> {
     let common = first.iter().zip(second).take_while(|(one, other)| one == other).count();
     (common < first.len() || common < second.len()).then_some(common)

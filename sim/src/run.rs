@@ -1,8 +1,8 @@
 //! One run: `Plan -> Outcome`, a pure function.
 //!
-//! Builds the world that a plan describes, drives it through its phases (`crate::phases`), and
-//! tells everything that happens to the ledger, the invariants, the marks and the nemesis, in that
-//! order. Nothing here draws or decides; what strikes when is in `crate::faults`.
+//! It builds the world that a plan describes, drives it through its phases (`crate::phases`), and
+//! reports everything that happens to the marks, the ledger, the invariants and the nemesis, in
+//! that order. Nothing here draws or decides. Which fault strikes when is in `crate::faults`.
 
 use crate::disk::{DiskConfig, DiskLatency};
 use crate::faults::Nemesis;
@@ -49,16 +49,16 @@ impl Machine for Node {
     }
 }
 
-/// A run that acknowledged fewer records in its storm tested too little.
+/// A run that acknowledges fewer records in its storm tests too little.
 const FEWEST_ACKED: u64 = 25;
 
-/// The first client host's id; brokers and controllers have smaller ones.
+/// The first client host's id. Brokers and controllers have smaller ids.
 pub const FIRST_CLIENT: i32 = 101;
 
 /// What a user may add to a run or change about it.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// Further invariants, beside the built-in ones.
+    /// Further invariants, in addition to the built-in ones.
     pub invariants: Vec<Box<dyn Invariant>>,
     /// Further client hosts.
     pub workloads: Vec<Box<dyn Workload>>,
@@ -70,13 +70,13 @@ pub struct Options {
     pub until: Option<u64>,
     /// Remember the fingerprint after each step, for [`crate::replay`]'s comparison.
     pub keep_fingerprints: bool,
-    /// Go on after the first violation that a client or the ledger could state.
+    /// Continue after the first violation that a client or the ledger could observe.
     pub keep_going: bool,
     /// Keep the history in the judge's form ([`Outcome::judged`]).
     pub keep_history: bool,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// Broken promises, the first of each invariant.
@@ -87,14 +87,14 @@ pub struct Outcome {
     pub fingerprint: u64,
     /// Virtual time, ns.
     pub virtual_ns: u64,
-    /// Steps of machines.
+    /// Machine steps.
     pub events: u64,
     /// Client operations: records sent, batches read.
     pub operations: u64,
-    /// Operations whose outcome came back and was held against what was promised: acknowledgements,
-    /// batches read, ends asked for.
+    /// Operations whose outcome came back and was checked against what was promised:
+    /// acknowledgements, batches read, queries answered.
     pub compared: u64,
-    /// Why the run tested nothing, if it did not.
+    /// Why the run tested nothing, if that is the case.
     pub empty: Option<String>,
     /// Records acknowledged during the storm.
     pub acked_in_storm: u64,
@@ -102,7 +102,7 @@ pub struct Outcome {
     pub sent_in_storm: u64,
     /// Records given up during the storm.
     pub failed_in_storm: u64,
-    /// What came of each kind of fault that the plan has.
+    /// The counts for each kind of fault in the plan.
     pub faults: BTreeMap<String, FaultCounts>,
     /// Marks reached, by name.
     pub marks: BTreeMap<String, u64>,
@@ -110,21 +110,21 @@ pub struct Outcome {
     pub history: Vec<Record>,
     /// Records whose loss the ledger admitted.
     pub admitted_losses: u64,
-    /// Of these, records that a replica outside of a one-member ISR still held.
+    /// Of these, records that a replica outside a one-member ISR still held.
     pub admitted_alone: u64,
     /// Records sent with acks=1 or 0 that were acknowledged and lost, which is no violation.
     pub weakly_acked_lost: u64,
-    /// Records that lie in the log more than once, which is no violation without idempotence.
+    /// Records that are in the log more than once, which is no violation without idempotence.
     pub duplicates: u64,
-    /// The history as it is judged, if it was asked for.
+    /// The history as it is judged, if requested.
     pub judged: Option<wavetank_linearizability::History>,
     /// The names of topics, by id.
     pub topics: BTreeMap<Uuid, String>,
-    /// The trace, if it was asked for.
+    /// The trace, if requested.
     pub trace: Vec<String>,
     /// How many lines of the trace there were after each step.
     pub trace_ends: Vec<usize>,
-    /// The fingerprint after each step, if it was asked for.
+    /// The fingerprint after each step, if requested.
     pub fingerprints: Vec<u64>,
     /// The run was cut short by [`Options::until`].
     pub cut_short: bool,
@@ -142,7 +142,7 @@ pub fn run_with(plan: &Plan, options: Options) -> Outcome {
     tank.finish()
 }
 
-/// A run under way.
+/// A run in progress.
 #[derive(Debug)]
 pub(crate) struct Tank {
     pub(crate) plan: Plan,
@@ -156,7 +156,7 @@ pub(crate) struct Tank {
     own_workloads: Vec<Box<dyn Workload>>,
     options: Options,
     storm: bool,
-    /// A broker was fenced in the last step, and the plan wants that noticed.
+    /// A broker was fenced in the last step, and the plan wants workloads to react.
     fenced: bool,
     ended: bool,
     starts: BTreeMap<NodeId, u32>,
@@ -218,12 +218,12 @@ impl Tank {
         node
     }
 
-    /// The admin that creates the topics.
+    /// Adds the admin client that creates the topics.
     pub(crate) fn add_admin(&mut self) -> NodeId {
         self.add_client(Box::new(CreateTopics::new(&self.plan)))
     }
 
-    /// The plan's clients and the user's.
+    /// Adds the plan's clients and the user's.
     pub(crate) fn add_workloads(&mut self) {
         if !self.options.only_own_workloads {
             for index in 0..self.plan.workload.producers.len() {
@@ -248,7 +248,7 @@ impl Tank {
         self.nemesis.set_clients(self.clients.clone());
     }
 
-    /// A consumer that reads everything, for the end.
+    /// Adds the consumer that reads everything at the end.
     pub(crate) fn add_last_reader(&mut self) -> NodeId {
         self.add_client(Box::new(Consume::last_reader(&self.plan)))
     }
@@ -260,7 +260,7 @@ impl Tank {
         }
     }
 
-    /// Tells all workloads of another stage.
+    /// Announces a new stage to all workloads.
     pub(crate) fn set_stage(&mut self, stage: Stage) {
         for node in self.clients.clone() {
             self.world.act(node, |machine, env| {
@@ -272,19 +272,19 @@ impl Tank {
         }
     }
 
-    /// From now on (or no longer) is the storm.
+    /// Sets whether the storm is on.
     pub(crate) fn set_storm(&mut self, storm: bool) {
         self.storm = storm;
         self.marks.set_storm(storm);
     }
 
-    /// Is there nothing more to do: a violation was found, or the time is up?
+    /// Is the run over, because a violation was found or the time is up?
     pub(crate) fn ended(&self) -> bool {
         self.ended
     }
 
-    /// Runs until `deadline` (ns), or until `stop` says so; it is asked after steps that noted
-    /// something or concern a client. True if it said so.
+    /// Runs until `deadline` (ns), or until `stop` returns true. It is called after steps that
+    /// noted something or concern a client. True if `stop` returned true.
     pub(crate) fn run_until(
         &mut self,
         deadline: u64,
@@ -309,7 +309,7 @@ impl Tank {
         false
     }
 
-    /// Everything that follows from one step. True if somebody may want to know.
+    /// Handles everything that follows from one step. True if `stop` should be checked.
     fn after(&mut self, step: &Step) -> bool {
         if self.options.keep_fingerprints {
             self.outcome.fingerprints.push(self.world.fingerprint());
@@ -349,7 +349,7 @@ impl Tank {
         noted || step.exit.is_some()
     }
 
-    /// Tells everybody what the last step did. True if there was anything.
+    /// Reports what the last step did. True if there was anything.
     fn observe(&mut self, node: NodeId) -> bool {
         let mut something = false;
         let changes: Vec<_> = self.world.drain_disk_changes().collect();
@@ -367,8 +367,8 @@ impl Tank {
         self.judge_findings();
         let notes: Vec<_> = self.world.drain_notes().collect();
         for (_, node, note) in &notes {
-            // Steps that only these notes tell of were never asked about, and are not now: when a
-            // phase ends is part of what a seed means.
+            // Steps with only these notes never triggered a `stop` check, and must not start to:
+            // the end of a phase is part of what a seed means.
             something |= !matches!(
                 note,
                 Note::QuorumRestored { .. }
@@ -410,7 +410,7 @@ impl Tank {
         self.storm && self.plan.workload.churn.as_ref().is_some_and(|churn| churn.at_fencing)
     }
 
-    /// The workloads hear that a broker was fenced, in a step of their own.
+    /// Tells the workloads that a broker was fenced, in a separate step.
     fn tell_fenced(&mut self) {
         for node in self.clients.clone() {
             self.world.act(node, |machine, env| {
@@ -482,20 +482,21 @@ impl Tank {
         }
     }
 
-    /// Notes a broken promise; the first of each invariant counts.
+    /// Records a broken promise. Only the first of each invariant counts.
     pub(crate) fn violation(&mut self, name: &str, kind: Kind, message: String) {
         if !self.outcome.violations.iter().any(|violation| violation.invariant == name) {
             let at_us = self.world.now() / 1_000;
             let invariant = name.to_owned();
             self.outcome.violations.push(Violation { invariant, kind, message, at_us });
         }
-        // What only looks wrong inside is pursued until somebody outside could see it, too.
+        // After a white-box violation the run continues, until the fault becomes observable from
+        // outside.
         if kind != Kind::WhiteBox && !self.options.keep_going {
             self.ended = true;
         }
     }
 
-    /// Judges the whole history; `complete` if everything has been read.
+    /// Judges the whole history. `complete`: everything has been read.
     pub(crate) fn judge_history(&mut self, complete: bool) {
         let view = View {
             plan: &self.plan,
@@ -553,7 +554,7 @@ impl Tank {
         self.outcome
     }
 
-    /// Why this run tested nothing, if it did not.
+    /// Why this run tested nothing, if that is the case.
     fn emptiness(&self) -> Option<String> {
         if self.outcome.compared == 0 {
             return Some(
@@ -633,7 +634,7 @@ fn host_config(plan: &Plan, node: NodeId, world: &World<Node>) -> HostConfig {
     }
 }
 
-/// What a node of this plan is configured with.
+/// The configuration of a node in this plan.
 pub fn node_config(plan: &Plan, id: i32) -> NodeConfig {
     let voters = plan.cluster.controllers.iter().copied().map(NodeId).collect();
     let node = &plan.node;
@@ -658,7 +659,7 @@ pub fn node_config(plan: &Plan, id: i32) -> NodeConfig {
     config.request_timeout = ms(node.request_timeout_ms);
     config.checkpoint_interval = ms(node.checkpoint_interval_ms);
     config.tail_cache_bytes = node.tail_cache_bytes;
-    // Of several partitions the one that was written last takes the cache of another.
+    // With several partitions, the one written last evicts another's cache.
     config.tail_caches_bytes = 2 * u64::from(node.tail_cache_bytes);
     config.read_chunk_bytes = node.read_chunk_bytes;
     config.auto_create_topics = plan.workload.churn.as_ref().is_some_and(|c| c.auto_create);

@@ -1,13 +1,13 @@
-//! A trace's lines, for people.
+//! Makes a trace's lines readable.
 //!
-//! The world writes a line for each event, effect and note as Rust prints them. Here they get columns,
-//! topics their names, payloads their lengths, and what says nothing (wrappers, absent fields) goes.
-//! What is compared and digested is never this text.
+//! The world writes a line for each event, effect and note as Rust prints them. Here they get
+//! columns, topics get their names, payloads become lengths, and noise (wrappers, absent fields) is
+//! removed. This text is never compared or digested.
 
 use std::collections::BTreeMap;
 use wavetank_core::types::{METADATA_TOPIC, METADATA_TOPIC_ID, Monotonic, Uuid};
 
-/// What the signs of a trace mean.
+/// The legend of a trace's signs.
 pub const LEGEND: &str = "\
 time, node (0: the tank; 101 on: clients), and  < an event that is delivered to the node  > what it then
 submits  ! what it notes of itself  * what the tank does to it";
@@ -28,7 +28,7 @@ const WRAPPERS: [&str; 12] = [
     "Uuid",
 ];
 
-/// One line in columns, without what says nothing.
+/// Formats one line in columns, without noise.
 pub fn readable(line: &str, topics: &BTreeMap<Uuid, String>) -> String {
     let mut parts = line.splitn(4, ' ');
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -69,7 +69,7 @@ impl Reader<'_> {
         out
     }
 
-    /// A word and, if it is a type's name, what it holds. Returns where it ends.
+    /// Formats a word and, if it is a type's name, its content. Returns where it ends.
     fn word(&self, text: &str, at: usize, out: &mut String) -> usize {
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let end = text[at..].find(|c| !is_word(c)).map_or(text.len(), |len| at + len);
@@ -127,7 +127,7 @@ impl Reader<'_> {
     }
 }
 
-/// Where the string ends whose quote stands at `at`.
+/// The end of the string whose opening quote is at `at`.
 fn end_of_string(text: &str, at: usize) -> usize {
     let mut escaped = false;
     for (offset, c) in text[at + 1..].char_indices() {
@@ -141,7 +141,7 @@ fn end_of_string(text: &str, at: usize) -> usize {
     text.len()
 }
 
-/// How many bytes a byte string has, from the text between its quotes.
+/// The length in bytes of a byte string, from the text between its quotes.
 fn length(text: &str) -> usize {
     let (mut count, mut rest) = (0, text);
     while let Some(c) = rest.chars().next() {
@@ -156,7 +156,7 @@ fn length(text: &str) -> usize {
     count
 }
 
-/// Where the bracket ends that opens at `at`, if it does.
+/// The end of the bracket that opens at `at`, if it is closed.
 fn end_of_group(text: &str, at: usize) -> Option<usize> {
     let (mut depth, mut here) = (0_usize, at);
     while let Some(c) = text[here..].chars().next() {
@@ -177,7 +177,7 @@ fn end_of_group(text: &str, at: usize) -> Option<usize> {
     None
 }
 
-/// The parts of a struct's body.
+/// The fields of a struct's body.
 fn fields(body: &str) -> Vec<&str> {
     let (mut parts, mut from, mut here) = (Vec::new(), 0, 0);
     while let Some(c) = body[here..].chars().next() {

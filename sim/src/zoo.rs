@@ -1,10 +1,10 @@
-//! The bug zoo: proof that the tank finds each flaw, from which seed, how soon, by what.
+//! The bug zoo: proof that the tank finds each flaw, with the seed, the cost, and the invariant.
 //!
-//! A flaw of safety counts as found when a promise of safety that a client or the ledger can state is
-//! broken; for the flaws of voting, election safety counts, too. An assertion alone does not, nor does
-//! a lack of progress. The flaws that are no flaws of safety (our own, found by the tank) have their
-//! own complaints ([`complaints`]). Each flaw is hunted from several places of the seed space, since
-//! the first seed that finds it is luck.
+//! A safety flaw counts as found when a safety promise that a client or the ledger can observe is
+//! broken. For the voting flaws, election safety counts, too. An assertion alone does not count,
+//! nor does a lack of progress. Flaws that do not affect safety (our own, found by the tank) have
+//! their own invariants ([`complaints`]). Each flaw is hunted from several places in the seed
+//! space, since the first seed that finds it is luck.
 
 use crate::hunt::{Additions, HuntOptions, SeedResult, hunt_seeds};
 use crate::invariants::{Kind, Violation};
@@ -13,29 +13,29 @@ use serde::Serialize;
 use std::sync::Arc;
 use wavetank_core::flaw::Flaw;
 
-/// How far apart the ranges of seeds begin.
+/// The distance between the starts of the seed ranges.
 pub const RANGE_STRIDE: u64 = 10_000_000;
 
-/// What hunting one flaw came to. Serializes with the field names that `zoo --json` promises.
+/// The result of hunting one flaw. Serializes with the field names that `zoo --json` promises.
 #[derive(Clone, Debug, Serialize)]
 pub struct ZooEntry {
     /// The flaw's name.
     pub flaw: String,
-    /// Where history met it.
+    /// Where the flaw is known from.
     pub source: String,
-    /// Found in every range?
+    /// Whether it was found in every range.
     pub found: bool,
     /// The first seed that found it, in the median range.
     pub seed: Option<u64>,
-    /// Seeds until then, median over the ranges; a range without a find counts its all.
+    /// Seeds run until then, median over the ranges. A range without a find counts all its seeds.
     pub seeds: u64,
-    /// Processor seconds until then, median over the ranges.
+    /// CPU seconds until then, median over the ranges.
     pub cpu_seconds: f64,
     /// The promise that was broken, in the median range.
     pub invariant: Option<String>,
-    /// Who could make the complaint.
+    /// Who could observe it.
     pub kind: Option<Kind>,
-    /// What each range came to.
+    /// The result of each range.
     #[serde(skip)]
     pub ranges: Vec<Catch>,
 }
@@ -43,21 +43,21 @@ pub struct ZooEntry {
 /// One range of seeds.
 #[derive(Clone, Debug)]
 pub struct Catch {
-    /// The seed that found it, and how; `None` if none did.
+    /// The seed that found it, and the violation. `None` if none did.
     pub found: Option<(u64, Violation)>,
     /// Seeds that were run.
     pub seeds: u64,
-    /// Processor seconds of those.
+    /// CPU seconds of those.
     pub cpu_seconds: f64,
 }
 
-/// Whose complaint counts.
+/// Whose violations count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum By {
-    /// A client's, the ledger's, or the flaw's own ([`complaints`]).
+    /// Those observable by a client or the ledger, or the flaw's own ([`complaints`]).
     #[default]
     Anyone,
-    /// A client's.
+    /// Those observable by a client.
     History,
 }
 
@@ -82,8 +82,8 @@ impl By {
     }
 }
 
-/// The invariants by which a flaw counts as found, besides the promises of safety that a client or the
-/// ledger can state.
+/// The invariants by which a flaw counts as found, besides the safety promises that a client or the
+/// ledger can observe.
 pub fn complaints(flaw: Flaw) -> &'static [&'static str] {
     match flaw {
         Flaw::VoteBeforeDurable => &["one-leader-per-epoch"],
@@ -91,7 +91,8 @@ pub fn complaints(flaw: Flaw) -> &'static [&'static str] {
         Flaw::CutBelowRecoveryPoint => &["process-exit"],
         Flaw::RequestBeforeRecovery => &["assertion"],
         Flaw::AppendWhileClosing => &["clean-mark-vouches"],
-        // Who is let in lacks what is promised: that is the whole flaw, whoever is elected then.
+        // The whole flaw is that a member is admitted that lacks what is promised, whichever node
+        // is elected then.
         Flaw::EarlyIsrJoin | Flaw::HighWatermarkByCommittedIsr | Flaw::RefusalIsFinal => {
             &["isr-holds-promised"]
         }
@@ -115,8 +116,8 @@ pub fn counts(flaw: Flaw, outcome: &Outcome) -> Option<&Violation> {
     by_promise.or_else(|| outcome.violations.iter().find(complaint))
 }
 
-/// The violation that the clients alone could state, from what they did and saw; of progress only
-/// where that is what the flaw takes away.
+/// The violation that clients alone could observe, from what they did and saw. Lack of progress
+/// counts only if that is the flaw's effect.
 pub fn counts_by_history(flaw: Flaw, outcome: &Outcome) -> Option<&Violation> {
     let promise = |found: &&Violation| {
         let progress = found.invariant == "progress";
@@ -126,8 +127,8 @@ pub fn counts_by_history(flaw: Flaw, outcome: &Outcome) -> Option<&Violation> {
 }
 
 /// Hunts one flaw in `ranges` ranges of at most `max_seeds` seeds. Everything but seeds and flaws
-/// is taken from `options`; where only the history counts, a run goes on to its end whatever the
-/// ledger has found.
+/// is taken from `options`. If only the history counts, a run continues to its end whatever the
+/// ledger finds.
 pub fn hunt(flaw: Flaw, by: By, ranges: u64, max_seeds: u64, options: &HuntOptions) -> ZooEntry {
     let story = flaw.story();
     let counts = by.rule();
