@@ -504,20 +504,23 @@ fn check_module_doc(path: &str, text: &str) -> Option<Finding> {
 }
 
 /// Comments that are too wide, or that name a Markdown document that is not at the root of the
-/// repository. Rows of tables may be wide.
+/// repository. Rows of tables and blocks of code may be wide.
 fn check_comments(path: &str, text: &str, documents: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut find = |line: usize, rule: &'static str, message: String| {
         findings.push(Finding { path: path.to_owned(), line: line + 1, rule, message });
     };
+    let mut in_code_block = false;
     for (at, line) in text.lines().enumerate() {
         let comment = line.trim_start();
         if !comment.starts_with("//") {
+            in_code_block = false;
             continue;
         }
+        let words = comment.trim_start_matches(['/', '!', ' ']);
+        in_code_block ^= words.starts_with("```");
         let columns = line.chars().count();
-        let is_row = comment.trim_start_matches(['/', '!', ' ']).starts_with('|');
-        if columns > COMMENT_COLUMNS && !is_row {
+        if columns > COMMENT_COLUMNS && !in_code_block && !words.starts_with('|') {
             let message = format!("the comment has {columns} columns, at most {COMMENT_COLUMNS}");
             find(at, "comment-width", message);
         }
@@ -781,6 +784,8 @@ mod tests {
         let wide = format!("//! {}\n", "a".repeat(100));
         assert_eq!(rules(&wide), ["comment-width"]);
         assert_eq!(rules(&format!("//! | {} |\n", "a".repeat(100))), Vec::<&str>::new());
+        let code = format!("//! ```text\n//! {0}\n//! ```\n//! {0}\n", "a".repeat(100));
+        assert_eq!(rules(&code), ["comment-width"], "only what follows the block");
         assert_eq!(rules(&format!("let a = \"{}\";\n", "a".repeat(100))), Vec::<&str>::new());
         assert_eq!(rules("    /// Source: NOTES.md 3.\n"), ["document"]);
         assert_eq!(rules("// See README.md.\n"), Vec::<&str>::new());

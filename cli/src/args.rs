@@ -265,14 +265,15 @@ there is no plan of the counterexample, or usage or environment error.")]
         /// A model's id or name; `all` means all
         #[arg(value_name = "MODEL")]
         model: String,
-        /// Only the variant without this rule, with its counterexample; of `all`, where there is one
+        /// Only the variant without this rule, with its counterexample; of `all`, where there is
+        /// one
         #[arg(long, value_name = "F")]
         flaw: Option<String>,
         /// How far: small, full or large
         #[arg(long, value_name = "B", default_value = "full")]
         bounds: BoundsName,
-        /// With --flaw: write a plan by which the broker breaks a promise with the flaw, and keeps all
-        /// without; of `all`, the first model's that has one
+        /// With --flaw: write a plan by which the broker breaks a promise with the flaw, and keeps
+        /// all without; of `all`, the first model's that has one
         #[arg(long, value_name = "FILE", requires = "flaw", conflicts_with = "json")]
         plan: Option<PathBuf>,
         /// Print JSON and nothing else
@@ -474,8 +475,8 @@ pub struct ServeArgs {
     /// Take an empty data directory for this node: once, at the first start of a cluster's node
     #[arg(long)]
     pub format: bool,
-    /// The cluster that the node belongs to; the same for all of its nodes [default: cluster.id in the
-    /// file, what the data directory says, or for a node alone a new one]
+    /// The cluster that the node belongs to; the same for all of its nodes [default: cluster.id in
+    /// the file, what the data directory says, or for a node alone a new one]
     #[arg(long, value_name = "ID")]
     pub cluster_id: Option<String>,
     /// Append what the core notes of its protocols to this file, one JSON object a line

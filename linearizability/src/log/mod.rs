@@ -3,8 +3,8 @@
 //!
 //! There is evidence that a record is in the log, at an offset and in a leader's epoch, if a reader
 //! read it there, or if a send with [`Acks::All`] was acknowledged there (and its transaction, if
-//! it is in one, was committed). The promises about such records follow Jepsen's Kafka workload
-//! (A-numbers: CORRECTNESS.md, section 1):
+//! it is in one, was committed). The promises about such records follow Jepsen's Kafka workload.
+//! The A-numbers are names for cross-reference:
 //!
 //! | name | what happened |
 //! |---|---|

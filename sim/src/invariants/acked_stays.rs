@@ -1,8 +1,8 @@
 //! Records that were committed or acknowledged with acks=all stay, unless the ledger admits their
 //! loss.
 //!
-//! Source: Kafka's durability contract (design, 4.7); CORRECTNESS.md A3, leader completeness in
-//! A27. Reason: this is the purpose of acks=all. [`crate::ledger`] explains how the ledger decides.
+//! Source: Kafka's durability contract (its design document, 4.7); leader completeness (KIP-966).
+//! Reason: this is the purpose of acks=all. [`crate::ledger`] explains how the ledger decides.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::ledger::Finding;

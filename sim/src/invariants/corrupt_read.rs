@@ -1,10 +1,9 @@
 //! A client gets a batch as a producer sent it: whole, with a valid checksum.
 //!
 //! Source: the record batch's CRC (KIP-98's message format) and Kafka's `check.crcs`, which makes a
-//! consumer fail with `CorruptRecordException`. DESIGN: checksums are never excused. Reason:
-//! recovery keeps the rest of a torn batch only if nothing checks it, and a leader that serves it
-//! has lost its records. No planned fault damages batches on the media, so nothing excuses an
-//! invalid checksum.
+//! consumer fail with `CorruptRecordException`. Reason: recovery keeps the rest of a torn batch
+//! only if nothing checks it, and a leader that serves it has lost its records. No planned fault
+//! damages batches on the media, so nothing excuses an invalid checksum.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::workload::Recorded;

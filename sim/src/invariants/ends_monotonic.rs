@@ -1,9 +1,9 @@
 //! The partition end reported to a client does not go back, as long as the leaders that report it
 //! have no smaller epoch, and within a lineage.
 //!
-//! Source: KIP-207 (OFFSET_NOT_AVAILABLE); CORRECTNESS.md A23. Reason: everything below the end was
-//! readable, and a consumer's lag would be negative. A deposed leader that does not know it may
-//! serve an old end, but with a smaller epoch.
+//! Source: KIP-207 (OFFSET_NOT_AVAILABLE). Reason: everything below the end was readable, and a
+//! consumer's lag would be negative. A deposed leader that does not know it may serve an old end,
+//! but with a smaller epoch.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::workload::Recorded;

@@ -2,8 +2,8 @@
 //! log's end. When a node becomes leader or follower, it is not beyond what was ever committed
 //! either.
 //!
-//! Source: Kafka's offset order (log start <= high watermark <= log end), DESIGN.md section 3;
-//! CORRECTNESS.md A23. Reason: records that a consumer has read would vanish again.
+//! Source: Kafka's offset order (log start <= high watermark <= log end); KIP-207. Reason: records
+//! that a consumer has read would vanish again.
 
 use super::{Invariant, Kind, Seen, View};
 use std::collections::BTreeMap;

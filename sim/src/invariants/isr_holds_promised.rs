@@ -2,11 +2,11 @@
 //! committed. If the topic flushes, the member holds it on its media.
 //!
 //! Source: KIP-497, KIP-903 (which replicas may join); leader completeness among all that may be
-//! elected (CORRECTNESS.md A27). Reason: the controller may elect any member of the ISR. Whether it
-//! does so while a member lacks something is luck, and a run should not depend on luck. This
-//! invariant detects a late request that readmits a lagging replica even if the leader stays up.
-//! What a fault of the tank took from a member does not count, since nobody can know of it before
-//! the member is back ([`crate::ledger`]).
+//! elected (KIP-966). Reason: the controller may elect any member of the ISR. Whether it does so
+//! while a member lacks something is luck, and a run should not depend on luck. This invariant
+//! detects a late request that readmits a lagging replica even if the leader stays up. What a fault
+//! of the tank took from a member does not count, since nobody can know of it before the member is
+//! back ([`crate::ledger`]).
 
 use super::{Invariant, Kind, Seen, View};
 use crate::ledger::Finding;

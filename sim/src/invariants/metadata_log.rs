@@ -1,8 +1,7 @@
 //! The committed metadata log can be replayed: each record is valid, and fits what came before it.
 //!
-//! Source: KIP-631; DESIGN.md section 2, point 7 (a coordinator writes only records that its state
-//! admits). Reason: every node and every later controller replays it. One that cannot is stuck
-//! forever.
+//! Source: KIP-631. A controller writes only records that its state admits. Reason: every node and
+//! every later controller replays it. One that cannot is stuck forever.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::ledger::Finding;

@@ -2,9 +2,9 @@
 //! answer leaves, each member of the committed ISR has the record (on its media if the topic
 //! flushes). For the metadata log, a majority of the voters has it on their media.
 //!
-//! Source: Kafka's replication design (4.7), KIP-497 (maximal ISR), KIP-966 properties
-//! (CORRECTNESS.md A27); Raft section 3.8. Reason: this is why losing any minority of them cannot
-//! lose the record. A broker that breaks this has not lost anything yet.
+//! Source: Kafka's replication design (4.7), KIP-497 (maximal ISR), KIP-966's properties; Raft
+//! section 3.8. Reason: this is why losing any minority of them cannot lose the record. A broker
+//! that breaks this has not lost anything yet.
 
 use super::{Invariant, Kind, Seen, View};
 use crate::ledger::Finding;

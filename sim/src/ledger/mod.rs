@@ -57,13 +57,13 @@
 //! each member of its own ISR must have had what it promises, though the member may have cut it
 //! since.
 //!
-//! A deposed leader may also be the first to promise a record: all members of its ISR had it; one of
-//! them became leader, lost it to a fault before anyone had promised it, and led again without it.
-//! The start of that successor is then judged again, as if the record had been promised before it,
-//! and the lineage begins at that record.
+//! A deposed leader may also be the first to promise a record: all members of its ISR had it; one
+//! of them became leader, lost it to a fault before anyone had promised it, and led again without
+//! it. The start of that successor is then judged again, as if the record had been promised before
+//! it, and the lineage begins at that record.
 //!
-//! A loss that is *not* excused is a violation. It begins a lineage, too, so that it is not reported
-//! repeatedly. That lineage is marked ([`Lineage::excused`]), and no history has it as an
+//! A loss that is *not* excused is a violation. It begins a lineage, too, so that it is not
+//! reported repeatedly. That lineage is marked ([`Lineage::excused`]), and no history has it as an
 //! admitted loss.
 //!
 //! What does not live here: the invariants that read this ([`crate::invariants`]).
@@ -616,8 +616,8 @@ impl Ledger {
         }
     }
 
-    /// Why it is not excused that a leader that was elected from this ISR started without a batch, if
-    /// it is not.
+    /// Why it is not excused that a leader that was elected from this ISR started without a batch,
+    /// if it is not.
     fn why_lost(
         &self,
         partition: TopicPartition,

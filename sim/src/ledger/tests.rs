@@ -231,8 +231,8 @@ fn what_a_deposed_leader_promises_behind_an_admitted_loss_is_void() {
     assert_eq!(tub.ledger.promises(PARTITION).unwrap().committed_end(), 1);
 }
 
-/// Node 1 leads epoch 0 and is stopped before it promises what node 2 has, too. Node 2 leads epoch 1 with
-/// it, loses it to a fault or cuts it, and leads epoch 2 without it.
+/// Node 1 leads epoch 0 and is stopped before it promises what node 2 has, too. Node 2 leads epoch
+/// 1 with it, loses it to a fault or cuts it, and leads epoch 2 without it.
 fn successor_without(taken: bool) -> Tub {
     let mut tub = Tub::new(false);
     tub.register(1, 0, &[1, 2], 0);
