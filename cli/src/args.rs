@@ -12,17 +12,17 @@ use crate::values::{
     BoundsName, Faults, FlawName, ProfileName, Require, SeedOrPlan, Seeds, Shard, Workloads, meant,
 };
 
-/// Runs a Kafka-compatible broker core through seeded storms, replays what went wrong, and serves
-/// the same core to real clients.
+/// Tests a Kafka-compatible broker core in seeded storms, replays failures, and serves the same
+/// core to real clients.
 #[derive(Debug, Parser)]
 #[command(
     name = "wavetank",
     version,
     after_help = "\
 Examples:
-  wavetank hunt                  1,000 seeded storms, and a verdict
-  wavetank replay 42 --trace     one of them again, explained
-  wavetank COMMAND --help        examples of a command
+  wavetank hunt                  run 1,000 seeded storms and give a verdict
+  wavetank replay 42 --trace     run one of them again and print every event
+  wavetank COMMAND --help        help and examples for a command
 
 Exit code: 0 all held, 1 a violation was found, 2 usage or environment error."
 )]
@@ -37,15 +37,15 @@ pub struct Args {
 pub enum Command {
     /// Run seeded storms and give a verdict
     Hunt(HuntArgs),
-    /// Run one seed or plan again, explained
+    /// Run one seed or plan again and explain the result
     Replay(ReplayArgs),
-    /// Play one seed or plan on real processes, and compare with the tank
+    /// Run one seed or plan on real processes and compare with the tank
     Reenact(ReenactArgs),
-    /// The bug zoo: what the tank finds when a safety rule is left out
+    /// The bug zoo: what the tank finds when a safety rule is disabled
     Zoo(ZooArgs),
-    /// Models of the protocols, explored to the end
+    /// Check models of the protocols exhaustively
     Model(ModelArgs),
-    /// Lessons and regressions, with their timelines
+    /// Run lessons and print their timelines
     Scenario(ScenarioArgs),
     /// Judge a history
     Check(CheckArgs),
@@ -61,60 +61,60 @@ pub enum Command {
 Examples:
   wavetank hunt                             seeds 0..1000 of the default profile
   wavetank hunt --seeds 5000..6000          a half-open range
-  wavetank hunt --for 10m                   seed after seed until the time is over
+  wavetank hunt --for 10m                   new seeds until the time is up
   wavetank hunt --faults crash,power_loss   only these kinds of faults
-  wavetank hunt --shard 2/8                 the second eighth of the seeds, for a fleet
-  wavetank hunt --flaw ack-before-flush     leave a safety rule out: is it found?
-  wavetank hunt --conform M1,M3,M7          hold each run against these models, step by step
+  wavetank hunt --shard 2/8                 the second of eight parts of the seeds
+  wavetank hunt --flaw ack-before-flush     disable a safety rule: is it detected?
+  wavetank hunt --conform M1,M3,M7          validate each run against these models
   wavetank hunt --require ops=100000,bit=partition,marks=all
-                                            fail a hunt that tested less
+                                            fail if less than this was tested
   wavetank hunt --json -                    the result as one JSON object on standard output
 
-What the summary says:
-  weak          seeds that held but prove little: nearly nothing was acknowledged, most of it was
-                refused, no fault struck, or a mark that the plan declares was not reached
-  compared      outcomes (acknowledgements, reads, answers) held against what was promised
-  faults        how many struck of those that were planned; one takes effect when it does what it is
-                there for: a partition that held no message back did not
-  marks         states that storms must reach to be worth anything (an election, a torn tail, ...)
-  no violation  what was lost or doubled within the promises: with all copies, when faults took a
-                record from each disk that had it, as acks=all without flush.messages=1 allows
+Fields of the summary:
+  weak          seeds that held but tested too little: almost nothing was acknowledged, most records
+                failed, no fault fired, or a mark that the plan declares was not reached
+  compared      outcomes (acknowledgements, reads, answers) checked against what was promised
+  faults        fired of planned; a fault took effect if it did what it is for (a partition that
+                blocked no message did not)
+  marks         states that storms must reach to test much (an election, a torn tail, ...)
+  no violation  records lost or duplicated without breaking a promise: acks=all without
+                flush.messages=1 allows a loss if faults destroyed every copy on disk
 
-Ctrl-C ends a hunt after the seeds under way; it says and saves what it has.
+Ctrl-C stops a hunt after the running seeds; the partial result is printed and saved.
 
-Exit code: 0 all held, 1 a violation was found, or less was tested than must be (a hunt in which nothing
-was compared or no fault struck, gates of --require, a mark that no seed of a large hunt reached),
-2 usage or environment error.")]
+Exit code: 0 all held, 1 a violation was found, or too little was tested (nothing was compared, no
+fault fired, less than --require, or a mark that no seed of a large hunt reached), 2 usage or
+environment error.")]
 pub struct HuntArgs {
-    /// How many seeds from 0 on, or a half-open range
+    /// The number of seeds, from 0, or a half-open range
     #[arg(long, value_name = "N or A..B")]
     pub seeds: Option<Seeds>,
-    /// Go on until this much time has passed (`90s`, `10m`, `1h`); starts at --seeds' first
+    /// Start no new seed after this time (`90s`, `10m`, `1h`); without --seeds, seeds never run out
     #[arg(long = "for", value_name = "TIME", value_parser = crate::values::parse_duration)]
     pub time: Option<Duration>,
-    /// Threads, one seed each at a time [default: the machine's]
+    /// Number of threads; each runs one seed at a time [default: one per CPU]
     #[arg(short, long, value_name = "J", value_parser = crate::values::parse_jobs)]
     pub jobs: Option<std::num::NonZeroUsize>,
-    /// The family of plans that seeds draw from
+    /// The profile that seeds draw their plans from
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub profile: ProfileName,
     /// Only these kinds of faults, comma-separated
     #[arg(long, value_name = "LIST")]
     pub faults: Option<Faults>,
-    /// Only producers with these promises, comma-separated: acks=all, acks=1, acks=0
+    /// Only producers with these acks, comma-separated: acks=all, acks=1, acks=0
     #[arg(long, value_name = "LIST")]
     pub workload: Option<Workloads>,
     /// Only the i-th of n equal parts of the seeds, counted from 1
     #[arg(long, value_name = "i/n")]
     pub shard: Option<Shard>,
-    /// Build every node without this safety rule (`wavetank zoo list` names them)
+    /// Disable this safety rule on every node (`wavetank zoo list` names them)
     #[arg(long, value_name = "F")]
     pub flaw: Vec<FlawName>,
-    /// Hold each run against these models, step by step, comma-separated: M1, M3, M7
+    /// Validate each run against these models, step by step, comma-separated: M1, M3, M7
     #[arg(long, value_name = "LIST")]
     pub conform: Option<crate::conform::Models>,
-    /// The least that must have been tested, comma-separated: ops=N outcomes compared, faults=N
-    /// struck, bit=KIND took effect, marks=NAME or marks=all reached
+    /// Minimums, comma-separated: ops=N outcomes compared, faults=N faults fired, bit=KIND a fault
+    /// of this kind took effect, marks=NAME or marks=all reached
     #[arg(long, value_name = "GATES")]
     pub require: Option<Require>,
     /// Write the result as JSON; `-` is standard output, which then holds nothing else
@@ -127,23 +127,23 @@ pub struct HuntArgs {
 #[command(after_help = "\
 Examples:
   wavetank replay 42                        the same run again, and its fingerprint
-  wavetank replay 42 --trace --until 31.5   every step until 31.5 s of virtual time
-  wavetank replay 42 --save-plan plan.json  the plan that the seed draws, to be edited
+  wavetank replay 42 --trace --until 31.5   every event until 31.5 s of virtual time
+  wavetank replay 42 --save-plan plan.json  save the seed's plan, to edit it
   wavetank replay plan.json                 run a plan
-  wavetank replay 42 --flaw early-isr-join  the seed's plan without a safety rule
-  wavetank replay 42 --twice                run it twice; name the first event that differs
-  wavetank replay 42 --history out.jsonl    what the clients did and saw, for `wavetank check`
-  wavetank replay 42 --keep-going           on after a broken promise: what else comes of it?
+  wavetank replay 42 --flaw early-isr-join  the seed's plan, a safety rule disabled
+  wavetank replay 42 --twice                run it twice; print the first difference
+  wavetank replay 42 --history out.jsonl    save the history, for `wavetank check`
+  wavetank replay 42 --keep-going           continue after a violation
 
 A run is weak if it held but tested too little: see wavetank hunt --help.
 
-Exit code: 0 all held, 1 a violation was found, two runs differed, or a run to its end tested nothing,
-2 usage or environment error.")]
+Exit code: 0 all held, 1 a violation was found, the two runs differed, or a complete run tested
+nothing, 2 usage or environment error.")]
 pub struct ReplayArgs {
     /// A seed of the profile, or a file with a plan
     #[arg(value_name = "SEED or PLAN")]
     pub what: SeedOrPlan,
-    /// The family of plans that the seed draws from
+    /// The profile that the seed draws its plan from
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub profile: ProfileName,
     /// The kinds of faults that the hunt was limited to, comma-separated
@@ -152,10 +152,10 @@ pub struct ReplayArgs {
     /// The workloads that the hunt was limited to, comma-separated
     #[arg(long, value_name = "LIST")]
     pub workload: Option<Workloads>,
-    /// Build every node without this safety rule (`wavetank zoo list` names them)
+    /// Disable this safety rule on every node (`wavetank zoo list` names them)
     #[arg(long, value_name = "F")]
     pub flaw: Vec<FlawName>,
-    /// Hold the run against these models, step by step, comma-separated: M1, M3, M7
+    /// Validate the run against these models, step by step, comma-separated: M1, M3, M7
     #[arg(long, value_name = "LIST")]
     pub conform: Option<crate::conform::Models>,
     /// Print every event, one line each
@@ -164,16 +164,16 @@ pub struct ReplayArgs {
     /// Stop at this virtual time, in seconds
     #[arg(long, value_name = "T", value_parser = crate::values::parse_virtual)]
     pub until: Option<u64>,
-    /// Go on after a promise to clients is broken, to the end of the plan
+    /// Continue to the end of the plan after a violation
     #[arg(long)]
     pub keep_going: bool,
-    /// Write what the clients did and saw, one JSON object a line
+    /// Write what the clients did and saw, one JSON object per line
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
     /// Run it twice and compare event by event
     #[arg(long)]
     pub twice: bool,
-    /// Write the plan, do not run it
+    /// Write the plan and do not run it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["trace", "history", "twice", "json"])]
     pub save_plan: Option<PathBuf>,
     /// Print one JSON object and nothing else
@@ -186,33 +186,33 @@ pub struct ReplayArgs {
 #[command(after_help = "\
 Examples:
   wavetank reenact 42                       the seed's plan on `serve` processes, in real time
-  wavetank reenact plan.json                a plan that --save-plan wrote
+  wavetank reenact plan.json                a plan written by --save-plan
   wavetank reenact 42 --faults crash,pause  only these kinds of faults
   wavetank reenact 42 --keep                keep the processes' data, logs and notes
 
-A crash is SIGKILL, a restart SIGTERM, a pause SIGSTOP; a proxy between all of them makes partitions,
-delays and losses. What a machine cannot do to itself (power losses, failing disks, wrong clocks) is
-left out and counted, for the tank's run, too.
+A crash is SIGKILL, a restart SIGTERM, a pause SIGSTOP; a proxy between the processes causes
+partitions, delays and losses. Faults that cannot be played on a live machine (power losses, failing
+disks, wrong clocks) are removed from both runs, and counted.
 
-Exit code: 0 both sides agree and hold, 1 a violation was found, 2 nothing was tested, or usage or
-environment error.")]
+Exit code: 0 both sides agree and hold, 1 a violation was found or the sides disagree, 2 nothing was
+tested, or usage or environment error.")]
 pub struct ReenactArgs {
     /// A seed of the profile, or a file with a plan
     #[arg(value_name = "SEED or PLAN")]
     pub what: SeedOrPlan,
-    /// The family of plans that the seed draws from
+    /// The profile that the seed draws its plan from
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub profile: ProfileName,
     /// Only these kinds of faults, comma-separated
     #[arg(long, value_name = "LIST")]
     pub faults: Option<Faults>,
-    /// Only producers with these promises, comma-separated: acks=all, acks=1, acks=0
+    /// Only producers with these acks, comma-separated: acks=all, acks=1, acks=0
     #[arg(long, value_name = "LIST")]
     pub workload: Option<Workloads>,
-    /// Start nodes with this program instead, which takes --data, --config and --notes
+    /// Start nodes with this program instead; it must accept --data, --config and --notes
     #[arg(long, value_name = "FILE")]
     pub program: Option<PathBuf>,
-    /// Keep what the processes wrote even if all is well
+    /// Keep the processes' files even if all held
     #[arg(long)]
     pub keep: bool,
     /// Print one JSON object and nothing else
@@ -224,20 +224,20 @@ pub struct ReenactArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  wavetank model list                      the models and their wrong variants
-  wavetank model check all                 each right protocol holds, each wrong one fails
+  wavetank model list                      the models and their flawed variants
+  wavetank model check all                 correct protocols must hold, flawed variants fail
   wavetank model check isr --flaw early-isr-join
-                                           a shortest way to the loss, step by step
+                                           a shortest counterexample, step by step
   wavetank model check isr --flaw early-isr-join --plan plan.json
-                                           a plan, too, for wavetank replay plan.json
+                                           save a plan, too, for wavetank replay plan.json
   wavetank model check all --flaw leader-resumes-epoch
-                                           in each model that has this variant
+                                           this variant of each model that has it
   wavetank model explore isr --flaw truncate-to-high-watermark
-                                           walk there in a browser
+                                           explore this variant in a browser
 
-Exit code: 0 all is as it must be, 1 a right protocol failed or a wrong one held, 2 usage or
-environment error. `check --flaw` is there to see a violation: 1 it was found (it always must be), 2 it
-was not, or the right protocol fails as soon, or --plan has no plan to write.")]
+Exit code: 0 all as expected, 1 a correct protocol failed or a flawed variant held, 2 usage or
+environment error. `check --flaw` expects a violation: 1 it was found, 2 it was not found, or the
+correct protocol fails in as few steps, or --plan found no plan.")]
 pub struct ModelArgs {
     /// What to do; none lists
     #[command(subcommand)]
@@ -253,42 +253,42 @@ pub enum ModelCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Explore models to the end: right ones must hold, wrong ones must fail
+    /// Explore models exhaustively: correct protocols must hold, flawed variants must fail
     #[command(after_help = "\
-Exit code without --flaw: 0 each right protocol holds (in as many states as ever) and each wrong one
-fails where the right one holds, 1 one of them does not, 2 usage or environment error.
+Exit code without --flaw: 0 each correct protocol holds (in its expected number of states) and each
+flawed variant fails where the correct protocol holds, 1 otherwise, 2 usage or environment error.
 
-Exit code with --flaw: 1 each wrong protocol fails where the right one holds, and the plan, if one is
-asked for, is written; 2 a wrong one holds within the bounds, or the right one fails in as few steps, or
-there is no plan of the counterexample, or usage or environment error.")]
+Exit code with --flaw: 1 each flawed variant fails where the correct protocol holds, and the plan,
+if requested, is written; 2 a flawed variant holds within the bounds, or the correct protocol fails
+in as few steps, or no plan reproduces the counterexample, or usage or environment error.")]
     Check {
-        /// A model's id or name; `all` means all
+        /// A model's id or name, or `all`
         #[arg(value_name = "MODEL")]
         model: String,
-        /// Only the variant without this rule, with its counterexample; of `all`, where there is
-        /// one
+        /// Check only the variant with this flaw, and print its counterexample; with `all`, in each
+        /// model that has it
         #[arg(long, value_name = "F")]
         flaw: Option<String>,
-        /// How far: small, full or large
+        /// How much to explore: small, full or large
         #[arg(long, value_name = "B", default_value = "full")]
         bounds: BoundsName,
-        /// With --flaw: write a plan by which the broker breaks a promise with the flaw, and keeps
-        /// all without; of `all`, the first model's that has one
+        /// With --flaw: write a plan under which the broker breaks a promise with the flaw, and
+        /// none without it; with `all`, for the first model that yields one
         #[arg(long, value_name = "FILE", requires = "flaw", conflicts_with = "json")]
         plan: Option<PathBuf>,
         /// Print JSON and nothing else
         #[arg(long)]
         json: bool,
     },
-    /// Open stateright's explorer, a web page, on this machine
+    /// Serve stateright's explorer, a web page, on this machine
     Explore {
         /// A model's id or name
         #[arg(value_name = "MODEL")]
         model: String,
-        /// The variant without this rule
+        /// Explore the variant with this flaw
         #[arg(long, value_name = "F")]
         flaw: Option<String>,
-        /// The port on 127.0.0.1, from 1 on
+        /// The port on 127.0.0.1
         #[arg(long, value_name = "P", default_value_t = 3000, value_parser = explorer_port)]
         port: u16,
     },
@@ -298,7 +298,7 @@ there is no plan of the counterexample, or usage or environment error.")]
 /// port, so nobody could open it.
 fn explorer_port(text: &str) -> Result<u16, String> {
     match text.parse() {
-        Ok(0) => Err("nobody would learn which port it got; name one from 1 to 65535".to_owned()),
+        Ok(0) => Err("the explorer does not report its port; name one from 1 to 65535".to_owned()),
         Ok(port) => Ok(port),
         Err(error) => Err(format!("{error}; name a port from 1 to 65535")),
     }
@@ -312,7 +312,7 @@ Examples:
   wavetank zoo hunt                                  hunt each flaw until it is found
   wavetank zoo hunt ack-before-flush --max-seeds 500
   wavetank zoo hunt early-isr-join --ranges 3 --json the median over three ranges of seeds
-  wavetank zoo hunt torn-tail-accepted --by history  until the clients themselves could tell")]
+  wavetank zoo hunt torn-tail-accepted --by history  until the clients' history alone shows it")]
 pub struct ZooArgs {
     /// What to do.
     #[command(subcommand)]
@@ -322,7 +322,7 @@ pub struct ZooArgs {
 /// A subcommand of `wavetank zoo`.
 #[derive(Debug, Subcommand)]
 pub enum ZooCommand {
-    /// Name every flaw, with its story and source
+    /// List every flaw, with its story and source
     List {
         /// Print JSON and nothing else
         #[arg(long)]
@@ -333,16 +333,16 @@ pub enum ZooCommand {
         /// The flaws; none means all
         #[arg(value_name = "FLAW")]
         flaws: Vec<FlawName>,
-        /// Whose complaint counts: anyone's (a client's or the ledger's), or the clients' history's
+        /// What counts as detected: `anyone` a client or the ledger, `history` the clients alone
         #[arg(long, value_name = "WHO", default_value = "anyone", value_parser = by)]
         by: By,
-        /// Hunt in so many ranges of seeds and report the median
+        /// Hunt in this many ranges of seeds and report the median
         #[arg(long, value_name = "R", default_value = "1", value_parser = crate::values::parse_count::<1_000>)]
         ranges: std::num::NonZeroU64,
-        /// Give up after so many seeds in a range
+        /// Give up after this many seeds in a range
         #[arg(long, value_name = "N", default_value = "2000", value_parser = crate::values::parse_count::<10_000_000>)]
         max_seeds: std::num::NonZeroU64,
-        /// Threads [default: the machine's]
+        /// Number of threads [default: one per CPU]
         #[arg(short, long, value_name = "J", value_parser = crate::values::parse_jobs)]
         jobs: Option<std::num::NonZeroUsize>,
         /// Print JSON and nothing else
@@ -356,8 +356,8 @@ pub enum ZooCommand {
 #[command(after_help = "\
 Examples:
   wavetank scenario list
-  wavetank scenario show acks-1-loses    the story and what happened, line by line
-  wavetank scenario run                  run all and compare with what each promises")]
+  wavetank scenario show acks-1-loses    its story, and a timeline of each run
+  wavetank scenario run                  run all and compare with the expected outcomes")]
 pub struct ScenarioArgs {
     /// What to do.
     #[command(subcommand)]
@@ -367,15 +367,15 @@ pub struct ScenarioArgs {
 /// A subcommand of `wavetank scenario`.
 #[derive(Debug, Subcommand)]
 pub enum ScenarioCommand {
-    /// Name every scenario
+    /// List every scenario
     List,
-    /// Run scenarios and compare their outcomes with what they promise
+    /// Run scenarios and compare with their expected outcomes
     Run {
         /// The scenarios; none means all
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Tell a scenario's story and print its timeline
+    /// Print a scenario's story and timeline
     Show {
         /// The scenario
         #[arg(value_name = "NAME")]
@@ -392,35 +392,35 @@ Examples:
   wavetank check store/latest/history.edn --html judged.html
   wavetank check histories/                 a table, one line for each file
 
-Exit code: 0 valid, 1 not valid, 2 unknown or unreadable, or usage or environment error. Of several
+Exit code: 0 valid, 1 not valid, 2 unknown or unreadable, or usage or environment error. For several
 histories, 1 if any is not valid, else 2 if any is unknown or unreadable.")]
 pub struct CheckArgs {
     /// Histories, or folders of them: wavetank's JSON lines or Jepsen's EDN; `-` is standard input
     #[arg(value_name = "HISTORY", required = true)]
     pub history: Vec<PathBuf>,
-    /// What they are of: log, register, kv, mutex, queue, append-log, list-append [default: what
-    /// their first operations tell]
+    /// The kind of history: log, register, kv, mutex, queue, append-log, list-append [default:
+    /// detected from the first operations]
     #[arg(long, value_name = "M", value_parser = kind)]
     pub model: Option<Kind>,
-    /// Logs: the history ends with a read of everything, and what is not in it is lost
+    /// Logs: the history ends with a read of everything; records not in it are lost
     #[arg(long)]
     pub complete: bool,
-    /// Logs: producers are idempotent, and duplicates and reordered sends are violations
+    /// Logs: producers are idempotent, so duplicates and reordered sends are violations
     #[arg(long)]
     pub idempotent: bool,
     /// Logs: readers see records of transactions that are not committed
     #[arg(long)]
     pub read_uncommitted: bool,
-    /// Lists: what transactions promise
+    /// Lists: the consistency level that transactions promise
     #[arg(long, value_name = "L", default_value = "strict-serializable", value_parser = level)]
     pub level: Level,
-    /// Objects: give up after this much time for a history (`90s`, `10m`)
+    /// Objects: give up on a history after this much time (`90s`, `10m`)
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = crate::values::parse_duration)]
     pub limit: Duration,
-    /// Draw what was found as a page
+    /// Write the findings as an HTML page
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Print one JSON object (of several histories, a list) and nothing else
+    /// Print one JSON object (a list for several histories) and nothing else
     #[arg(long)]
     pub json: bool,
 }
@@ -452,34 +452,34 @@ fn kind(name: &str) -> Result<Kind, String> {
 Examples:
   wavetank serve                                 one node on 127.0.0.1:9092, data in ./wavetank-data
   wavetank serve --listen 127.0.0.1:0            any free port; the ready line names it
-  wavetank serve --config a.toml --format        the first start of one of three nodes, whose file has
-                                                 the cluster.id that is the same for all
+  wavetank serve --config a.toml --format        the first start of one of three nodes; the
+                                                 cluster.id is the same in all their files
   wavetank serve --config a.toml                 each later start
 
-Producers must switch idempotence off, which many have on by default: enable.idempotence=false (Java
-since 3.0, kafka-python since 3, aiokafka; librdkafka where it was switched on), Idempotent = false
-(Sarama). Consumer groups and transactions are not served yet: consumers use assign(), and
-enable.auto.commit=false, which librdkafka has on by default.
+Producers must disable idempotence, which many enable by default: enable.idempotence=false (Java
+since 3.0, kafka-python since 3, aiokafka; librdkafka if you enabled it), Idempotent = false
+(Sarama). Consumer groups and transactions are not supported yet: consumers must use assign() and
+set enable.auto.commit=false (librdkafka enables it by default).
 
-The log goes to stderr. WAVETANK_LOG=debug says more (info is the default).")]
+The log goes to stderr. WAVETANK_LOG=debug logs more (the default is info).")]
 pub struct ServeArgs {
-    /// Where the node keeps its files
+    /// The node's data directory
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Where clients and other nodes connect
+    /// The address where clients and other nodes connect
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
-    /// A TOML file; flags win over it
+    /// A TOML file; flags override it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Take an empty data directory for this node: once, at the first start of a cluster's node
+    /// Format an empty data directory; needed once, at the first start of a node of a cluster
     #[arg(long)]
     pub format: bool,
-    /// The cluster that the node belongs to; the same for all of its nodes [default: cluster.id in
-    /// the file, what the data directory says, or for a node alone a new one]
+    /// The cluster's id, the same for all of its nodes [default: cluster.id in the file, the id in
+    /// the data directory, or a new one for a single node]
     #[arg(long, value_name = "ID")]
     pub cluster_id: Option<String>,
-    /// Append what the core notes of its protocols to this file, one JSON object a line
+    /// Append the core's trace of its protocols to this file, one JSON object per line
     #[arg(long, value_name = "FILE")]
     pub notes: Option<PathBuf>,
 }
@@ -490,7 +490,7 @@ pub struct ServeArgs {
 Examples:
   wavetank report                      render ci/results/*.json into REPORT.md
   wavetank report -o -                 print it
-  wavetank report --check              exit 1 if REPORT.md is not what the results say
+  wavetank report --check              exit 1 if REPORT.md does not match the results
   ci/record NAME KIND TITLE -- COMMAND run a command and save its JSON as a result")]
 pub struct ReportArgs {
     /// The folder of result files

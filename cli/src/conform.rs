@@ -30,7 +30,7 @@ impl FromStr for Models {
         for name in text.split(',').map(str::trim) {
             let Some(model) = conform::find(name) else {
                 return Err(format!(
-                    "runs cannot be held against a model {name:?}, only against {}; write \
+                    "runs cannot be validated against {name:?}, only against {}; write \
                      --conform {}",
                     conform::MODELS.join(", "),
                     conform::MODELS.join(",")

@@ -17,7 +17,7 @@ pub fn watch(what_is_left: &'static str) -> Result<Arc<AtomicBool>, Failure> {
         if set.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        eprintln!("wavetank: stopping {what_is_left}; Ctrl-C once more ends at once");
+        eprintln!("wavetank: stopping {what_is_left}; press Ctrl-C again to stop at once");
     };
     ctrlc::set_handler(handler).map_err(|error| {
         Failure::new("watch for Ctrl-C", error, "Run the command once per process.")

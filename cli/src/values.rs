@@ -24,14 +24,14 @@ impl FromStr for Seeds {
             Err(error) if *error.kind() == IntErrorKind::PosOverflow => {
                 Err(format!("{text} is too large; the largest seed is {}", u64::MAX))
             }
-            Err(_) => Err(format!("{text:?} is no seed; write a number N or a range A..B")),
+            Err(_) => Err(format!("{text:?} is not a seed; write a number N or a range A..B")),
         };
         let range = match text.split_once("..") {
             None => 0..number(text)?,
             Some((first, end)) => number(first)?..number(end)?,
         };
         if range.is_empty() {
-            return Err("the range is empty; the end is not part of it".to_owned());
+            return Err("the range is empty; its end is exclusive".to_owned());
         }
         Ok(Seeds(range))
     }
@@ -71,7 +71,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "m" => 60,
         "h" => 3600,
         "" if !digits.is_empty() => {
-            return Err(format!("{text} of what? Write a unit: {text}s, {text}m or {text}h"));
+            return Err(format!("{text} has no unit; write {text}s, {text}m or {text}h"));
         }
         _ => return Err("write a whole number and s, m or h, as in 90s".to_owned()),
     };
@@ -79,7 +79,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         return Err("write a whole number and s, m or h, as in 90s".to_owned());
     }
     match digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)) {
-        Some(0) => Err("that is no time at all; write at least 1s".to_owned()),
+        Some(0) => Err("the time is zero; write at least 1s".to_owned()),
         Some(seconds @ 1..=YEAR) => Ok(Duration::from_secs(seconds)),
         Some(_) | None => Err(format!("{text} is longer than a year; write at most 8784h")),
     }
@@ -88,13 +88,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// A whole number from 1 to `MOST`.
 pub fn parse_count<const MOST: u64>(text: &str) -> Result<NonZeroU64, String> {
     match text.replace('_', "").parse::<u64>() {
-        Ok(0) => Err("none is too few; write 1 or more".to_owned()),
+        Ok(0) => Err("0 is too few; write 1 or more".to_owned()),
         Ok(number @ 1..) if number <= MOST => Ok(NonZeroU64::new(number).expect("it is not 0")),
         Ok(_) => Err(format!("{text} is too many; write 1 to {MOST}")),
         Err(error) if *error.kind() == IntErrorKind::PosOverflow => {
             Err(format!("{text} is too many; write 1 to {MOST}"))
         }
-        Err(_) => Err(format!("{text:?} is no whole number; write 1 to {MOST}")),
+        Err(_) => Err(format!("{text:?} is not a whole number; write 1 to {MOST}")),
     }
 }
 
@@ -246,7 +246,7 @@ impl FromStr for BoundsName {
             "small" => Ok(BoundsName(Bounds::Small)),
             "full" => Ok(BoundsName(Bounds::Full)),
             "large" => Ok(BoundsName(Bounds::Large)),
-            other => Err(format!("there are no bounds {other:?}: small, full or large")),
+            other => Err(format!("there are no bounds {other:?}; known: small, full, large")),
         }
     }
 }
@@ -294,11 +294,11 @@ mod tests {
     fn counts_are_refused_in_words() {
         assert_eq!(parse_jobs("2").unwrap().get(), 2);
         for (jobs, part) in [
-            ("0", "none is too few"),
+            ("0", "0 is too few"),
             ("1025", "1 to 1024"),
             ("99999999999999999999", "too many"),
-            ("two", "no whole number"),
-            ("-1", "no whole number"),
+            ("two", "not a whole number"),
+            ("-1", "not a whole number"),
         ] {
             let error = parse_jobs(jobs).unwrap_err();
             assert!(error.contains(part), "{jobs}: {error}");

@@ -130,11 +130,10 @@ fn model(flaw: Flaw) -> Way {
 fn why_no_model(flaw: Flaw) -> &'static str {
     match flaw {
         Flaw::LostLeaderIsNews => {
-            "nothing wrong ever happens, only nothing any more; the models check what must never \
-             happen"
+            "the flaw stops progress and breaks no safety property; the models check only safety"
         }
-        Flaw::AppendWhileClosing => "no model has graceful stops yet",
-        Flaw::FenceOnWaking => "no model has sessions: fencing is always allowed in them",
+        Flaw::AppendWhileClosing => "no model has a graceful stop yet",
+        Flaw::FenceOnWaking => "no model has sessions; fencing is always allowed",
         Flaw::TruncateToHighWatermark
         | Flaw::UnknownEpochAnsweredWithNext
         | Flaw::AckAtLeaderAppend
@@ -159,8 +158,8 @@ fn conformance(flaw: Flaw) -> Way {
 
 fn why_conforms(flaw: Flaw) -> &'static str {
     match flaw {
-        Flaw::LostLeaderIsNews => "each step is allowed; what is missing is a step",
-        Flaw::FenceOnWaking => "a broker may be fenced at any time; that it was alive is not told",
+        Flaw::LostLeaderIsNews => "each step is allowed; the flaw is a missing step",
+        Flaw::FenceOnWaking => "fencing is always allowed; no event says that the broker lives",
         Flaw::TruncateToHighWatermark
         | Flaw::UnknownEpochAnsweredWithNext
         | Flaw::AckAtLeaderAppend
@@ -206,17 +205,17 @@ fn history(flaw: Flaw) -> Way {
 fn why_unseen(flaw: Flaw) -> &'static str {
     match flaw {
         Flaw::VoteBeforeDurable => {
-            "clients see no vote, and of two leaders of an epoch one goes on to commit, since the \
-             voter whom both need follows one of them: no history of 8,000 storms, nor of plans \
-             that were made for it, shows a loss"
+            "clients see no votes, and of two leaders in one epoch only one can commit, because \
+             the voter that both need follows one of them: no history of 8,000 storms, or of plans \
+             written for this flaw, shows a loss"
         }
         Flaw::CutBelowRecoveryPoint | Flaw::RequestBeforeRecovery => {
-            "a process ends without cause, and a replicated broker's clients go on"
+            "a process exits without cause, and clients of a replicated broker carry on"
         }
         Flaw::AppendWhileClosing => {
-            "what a mark on a disk vouches for is nothing that clients see; the ledger states it"
+            "clients do not see what a clean mark on disk vouches for; the ledger detects it"
         }
-        Flaw::FenceOnWaking => "clients see a leader change, and those are always allowed",
+        Flaw::FenceOnWaking => "clients see only a leader change, which is always allowed",
         Flaw::TruncateToHighWatermark
         | Flaw::UnknownEpochAnsweredWithNext
         | Flaw::AckAtLeaderAppend

@@ -45,7 +45,7 @@ fn every_command_has_help_with_examples() {
 fn what_cannot_be_done_says_what_why_and_what_to_do() {
     refused(&["hunt", "--seeds", "5..5"], &["--seeds", "the range is empty"]);
     refused(&["hunt", "--profile", "stormy"], &["--profile", "known: default"]);
-    refused(&["hunt", "--jobs", "0"], &["--jobs", "none is too few"]);
+    refused(&["hunt", "--jobs", "0"], &["--jobs", "0 is too few"]);
     refused(&["hunt", "--for", "5"], &["--for", "5s, 5m or 5h"]);
     refused(&["hunt", "--seeds", "99999999999999999999"], &["--seeds", "too large"]);
     refused(&["hunt", "--flaw", "early-isr-jion"], &["did you mean \"early-isr-join\"?"]);

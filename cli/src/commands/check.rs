@@ -77,9 +77,9 @@ fn one(
         Validity::Valid => Ok(Verdict::Held),
         Validity::Invalid => Ok(Verdict::Violated),
         Validity::Unknown => {
-            let why = judged.unknown.first().map_or("the judge gave up", String::as_str);
+            let why = judged.unknown.first().map_or("the checker gave up", String::as_str);
             let remedy = "Give it more time with --limit, or judge a shorter history.";
-            Err(Failure::new(format!("tell whether {} is valid", judged.file), why, remedy))
+            Err(Failure::new(format!("determine whether {} is valid", judged.file), why, remedy))
         }
     }
 }
@@ -180,14 +180,14 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 fn judge(args: &CheckArgs, path: &Path) -> Result<Judged, Failure> {
     let file = path.display().to_string();
     let history = read::read(&file, open(path)?, args.model).map_err(|error| {
-        let remedy = "A history is JSON lines, such as `wavetank replay SEED --history FILE` \
-                      writes, or EDN, as Jepsen does.";
+        let remedy = "Formats: JSON lines, as `wavetank replay SEED --history FILE` writes, \
+                      and Jepsen's EDN.";
         Failure::new("read the history", error, remedy)
     })?;
     let model = history.kind().name();
     let start = Instant::now();
     let ambiguous = |error: &dyn std::fmt::Display| {
-        Failure::new(format!("judge {file}"), error, "Give every record a value of its own.")
+        Failure::new(format!("judge {file}"), error, "Give every record a unique value.")
     };
     let (verdict, unknown, page) = match history {
         AnyHistory::Log { history, jepsen } => {
@@ -219,8 +219,8 @@ fn judge(args: &CheckArgs, path: &Path) -> Result<Judged, Failure> {
         AnyHistory::AppendLog(history) => object(args, &file, &models::AppendLog, &history)?,
     };
     if verdict.operations == 0 {
-        let remedy = "Name a history of at least one operation; an empty one shows nothing.";
-        return Err(Failure::new(format!("judge {file}"), "there is no operation in it", remedy));
+        let remedy = "Give a history with at least one operation.";
+        return Err(Failure::new(format!("judge {file}"), "it has no operations", remedy));
     }
     let seconds = start.elapsed().as_secs_f64();
     Ok(Judged { file, model, verdict, unknown, seconds, page })
@@ -237,7 +237,7 @@ fn object<M: Model>(
     let stop = || start.elapsed() > args.limit;
     let options = linear::Options { stop: Some(&stop), ..linear::Options::default() };
     let judged = linear::check(model, history.operations(), &options).map_err(|error| {
-        Failure::new(format!("judge {file}"), error, "Write what happened in its order.")
+        Failure::new(format!("judge {file}"), error, "Write the operations in their order.")
     })?;
     let page = args.html.as_ref().map(|_| linear::page(model, history.operations(), &judged, file));
     let keys = judged.failing().filter(|key| key.valid == Validity::Unknown);

@@ -34,7 +34,7 @@ pub fn run(args: &HuntArgs, out: &mut Out) -> Result<Verdict, Failure> {
         Some(path) if !to_stdout => Some(Later::open(path, "--json")?),
         Some(_) | None => None,
     };
-    let stop = interrupt::watch("after the seeds that are under way")?;
+    let stop = interrupt::watch("after the seeds that are running")?;
     let progress = Progress::of(seeds_to_run(args));
     let report = hunt(&options(args, progress.told(), stop));
     drop(progress);
@@ -95,7 +95,7 @@ fn tell(report: &HuntReport, out: &mut Out) -> Result<(), Failure> {
     let by_seed = by_seed(&report.violations);
     let (seeds, wall, cpu) = (report.seeds, report.wall_seconds, report.cpu_seconds);
     if report.interrupted {
-        out.line("interrupted; of the seeds that ended before:")?;
+        out.line("interrupted; results of the seeds that finished:")?;
     }
     let verdict = if by_seed.is_empty() {
         let style = if report.is_green() { Style::Good } else { Style::Heading };
@@ -135,7 +135,7 @@ fn tell(report: &HuntReport, out: &mut Out) -> Result<(), Failure> {
         ),
         ("compared", format!("{} outcomes with what was promised", grouped(report.compared))),
         ("faults", faults(&report.faults_by_kind)),
-        ("marks", format!("states that storms must reach, by seeds: {}", counts(&report.marks))),
+        ("marks", format!("states that storms must reach (seeds): {}", counts(&report.marks))),
         ("no violation", excused(report)),
     ];
     for (name, value) in rows {
@@ -144,7 +144,7 @@ fn tell(report: &HuntReport, out: &mut Out) -> Result<(), Failure> {
     if !report.missed_marks.is_empty() {
         let missed = report.missed_marks.join(", ");
         let word = out.paint(Style::Bad, "not reached");
-        out.line(format_args!("  {word}   {missed}: no seed of {seeds} got there"))?;
+        out.line(format_args!("  {word}   {missed}: no seed of {seeds} reached it"))?;
     }
     for why in &report.missed_gates {
         let word = out.paint(Style::Bad, "not green");
@@ -169,7 +169,7 @@ fn tell_violations(
     }
     if by_seed.len() > TOLD {
         let more = by_seed.len() - TOLD;
-        out.line(format_args!("\n{more} more seeds; --json FILE has them all"))?;
+        out.line(format_args!("\n{more} more seeds; --json FILE lists all"))?;
     }
     Ok(())
 }
@@ -219,9 +219,10 @@ fn faults(kinds: &BTreeMap<String, FaultCounts>) -> String {
 /// What was lost or duplicated, and why that breaks no promise.
 fn excused(report: &HuntReport) -> String {
     format!(
-        "{} records lost with all the copies that counted (faults took them from each disk that had \
-         them; {} of them were held by a replica outside an ISR of one), {} weak acknowledgements \
-         lost (acks=0 or 1 promise less), {} duplicates (of producers without idempotence)",
+        "{} records lost with all the copies that counted (faults destroyed them on each disk that \
+         had them; a replica outside an ISR of one had {} of them), {} records lost that were \
+         acknowledged with acks=0 or 1 (which promise less), {} duplicates (from producers without \
+         idempotence)",
         grouped(report.admitted_losses),
         grouped(report.admitted_alone),
         grouped(report.weakly_acked_lost),

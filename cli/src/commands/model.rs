@@ -81,7 +81,7 @@ fn with_variant<'a>(entries: &[&'a Entry], flaw: &str) -> Result<Vec<Without<'a>
             .iter()
             .map(|entry| format!("  {} ({}): {}", entry.name, entry.id, entry.variants.join(", ")));
         let each = each.collect::<Vec<_>>().join("\n");
-        let message = format!("no model has a variant {flaw:?}; they have\n{each}");
+        let message = format!("no model has a variant {flaw:?}; the variants are\n{each}");
         return Err(Failure::sentence(message, 2));
     }
     Ok(having)
@@ -122,7 +122,7 @@ fn list(json: bool, out: &mut Out) -> Result<Verdict, Failure> {
         let name = out.paint(Style::Heading, entry.name);
         out.line(format_args!("{name} ({}): {}", entry.id, entry.title))?;
         for variant in entry.variants {
-            out.line(format_args!("  without a rule: {variant}"))?;
+            out.line(format_args!("  flawed variant: {variant}"))?;
         }
     }
     out.line("\nCheck one with: wavetank model check NAME --flaw VARIANT")?;
@@ -194,7 +194,7 @@ fn check(
 ) -> Result<Verdict, Failure> {
     let mut rows = Vec::new();
     if !json {
-        let heading = ["model", "variant", "states", "depth", "seconds", "broken, in steps"];
+        let heading = ["model", "variant", "states", "depth", "seconds", "violated, in steps"];
         let [model, rule, states, depth, seconds, broken] = heading;
         out.line(format_args!(
             "{model:<21} {rule:<33} {states:>11} {depth:>6} {seconds:>8}  {broken}"
@@ -260,14 +260,14 @@ fn regression(row: &Row) -> Option<String> {
     let Row { name, variant, .. } = row;
     if row.holds {
         Some(format!(
-            "{name} without the rule of {variant} holds within these bounds; it must fail\n  Look \
-             further with --bounds large; if it holds there, too, the model has lost what shows \
-             the rule to matter."
+            "{name} with the flaw {variant} holds within these bounds; it must fail\n  Retry with \
+             --bounds large; if it holds there, too, the model no longer shows why the rule is \
+             needed."
         ))
     } else if !row.as_expected {
         Some(format!(
-            "{name} breaks a property in as few steps with the rule of {variant}, too; it must \
-             hold\n  See how: wavetank model check {name}"
+            "{name} breaks a property in as few steps without the flaw {variant}; the correct \
+             protocol must hold\n  See how: wavetank model check {name}"
         ))
     } else {
         None
@@ -311,12 +311,12 @@ fn save_plan(
 
 fn no_plan(entry: &Entry, flaw: &str, none: &NoPlan) -> String {
     let remedy = match none {
-        NoPlan::NotInTheBroker => "wavetank zoo list names the rules that it can leave out.".into(),
+        NoPlan::NotInTheBroker => "wavetank zoo list names the flaws that it can have.".into(),
         NoPlan::Step(..) | NoPlan::NotFound(_) => {
             format!("The tank's storms may find it: wavetank hunt --flaw {flaw}")
         }
     };
-    Failure::new(format!("make a plan of {} without {flaw}", entry.name), none, remedy)
+    Failure::new(format!("make a plan of {} with {flaw}", entry.name), none, remedy)
         .text()
         .to_owned()
 }
@@ -344,8 +344,8 @@ fn writable(path: &Path) -> io::Result<()> {
 fn write_plan(path: &Path, found: &Found, out: &mut Out) -> Result<(), Failure> {
     fs::write(path, found.plan.to_json()).map_err(|error| cannot_write(path, error))?;
     out.line(format_args!(
-        "\nwrote {path} (try {tries}): the broker breaks {broken} with the flaw, and holds without\n  \
-         {message}\nRun it with: wavetank replay {path}",
+        "\nwrote {path} (try {tries}): the broker breaks {broken} with the flaw, and holds without \
+         it\n  {message}\nRun it with: wavetank replay {path}",
         path = path.display(),
         tries = found.tries,
         broken = out.paint(Style::Bad, &found.violation.invariant),
@@ -357,13 +357,13 @@ fn line(row: &Row, out: &mut Out) -> Result<(), Failure> {
     let outcome = match (&row.property, &row.counterexample) {
         (Some(property), Some(steps)) => format!("{property}, {}", steps.len()),
         (Some(_) | None, _) => match row.steps_looked_at {
-            Some(steps) => format!("holds, {steps} steps deep"),
+            Some(steps) => format!("holds, to depth {steps}"),
             None => "holds".to_owned(),
         },
     };
     let wrong = match row.as_expected {
         true => String::new(),
-        false => out.paint(Style::Bad, " NOT AS IT MUST BE"),
+        false => out.paint(Style::Bad, " NOT AS EXPECTED"),
     };
     out.line(format_args!(
         "{:<21} {:<33} {:>11} {:>6} {:>8}  {outcome}{wrong}",
@@ -378,7 +378,7 @@ fn line(row: &Row, out: &mut Out) -> Result<(), Failure> {
 fn tell(row: &Row, property: &str, steps: &[Step], out: &mut Out) -> Result<(), Failure> {
     let rule = match row.variant {
         CORRECT => String::new(),
-        variant => format!(" without the rule of {variant}"),
+        variant => format!(" with the flaw {variant}"),
     };
     let broken = out.paint(Style::Bad, property);
     out.line(format_args!("{}{rule} breaks {broken} in {} steps:", row.name, steps.len()))?;
@@ -387,17 +387,17 @@ fn tell(row: &Row, property: &str, steps: &[Step], out: &mut Out) -> Result<(), 
         out.line(format_args!("     {}", step.state))?;
     }
     out.line(format_args!(
-        "{} states, {} deep, {} s; no way is shorter",
+        "{} states, depth {}, {} s; no counterexample is shorter",
         grouped(row.unique_states),
         row.depth,
         measured(row.seconds)
     ))?;
     let Some(states) = row.control_states.map(grouped) else { return Ok(()) };
     match row.as_expected {
-        true => out.line(format_args!(
-            "with the rule, each state that is as few steps away holds; {states} were found"
-        )),
-        false => out.line(out.paint(Style::Bad, "with the rule it breaks in as few steps, too")),
+        true => {
+            out.line(format_args!("without the flaw, all {states} states up to this depth hold"))
+        }
+        false => out.line(out.paint(Style::Bad, "without the flaw it breaks in as few steps, too")),
     }
 }
 
@@ -413,7 +413,7 @@ fn explore(
         let message = format!("cannot listen on {address}: {error}; choose another --port");
         Failure::sentence(message, 2)
     })?;
-    out.line(format_args!("{} is open at http://{address}; Ctrl-C ends it", entry.name))?;
+    out.line(format_args!("{} is open at http://{address}; press Ctrl-C to stop", entry.name))?;
     out.flush()?;
     (entry.explore)(flaw, Bounds::Full, address);
     Ok(Verdict::Held)
@@ -483,11 +483,11 @@ mod tests {
             assert_eq!(check_one(&fails(), json).unwrap(), Verdict::Violated);
             let failure = check_one(&holds(), json).unwrap_err();
             assert_eq!(failure.code(), 2);
-            let holds = format!("made-up without the rule of {FLAW} holds within these bounds");
+            let holds = format!("made-up with the flaw {FLAW} holds within these bounds");
             assert!(failure.text().starts_with(&holds), "{}", failure.text());
             let failure = check_one(&right_one_fails(), json).unwrap_err();
             assert_eq!(failure.code(), 2);
-            let too = format!("in as few steps with the rule of {FLAW}, too; it must hold");
+            let too = format!("in as few steps without the flaw {FLAW}; the correct protocol must");
             assert!(failure.text().contains(&too), "{}", failure.text());
         }
         let (fails, holds) = (fails(), holds());
@@ -507,7 +507,7 @@ mod tests {
         };
         let each = [
             (holds(), "holds within these bounds; it must fail"),
-            (right_one_fails(), "too; it must hold"),
+            (right_one_fails(), "the correct protocol must hold"),
             (fails(), "no fault leads to step 1"),
         ];
         for (entry, why) in &each {
@@ -563,7 +563,7 @@ mod tests {
                     amiss.push(format!("{} has {states} states", entry.name));
                 }
                 if row["as_expected"] != true || row["holds"] != (variant == CORRECT) {
-                    amiss.push(format!("not as it must be: {} {variant}", entry.name));
+                    amiss.push(format!("not as expected: {} {variant}", entry.name));
                 }
             }
         }
@@ -597,8 +597,8 @@ mod tests {
         let more = found(|rows| rows.push(json!({"name": "isr", "variant": "hubris"})));
         assert_eq!(more, r#"no such variant: "isr" "hubris""#);
         assert!(found(|rows| rows[0]["unique_states"] = json!(7)).starts_with("isr has "));
-        assert!(found(|rows| rows[1]["holds"] = json!(true)).starts_with("not as it must be: isr"));
-        assert!(found(|rows| rows[1]["as_expected"] = json!(false)).contains("not as it must be"));
+        assert!(found(|rows| rows[1]["holds"] = json!(true)).starts_with("not as expected: isr"));
+        assert!(found(|rows| rows[1]["as_expected"] = json!(false)).contains("not as expected"));
     }
 
     #[test]

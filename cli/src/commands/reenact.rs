@@ -24,8 +24,8 @@ pub fn run(args: &ReenactArgs, out: &mut Out) -> Result<Verdict, Failure> {
     };
     let plan = source.plan()?;
     if !plan.flaws.is_empty() && args.program.is_none() {
-        let why = format!("it is without {}, and `serve` keeps every rule", plan.flaws.join(", "));
-        let remedy = "Name a program that can leave rules out with --program (reenact-node).";
+        let why = format!("it disables {}, and `serve` enforces every rule", plan.flaws.join(", "));
+        let remedy = "Name a program that can disable rules with --program (reenact-node).";
         return Err(Failure::new("reenact this plan", why, remedy));
     }
     let options = Options {
@@ -38,7 +38,7 @@ pub fn run(args: &ReenactArgs, out: &mut Out) -> Result<Verdict, Failure> {
         let remedy = match failure {
             NotPlayed::Interrupted => "",
             NotPlayed::Environment { .. } => {
-                "Look at the limits of this user (ulimit -a) and at the place for temporary files."
+                "Check the limits of this user (ulimit -a) and the directory for temporary files."
             }
         };
         Failure::new("reenact the plan", failure, remedy)
@@ -55,7 +55,7 @@ pub fn run(args: &ReenactArgs, out: &mut Out) -> Result<Verdict, Failure> {
         None => Ok(Verdict::Held),
         Some(why) => {
             out.flush()?;
-            let remedy = "A run that tested nothing is no verdict; give a plan with more in it.";
+            let remedy = "The run tested nothing; use a plan with more operations or faults.";
             Err(Failure::new("give a verdict", why, remedy))
         }
     }
@@ -84,12 +84,12 @@ fn interrupt() -> Result<Arc<AtomicBool>, Failure> {
 }
 
 fn tell(report: &Report, out: &mut Out) -> Result<(), Failure> {
-    out.line(format_args!("seed {}: {} faults are played", report.seed, report.planned))?;
+    out.line(format_args!("seed {}: {} faults played", report.seed, report.planned))?;
     if !report.left_out.is_empty() {
         let left_out = listed(report.left_out.iter().map(|(kind, n)| format!("{kind} {n}")));
-        out.line(format_args!("left out, for no machine plays them: {left_out}"))?;
+        out.line(format_args!("removed, because no machine can play them: {left_out}"))?;
     }
-    out.line(format_args!("settings left out: {}", report.unset.join(", ")))?;
+    out.line(format_args!("settings not applied: {}", report.unset.join(", ")))?;
     side("tank", &report.tank, out)?;
     side("processes", &report.processes, out)?;
     out.line(format_args!(
@@ -114,7 +114,7 @@ fn tell(report: &Report, out: &mut Out) -> Result<(), Failure> {
     };
     out.line(verdict)?;
     if let Some(logs) = &report.logs {
-        out.line(format_args!("what the processes wrote is in {}", logs.display()))?;
+        out.line(format_args!("the processes' files are in {}", logs.display()))?;
     }
     Ok(())
 }

@@ -83,11 +83,11 @@ impl Source<'_> {
         let attempted = format!("{} {}", self.command, path.display());
         let filtered = self.faults.is_some() || self.workload.is_some();
         if filtered || self.profile != Profile::Default {
-            let why = "--profile, --faults and --workload say what a seed draws";
-            return Err(Failure::new(attempted, why, "Edit the plan's file instead."));
+            let why = "--profile, --faults and --workload apply only to seeds";
+            return Err(Failure::new(attempted, why, "Edit the plan file instead."));
         }
         let text = std::fs::read_to_string(path).map_err(|error| {
-            let remedy = "Give a seed (a number), or a plan that --save-plan wrote.";
+            let remedy = "Give a seed (a number), or a plan file written by --save-plan.";
             Failure::new(&attempted, error, remedy)
         })?;
         Plan::from_json(&text).map_err(|error| {
@@ -114,8 +114,8 @@ fn write_history(file: Later, report: &ReplayReport) -> Result<(), Failure> {
     let Some(history) = &report.outcome.judged else {
         return Err(Failure::new(
             "write the history",
-            "the run ended before there was one",
-            "The violation says why; look at it with --trace.",
+            "the run ended before it had one",
+            "The violation says why; --trace prints every event.",
         ));
     };
     file.write(|to| wavetank_linearizability::json::write(history, to))
@@ -145,7 +145,7 @@ fn tell(
         plan.workload.consumers.len(),
     ))?;
     if !plan.flaws.is_empty() {
-        out.line(format_args!("without: {}", plan.flaws.join(", ")))?;
+        out.line(format_args!("flaws: {}", plan.flaws.join(", ")))?;
     }
     tell_violations(report, out)?;
     match &report.outcome.empty {
@@ -215,13 +215,13 @@ fn tell_outcome(outcome: &Outcome, out: &mut Out) -> Result<(), Failure> {
     for (count, what) in [
         (
             outcome.weakly_acked_lost,
-            "acknowledged records lost that were sent with acks=1 or 0: that promises no more",
+            "acknowledged records lost that were sent with acks=1 or 0, which promise no more",
         ),
         (
             outcome.admitted_losses,
-            "records lost with all their copies: faults took them from each disk that had them",
+            "records lost with all their copies: faults destroyed them on each disk that had them",
         ),
-        (outcome.duplicates, "duplicates, of producers without idempotence"),
+        (outcome.duplicates, "duplicates, from producers without idempotence"),
     ] {
         if count > 0 {
             out.line(format_args!("no violation: {} {what}", grouped(count)))?;
@@ -250,12 +250,12 @@ fn tell_next(args: &ReplayArgs, report: &ReplayReport, out: &mut Out) -> Result<
             let path = path.display();
             steps.push((
                 format!("wavetank check {path} --complete --html page.html"),
-                "a page of it",
+                "the history as a page",
             ));
         }
     }
     if let SeedOrPlan::Seed(_) = args.what {
-        steps.push((format!("{again} --save-plan plan.json"), "the plan, to be edited"));
+        steps.push((format!("{again} --save-plan plan.json"), "save the plan, to edit it"));
     }
     out.line("next:")?;
     let width = steps.iter().map(|(command, _)| command.len()).max().unwrap_or(0);

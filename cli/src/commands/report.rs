@@ -62,8 +62,8 @@ impl Kind {
             Kind::Zoo => "The bug zoo",
             Kind::Check => "Judging histories",
             Kind::Clients => "Real clients",
-            Kind::Peers => "Beside other simulators",
-            Kind::Models => "Models, explored to the end",
+            Kind::Peers => "Compared with other simulators",
+            Kind::Models => "Models, explored exhaustively",
             Kind::Figures => "Other figures",
         }
     }
@@ -82,7 +82,7 @@ pub fn run(args: &ReportArgs, out: &mut Out) -> Result<Verdict, Failure> {
         if found != text {
             let stale = out.paint(Style::Bad, "stale:");
             out.line(format_args!(
-                "{stale} {path} is not what {} says; render it again: wavetank report",
+                "{stale} {path} does not match {}; render it again: wavetank report",
                 args.results.display()
             ))?;
             return Ok(Verdict::Violated);
@@ -210,13 +210,13 @@ fn models(text: &mut String, result: &Value) {
         ("depth", "depth"),
         ("seconds", "seconds"),
         ("generated states per second", "generated_per_second"),
-        ("bytes a state", "bytes_per_state"),
-        ("broken", "property"),
-        ("states of the right one, as far", "control_states"),
+        ("bytes per state", "bytes_per_state"),
+        ("violated", "property"),
+        ("states of the correct protocol, as deep", "control_states"),
     ];
     let names: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
     let line = "---|".repeat(names.len() + 2);
-    writeln!(text, "\n| {} | in steps | as it must be |\n|{line}", names.join(" | "))
+    writeln!(text, "\n| {} | in steps | as expected |\n|{line}", names.join(" | "))
         .expect("writing to a String cannot fail");
     for row in result.as_array().into_iter().flatten() {
         let cells: Vec<String> = columns.iter().map(|(_, name)| cell(&row[*name])).collect();

@@ -40,7 +40,7 @@ pub fn run(args: ScenarioArgs, out: &mut Out) -> Result<Verdict, Failure> {
 fn find<'a>(scenarios: &'a [Scenario], name: &str) -> Result<&'a Scenario, Failure> {
     scenarios.iter().find(|scenario| scenario.name == name).ok_or_else(|| {
         let known = scenarios.iter().map(|scenario| &scenario.name[..]).collect::<Vec<_>>();
-        let why = format!("there is none of that name{}", meant(name, &known));
+        let why = format!("there is no such scenario{}", meant(name, &known));
         let remedy = format!("Known: {}.", known.join(", "));
         Failure::new(format!("find the scenario {name:?}"), why, remedy)
     })
@@ -48,14 +48,14 @@ fn find<'a>(scenarios: &'a [Scenario], name: &str) -> Result<&'a Scenario, Failu
 
 /// Prints one line for each variant. True if all had the expected outcome.
 fn assert_all(scenario: &Scenario, out: &mut Out) -> Result<bool, Failure> {
-    let mut all_as_told = true;
+    let mut all_as_expected = true;
     for variant in &scenario.variants {
         let shown = run_variant(variant);
-        let as_told = shown.surprises.is_empty();
-        all_as_told &= as_told;
-        let word = match as_told {
-            true => out.paint(Style::Good, "as told"),
-            false => out.paint(Style::Bad, "NOT AS TOLD"),
+        let as_expected = shown.surprises.is_empty();
+        all_as_expected &= as_expected;
+        let word = match as_expected {
+            true => out.paint(Style::Good, "as expected"),
+            false => out.paint(Style::Bad, "NOT AS EXPECTED"),
         };
         out.line(format_args!("{}, {}: {word}", scenario.name, variant.name))?;
         for surprise in &shown.surprises {
@@ -63,7 +63,7 @@ fn assert_all(scenario: &Scenario, out: &mut Out) -> Result<bool, Failure> {
         }
         out.flush()?;
     }
-    Ok(all_as_told)
+    Ok(all_as_expected)
 }
 
 fn show(scenario: &Scenario, out: &mut Out) -> Result<Verdict, Failure> {
@@ -79,7 +79,7 @@ fn show(scenario: &Scenario, out: &mut Out) -> Result<Verdict, Failure> {
         }
         out.line(format_args!("=> {}", shown.conclusion()))?;
         for surprise in &shown.surprises {
-            let word = out.paint(Style::Bad, "not as told:");
+            let word = out.paint(Style::Bad, "not as expected:");
             out.line(format_args!("{word} {surprise}"))?;
             verdict = Verdict::Violated;
         }

@@ -64,14 +64,14 @@ fn list(json: bool, out: &mut Out) -> Result<Verdict, Failure> {
         }
         out.line("")?;
     }
-    out.line("Each is caught four ways, or the line says why not:")?;
-    out.line("  model         wavetank model check MODEL --flaw NAME (steps of a shortest way)")?;
+    out.line("Detected by (after a dash: why this technique cannot detect the flaw):")?;
+    out.line("  model         wavetank model check MODEL --flaw NAME (shortest counterexample)")?;
     out.line("  conformance   wavetank hunt --conform MODEL --flaw NAME")?;
     out.line(
-        "  storm         wavetank zoo hunt NAME (seeds, median; the promise and who states it)",
+        "  storm         wavetank zoo hunt NAME (seeds, median; the broken promise, detected by)",
     )?;
     out.line(
-        "  history       wavetank zoo hunt NAME --by history (what the clients alone can state)",
+        "  history       wavetank zoo hunt NAME --by history (what the clients alone can detect)",
     )?;
     Ok(Verdict::Held)
 }

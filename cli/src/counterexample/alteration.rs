@@ -19,7 +19,8 @@ pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Result<Plan, NoPlan>
         _ => None,
     });
     let Some(joins) = joins else {
-        let why = "nobody is to join, and without that no copy of a request can let anybody in";
+        let why =
+            "no follower joins in these steps, so no copy of a request can add one to the ISR";
         return Err(NoPlan::Step(steps.len(), why));
     };
     let mut plan = environment::plan(vary.number, 3, 16_000);

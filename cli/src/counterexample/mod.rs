@@ -70,14 +70,14 @@ pub enum NoPlan {
 impl std::fmt::Display for NoPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            NoPlan::NotInTheBroker => f.write_str(
-                "that rule is left out in the model alone; the broker cannot be built without it",
-            ),
+            NoPlan::NotInTheBroker => {
+                f.write_str("only the model has this flaw; the broker cannot be built with it")
+            }
             NoPlan::Step(step, why) => write!(f, "no fault leads to step {step}: {why}"),
             NoPlan::NotFound(tries) => write!(
                 f,
-                "none of {tries} plans of these steps broke a promise in the tank with the flaw and \
-                 held without it"
+                "none of {tries} plans for these steps broke a promise in the tank with the flaw \
+                 and held without it"
             ),
         }
     }

@@ -24,8 +24,8 @@ pub(super) fn plan(steps: &[Happening], vary: &mut Vary) -> Result<Plan, NoPlan>
         Some(usize::from(*voter))
     });
     let Some(forgets) = forgets else {
-        let why = "who fetches, votes and syncs when is all there is to this counterexample, and no \
-                   fault steers that finely";
+        let why = "this counterexample is only about when each node fetches, votes and syncs, and \
+                   no fault controls that so finely";
         return Err(NoPlan::Step(steps.len(), why));
     };
     let stands = |step: &&Happening| matches!(step, Happening::Stand(_));
