@@ -58,14 +58,14 @@ fn surprises(variant: &Variant, outcome: &Outcome) -> Vec<String> {
     }
     for name in &expect.violated {
         if !outcome.violations.iter().any(|violation| violation.invariant == *name) {
-            surprise(format!("{name} held, and should have broken"));
+            surprise(format!("{name} held, but should have broken"));
         }
     }
     let lost = outcome.weakly_acked_lost;
     if (lost > 0) != expect.loses_weakly_acked {
         let should = if expect.loses_weakly_acked { "some" } else { "none" };
         surprise(format!(
-            "{lost} weakly acknowledged records were lost, {should} should have been"
+            "{lost} records acknowledged with acks=0 or 1 were lost, expected {should}"
         ));
     }
     for mark in &expect.reached {
@@ -75,7 +75,7 @@ fn surprises(variant: &Variant, outcome: &Outcome) -> Vec<String> {
     }
     for mark in &expect.not_reached {
         if let Some(count) = outcome.marks.get(mark) {
-            surprise(format!("the mark {mark} was reached ({count})"));
+            surprise(format!("the mark {mark} was reached ({count}), unexpectedly"));
         }
     }
     surprises

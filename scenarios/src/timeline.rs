@@ -111,10 +111,10 @@ fn controller_of(epoch: LeaderEpoch) -> String {
 }
 
 fn torn(bytes: u64) -> &'static str {
-    if bytes > 0 { ", its torn tail cut" } else { "" }
+    if bytes > 0 { ", torn tail truncated" } else { "" }
 }
 
-fn why_cut(reason: TruncationReason) -> &'static str {
+fn why(reason: TruncationReason) -> &'static str {
     match reason {
         TruncationReason::Diverging => "it diverges from the leader's log",
         TruncationReason::LeaderEndsBefore => "the leader's log ends before it",
@@ -196,7 +196,7 @@ impl Timeline {
                 ("recovers", format!("{} up to {log_end}{}", name(partition), torn(*torn_bytes)))
             }
             Note::Truncated { partition, from, to, reason } if data(partition) && from > to => {
-                ("cuts", format!("{} from {from} to {to}: {}", name(partition), why_cut(*reason)))
+                ("truncates", format!("{} from {from} to {to}: {}", name(partition), why(*reason)))
             }
             Note::BecameLeader { partition, epoch, start, high_watermark, isr, .. } => {
                 self.isr.insert(*partition, isr.clone());
@@ -261,7 +261,7 @@ impl Timeline {
     fn finding(&mut self, finding: &Finding, view: &View<'_>) {
         if let Finding::Admitted { partition, batch, epoch } = finding {
             let text = format!(
-                "{} from offset {} on is lost with all its copies; epoch {epoch} starts without",
+                "{} from offset {} on is lost with all its copies; epoch {epoch} starts without it",
                 view.name(*partition),
                 batch.base
             );
@@ -286,9 +286,8 @@ impl Timeline {
                 }
             }
             ClientFact::Truncated { partition, from, to, epoch } => {
-                let text =
-                    format!("{partition} back from {from} to {to}, where epoch {epoch} ends");
-                self.say(record.at, &host(record.client), "is thrown", &text);
+                let text = format!("{partition} from {from} to {to}, where epoch {epoch} ends");
+                self.say(record.at, &host(record.client), "rewinds", &text);
             }
             ClientFact::Reset { partition, from, to } => {
                 let text = format!("{partition} from {from} to its {to:?}");
