@@ -3,7 +3,7 @@
 
   mutants-tree.py group LIST NAMES TREE MAP    all of NAMES, chosen by WAVETANK_MUTANT's number
   mutants-tree.py alone LIST NAME TREE         one mutant, without a switch
-  mutants-tree.py blame MAP ERRORS             who is to blame for a build that failed
+  mutants-tree.py blame MAP ERRORS             the mutants that caused a failed build
 
 LIST is what `cargo mutants --list --json` says, NAMES a file with a name on each line. A function with
 mutants 3 and 7 becomes
@@ -131,7 +131,7 @@ def alone(listing, name, tree):
 
 
 def blame(where, errors):
-    """Prints the numbers of the mutants that errors lie in: the narrowest place's, if it is one's own."""
+    """Prints the numbers of the mutants that errors lie in, those of the narrowest range."""
     with open(where) as file:
         places = [line.split() for line in file]
     with open(errors) as file:

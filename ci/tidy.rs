@@ -161,14 +161,14 @@ const BANS: &[Ban] = &[
         within: DETERMINISTIC,
         except: &[],
         look_at: LookAt::Code,
-        instead: "a library returns what it has to say; cli prints",
+        instead: "a library returns its results; only cli prints",
     },
     Ban {
         text: "eprintln!",
         within: DETERMINISTIC,
         except: &["sim/reenact/src/bin/"],
         look_at: LookAt::Code,
-        instead: "a library returns what it has to say; cli prints",
+        instead: "a library returns its results; only cli prints",
     },
     Ban {
         text: "todo!",

@@ -49,7 +49,7 @@ def main(directory, lines):
     for log in logs:
         base = int(log.stem)
         if base != next_offset:
-            fail(f"{log}: starts at {base} where {next_offset} comes next")
+            fail(f"{log}: starts at {base}, expected {next_offset}")
         data = log.read_bytes()
         records, position, starts = MemoryRecords(data), 0, {}
         while records.has_next():
@@ -59,7 +59,7 @@ def main(directory, lines):
             first = next_offset
             for record in batch:
                 if record.offset != next_offset:
-                    fail(f"{log}: offset {record.offset} where {next_offset} comes next")
+                    fail(f"{log}: offset {record.offset}, expected {next_offset}")
                 next_offset += 1
                 number = int(record.value.decode().removeprefix("line "))
                 if number not in seen:
@@ -75,7 +75,7 @@ def main(directory, lines):
             fail(f"{log}: {len(data) - position} bytes after the last batch")
         entries += check_index(log, base, starts)
     if seen != set(range(lines)):
-        fail(f"{len(seen)} of {lines} lines are there")
+        fail(f"only {len(seen)} of {lines} lines were found")
     print(
         f"   kafka-python reads {next_offset} records in {batches} batches of {len(logs)} segments, "
         f"{next_offset - lines} duplicates; {entries} index entries point at batches"

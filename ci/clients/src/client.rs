@@ -185,7 +185,7 @@ pub fn consume(addresses: &str) -> Result<Vec<Line>, Trouble> {
             Some(Ok(message)) => {
                 let text = std::str::from_utf8(message.payload().unwrap_or_default())?;
                 let number = text.strip_prefix("line ").and_then(|number| number.parse().ok());
-                let number = number.ok_or_else(|| format!("read {text:?}, which is no line"))?;
+                let number = number.ok_or_else(|| format!("read {text:?}, which is not a line"))?;
                 read.push(Line { offset: message.offset(), number });
                 last = Instant::now();
             }

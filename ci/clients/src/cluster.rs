@@ -95,7 +95,7 @@ impl Cluster {
 
     /// Sends SIGKILL.
     pub fn kill(&mut self, id: i32) -> Result<(), Trouble> {
-        let (mut child, _) = self.node(id)?.process.take().ok_or("the node does not run")?;
+        let (mut child, _) = self.node(id)?.process.take().ok_or("the node is not running")?;
         child.kill()?;
         child.wait()?;
         Ok(())
@@ -135,12 +135,10 @@ impl Cluster {
     /// Waits for the node's ready line (its only one). A node that was ready stays ready.
     pub fn wait_ready(&mut self, id: i32) -> Result<(), Trouble> {
         let node = self.node(id)?;
-        let (_, lines) = node.process.as_ref().ok_or("the node does not run")?;
+        let (_, lines) = node.process.as_ref().ok_or("the node is not running")?;
         match lines.recv_timeout(PATIENCE) {
             Ok(line) if line.contains("is ready") => Ok(()),
-            Ok(line) => {
-                Err(format!("node {id} said {line:?} where the ready line should be").into())
-            }
+            Ok(line) => Err(format!("node {id} printed {line:?} instead of the ready line").into()),
             Err(_) => {
                 Err(format!("node {id} did not become ready; see {}", node.log.display()).into())
             }

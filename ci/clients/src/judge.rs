@@ -47,10 +47,10 @@ pub fn judge(sent: &[Sent], read: &[Line]) -> Verdict {
     for (number, sent) in sent.iter().enumerate() {
         let Some(offset) = sent.offset else { continue };
         if !first.contains_key(&(number as u32)) {
-            verdict.broken.push(format!("line {number} was acknowledged and is lost"));
+            verdict.broken.push(format!("line {number} was acknowledged but is lost"));
         } else if at.get(&offset) != Some(&(number as u32)) {
             verdict.broken.push(format!(
-                "line {number} was acknowledged at offset {offset}, where {:?} is",
+                "line {number} was acknowledged at offset {offset}, which holds {:?}",
                 at.get(&offset)
             ));
         }
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn each_broken_promise_is_named() {
         let cases: [(&[Option<i64>], &[u32], &str); 4] = [
-            (&[Some(0), Some(1)], &[0], "line 1 was acknowledged and is lost"),
+            (&[Some(0), Some(1)], &[0], "line 1 was acknowledged but is lost"),
             (&[None, Some(0)], &[1, 0], "line 0 first comes back at offset 1, after line 1"),
             (&[Some(0)], &[0, 7], "line 7 was never sent"),
             (&[Some(0), Some(2)], &[0, 1, 0], "line 1 was acknowledged at offset 2"),

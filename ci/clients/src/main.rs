@@ -34,7 +34,7 @@ fn main() {
         Ok(true) => {}
         Ok(false) => std::process::exit(1),
         Err(trouble) => {
-            eprintln!("the run could not be made: {trouble}");
+            eprintln!("the run failed: {trouble}");
             std::process::exit(2);
         }
     }

@@ -51,7 +51,7 @@ fn main() {
         }
         Err(error) => {
             different += 1;
-            println!("{what}: they cannot read ours: {error}");
+            println!("{what}: kafka-protocol cannot read ours: {error}");
         }
     };
     let theirs_to = |api: wavetank_core::msg::ApiKey, max: i16| match api {
