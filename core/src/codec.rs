@@ -25,9 +25,9 @@ pub enum DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DecodeError::Truncated(what) => write!(f, "the bytes end inside {what}"),
-            DecodeError::Invalid(what) => write!(f, "{what} has a value that is not allowed"),
-            DecodeError::Trailing(count) => write!(f, "{count} bytes are left over"),
+            DecodeError::Truncated(what) => write!(f, "the data ends inside {what}"),
+            DecodeError::Invalid(what) => write!(f, "{what} is invalid"),
+            DecodeError::Trailing(count) => write!(f, "{count} trailing bytes"),
         }
     }
 }

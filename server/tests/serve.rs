@@ -409,7 +409,7 @@ fn damaged_files() {
     let log = "kept-0/00000000000000000000.log";
     let metadata = "__cluster_metadata-0/00000000000000000000.log";
     let refused: &[(&str, Damage, &str)] = &[
-        (log, Damage::Cut(1000), "damaged below what was known to be durable"),
+        (log, Damage::Cut(1000), "damaged in a part known to be durable"),
         (log, Damage::Remove, "ends before the recovery point"),
         ("kept-0/partition.metadata", Damage::Replace("hello"), "partition.metadata, line 1"),
         ("kept-0/partition.metadata", Damage::Remove, "no partition.metadata"),
@@ -417,8 +417,8 @@ fn damaged_files() {
         ("meta.properties", Damage::Remove, "no meta.properties"),
         ("__cluster_metadata-0/quorum-state", Damage::Replace(""), "quorum-state is damaged"),
         ("__cluster_metadata-0/quorum-state", Damage::Flip(3), "quorum-state is damaged"),
-        (metadata, Damage::Flip(200), "damaged below what was known to be durable"),
-        (metadata, Damage::Cut(150), "damaged below what was known to be durable"),
+        (metadata, Damage::Flip(200), "damaged in a part known to be durable"),
+        (metadata, Damage::Cut(150), "damaged in a part known to be durable"),
         (metadata, Damage::Remove, "ends before the recovery point"),
         (
             "replication-offset-checkpoint",

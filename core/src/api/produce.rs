@@ -221,7 +221,7 @@ fn append(
         return Err((ErrorCode::InvalidRequiredAcks, None));
     }
     if transactional_id.is_some() {
-        let message = "transactions are not served by this broker".into();
+        let message = "transactions are not supported by this broker".into();
         return Err((ErrorCode::InvalidRequest, Some(message)));
     }
     if topic.name == crate::types::METADATA_TOPIC {

@@ -178,13 +178,13 @@ fn the_one_batch(bytes: Bytes) -> Result<Batch, Refusal> {
     let size = match batch_size(&bytes) {
         Ok(Some(size)) => size,
         Ok(None) => return Err((ErrorCode::CorruptMessage, "the records end inside a header")),
-        Err(_) => return Err((ErrorCode::CorruptMessage, "the batch has an impossible length")),
+        Err(_) => return Err((ErrorCode::CorruptMessage, "the batch has an invalid length")),
     };
     if bytes.len() > size {
         return Err(ONE);
     }
     Batch::parse(&bytes)
-        .map_err(|_| (ErrorCode::CorruptMessage, "the batch's length or offsets are impossible"))
+        .map_err(|_| (ErrorCode::CorruptMessage, "the batch's length or offsets are invalid"))
 }
 
 fn check_header(batch: &Batch, api_version: i16) -> Result<(), Refusal> {
@@ -203,13 +203,13 @@ fn check_header(batch: &Batch, api_version: i16) -> Result<(), Refusal> {
     // for a transaction that is unknown to the partition, and for a record that the broker does not
     // accept: no client retries on either.
     if batch.is_transactional() {
-        let what = "transactions are not served: leave transactional.id unset";
+        let what = "transactions are not supported: leave transactional.id unset";
         return Err((ErrorCode::InvalidTxnState, what));
     }
     // Only the id makes a producer idempotent, as in Kafka: some clients send sequence 0 without an
     // id.
     if batch.producer_id() >= 0 {
-        return invalid("idempotence is not served: set enable.idempotence=false");
+        return invalid("idempotence is not supported: set enable.idempotence=false");
     }
     match batch.compression() {
         Err(_) => Err((ErrorCode::UnsupportedCompressionType, "unknown compression type")),
@@ -226,7 +226,7 @@ fn look_at_records(batch: &Batch, limit: usize) -> Result<Option<Inspection>, Re
         let what = "a producer must not set the timestamp type to LogAppendTime";
         return Err((ErrorCode::InvalidTimestamp, what));
     }
-    let refusal = |_| (ErrorCode::InvalidRecord, "the records do not decode");
+    let refusal = |_| (ErrorCode::InvalidRecord, "the records cannot be decoded");
     let plain = match batch.plain(limit) {
         Err(TOO_LARGE) => return Ok(None),
         plain => plain.map_err(refusal)?,
@@ -261,7 +261,7 @@ fn check_topic(
         return Err((ErrorCode::MessageTooLarge, what));
     }
     if config.compact && inspection.keyless {
-        return Err((ErrorCode::InvalidRecord, "a compacted topic needs keys"));
+        return Err((ErrorCode::InvalidRecord, "records of a compacted topic need keys"));
     }
     if let Some((earliest, latest)) = inspection.timestamps
         && !config.log_append_time

@@ -241,8 +241,8 @@ impl Broker {
                     Ok(()) => self.loaded_one(env),
                     // The file is replaced atomically, so no crash leaves this.
                     Err(error) => self.refuse(format!(
-                        "{error}; restore it from a copy. Without it, damage to a log may pass for \
-                         a tail that a power loss tore"
+                        "{error}; restore it from a copy. Without it, recovery may take a damaged \
+                         log for a tail torn by a power loss"
                     )),
                 }
             }
@@ -268,8 +268,8 @@ impl Broker {
             }
             if !self.config.format {
                 return self.refuse(String::from(
-                    "the log directory is not formatted: if this node had data there, restore them; at \
-                     its first start, let it format",
+                    "the log directory is not formatted: if this node had data there, restore it; \
+                     if this is its first start, format the directory",
                 ));
             }
             return self.format(env);
@@ -322,14 +322,14 @@ impl Broker {
         if identity.node != self.config.node {
             let (theirs, ours) = (identity.node, self.config.node);
             self.refuse(format!(
-                "meta.properties says node.id {theirs}, but this node is {ours}: it is another \
-                 node's directory"
+                "meta.properties has node.id {theirs}, but this node is {ours}: the directory \
+                 belongs to another node"
             ));
         } else if identity.cluster_id != self.config.cluster_id {
             let (theirs, ours) = (&identity.cluster_id, &self.config.cluster_id);
             self.refuse(format!(
-                "meta.properties says cluster.id {theirs}, but this cluster is {ours}: it is \
-                 another cluster's directory"
+                "meta.properties has cluster.id {theirs}, but this cluster is {ours}: the \
+                 directory belongs to another cluster"
             ));
         } else if let Some(lost) = self.lost_directory() {
             self.refuse(lost);
@@ -348,7 +348,7 @@ impl Broker {
             Some((METADATA_TOPIC, _)) => super::METADATA_ADVICE,
             Some(_) | None => super::DATA_ADVICE,
         };
-        Some(format!("the directory {lost} is missing, though a checkpoint names it; {advice}"))
+        Some(format!("the directory {lost} is missing, but a checkpoint lists it; {advice}"))
     }
 
     /// Once recovery is done, the file may state that all logs were checked during this boot of the
@@ -481,8 +481,8 @@ impl Broker {
                 match checkpoint::parse_partition_metadata(&bytes) {
                     Ok(found) if opening.topic_id.is_some_and(|ours| ours != found) => {
                         self.refuse(format!(
-                            "{dir} was made for a new topic, but its partition.metadata is of \
-                             topic {found}: somebody else writes to this log directory"
+                            "{dir} was created for a new topic, but its partition.metadata has \
+                             topic id {found}: another program writes to this log directory"
                         ));
                     }
                     Ok(topic_id) => {
@@ -514,8 +514,8 @@ impl Broker {
         if let Some(twin) = twin.map(Partition::dir_name) {
             // Somebody made a copy. Nothing here shows which of the two has all records.
             return self.refuse(format!(
-                "{twin} and {} both are partition {partition} of topic {topic_id}, by their \
-                 partition.metadata: move the one that is a copy out of the log directory",
+                "{twin} and {} both are partition {partition} of topic {topic_id}, according to \
+                 their partition.metadata: move the copy out of the log directory",
                 dir_name(&topic, partition)
             ));
         }

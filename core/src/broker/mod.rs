@@ -82,15 +82,15 @@ pub struct Broker {
 }
 
 /// What to do about a partition's log that is damaged or missing.
-const DATA_ADVICE: &str = "restore it from a copy; or, only while another replica of the partition is \
-                           in sync, move its directory away and take its lines out of \
-                           recovery-point-offset-checkpoint and replication-offset-checkpoint, each \
-                           with one less in its second line, which counts them; it is fetched from \
-                           there";
+const DATA_ADVICE: &str = "restore it from a copy; or, only while another replica of the partition \
+                           is in sync, move its directory away, delete its line in \
+                           recovery-point-offset-checkpoint and replication-offset-checkpoint, and \
+                           lower the entry count in the second line of both by one; the partition \
+                           is then fetched from that replica";
 
 /// The same advice for the metadata log.
-const METADATA_ADVICE: &str = "restore the directory from a copy of this node's. A voter that lost what \
-                               it acknowledged must not come back as the same voter";
+const METADATA_ADVICE: &str = "restore the directory from a backup of this same node. A voter that \
+                               lost records it acknowledged must not rejoin as the same voter";
 
 /// Far more than any step needs. Reaching it means that facts produce facts without end.
 const MAX_FACTS_A_STEP: usize = 1_000_000;

@@ -215,8 +215,8 @@ impl Broker {
             self.image.partition(TopicPartition { topic: known, partition: key.partition })?;
         registration.replicas.contains(&self.config.node).then(|| {
             alloc::format!(
-                "{}/partition.metadata says that it is of topic {}, which the metadata never had; they \
-                 have {} of that name: restore that file from a copy",
+                "{}/partition.metadata has topic id {}, which the cluster's metadata never had; it \
+                 has {} for that name: restore that file from a copy",
                 replica.dir_name(),
                 key.topic,
                 known
@@ -232,8 +232,9 @@ impl Broker {
             let name = &self.image.topics.get(&key.topic)?.name;
             (name != replica.topic()).then(|| {
                 alloc::format!(
-                    "{} is partition {} of topic {} by its partition.metadata, but that topic is called \
-                     {name}: give the directory its name again, or move it out of the log directory",
+                    "{} is partition {} of topic {} according to its partition.metadata, but that \
+                     topic is called {name}: rename the directory to match, or move it out of the \
+                     log directory",
                     replica.dir_name(),
                     key.partition,
                     key.topic,

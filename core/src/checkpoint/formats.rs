@@ -41,7 +41,7 @@ impl fmt::Display for FormatError {
 impl core::error::Error for FormatError {}
 
 pub(super) fn text<'a>(file: &'static str, bytes: &'a [u8]) -> Result<&'a str, FormatError> {
-    core::str::from_utf8(bytes).map_err(|_| FormatError::new(file, 0, "it is not UTF-8 text"))
+    core::str::from_utf8(bytes).map_err(|_| FormatError::new(file, 0, "not UTF-8 text"))
 }
 
 /// Kafka's `CheckpointFile`: version 0, the number of entries, one line per entry.
@@ -53,7 +53,7 @@ fn entries<'a>(file: &'static str, bytes: &'a [u8]) -> Result<Vec<&'a str>, Form
         Some(other) => {
             return Err(FormatError::new(file, 1, format!("expected version 0, found {other:?}")));
         }
-        None => return Err(FormatError::new(file, 1, "it is empty; expected version 0")),
+        None => return Err(FormatError::new(file, 1, "the file is empty; expected version 0")),
     }
     let count = lines.next().unwrap_or_default();
     let count: usize = count.parse().map_err(|_| {
@@ -62,12 +62,17 @@ fn entries<'a>(file: &'static str, bytes: &'a [u8]) -> Result<Vec<&'a str>, Form
     let entries: Vec<&str> = lines.collect();
     if entries.len() != count {
         let found = entries.len();
-        let what = format!("it says {count} entries but has {found}; it may be cut");
+        let what = format!("expected {count} entries, found {found}; the file may be truncated");
         return Err(FormatError::new(file, 2, what));
     }
     // Without a final newline, the last number may be cut.
     if !text.ends_with('\n') {
-        return Err(FormatError::new(file, count + 2, "the last line does not end; it may be cut"));
+        return Err(FormatError::new(
+            file,
+            count + 2,
+            "the last line has no newline; the file may \
+                                                      be truncated",
+        ));
     }
     Ok(entries)
 }
@@ -112,7 +117,7 @@ pub fn parse_leader_epochs(bytes: &[u8]) -> Result<Vec<(LeaderEpoch, Offset)>, F
         let start = Offset(number(LEADER_EPOCHS, line, "the offset", start)?);
         let grows = epochs.last().is_none_or(|last| epoch > last.0 && start > last.1);
         if epoch.0 < 0 || start.0 < 0 || !grows {
-            let what = "epochs and offsets must not be negative and must grow";
+            let what = "epochs and offsets must not be negative and must increase";
             return Err(FormatError::new(LEADER_EPOCHS, line, what));
         }
         epochs.push((epoch, start));

@@ -114,7 +114,7 @@ impl Parser<'_> {
             Ok(number) => Ok(Value::Number(number)),
             Err(_) => {
                 self.at = start;
-                Err(self.error("a whole number of 64 bits"))
+                Err(self.error("a 64-bit integer"))
             }
         }
     }

@@ -69,7 +69,7 @@ pub fn parse_quorum_state(bytes: &[u8]) -> Result<QuorumState, FormatError> {
         0 => {
             // These two fields are not used, but a file without them is not what was written.
             if value.field("clusterId").and_then(Value::text).is_none() {
-                return Err(error("expected a text under clusterId"));
+                return Err(error("expected a string under clusterId"));
             }
             number(&value, "appliedOffset")?;
             let voters = voters(&value)?;

@@ -38,7 +38,7 @@ fn leader_epochs_are_kafkas() {
     let error = parse_leader_epochs(b"0\n2\n0 0\n").unwrap_err().to_string();
     assert_eq!(
         error,
-        "leader-epoch-checkpoint, line 2: it says 2 entries but has 1; it may be cut"
+        "leader-epoch-checkpoint, line 2: expected 2 entries, found 1; the file may be truncated"
     );
 }
 

@@ -203,7 +203,8 @@ impl TopicConfig {
             Refused(only) if value == *only => {}
             Refused(only) => {
                 return Err(format!(
-                    "{key}={value} is not supported by this broker yet; leave it out, or say {only}"
+                    "{key}={value} is not supported by this broker yet; leave it out, or set it to \
+                     {only}"
                 ));
             }
         }

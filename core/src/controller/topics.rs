@@ -53,7 +53,7 @@ pub fn validate_topic_name(name: &str) -> Result<(), String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if !name.chars().all(legal) {
         return Err(format!(
-            "topic name {name:?} has other characters than ASCII letters and digits, '.', '_' and \
+            "topic name {name:?} has characters other than ASCII letters and digits, '.', '_' and \
              '-'"
         ));
     }
@@ -227,7 +227,7 @@ impl Shard {
             let distinct: BTreeSet<NodeId> = replicas.iter().copied().collect();
             if replicas.is_empty() || distinct.len() != replicas.len() {
                 return Err(invalid(format!(
-                    "the replicas of partition {index} are none or twice"
+                    "partition {index} has no replicas, or one of them twice"
                 )));
             }
             if replicas.len() != topic.assignments[0].1.len() {

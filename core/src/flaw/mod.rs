@@ -100,127 +100,130 @@ const STORIES: [Story; Flaw::ALL.len()] = [
     Story {
         name: "truncate-to-high-watermark",
         source: "KIP-101 scenario 1, KAFKA-1211",
-        story: "A follower holds an acknowledged record above its own high watermark, which \
-                lags by one fetch. It restarts, cuts to that mark, and the leader dies \
-                before it has fetched the record again: it leads without it.",
+        story: "A follower holds an acknowledged record above its own high watermark, which lags \
+                by one fetch. It restarts and truncates its log to that high watermark. The leader \
+                dies before the follower has fetched the record again, and the follower becomes \
+                leader without it.",
     },
     // UnknownEpochAnsweredWithNext
     Story {
         name: "unknown-epoch-answered-with-next",
         source: "KIP-279, KAFKA-6361",
-        story: "After two quick elections a follower's last epoch is one that the leader \
-                never had. Told where the next epoch starts, it keeps records that are \
-                not the leader's; logs differ below the high watermark.",
+        story: "After two quick elections a follower's last epoch is one that the leader never \
+                had. Told where the next epoch starts, it keeps records that the leader does not \
+                have: the logs diverge below the high watermark.",
     },
     // AckAtLeaderAppend
     Story {
         name: "ack-at-leader-append",
         source: "the acks=all contract; Kafka's replication design, 4.7",
-        story: "The leader answers acks=all when it has the record itself. It crashes before \
-                a follower fetched it, and the acknowledged record is gone.",
+        story: "The leader answers acks=all once it has appended the record itself. It crashes \
+                before a follower has fetched the record, and the acknowledged record is lost.",
     },
     // AckBeforeFlush
     Story {
         name: "ack-before-flush",
         source: "flush.messages=1; NATS 2.12.1 (Jepsen 2025), Raft section 3.8",
-        story: "A broker that promised to flush first counts what is only in page caches. \
-                All nodes lose power, and acknowledged records with it.",
+        story: "A broker that must flush before it acknowledges counts records that are only in \
+                page caches. All nodes lose power, and acknowledged records are lost.",
     },
     // VoteBeforeDurable
     Story {
         name: "vote-before-durable",
         source: "Raft section 3.8, KIP-595 quorum-state",
-        story: "A voter grants its vote, answers, loses power before the vote is on disk, and \
-                grants it again to another candidate of the same epoch: two leaders.",
+        story: "A voter answers that it grants its vote, loses power before the vote is on disk, \
+                and votes for another candidate in the same epoch: two leaders.",
     },
     // EarlyIsrJoin
     Story {
         name: "early-isr-join",
         source: "KAFKA-7128",
-        story: "A new leader's high watermark is stale. A follower that has fetched up to \
-                it, but not to the start of the leader's epoch, joins the ISR, is elected, \
-                and lacks records that were acknowledged in the epoch before.",
+        story: "A new leader's high watermark is stale. A follower that has fetched up to it, but \
+                not up to the start of the leader's epoch, joins the ISR. It is elected, and lacks \
+                records that were acknowledged in the previous epoch.",
     },
     // LeaderResumesEpoch
     Story {
         name: "leader-resumes-epoch",
         source: "KAFKA-10527",
-        story: "A leader loses its unflushed tail, restarts and leads on in the same epoch. \
-                It gives an (offset, epoch) that a follower already holds to another \
-                record, and nothing can tell the two logs apart.",
+        story: "A leader loses its unflushed tail, restarts and keeps leading in the same epoch. \
+                It reuses an (offset, epoch) that a follower already holds for another record, and \
+                no check can tell the two logs apart.",
     },
     // HighWatermarkByCommittedIsr
     Story {
         name: "high-watermark-by-committed-isr",
         source: "KIP-497, KAFKA-12686",
-        story: "The controller has accepted an expansion that the leader does not know of \
-                yet. The leader moves the high watermark without the new member, which is \
-                then elected and lacks what was acknowledged.",
+        story: "The controller has accepted an ISR expansion that the leader does not know of yet. \
+                The leader advances the high watermark without the new member, which is then \
+                elected and lacks acknowledged records.",
     },
     // TornTailAccepted
     Story {
         name: "torn-tail-accepted",
         source: "ALICE (OSDI 2014); Kafka's log recovery",
-        story: "A power loss tears the last write. Recovery believes the batch's length and \
-                does not check its CRC: half a batch becomes part of the log.",
+        story: "A power loss tears the last write. Recovery trusts the batch's length and does not \
+                check its CRC: half a batch becomes part of the log.",
     },
     // FailedSyncRetried
     Story {
         name: "failed-sync-retried",
         source: "fsyncgate; Rebello et al., ATC 2020",
-        story: "A sync fails and the kernel marks the pages clean. The broker syncs again, \
-                hears success, and acknowledges what is nowhere on disk.",
+        story: "A sync fails and the kernel marks the pages clean. The broker retries the sync, \
+                which succeeds, and acknowledges records that are not on disk.",
     },
     // LostLeaderIsNews
     Story {
         name: "lost-leader-is-news",
         source: "found by the tank in this broker; KIP-996",
-        story: "Two followers lose their leader. Each grants the other's pre-vote, and each \
-                grant names the dead leader, which the asker takes for news: it follows \
-                that leader again and drops the grant. Nobody is ever elected.",
+        story: "Two followers lose their leader. Each grants the other's pre-vote, and each grant \
+                names the dead leader. The candidate treats that as news: it follows that leader \
+                again and drops the grant. No leader is ever elected.",
     },
     // CutBelowRecoveryPoint
     Story {
         name: "cut-below-recovery-point",
         source: "found by the tank in this broker; Kafka's LogManager.truncateTo",
-        story: "A follower cuts below its checkpointed recovery point or high watermark, because \
-                a new leader's log parts there, and its process ends before the checkpoint says \
-                less. At start its log ends where the recovery point vouches for more: it refuses \
-                to start. Or others' records stand there, and below the old high watermark they \
-                count as committed.",
+        story: "A follower truncates its log below its checkpointed recovery point or high \
+                watermark, because a new leader's log diverges there. Its process ends before the \
+                checkpoint is lowered. At the next start the log ends below the recovery point, \
+                and the node refuses to start. Or other records are there by then, and count as \
+                committed below the old high watermark.",
     },
     // RequestBeforeRecovery
     Story {
         name: "request-before-recovery",
         source: "found by the tank in this broker",
-        story: "A node restarts, and a new leader's BeginQuorumEpoch is the first thing that it \
-                reads. It follows, and stores that in a directory which is not open yet, over \
-                a vote which it has not read: the process ends.",
+        story: "A node restarts, and the first request it reads is a new leader's \
+                BeginQuorumEpoch. It follows that leader, and stores this in a directory that is \
+                not open yet, over a vote that it has not read: the process ends.",
     },
     // AppendWhileClosing
     Story {
         name: "append-while-closing",
         source: "found by review in this broker",
-        story: "A node stops gracefully. A fetch is answered after its logs were synced and \
-                before its clean mark is written: the mark vouches for records that are only \
-                in the page cache, and recovery after a power loss does not check them.",
+        story: "A node stops gracefully. A fetch response arrives after its logs were synced and \
+                before its clean-shutdown mark is written, and its records are appended: the mark \
+                vouches for records that are only in the page cache, and recovery after a power \
+                loss does not check them.",
     },
     // RefusalIsFinal
     Story {
         name: "refusal-is-final",
         source: "found by review in this broker; KIP-497",
-        story: "A leader asks the controller to let a follower in; the request is held up on its \
-                way, and is sent again. The second copy is refused, because the follower was just \
-                fenced, and the leader goes on without it. Then the first copy arrives, and the \
-                follower, which is back, is in the ISR without what was acknowledged meanwhile.",
+        story: "A leader asks the controller to add a follower to the ISR; the request is delayed, \
+                and is sent again. The second copy is refused, because the follower was just \
+                fenced, and the leader continues without it. Then the first copy arrives, and the \
+                follower, which is back, is in the ISR without the records acknowledged meanwhile.",
     },
     // FenceOnWaking
     Story {
         name: "fence-on-waking",
         source: "found by review in this broker; the spirit of KAFKA-15019",
-        story: "A controller's process is stopped for longer than a session. When it goes on, its \
-                session timers are due before the heartbeats that wait in its sockets are read: \
-                it fences every living broker, and each partition loses its leader and its ISR.",
+        story: "A controller's process is paused for longer than a session timeout. When it \
+                resumes, its session timers fire before it reads the heartbeats that wait in its \
+                sockets: it fences every live broker, and each partition loses its leader and its \
+                ISR.",
     },
 ];
 

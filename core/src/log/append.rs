@@ -53,7 +53,7 @@ impl fmt::Display for AppendError {
             }
             AppendError::BadCrc => f.write_str("the CRC of the batch is wrong"),
             AppendError::EpochGoesBack { ours, found } => {
-                write!(f, "the batch is of leader epoch {found}, but the log's last is {ours}")
+                write!(f, "the batch has leader epoch {found}, but the log's last epoch is {ours}")
             }
         }
     }

@@ -27,11 +27,11 @@ use crate::flaw::Flaw;
 use crate::note::{Note, TruncationReason};
 use crate::types::Offset;
 
-const DAMAGED: &str = "is damaged below what was known to be durable";
+const DAMAGED: &str = "is damaged in a part known to be durable";
 const MISSING: &str = "does not continue the log: a segment before it is missing";
-const SHORT: &str = "ends before the recovery point: what was durable is missing";
-const NO_TAIL: &str = "is damaged: the machine has not gone down since it was written, and no process \
-                       that ends leaves this";
+const SHORT: &str = "ends before the recovery point: durable records are missing";
+const NO_TAIL: &str = "is damaged: the machine has not gone down since it was written, and a \
+                       process crash cannot leave this";
 const NO_START: &str = "is the first segment, but the log began before it: a segment is missing";
 
 /// A recovery under way.

@@ -155,10 +155,14 @@ impl PartitionLog {
             match BatchHeader::parse(&rest) {
                 Ok(header) if header.last_offset >= truncation.target => {
                     let Some(at) = self.segment_at(truncation.segment) else {
-                        return self.cannot_cut(&truncation, "is gone, and was to be cut");
+                        return self.cannot_cut(&truncation, "is missing, but had to be truncated");
                     };
                     if header.base_offset > truncation.target {
-                        return self.cannot_cut(&truncation, "lacks a batch before the cut");
+                        return self.cannot_cut(
+                            &truncation,
+                            "lacks a batch before the truncation \
+                                                             point",
+                        );
                     }
                     self.phase = Phase::Ready;
                     let (position, end) = (truncation.position, header.base_offset);
@@ -168,7 +172,11 @@ impl PartitionLog {
                 Ok(header) if rest.len() >= header.size => {
                     let batch = Batch::parse(&rest);
                     if !batch.is_ok_and(|batch| batch.verify_crc()) {
-                        return self.cannot_cut(&truncation, "is damaged before the cut");
+                        return self.cannot_cut(
+                            &truncation,
+                            "is damaged before the truncation \
+                                                             point",
+                        );
                     }
                     if header.max_timestamp > truncation.max.0 {
                         truncation.max = (header.max_timestamp, header.last_offset);
@@ -183,7 +191,7 @@ impl PartitionLog {
                     return self.read_more(truncation, bytes.len(), HEADER_LEN, storage);
                 }
                 Err(DecodeError::Invalid(_) | DecodeError::Trailing(_)) => {
-                    return self.cannot_cut(&truncation, "is damaged before the cut");
+                    return self.cannot_cut(&truncation, "is damaged before the truncation point");
                 }
             }
         }
@@ -210,7 +218,7 @@ impl PartitionLog {
         // Fewer bytes than requested, or too few left to request: the file is not what it should
         // be.
         if got < truncation.want as usize || left < need as u64 {
-            return self.cannot_cut(&truncation, "ends before the cut");
+            return self.cannot_cut(&truncation, "ends before the truncation point");
         }
         let len = u32::try_from(need).unwrap_or(u32::MAX).max(self.config.read_chunk_bytes);
         self.read_on(truncation, len, disk);

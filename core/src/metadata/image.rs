@@ -181,12 +181,12 @@ pub struct ReplayError {
 impl fmt::Display for ReplayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = match self.problem {
-            ReplayProblem::Order => "comes at or before a record that was replayed already",
+            ReplayProblem::Order => "comes at or before a record that was already replayed",
             ReplayProblem::UnknownBroker => "is about a broker that is not registered",
-            ReplayProblem::BrokerEpoch => "names another broker epoch than the registered one",
+            ReplayProblem::BrokerEpoch => "has a broker epoch other than the registered one",
             ReplayProblem::UnknownTopic => "is about a topic that does not exist",
             ReplayProblem::UnknownPartition => "is about a partition that does not exist",
-            ReplayProblem::Exists => "creates what exists already",
+            ReplayProblem::Exists => "creates something that already exists",
             ReplayProblem::Inconsistent => "contradicts itself",
         };
         write!(f, "{} at offset {} of the metadata log {why}", self.record, self.offset)

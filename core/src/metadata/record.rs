@@ -420,7 +420,7 @@ impl RegisterBrokerRecord {
     fn decode(reader: &mut Reader, version: u32) -> Result<MetadataRecord, DecodeError> {
         let broker = NodeId(reader.i32()?);
         if version >= 2 && reader.bool()? {
-            return Err(DecodeError::Invalid("a broker that migrates from ZooKeeper"));
+            return Err(DecodeError::Invalid("IsMigratingZkBroker"));
         }
         let incarnation = reader.uuid()?;
         let epoch = BrokerEpoch(reader.i64()?);

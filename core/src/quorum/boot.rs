@@ -121,8 +121,8 @@ impl Quorum {
         }
         if self.phase == (Phase::Opening { vote: true, log: true }) {
             if self.log_start() > Offset::ZERO {
-                let why = "the metadata log does not begin at offset 0: its first segment is missing. \
-                           Restore the directory from a copy of this node's";
+                let why = "the metadata log does not begin at offset 0: its first segment is \
+                           missing. Restore the directory from a backup of this same node";
                 return self.refuse(why, facts);
             }
             self.replay_from(self.log_start(), env, facts);
@@ -160,8 +160,8 @@ impl Quorum {
                 }
                 // Without it, this node might vote twice in an epoch.
                 Err(_) => self.refuse(
-                    "quorum-state is damaged: restore it from a copy. A voter that has forgotten its \
-                     vote or its log must not come back as the same voter",
+                    "quorum-state is damaged: restore it from a copy. A voter that lost its vote \
+                     or its log must not rejoin as the same voter",
                     facts,
                 ),
             },
@@ -188,7 +188,7 @@ impl Quorum {
                     return;
                 }
                 Ok(ReadPlan::Empty) | Err(_) => {
-                    return self.refuse("the metadata log has a hole", facts);
+                    return self.refuse("the metadata log has a gap", facts);
                 }
             }
         }
@@ -218,7 +218,7 @@ impl Quorum {
     }
 
     fn keep_decoded(&mut self, batches: &[crate::batch::Batch]) -> Result<Offset, String> {
-        let hole = "the metadata log has a hole";
+        let hole = "the metadata log has a gap";
         for batch in batches {
             let expected = self.pending.back().map_or(self.log_start(), |last| last.next);
             if batch.base_offset != expected {
@@ -249,10 +249,11 @@ impl Quorum {
             ids.join(", ")
         };
         Some(format!(
-            "the metadata in this directory are those of the voters {}, but controller.quorum.voters \
-             names {}. Voters cannot be changed yet: those without the metadata would outvote those \
-             that have them, and every topic would be gone. Put the former voters back; or move the \
-             directory away, start the new voters with empty ones, and copy the records over",
+            "the metadata in this directory belongs to the voters {}, but controller.quorum.voters \
+             names {}. Voters cannot be changed yet: those without the metadata would outvote \
+             those that have it, and every topic would be lost. Restore the former voters; or move \
+             the directory away, start the new voters with empty directories, and copy the records \
+             over",
             list(&theirs),
             list(&ours)
         ))
@@ -263,8 +264,8 @@ impl Quorum {
         let last = self.last_epoch();
         if self.ballot.epoch < last {
             // `quorum-state` holds each epoch, durably, before any record of it is appended.
-            let why = "quorum-state is missing or older than the metadata log: restore it from a copy. \
-                       A voter that has forgotten its vote must not come back as the same voter";
+            let why = "quorum-state is missing or older than the metadata log: restore it from a \
+                       copy. A voter that lost its vote must not rejoin as the same voter";
             return self.refuse(why, facts);
         }
         self.phase = Phase::Running;

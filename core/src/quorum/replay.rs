@@ -44,7 +44,7 @@ impl From<Undecodable> for String {
 /// If it is not a batch of the metadata log, or from a newer build than this one can read.
 pub(super) fn decode(batch: &Batch) -> Result<(Decoded, Option<Vec<NodeId>>), Undecodable> {
     let malformed = Undecodable::Malformed;
-    let broken = "the metadata log holds a batch that is malformed";
+    let broken = "the metadata log holds a malformed batch";
     let (mut records, mut voters) = (Vec::new(), None);
     for record in batch.records().map_err(|_| malformed(broken))? {
         if batch.is_control() {

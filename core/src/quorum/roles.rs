@@ -243,7 +243,7 @@ impl Quorum {
     /// Stands for the next epoch.
     pub(super) fn become_candidate(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
         if self.ballot.epoch.0 == i32::MAX {
-            return self.refuse("the quorum's epochs are used up", facts);
+            return self.refuse("the quorum has no epochs left", facts);
         }
         let epoch = self.ballot.epoch.next();
         let role = Role::Candidate { granted: BTreeSet::new(), rejected: BTreeSet::new() };

@@ -166,7 +166,7 @@ impl Quorum {
             match self.running_log().read(fetch.offset, limit, fetch.max_bytes) {
                 Ok(plan) => plan,
                 // There are no snapshots: the log starts at 0, and the end was checked.
-                Err(_) => return self.refuse("the metadata log has a hole", facts),
+                Err(_) => return self.refuse("the metadata log has a gap", facts),
             }
         };
         match plan {

@@ -132,7 +132,7 @@ fn one_node_does_not_grow_to_three() {
     let file = three.config(1, &free_ports(), "");
     let (code, text) = refusal(&["--config", &file]);
     assert_eq!(code, Some(2), "{text}");
-    assert!(text.contains("those of the voters 1, but"), "{text}");
+    assert!(text.contains("belongs to the voters 1, but"), "{text}");
     assert!(text.contains("names 1, 2, 3"), "{text}");
     let back = Node::start_on(&three.data(1), &[]);
     assert_eq!(back.client().metadata("precious").topics[0].error, ErrorCode::None);

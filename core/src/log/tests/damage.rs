@@ -173,7 +173,7 @@ fn damage_below_the_recovery_point_is_reported_and_kept() {
         refused.disk.notes
     );
     let told = std::string::ToString::to_string(&damage);
-    assert!(told.starts_with("00000000000000000000.log is damaged below"), "{told}");
+    assert!(told.starts_with("00000000000000000000.log is damaged in a part"), "{told}");
     assert!(told.contains("byte 95") && told.contains("offset 2"), "{told}");
     assert_eq!(*refused.disk.content(kind), before, "nothing is cut");
     // Above it, it is a torn tail.

@@ -265,7 +265,7 @@ fn other_voters_than_the_configured_ones_are_refused_at_the_start() {
         }
     };
     let why = refusal(&mut bench, &grown).expect("not its voters");
-    assert!(why.contains("of the voters 1, 2, 3, but") && why.contains("1, 2, 3, 4, 5"), "{why}");
+    assert!(why.contains("to the voters 1, 2, 3, but") && why.contains("1, 2, 3, 4, 5"), "{why}");
     assert!(refusal(&mut bench, &[NodeId(1)]).is_some(), "nor may it leave them");
     assert_eq!(refusal(&mut bench, &[NodeId(3), NodeId(1), NodeId(2)]), None);
     // The log alone is enough, too: the directory of a build that did not store the voters with the
