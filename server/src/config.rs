@@ -253,8 +253,8 @@ impl ServerConfig {
         } else if !given.node_id {
             return Err((
                 quorum,
-                "controller.quorum.voters is given without node.id; say which of the voters (or \
-                 which broker beside them) this node is"
+                "controller.quorum.voters is set without node.id; set node.id to one of the voters \
+                 (or to another id for a broker beside them)"
                     .into(),
             ));
         }
@@ -304,8 +304,8 @@ impl ServerConfig {
         if !self.node.listener_is_shared && !self.overrides.is_empty() {
             return Err((
                 Some("peer.address.overrides"),
-                "peer.address.overrides has one address a node, but with controller.listener.names \
-                 each has two; leave one of the keys out"
+                "peer.address.overrides has one address per node, but with \
+                 controller.listener.names each has two; remove one of the keys"
                     .into(),
             ));
         }
@@ -333,7 +333,7 @@ fn count(key: &str, value: &Value) -> Result<u32, String> {
 }
 
 fn renamed(key: &str, to: &str) -> String {
-    format!("{key} is not a key of the node's configuration; its default for all topics is {to}")
+    format!("{key} is not a node configuration; the corresponding key is {to}")
 }
 
 /// Keys whose nearest match is offered when a key is unknown.
@@ -395,8 +395,8 @@ fn unknown(key: &str) -> String {
             format!("unknown key {key}; did you mean {known}?")
         }
         _ => format!(
-            "unknown key {key}. Keys are Kafka's; one that this server does not act on is refused, \
-             so that nobody relies on it. Known: {}",
+            "unknown key {key}. Keys have Kafka's names; a key without effect in this server is \
+             refused, so that nobody relies on it. Known: {}",
             KEYS.join(", ")
         ),
     }
@@ -446,8 +446,8 @@ fn flatten(
             return Err((
                 Some(line),
                 format!(
-                    "{key} has a value of no use here; expected text, a number, true or false, \
-                         or a list of these"
+                    "{key} has a value of an unsupported type; expected text, an integer, true or \
+                     false, or a list of these"
                 ),
             ));
         };

@@ -58,17 +58,16 @@ fn bind(host: &str, port: u16) -> Result<TcpListener, ServeError> {
 
 fn refusal(config: &ServerConfig, local: SocketAddr) -> String {
     let advice = if config.node.is_controller() {
-        "add a listener for controllers, on a network that only nodes reach, as in \
-         listeners = \"PLAINTEXT://HOST:9092,CONTROLLER://HOST:9093\" with \
-         controller.listener.names = \"CONTROLLER\", and give the latter's port in \
-         controller.quorum.voters"
+        "add a listener for controllers, on a network that only nodes reach, as in listeners = \
+         \"PLAINTEXT://HOST:9092,CONTROLLER://HOST:9093\" with controller.listener.names = \
+         \"CONTROLLER\", and give that listener's port in controller.quorum.voters"
     } else {
-        "say how controllers' listeners are called, as in controller.listener.names = \"CONTROLLER\", \
-         and give their ports in controller.quorum.voters"
+        "name the controllers' listeners, as in controller.listener.names = \"CONTROLLER\", and \
+         give their ports in controller.quorum.voters"
     };
     format!(
         "listeners has one listener for clients, brokers and controllers, at {local}, which is not \
-         loopback: whoever reaches it could speak as a controller. As in Kafka, {advice}. \
+         loopback: anyone who reaches it could act as a controller. As in Kafka, {advice}. \
          (inter.broker.listener.name gives brokers a listener of their own, too.)"
     )
 }

@@ -123,14 +123,14 @@ impl fmt::Display for ServeError {
             }
             ServeError::Start(error) => write!(
                 f,
-                "the operating system refused a thread, socket or timer: {error}. Look at the \
-                 limits of this user (ulimit -a)"
+                "the operating system refused a thread, socket or timer: {error}. Check this \
+                 user's limits (ulimit -a)"
             ),
             ServeError::Disk { path, op, error } => {
                 write!(
                     f,
-                    "the data directory {} failed while serving ({op:?}: {error:?}; the log tells \
-                     which file and why), and a failed write is never tried again. ",
+                    "the data directory {} failed while serving ({op:?}: {error:?}; the log names \
+                     the file and the cause), and a failed write is never retried. ",
                     path.display()
                 )?;
                 f.write_str(disk_advice(*error))
@@ -143,30 +143,31 @@ impl fmt::Display for ServeError {
             ),
             ServeError::StopTimedOut => write!(
                 f,
-                "the graceful stop took too long, and the process ends without it: \
-                 {STOP_WAITS_FOR}. What was acknowledged is recovered at the next start"
+                "the graceful stop timed out, and the process ends without it: {STOP_WAITS_FOR}. \
+                 Acknowledged records are recovered at the next start"
             ),
         }
     }
 }
 
 /// What a stop may be waiting for.
-pub(crate) const STOP_WAITS_FOR: &str = "it waits for its disk (a full or slow one was warned of \
-    above) or for other nodes to take over what it leads";
+pub(crate) const STOP_WAITS_FOR: &str = "it waits for its disk (see above for warnings of a full \
+    or slow one) or for other nodes to take over what it leads";
 
 /// What to do about a data directory that failed.
 fn disk_advice(error: DiskError) -> &'static str {
     match error {
         DiskError::Full => {
-            "Make room on the device (or raise the limit of a file's size, ulimit -f), then start the \
+            "Free space on the device (or raise the file size limit, ulimit -f), then start the \
              node again"
         }
         DiskError::Io => {
-            "Check the device; if it is broken, start the node with an empty directory on a good one, \
-             and it copies its partitions from the other replicas"
+            "Check the device; if it is broken, start the node with an empty directory on a good \
+             one; it then copies its partitions from the other replicas"
         }
         DiskError::Refused => {
-            "Check that the directory is still there, its owner, permissions and mount, then start again"
+            "Check that the directory is still there, its owner, permissions and mount, then start \
+             again"
         }
     }
 }

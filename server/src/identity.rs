@@ -30,7 +30,8 @@ pub(crate) fn check_cluster_id(id: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "{id:?} is no cluster id; expected 1 to {MAX_ID} ASCII letters, digits, '-', '_' and '.'"
+            "{id:?} is not a valid cluster id; expected 1 to {MAX_ID} ASCII letters, digits, '-', \
+             '_' and '.'"
         ))
     }
 }
@@ -73,15 +74,16 @@ pub(crate) fn settle(
             Ok(())
         }
         None if format => Err(ServeError::Config(format!(
-            "--format needs the cluster's id, the same for all of its nodes: give cluster.id in the \
-             configuration file, or --cluster-id ID. For a new cluster, {} is one that nobody has",
+            "--format needs the cluster's id, the same for all of its nodes: give cluster.id in \
+             the configuration file, or --cluster-id ID. For a new cluster, {} is a fresh random \
+             id",
             draw().map_err(ServeError::Start)?
         ))),
         None => Err(ServeError::Config(format!(
             "{} is not formatted. The first start of a cluster's node needs --format and the \
-             cluster's id (cluster.id in the configuration file, or --cluster-id ID). If this node had \
-             data there, restore them: a voter that starts on an empty directory forgets its votes and \
-             what it promised to keep",
+             cluster's id (cluster.id in the configuration file, or --cluster-id ID). If this node \
+             had data there, restore it: a voter that starts on an empty directory forgets its \
+             votes and the records it acknowledged",
             data.display()
         ))),
     }

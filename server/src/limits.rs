@@ -56,7 +56,7 @@ pub fn raise_file_descriptors() -> std::io::Result<()> {
         // Some kernels accept no unlimited value here; a million is as good.
         let wanted = Some(maximum.unwrap_or(1 << 20));
         if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum }) {
-            tracing::warn!(%error, ?current, ?maximum, "the limit of open files stays as it is");
+            tracing::warn!(%error, ?current, ?maximum, "cannot raise the limit of open files");
         }
     }
     match file_descriptors() {
@@ -77,8 +77,8 @@ pub fn boot_id() -> Uuid {
 /// The message for a bug in a part of the server.
 pub(crate) fn bug(part: &str) -> String {
     format!(
-        "wavetank: the {part} thread met a bug (see the panic above); the process ends so that \
-         nothing wrong is served. What was acknowledged is recovered at the next start."
+        "wavetank: the {part} thread hit a bug (see the panic above); the process ends rather than \
+         serve wrong data. Acknowledged records are recovered at the next start."
     )
 }
 

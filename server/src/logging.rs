@@ -56,7 +56,7 @@ pub fn init_logging() {
             tracing::warn!(
                 WAVETANK_LOG = wanted,
                 %wrong,
-                "WAVETANK_LOG is not understood, so info and above are logged; expected a level or \
+                "WAVETANK_LOG cannot be parsed, so info and above are logged; expected a level or \
                  pairs such as wavetank_server=debug,info"
             );
         }

@@ -56,7 +56,7 @@ impl NoteLog {
         serde_json::to_writer(&mut self.line, &noted).expect("a note has only string keys");
         self.line.push(b'\n');
         if let Err(error) = file.write_all(&self.line) {
-            tracing::warn!(%error, "cannot write a note; the file of notes ends here");
+            tracing::warn!(%error, "cannot write a note; no further notes are written");
             self.file = None;
         }
     }

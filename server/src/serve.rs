@@ -259,8 +259,8 @@ fn check_connections(wanted: usize, most: usize) -> Result<(), ServeError> {
         return Ok(());
     }
     Err(ServeError::Config(format!(
-        "max.connections is {wanted}, but within this process's limit of open files there is room for \
-         {most} connections beside the files of the log. Raise the limit (ulimit -n), or set \
+        "max.connections is {wanted}, but this process's limit of open files leaves room for \
+         {most} connections besides the log files. Raise the limit (ulimit -n), or set \
          max.connections to {most} or less"
     )))
 }

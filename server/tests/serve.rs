@@ -633,7 +633,7 @@ fn what_strangers_make_it_log_is_bounded() {
     assert_eq!(node.terminate(), Some(0));
     let text = reader.join().expect("the reader").expect("text");
     let lines = |what: &str| text.lines().filter(|line| line.contains(what)).count();
-    assert!((1..=5).contains(&lines("not a request")), "{text}");
+    assert!((1..=5).contains(&lines("unsupported request")), "{text}");
     assert!((1..=5).contains(&lines("ProduceFailed")), "{text}");
 }
 
@@ -709,13 +709,13 @@ fn librdkafka_asks_for_all_topics() {
 fn a_bug_in_a_task_ends_the_process() {
     let (code, text) = common::refusal(&["--network-bug"]);
     assert_eq!(code, None, "ended by a signal (abort)");
-    assert!(text.contains("the network (of a connection) thread met a bug"), "{text}");
+    assert!(text.contains("the network (of a connection) thread hit a bug"), "{text}");
 }
 
 #[test]
 fn a_bug_ends_the_process() {
     let (code, text) = common::refusal(&["--bug"]);
     assert_eq!(code, None, "ended by a signal (abort)");
-    assert!(text.contains("the disk thread met a bug"), "{text}");
+    assert!(text.contains("the disk thread hit a bug"), "{text}");
     assert!(text.contains("must start at the end of the file"), "{text}");
 }

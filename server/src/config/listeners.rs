@@ -75,8 +75,8 @@ impl ListenerKeys {
             Some([(name, _)]) => name.clone(),
             Some(several) => {
                 return Err(format!(
-                    "--listen says where to listen, but the configuration file names {} listeners; \
-                     leave --listen out",
+                    "--listen sets one address, but the configuration file names {} listeners; \
+                     remove --listen",
                     several.len()
                 ));
             }
@@ -133,8 +133,8 @@ impl ListenerKeys {
             return Err((
                 Some(LISTENERS),
                 format!(
-                    "{LISTENERS} names {} listeners, but {CONTROLLER_NAMES} does not say which are for \
-                     controllers alone; add it, as in {CONTROLLER_NAMES} = \"CONTROLLER\"",
+                    "{LISTENERS} names {} listeners, but {CONTROLLER_NAMES} does not say which are \
+                     for controllers only; add it, as in {CONTROLLER_NAMES} = \"CONTROLLER\"",
                     given.len()
                 ),
             ));
@@ -151,9 +151,9 @@ impl ListenerKeys {
             }
             if !node.is_controller() && is_here {
                 return blame(format!(
-                    "{CONTROLLER_NAMES} has {name}, which is in {LISTENERS}, but this node is no \
-                     controller: here the name only says how to reach those that are. Take {name} out of \
-                     {LISTENERS}"
+                    "{CONTROLLER_NAMES} has {name}, which is in {LISTENERS}, but this node is not \
+                     a controller: here the name only tells how to reach controllers. Remove \
+                     {name} from {LISTENERS}"
                 ));
             }
         }
@@ -161,14 +161,14 @@ impl ListenerKeys {
         let of_brokers = given.iter().filter(|(name, _)| !controllers.contains(name)).count();
         if node.is_broker && of_brokers == 0 {
             return blame(format!(
-                "a broker needs a listener for clients and other brokers, but all of {LISTENERS} are in \
-                 {CONTROLLER_NAMES}; add one, as in PLAINTEXT://HOST:PORT"
+                "a broker needs a listener for clients and other brokers, but all of {LISTENERS} \
+                 are in {CONTROLLER_NAMES}; add one, as in PLAINTEXT://HOST:PORT"
             ));
         }
         if !node.is_broker && of_brokers > 0 {
             return blame(format!(
-                "process.roles is only \"controller\", so {LISTENERS} may have no listener beside those \
-                 of {CONTROLLER_NAMES}"
+                "process.roles is only \"controller\", so {LISTENERS} may have no listeners other \
+                 than those in {CONTROLLER_NAMES}"
             ));
         }
         Ok(controllers)
@@ -185,9 +185,9 @@ impl ListenerKeys {
                 Some(_) => Err((
                     Some(LISTENERS),
                     format!(
-                        "{LISTENERS} names every interface, so clients cannot be told where to \
-                         connect; give {ADVERTISED} = \"PLAINTEXT://HOST:PORT\" with a name that they \
-                         can reach"
+                        "{LISTENERS} binds every interface, so clients cannot be told where to \
+                         connect; set {ADVERTISED} = \"PLAINTEXT://HOST:PORT\" with a host that \
+                         they can reach"
                     ),
                 )),
                 None => Ok(of_brokers.iter().map(|listener| (*listener).clone()).collect()),
@@ -197,21 +197,21 @@ impl ListenerKeys {
         for (name, endpoint) in advertised {
             if is_wildcard(endpoint) {
                 return blame(format!(
-                    "{ADVERTISED} has {name} at {:?}, which is no address that anybody can connect to; \
-                     give a name or an address",
+                    "{ADVERTISED} has {name} at {:?}, which is not an address to connect to; give \
+                     a host name or an IP address",
                     endpoint.host
                 ));
             }
             if controllers.contains(name) {
                 return blame(format!(
-                    "{ADVERTISED} has {name}, which is in {CONTROLLER_NAMES}; controllers are found by \
-                     controller.quorum.voters, take it out"
+                    "{ADVERTISED} has {name}, which is in {CONTROLLER_NAMES}; controllers are \
+                     found by controller.quorum.voters; remove it"
                 ));
             }
             if of_brokers.iter().all(|(known, _)| known != name) {
                 let known: Vec<&str> = of_brokers.iter().map(|(name, _)| name.as_str()).collect();
                 return blame(format!(
-                    "{ADVERTISED} has {name}, which is not in {LISTENERS}; there are {}",
+                    "{ADVERTISED} has {name}, which is not in {LISTENERS}; known: {}",
                     known.join(", ")
                 ));
             }
@@ -220,8 +220,8 @@ impl ListenerKeys {
         for (name, _) in of_brokers {
             let Some(found) = advertised.iter().find(|(known, _)| known == name) else {
                 return blame(format!(
-                    "{ADVERTISED} lacks {name}, which is in {LISTENERS}: clients that come in there \
-                     could not be told of any broker; add it"
+                    "{ADVERTISED} lacks {name}, which is in {LISTENERS}: clients that connect \
+                     there could not be told any broker's address; add it"
                 ));
             };
             all.push(found.clone());
@@ -242,9 +242,9 @@ impl ListenerKeys {
             return Err((
                 Some(key),
                 format!(
-                    "{INTER_BROKER} is {name}{}, which is no listener for clients and brokers of this \
-                     node; there are {}",
-                    if self.inter_broker.is_some() { "" } else { " unless it is given" },
+                    "{INTER_BROKER} is {name}{}, which is not a listener of this node for clients \
+                     and brokers; known: {}",
+                    if self.inter_broker.is_some() { "" } else { " by default" },
                     known.join(", ")
                 ),
             ));
@@ -269,8 +269,8 @@ impl ListenerKeys {
             None => Err((
                 Some(key),
                 format!(
-                    "{key} has {name}, for which {PROTOCOL_MAP} has no protocol; add {name}:PLAINTEXT \
-                     to it"
+                    "{key} has {name}, for which {PROTOCOL_MAP} has no protocol; add \
+                     {name}:PLAINTEXT to it"
                 ),
             )),
         }
@@ -336,8 +336,8 @@ fn named(key: &str, value: &Value, bound: bool) -> Result<Vec<(String, Endpoint)
         };
         if let Some((other, _)) = them.iter().find(|(_, other)| clash(other)) {
             return Err(format!(
-                "{key} has {other} and {name} on port {}; give each its own, unless one is an IPv4 and \
-                 the other an IPv6 address",
+                "{key} has {other} and {name} on port {}; give each its own port, unless one is an \
+                 IPv4 and the other an IPv6 address",
                 endpoint.port
             ));
         }

@@ -103,9 +103,9 @@ fn each_mistake_is_named_with_its_line() {
         ("listener.security.protocol.map = \"PLAINTEXT:SSL\"", "only PLAINTEXT is supported"),
         ("controller.listener.names = \"CONTROLLER\"", "no such listener"),
         ("controller.listener.names = \"PLAINTEXT\"", "a broker needs a listener"),
-        ("inter.broker.listener.name = \"INTERNAL\"", "there are PLAINTEXT"),
-        ("advertised.listeners = \"OTHER://a:1\"", "not in listeners; there are PLAINTEXT"),
-        ("advertised.listeners = \"0.0.0.0:1\"", "no address that anybody can connect to"),
+        ("inter.broker.listener.name = \"INTERNAL\"", "known: PLAINTEXT"),
+        ("advertised.listeners = \"OTHER://a:1\"", "not in listeners; known: PLAINTEXT"),
+        ("advertised.listeners = \"0.0.0.0:1\"", "not an address to connect to"),
         ("listeners = \"localhost\"", "expected \"PLAINTEXT://HOST:PORT\""),
         ("listeners = \"localhost:99999\"", "expected \"PLAINTEXT://HOST:PORT\""),
         ("listeners = \"0.0.0.0:9092\"", "advertised.listeners"),
@@ -115,7 +115,7 @@ fn each_mistake_is_named_with_its_line() {
         ("flush.messages = 1", "log.flush.interval.messages"),
         ("auto.create.topics.enable = \"maybe\"", "expected true or false"),
         ("broker.session.timeout.ms = 100", "greater than broker.heartbeat.interval.ms"),
-        ("num.partitions = 1.5", "of no use here"),
+        ("num.partitions = 1.5", "unsupported type"),
         ("cluster.id = \"\"", "empty"),
         ("broker.rack = [\"a\"]", "expected one value"),
     ];
@@ -200,20 +200,20 @@ fn mistakes_among_named_listeners() {
     let brokers = "controller.quorum.voters = [\"1@a:9193\"]\n";
     let cases = [
         ("controller.listener.names = \"CTL\"\n", "", "does not say which"),
-        ("inter.broker.listener.name = \"REPL\"\n", "", "PLAINTEXT unless it is given"),
+        ("inter.broker.listener.name = \"REPL\"\n", "", "PLAINTEXT by default"),
         (
             "inter.broker.listener.name = \"REPL\"\n",
             "inter.broker.listener.name = \"CTL\"\n",
-            "is no listener for clients and brokers",
+            "is not a listener of this node for clients",
         ),
         ("REPL://b:9095,", "", "lacks REPL"),
         ("REPL://b:9095,", "CTL://b:9193,REPL://b:9095,", "controllers are found by"),
         ("REPL:PLAINTEXT", "REPL:SASL_SSL", "only PLAINTEXT"),
-        ("[\"1@a:9193\", \"2@b:9193\", \"3@c:9193\"]\n", "[\"1@a:9193\"]\n", "Take CTL out"),
+        ("[\"1@a:9193\", \"2@b:9193\", \"3@c:9193\"]\n", "[\"1@a:9193\"]\n", "Remove CTL"),
         (
             "node.id = 2",
             "node.id = 2\nprocess.roles = \"controller\"",
-            "may have no listener beside",
+            "may have no listeners other",
         ),
         ("node.id = 2", "node.id = 2\npeer.address.overrides = \"1@a:1\"", "each has two"),
     ];

@@ -63,8 +63,8 @@ impl Lent {
         if self.end != at && self.found {
             let end = self.end;
             let error = format!(
-                "the file ends at {end}, but {at} bytes were written and kept: it was changed by \
-                 something else than this process"
+                "the file ends at {end}, but {at} bytes were written to it: something other than \
+                 this process changed it"
             );
             return Err(Trouble::Lost(io::Error::other(error)));
         }
@@ -282,7 +282,7 @@ impl Directory {
             Stuck::Exhausted(error) => {
                 if self.delay.is_none() {
                     let path = self.path.display();
-                    tracing::warn!(%path, %error, "the disk's work waits until there is room");
+                    tracing::warn!(%path, %error, "disk operations wait: a resource is exhausted");
                 }
                 self.delay =
                     Some(self.delay.map_or(RETRY_FIRST, |delay| (delay * 2).min(RETRY_LAST)));
@@ -292,7 +292,10 @@ impl Directory {
 
     fn relieved(&mut self) {
         if self.delay.take().is_some() {
-            tracing::info!(path = %self.path.display(), "the disk's work goes on: there is room");
+            tracing::info!(
+                path = %self.path.display(),
+                "disk operations continue: the resource is available again"
+            );
         }
     }
 
@@ -300,7 +303,11 @@ impl Directory {
     pub(super) fn give_up(&mut self) {
         let operations = self.queue.len() + self.pending.len();
         let path = self.path.display();
-        tracing::error!(%path, operations, "given up at the end of the process: no room came");
+        tracing::error!(
+            %path,
+            operations,
+            "disk operations dropped at the end of the process: the resource is still exhausted"
+        );
         for op in self.queue.drain(..) {
             if let DiskOp::Append { bytes, .. } = op {
                 self.common.backlog.taken(length(&bytes));
@@ -409,7 +416,7 @@ impl Directory {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else {
-                self.ignore(&entry, "ignored: the name is not text", &mut listing);
+                self.ignore(&entry, "ignored: the name is not UTF-8", &mut listing);
                 continue;
             };
             let metadata = match entry.metadata() {
@@ -426,7 +433,7 @@ impl Directory {
                 let length = self.files.get(&kind).map_or(metadata.len(), |open| open.end);
                 listing.files.push((kind, length));
             } else if !(self.is_root && name == super::LOCK_FILE) {
-                self.ignore(&entry, "ignored: not ours", &mut listing);
+                self.ignore(&entry, "ignored: not a file of this server", &mut listing);
             }
         }
         listing.files.sort_unstable();
@@ -506,7 +513,7 @@ impl Directory {
         match fs::remove_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
                 let path = self.path.display();
-                tracing::warn!(%path, "kept: it holds what is not ours. Move that away, or remove it");
+                tracing::warn!(%path, "directory kept: it holds other files. Move or remove them");
                 Ok(())
             }
             removed => absent_is_fine(removed),
@@ -644,7 +651,7 @@ impl Directory {
         self.with(kind, |lent| {
             let end = lent.end;
             if to > end && lent.found {
-                let error = format!("the file ends at {end}, before {to}, where it is to be cut");
+                let error = format!("the file ends at {end}, before the truncation at {to}");
                 return Err(Trouble::Lost(io::Error::other(error)));
             }
             assert!(to <= end, "a truncation must not lengthen {kind:?} from {end} to {to}");

@@ -118,7 +118,7 @@ pub(super) fn agree(frame: Bytes, asked: i16) -> Result<Agreement, String> {
     let (_, response) = wavetank_wire::decode_response(ApiKey::ApiVersions, version, frame)
         .map_err(|error| error.to_string())?;
     let Response::ApiVersions(answer) = response else {
-        return Err("an answer to another API".into());
+        return Err("the answer is for another API".into());
     };
     let versions: Versions =
         answer.apis.iter().map(|(key, min, max)| (*key, (*min, *max))).collect();
@@ -129,7 +129,7 @@ pub(super) fn agree(frame: Bytes, asked: i16) -> Result<Agreement, String> {
             if theirs < asked {
                 Ok(Agreement::TryAgain(theirs.max(0)))
             } else {
-                Err("the peer refuses the version of ApiVersions that it names".into())
+                Err("the peer refuses the ApiVersions version that it advertises".into())
             }
         }
         ErrorCode::RebootstrapRequired => Ok(Agreement::Another),

@@ -79,18 +79,19 @@ impl fmt::Display for FrameError {
             ),
             FrameError::NoMemory => write!(
                 f,
-                "the memory for large requests (queued.max.request.bytes) stayed taken for {} s",
+                "the memory for large requests (queued.max.request.bytes) was not available within \
+                 {} s",
                 memory::MEMORY_WAIT.as_secs()
             ),
             FrameError::Dropped { got, length } => write!(
                 f,
-                "{got} of the {length} bytes of a large frame came, the rest came slower than that \
-                 of others, and these wait for memory (queued.max.request.bytes)"
+                "only {got} of the {length} bytes of a large frame arrived; it was the slowest to \
+                 hold memory that others wait for (queued.max.request.bytes)"
             ),
             FrameError::Slow { got, length } => write!(
                 f,
-                "{got} of the {length} bytes of a large frame came, and less than {PROGRESS} more \
-                 within {} s",
+                "{got} of the {length} bytes of a large frame arrived, and fewer than {PROGRESS} \
+                 more within {} s",
                 WINDOW.as_secs()
             ),
         }

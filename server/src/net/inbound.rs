@@ -133,16 +133,16 @@ pub(super) async fn run(
             tracing::debug!(%from, ?closed, "closed a connection");
         }
         Closed::Stalled => {
-            tracing::warn!(%from, "closed a connection: the client does not take its answer");
+            tracing::warn!(%from, "closed a connection: the client does not read its answer");
         }
         Closed::NotServed(api) => tracing::warn!(
             %from,
             ?api,
-            "closed a connection: only nodes send this, and on another listener"
+            "closed a connection: only nodes may send this request, on another listener"
         ),
-        Closed::Frame(error) => tracing::warn!(%from, %error, "closed a connection: not a frame"),
+        Closed::Frame(error) => tracing::warn!(%from, %error, "closed a connection: invalid frame"),
         Closed::Decode(error) => {
-            tracing::warn!(%from, %error, "closed a connection: not a request that we can answer");
+            tracing::warn!(%from, %error, "closed a connection: invalid or unsupported request");
         }
     }
 }

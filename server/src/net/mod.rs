@@ -463,7 +463,7 @@ impl Dispatcher {
             }
         };
         if tokio::time::timeout(Duration::from_secs(1), drain).await.is_err() {
-            tracing::info!("some connections did not take their last answer in time");
+            tracing::info!("some connections did not read their last answer in time");
         }
     }
 
@@ -514,8 +514,8 @@ impl Dispatcher {
                     %from,
                     refused = self.refused,
                     limit = self.shared.limits.max_connections,
-                    "refused a connection: as many are open as max.connections allows, which is at most what the \
-                     limit of open files (ulimit -n) leaves room for"
+                    "refused a connection: the maximum is open (max.connections, or what the limit \
+                     of open files allows, ulimit -n)"
                 );
             }
             return;

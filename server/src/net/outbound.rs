@@ -67,7 +67,7 @@ pub(super) async fn run(
         let (stream, versions) = match tokio::time::timeout_at(first.deadline, connecting).await {
             Ok(Ok(connected)) => {
                 if unreached > 0 {
-                    tracing::info!(peer = peer.0, ?channel, attempts = unreached, "reached again");
+                    tracing::info!(peer = peer.0, ?channel, attempts = unreached, "connected");
                 }
                 unreached = 0;
                 connected
@@ -107,7 +107,7 @@ pub(super) async fn run(
                 peer = peer.0,
                 ?channel,
                 %why,
-                "closed the connection to a peer: its answer cannot be used"
+                "closed the connection to a peer: invalid answer"
             ),
             Why::Answer(why) => tracing::debug!(peer = peer.0, ?channel, %why, "disconnected"),
         }
@@ -123,7 +123,7 @@ fn tell_unreached(
     attempts: u64,
 ) {
     let address = endpoint.as_ref().map(|known| format!("{}:{}", known.host, known.port));
-    let address = address.unwrap_or_else(|| "an address that is not known".into());
+    let address = address.unwrap_or_else(|| "unknown address".into());
     if attempts.is_power_of_two() {
         tracing::warn!(peer = peer.0, ?channel, address, %error, attempts, "cannot connect");
     } else {
@@ -159,7 +159,7 @@ async fn connect(
             // peers were before, because otherwise nodes could not be upgraded one by one.
             codec::Agreement::TryAgain(lower) => version = lower,
             codec::Agreement::Another => {
-                let what = "another node, or one of another cluster, listens there";
+                let what = "a different node, or a node of another cluster, listens there";
                 return Err(io::Error::new(MISROUTED, what));
             }
         }
@@ -199,9 +199,9 @@ impl fmt::Display for BadAnswer {
         match self {
             BadAnswer::Length { api, declared, limit } => write!(
                 f,
-                "the answer to {api:?} declares {declared} bytes, where 0 to {limit} fit what was \
-                 asked; if the peer holds larger batches, raise socket.request.max.bytes here to \
-                 what it is there, or to what it was when they were written"
+                "the answer to {api:?} declares {declared} bytes, but 0 to {limit} are valid for \
+                 the request; if the peer holds larger batches, raise socket.request.max.bytes \
+                 here to the peer's value, or to its value when they were written"
             ),
             BadAnswer::Other(what) => f.write_str(what),
         }
@@ -239,7 +239,7 @@ impl Session<'_> {
                 }
             }
             None => {
-                tracing::warn!(?api, "the peer speaks no version of this API that we do");
+                tracing::warn!(?api, "no common version of this API with the peer");
                 entry.outcome = Some(Err(RpcError::Unsupported));
             }
         }
@@ -278,12 +278,12 @@ impl Session<'_> {
                 outgoing = requests.recv() => match outgoing {
                     Some(outgoing) => self.send(outgoing),
                     None => {
-                        break (RpcError::Disconnected, Why::Over("this node ends".into()));
+                        break (RpcError::Disconnected, Why::Over("this node stops".into()));
                     }
                 },
                 read = frame::fill(&mut reader, &mut buffer, room) => match read {
                     Ok(0) => {
-                        break (RpcError::Disconnected, Why::Over("the peer closed".into()));
+                        break (RpcError::Disconnected, Why::Over("the peer closed it".into()));
                     }
                     Ok(_) => match self.answers(&mut buffer) {
                         Ok(()) => {}
@@ -312,8 +312,7 @@ impl Session<'_> {
         while let Some(&declared) = buffer.first_chunk::<4>() {
             let waiting = self.in_flight.iter_mut().find(|entry| entry.outcome.is_none());
             let other = |what: String| BadAnswer::Other(what);
-            let entry =
-                waiting.ok_or_else(|| other("an answer to nothing that was asked".into()))?;
+            let entry = waiting.ok_or_else(|| other("an answer without a request".into()))?;
             let (api, limit) = (entry.api, entry.bound);
             let declared = i32::from_be_bytes(declared);
             let length = usize::try_from(declared)

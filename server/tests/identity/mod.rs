@@ -151,7 +151,7 @@ fn a_clusters_node_formats_only_when_it_is_told_to() {
     assert!(text.contains("--cluster-id") && text.contains("cluster.id"), "{text}");
     let (code, text) = refusal(&["--config", &file, "--cluster-id", "a b"]);
     assert_eq!(code, Some(2), "{text}");
-    assert!(text.contains("no cluster id"), "{text}");
+    assert!(text.contains("not a valid cluster id"), "{text}");
     // A node that has lost its data does not come back as a new one.
     let nodes = three.start(&ports, true);
     produce(&nodes, "a");
@@ -159,7 +159,7 @@ fn a_clusters_node_formats_only_when_it_is_told_to() {
     std::fs::remove_dir_all(three.data(2)).expect("it is there");
     let (code, text) = refusal(&["--config", &three.config(2, &ports, "cluster.id = \"three\"")]);
     assert_eq!(code, Some(2), "{text}");
-    assert!(text.contains("restore them"), "{text}");
+    assert!(text.contains("restore it"), "{text}");
 }
 
 /// How often the addresses rotate; `WAVETANK_ROTATIONS=20` makes a long run.

@@ -60,8 +60,7 @@ fn a_replica_under_another_name_is_refused() {
         let text = fs::read_to_string(&path).expect("it is there");
         fs::write(&path, text.replace("kept 0 ", "moved 0 ")).expect("written");
     }
-    refused(data.path(), &["moved-0 is partition 0 of topic", "is called kept", "rename the \
-                                                                                 directory"]);
+    refused(data.path(), &["moved-0 is partition 0 of topic", "is called kept", "rename"]);
     assert!(data.path().join("moved-0").is_dir(), "it is where it was");
 }
 
