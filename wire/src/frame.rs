@@ -82,15 +82,15 @@ pub enum WireError {
 impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WireError::UnknownApi { key } => write!(f, "API key {key} is not served"),
+            WireError::UnknownApi { key } => write!(f, "API key {key} is not supported"),
             WireError::UnsupportedVersion { api, version, .. } => {
                 let (min, max) = supported(*api);
-                write!(f, "{api:?} version {version} is not served, only {min} to {max}")
+                write!(f, "{api:?} version {version} is not supported, only {min} to {max}")
             }
-            WireError::Header(error) => write!(f, "the request header: {error}"),
+            WireError::Header(error) => write!(f, "request header: {error}"),
             WireError::TooMany { api, version } => write!(
                 f,
-                "{api:?} version {version} with more elements than a request may have ({})",
+                "{api:?} version {version} has more elements than a request may have ({})",
                 Bounds::REQUEST.elements
             ),
             WireError::Body { api, version, error } => {
