@@ -162,8 +162,9 @@ fn disk_advice(error: DiskError) -> &'static str {
              node again"
         }
         DiskError::Io => {
-            "Check the device; if it is broken, start the node with an empty directory on a good \
-             one; it then copies its partitions from the other replicas"
+            "Check the device. If it is broken, restore the directory from a backup of this node on \
+             a good one. A node that is not a voter may start with an empty directory instead \
+             (--format); it copies its partitions from the other replicas"
         }
         DiskError::Refused => {
             "Check that the directory is still there, its owner, permissions and mount, then start \

@@ -14,7 +14,7 @@ use crate::metadata::{MetadataRecord, ReplayError};
 use crate::types::{LeaderEpoch, NodeId, Offset, PartitionId, TopicPartition};
 
 use super::departures::Fate;
-use super::{Broker, Status};
+use super::{Broker, METADATA_ADVICE, Status};
 
 /// What a batch of records touched.
 #[derive(Debug, Default)]
@@ -85,9 +85,7 @@ impl Broker {
     }
 
     fn refuse_record(&mut self, error: &ReplayError) {
-        self.refuse(alloc::format!(
-            "{error}: upgrade this node, or restore its metadata directory from another node"
-        ));
+        self.refuse(alloc::format!("{error}: upgrade this node, or {METADATA_ADVICE}"));
     }
 
     /// When the image first reaches our registration, turns all of it into roles.
