@@ -45,8 +45,8 @@ impl Invariant for AckedByMinIsr {
                 let isr = self.known.get(&(node, *partition)).copied().unwrap_or(0);
                 if isr < least {
                     return Err(format!(
-                        "{name}: leader {node} acknowledged up to {end} with acks=all, knowing of \
-                         {isr} members of the ISR where min.insync.replicas is {least}"
+                        "{name}: leader {node} acknowledged up to {end} with acks=all, but its ISR \
+                         has {isr} members and min.insync.replicas is {least}"
                     ));
                 }
             }

@@ -57,8 +57,8 @@ impl Invariant for AckedIsSynced {
                 let synced = synced.unwrap_or(Offset::ZERO);
                 if synced < *end && flushes(*partition, view) {
                     return Err(format!(
-                        "{}: leader {node} acknowledged up to {end} with acks=all, and has heard that \
-                         its log is durable up to {synced}",
+                        "{}: leader {node} acknowledged up to {end} with acks=all, but its log is \
+                         known to be durable up to {synced} only",
                         view.name(*partition)
                     ));
                 }

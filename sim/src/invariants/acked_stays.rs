@@ -29,7 +29,7 @@ impl Invariant for AckedStays {
                 view.name(*partition)
             )),
             Finding::Cut { partition, node, batch } => Err(format!(
-                "{}: node {node}, a member of the ISR, cut {batch}, which was promised to stay",
+                "{}: node {node}, a member of the ISR, truncated {batch}, which was committed",
                 view.name(*partition)
             )),
             Finding::Replaced { partition, acked, committed } => Err(format!(
@@ -68,7 +68,7 @@ mod tests {
         let cut = Finding::Cut { partition, node: NodeId(1), batch };
         let replaced = Finding::Replaced { partition, acked: batch, committed: batch };
         for (finding, says) in
-            [(lost, "node 1 holds it"), (cut, "cut 0..1"), (replaced, "was acknowledged")]
+            [(lost, "node 1 holds it"), (cut, "truncated 0..1"), (replaced, "was acknowledged")]
         {
             let wrong = AckedStays.see(Seen::Finding(&finding), &bench.view()).unwrap_err();
             assert!(wrong.contains(says), "{wrong}");

@@ -63,13 +63,15 @@ pub fn check(response: &Response) -> Result<(), String> {
         Response::Metadata(metadata) => of_metadata(metadata),
         Response::ApiVersions(versions) => {
             let sorted = versions.apis.is_sorted_by(|one, next| one.0 < next.0);
-            says(!sorted, "one API twice, or out of order")
-                .or(says(versions.apis.iter().any(|api| api.1 > api.2), "versions upside down"))
+            says(!sorted, "duplicate or unsorted APIs").or(says(
+                versions.apis.iter().any(|api| api.1 > api.2),
+                "a minimum version above the maximum",
+            ))
         }
         Response::CreateTopics(created) => created.topics.iter().find_map(of_creation),
         Response::DeleteTopics(deleted) => deleted.topics.iter().find_map(|(topic, error, _)| {
             let unnamed = topic.name.is_empty() || topic.id == Uuid::ZERO;
-            says(error.is_ok() && unnamed, "that a topic is deleted, not which")
+            says(error.is_ok() && unnamed, "a deleted topic without its name or id")
         }),
         Response::OffsetForLeaderEpoch(ends) => {
             let mut partitions = ends.topics.iter().flat_map(|topic| &topic.partitions);
@@ -77,12 +79,12 @@ pub fn check(response: &Response) -> Result<(), String> {
                 let nothing = one.end_offset == Offset(-1) && one.leader_epoch == LeaderEpoch::NONE;
                 let half =
                     (one.end_offset == Offset(-1)) != (one.leader_epoch == LeaderEpoch::NONE);
-                says(!one.error.is_ok() && !nothing, "the end of an epoch with an error")
-                    .or(says(half, "an end without its epoch, or an epoch without its end"))
+                says(!one.error.is_ok() && !nothing, "the end of an epoch and an error")
+                    .or(says(half, "an end offset without an epoch, or the reverse"))
             })
         }
         Response::Vote(vote) => {
-            says(vote.vote_granted && !vote.error.is_ok(), "a vote with an error")
+            says(vote.vote_granted && !vote.error.is_ok(), "a vote and an error")
         }
         Response::BeginQuorumEpoch(_) | Response::EndQuorumEpoch(_) => None,
         Response::AlterPartition(altered) => of_alteration(altered),
@@ -91,19 +93,21 @@ pub fn check(response: &Response) -> Result<(), String> {
                 (Some(inner), ErrorCode::None) => check(inner),
                 (None, error) if fails_envelopes(error) => Ok(()),
                 (inside, error) => {
-                    let inside = if inside.is_some() { "an answer" } else { "nothing" };
-                    Err(format!("{inside} in an envelope that says {error:?} (KIP-590)"))
+                    let inside = if inside.is_some() { "an answer" } else { "no answer" };
+                    Err(format!("{inside} in an envelope with error {error:?} (KIP-590)"))
                 }
             };
         }
         Response::BrokerRegistration(registered) => {
             let epoch = registered.broker_epoch != BrokerEpoch::NONE;
-            says(epoch != registered.error.is_ok(), "a broker epoch with an error, or neither")
+            says(epoch != registered.error.is_ok(), "both a broker epoch and an error, or neither")
         }
         Response::BrokerHeartbeat(beat) => {
             let defaults = beat.is_fenced && !beat.is_caught_up && !beat.should_shut_down;
-            says(!beat.error.is_ok() && !defaults, "a broker's state with an error")
-                .or(says(beat.should_shut_down && !beat.is_fenced, "a broker to stop unfenced"))
+            says(!beat.error.is_ok() && !defaults, "a broker's state and an error").or(says(
+                beat.should_shut_down && !beat.is_fenced,
+                "an unfenced broker that should shut down",
+            ))
         }
     };
     odd.map_or(Ok(()), |odd| Err(format!("{:?} with {odd}: {response:?}", response.api())))
@@ -127,56 +131,62 @@ fn of_produce(one: &ProducePartitionResponse) -> Option<&'static str> {
         one.error,
         ErrorCode::None | ErrorCode::NotEnoughReplicasAfterAppend | ErrorCode::RequestTimedOut
     );
-    says(!appended && one.base_offset != Offset(-1), "an offset of what was not appended")
-        .or(says(!appended && one.log_append_time_ms != -1, "a time of what was not appended"))
-        .or(says(one.error.is_ok() && one.error_message.is_some(), "a complaint, and no error"))
-        .or(says(one.error.is_ok() && !one.record_errors.is_empty(), "bad records, and no error"))
+    says(!appended && one.base_offset != Offset(-1), "an offset although nothing was appended")
+        .or(says(
+            !appended && one.log_append_time_ms != -1,
+            "an append time although nothing was appended",
+        ))
+        .or(says(one.error.is_ok() && one.error_message.is_some(), "an error message but no error"))
+        .or(says(one.error.is_ok() && !one.record_errors.is_empty(), "record errors but no error"))
         .or(says(one.base_offset < Offset(-1), "a negative offset"))
 }
 
 fn of_fetch(fetch: &FetchResponse) -> Option<&'static str> {
     let mut partitions = fetch.topics.iter().flat_map(|topic| &topic.partitions);
-    says(!fetch.error.is_ok() && !fetch.topics.is_empty(), "partitions with an error")
+    says(!fetch.error.is_ok() && !fetch.topics.is_empty(), "partitions and an error")
         .or_else(|| partitions.find_map(of_fetched))
 }
 
 fn of_fetched(one: &FetchPartitionResponse) -> Option<&'static str> {
     let failed = !one.error.is_ok();
     let ordered = one.records.is_sorted_by(|before, next| before.base_offset < next.base_offset);
-    says(failed && !one.records.is_empty(), "records with an error")
-        .or(says(failed && one.diverging_epoch.is_some(), "a divergence with an error"))
-        .or(says(failed && one.last_stable_offset != Offset(-1), "a stable offset with an error"))
+    says(failed && !one.records.is_empty(), "records and an error")
+        .or(says(failed && one.diverging_epoch.is_some(), "a divergence and an error"))
+        .or(says(
+            failed && one.last_stable_offset != Offset(-1),
+            "a last stable offset and an error",
+        ))
         .or(says(
             one.diverging_epoch.is_some() && !one.records.is_empty(),
-            "records to who has to cut first",
+            "both records and a diverging epoch",
         ))
         .or(says(!ordered, "batches out of order"))
         .or(says(
             one.high_watermark != Offset(-1) && one.log_start_offset > one.high_watermark,
-            "a start beyond the high watermark",
+            "a log start offset above the high watermark",
         ))
         .or(says(
             one.last_stable_offset > one.high_watermark,
-            "a stable offset beyond the high watermark",
+            "a last stable offset above the high watermark",
         ))
 }
 
 fn of_looked_up(one: &ListOffsetsPartitionResponse) -> Option<&'static str> {
     let nothing =
         one.offset == Offset(-1) && one.timestamp == -1 && one.leader_epoch == LeaderEpoch::NONE;
-    says(!one.error.is_ok() && !nothing, "an offset with an error")
+    says(!one.error.is_ok() && !nothing, "an offset and an error")
         .or(says(one.offset < Offset(-1) || one.timestamp < -1, "a negative offset"))
 }
 
 fn of_alteration(altered: &AlterPartitionResponse) -> Option<&'static str> {
     let mut partitions = altered.topics.iter().flat_map(|(_, partitions)| partitions);
-    says(!altered.error.is_ok() && !altered.topics.is_empty(), "partitions with an error").or_else(
+    says(!altered.error.is_ok() && !altered.topics.is_empty(), "partitions and an error").or_else(
         || {
             partitions.find_map(|one| {
                 let led = one.leader == NodeId::NONE || one.isr.contains(&one.leader);
                 let repeats = one.isr.iter().collect::<BTreeSet<_>>().len() < one.isr.len();
                 let ok = one.error.is_ok();
-                says(ok && (one.isr.is_empty() || repeats), "an ISR that is none")
+                says(ok && (one.isr.is_empty() || repeats), "an empty ISR, or one with duplicates")
                     .or(says(ok && !led, "a leader outside the ISR"))
             })
         },
@@ -186,14 +196,14 @@ fn of_alteration(altered: &AlterPartitionResponse) -> Option<&'static str> {
 fn of_metadata(metadata: &MetadataResponse) -> Option<&'static str> {
     let brokers: BTreeSet<NodeId> = metadata.brokers.iter().map(|broker| broker.node).collect();
     let controlled = metadata.controller == NodeId::NONE || brokers.contains(&metadata.controller);
-    says(brokers.len() < metadata.brokers.len(), "a broker twice")
-        .or(says(!controlled, "a controller that is no broker of the answer"))
+    says(brokers.len() < metadata.brokers.len(), "a broker listed twice")
+        .or(says(!controlled, "a controller that is not among the brokers"))
         .or_else(|| {
             metadata.topics.iter().find_map(|topic| {
                 let known = topic.id != Uuid::ZERO && topic.name.is_some();
                 let failed = !topic.error.is_ok();
-                says(failed && !topic.partitions.is_empty(), "partitions of an unknown topic")
-                    .or(says(!failed && !known, "a topic without its name or id"))
+                says(failed && !topic.partitions.is_empty(), "partitions of a topic with an error")
+                    .or(says(!failed && !known, "a topic without a name or id"))
                     .or_else(|| topic.partitions.iter().find_map(of_partition))
             })
         })
@@ -203,14 +213,20 @@ fn of_partition(one: &MetadataPartition) -> Option<&'static str> {
     let replicas: BTreeSet<NodeId> = one.replicas.iter().copied().collect();
     let led = one.leader != NodeId::NONE;
     let refused = one.error == ErrorCode::LeaderNotAvailable;
-    says(replicas.len() < one.replicas.len() || replicas.is_empty(), "replicas that are none")
-        .or(says(one.isr.iter().any(|of| !replicas.contains(of)), "an ISR beyond the replicas"))
-        .or(says(
-            one.offline_replicas.iter().any(|of| !replicas.contains(of)),
-            "an offline replica that is none",
-        ))
-        .or(says(led && !replicas.contains(&one.leader), "a leader that is no replica"))
-        .or(says(led == refused, "a leader that is not available, or none and no error"))
+    says(
+        replicas.len() < one.replicas.len() || replicas.is_empty(),
+        "no replicas, or duplicate ones",
+    )
+    .or(says(
+        one.isr.iter().any(|of| !replicas.contains(of)),
+        "an ISR member that is not a replica",
+    ))
+    .or(says(
+        one.offline_replicas.iter().any(|of| !replicas.contains(of)),
+        "an offline node that is not a replica",
+    ))
+    .or(says(led && !replicas.contains(&one.leader), "a leader that is not a replica"))
+    .or(says(led == refused, "a leader with LEADER_NOT_AVAILABLE, or no leader without it"))
 }
 
 /// Could Kafka's `Uuid.randomUuid` have drawn this id? Such an id has version 4, variant 10, and a
@@ -222,16 +238,16 @@ fn is_random(id: Uuid) -> bool {
 fn of_creation(one: &CreatableTopicResult) -> Option<&'static str> {
     let counted = one.num_partitions != -1 || one.replication_factor != -1;
     let failed = !one.error.is_ok();
-    says(failed && counted, "the partitions of a topic that there is not (KIP-525)")
-        .or(says(failed && one.id != Uuid::ZERO, "the id of a topic that there is not"))
+    says(failed && counted, "the size of a topic that was not created (KIP-525)")
+        .or(says(failed && one.id != Uuid::ZERO, "the id of a topic that was not created"))
         .or(says(
             !failed && !is_random(one.id),
-            "an id that is no random UUID (RFC 9562, version 4)",
+            "an id that is not a random UUID (RFC 9562, version 4)",
         ))
-        .or(says(failed && !one.configs.is_empty(), "configs of a topic that there is not"))
+        .or(says(failed && !one.configs.is_empty(), "configs of a topic that was not created"))
         .or(says(!failed && one.num_partitions < 1, "a topic without partitions"))
         .or(says(!failed && one.replication_factor < 1, "a topic without replicas"))
-        .or(says(!failed && one.error_message.is_some(), "a complaint, and no error"))
+        .or(says(!failed && one.error_message.is_some(), "an error message but no error"))
 }
 
 #[cfg(test)]
@@ -310,7 +326,7 @@ mod tests {
         assert_eq!(check(&fetched(failed.clone())), Ok(()));
         let diverging_epoch = Some(EpochEndOffset { epoch: LeaderEpoch(1), end_offset: Offset(3) });
         let diverges = FetchPartitionResponse { diverging_epoch, ..failed };
-        assert!(complaint(&fetched(diverges)).contains("a divergence with an error"));
+        assert!(complaint(&fetched(diverges)).contains("a divergence and an error"));
 
         let failed = |error| ProducePartitionResponse {
             base_offset: Offset(3),
@@ -318,7 +334,7 @@ mod tests {
         };
         assert_eq!(check(&produced(failed(ErrorCode::NotEnoughReplicasAfterAppend))), Ok(()));
         let never = produced(failed(ErrorCode::NotEnoughReplicas));
-        assert!(complaint(&never).contains("not appended"));
+        assert!(complaint(&never).contains("nothing was appended"));
         let vote = |error| {
             Response::Vote(VoteResponse {
                 error,
@@ -329,7 +345,7 @@ mod tests {
             })
         };
         assert_eq!(check(&vote(ErrorCode::None)), Ok(()));
-        assert!(complaint(&vote(ErrorCode::FencedLeaderEpoch)).contains("a vote with an error"));
+        assert!(complaint(&vote(ErrorCode::FencedLeaderEpoch)).contains("a vote and an error"));
     }
 
     #[test]
@@ -346,7 +362,7 @@ mod tests {
         let sound = 7 << 80 | 4 << 76 | 2 << 62 | 7;
         assert_eq!(check(&made(sound)), Ok(()));
         for odd in [0, sound ^ 1 << 77, sound ^ 1 << 62, sound | 0x3e << 122] {
-            assert!(complaint(&made(odd)).contains("no random UUID"), "{}", Uuid(odd));
+            assert!(complaint(&made(odd)).contains("not a random UUID"), "{}", Uuid(odd));
         }
     }
 
@@ -354,7 +370,7 @@ mod tests {
     fn an_envelope_that_carries_its_answers_error_is_caught() {
         assert_eq!(check(&enveloped(ErrorCode::NotController, None)), Ok(()));
         assert!(complaint(&enveloped(ErrorCode::RequestTimedOut, None)).contains("(KIP-590)"));
-        assert!(complaint(&enveloped(ErrorCode::None, None)).contains("nothing in an envelope"));
+        assert!(complaint(&enveloped(ErrorCode::None, None)).contains("no answer in an envelope"));
         let both = enveloped(ErrorCode::NotController, Some(created(refused())));
         assert!(complaint(&both).contains("an answer in an envelope"));
     }
@@ -372,16 +388,16 @@ mod tests {
         };
         assert_eq!(check(&described(sound.clone())), Ok(()));
         let stranger = MetadataPartition { leader: NodeId(3), ..sound.clone() };
-        assert!(complaint(&described(stranger)).contains("a leader that is no replica"));
+        assert!(complaint(&described(stranger)).contains("a leader that is not a replica"));
         let leaderless = MetadataPartition { leader: NodeId::NONE, ..sound.clone() };
-        assert!(complaint(&described(leaderless)).contains("none and no error"));
+        assert!(complaint(&described(leaderless)).contains("no leader without it"));
         let beyond = MetadataPartition { isr: vec![NodeId(3)], ..sound };
-        assert!(complaint(&described(beyond)).contains("an ISR beyond the replicas"));
+        assert!(complaint(&described(beyond)).contains("an ISR member that is not a replica"));
         let unnamed = DeleteTopicsResponse {
             throttle_time_ms: 0,
             topics: vec![(TopicRef::name("t"), ErrorCode::None, None)],
         };
-        assert!(complaint(&Response::DeleteTopics(unnamed)).contains("not which"));
+        assert!(complaint(&Response::DeleteTopics(unnamed)).contains("without its name or id"));
     }
 
     #[test]

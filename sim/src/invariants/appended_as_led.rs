@@ -62,13 +62,16 @@ impl AppendedAsLed {
             Some(Role::Follows(followed)) if *followed == epoch => {}
             Some(Role::Follows(followed)) => {
                 return Err(format!(
-                    "{}: node {node} follows in epoch {followed} and appends what it asked for in \
-                     epoch {epoch}",
+                    "{}: node {node} follows in epoch {followed} but appends records that it \
+                     fetched in epoch {epoch}",
                     name()
                 ));
             }
             Some(Role::Leads(_)) | None => {
-                return Err(format!("{}: node {node} appends and does not follow", name()));
+                return Err(format!(
+                    "{}: node {node} appends fetched records but does not follow",
+                    name()
+                ));
             }
         }
         let from = self.compared.entry((node, partition)).or_insert(first);
@@ -86,8 +89,8 @@ impl AppendedAsLed {
                     return Ok(());
                 }
                 return Err(format!(
-                    "{}: node {node} appended {batch} in epoch {epoch}, and its leader {leader} has \
-                     no such batch",
+                    "{}: node {node} appended {batch} in epoch {epoch}, but its leader {leader} \
+                     has no such batch",
                     name()
                 ));
             }
@@ -187,7 +190,7 @@ mod tests {
         assert!(tell(2, follows(3)).is_ok());
         assert!(tell(2, appended(3, 0)).is_ok());
         assert!(tell(2, follows(4)).is_ok());
-        assert!(tell(2, appended(3, 1)).unwrap_err().contains("follows in epoch 4 and appends"));
+        assert!(tell(2, appended(3, 1)).unwrap_err().contains("follows in epoch 4 but appends"));
         assert!(tell(2, leads(5)).is_ok());
         assert!(tell(2, appended(5, 1)).unwrap_err().contains("does not follow"));
     }

@@ -32,15 +32,15 @@ impl Invariant for CleanMark {
             Seen::Note(node, Note::ShutDown { clean: true }) => {
                 if let Some(log) = view.ledger.unsynced_partition(node) {
                     return Err(format!(
-                        "node {node} marked its stop as clean while records of {log} were not on \
-                         the media"
+                        "node {node} marked its shutdown as clean while records of {log} were not \
+                         on the media"
                     ));
                 }
                 match view.world.find_disk(node).and_then(unsynced_file) {
                     None => Ok(()),
                     Some((dir, kind)) => Err(format!(
-                        "node {node} marked its stop as clean while the media held something else of \
-                         {dir}/{}",
+                        "node {node} marked its shutdown as clean while the media held other \
+                         content of {dir}/{}",
                         kind.name()
                     )),
                 }

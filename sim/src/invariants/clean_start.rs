@@ -53,8 +53,8 @@ impl Invariant for CleanStart {
                     && self.nodes.get(&node) == Some(&State::Started) =>
             {
                 return Err(format!(
-                    "node {node} was stopped cleanly, and made the indexes of {reindexed} segments of \
-                     {} anew when it started",
+                    "node {node} shut down cleanly, but rebuilt the indexes of {reindexed} \
+                     segments of {} when it started",
                     view.name(*partition)
                 ));
             }

@@ -27,7 +27,7 @@ impl Invariant for CommittedCut {
                 node,
                 Note::AnswerRefused { partition, peer, why: Implausible::CutOfCommitted },
             ) => Err(format!(
-                "node {peer} wants node {node} to cut what is committed of {}",
+                "an answer of node {peer} would make node {node} truncate committed records of {}",
                 view.name(*partition)
             )),
             Seen::Note(..)
@@ -56,6 +56,6 @@ mod tests {
         };
         assert_eq!(refused(Implausible::Divergence), Ok(()));
         let wrong = refused(Implausible::CutOfCommitted).unwrap_err();
-        assert!(wrong.contains("node 2 wants node 1 to cut"), "{wrong}");
+        assert!(wrong.contains("node 2 would make node 1 truncate"), "{wrong}");
     }
 }

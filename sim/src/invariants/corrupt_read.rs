@@ -30,8 +30,8 @@ impl Invariant for CorruptRead {
                 partition,
                 error: ErrorCode::CorruptMessage,
             }) => Err(format!(
-                "{partition}: client {} got a batch that is not as it was sent: its checksum or \
-                 its records do not hold",
+                "{partition}: client {} read a corrupt batch: its checksum or its records are \
+                 invalid",
                 record.client
             )),
             Recorded::Fact(_)
@@ -60,7 +60,7 @@ mod tests {
             CorruptRead.see(Seen::Client(&record), &bench.view())
         };
         let wrong = see(ErrorCode::CorruptMessage).unwrap_err();
-        assert!(wrong.starts_with("events-0: client 103 got a batch"), "{wrong}");
+        assert!(wrong.starts_with("events-0: client 103 read a corrupt batch"), "{wrong}");
         assert_eq!(see(ErrorCode::NotLeaderOrFollower), Ok(()), "any other error is no damage");
     }
 }

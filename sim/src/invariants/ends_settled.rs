@@ -80,7 +80,7 @@ impl EndsSettled {
             && offset >= furthest
         {
             return Err(format!(
-                "client {client} was told of a record of {name} at {offset}, and nothing beyond \
+                "client {client} was told of a record of {name} at {offset}, but nothing beyond \
                  {furthest} was ever committed"
             ));
         }
@@ -133,12 +133,12 @@ fn told_of_end(
 ) -> Result<(), String> {
     let (furthest, least) = (furthest(promises), least(reached, epoch, lineages(promises)));
     if offset > furthest {
-        return Err(format!("ends at {offset}, and nothing beyond {furthest} was ever committed"));
+        return Err(format!("ends at {offset}, but nothing beyond {furthest} was ever committed"));
     }
     if offset < least {
         return Err(format!(
-            "ends at {offset} by the leader of epoch {epoch}, and {least} had been committed when it \
-             asked"
+            "ends at {offset} (by the leader of epoch {epoch}), but all below {least} had been \
+             committed when it asked"
         ));
     }
     Ok(())
@@ -223,8 +223,9 @@ impl Invariant for EndsSettled {
             if let Some((offset, (_, time))) = below {
                 let Vain { client, name, asked, since, least } = vain;
                 return Err(format!(
-                    "client {client} asked for {} of {name} and was told that nothing is of {} or \
-                     younger, but {offset} is of {}, and {least} had been committed",
+                    "client {client} asked for {} of {name} and was told that no record has time \
+                     {} or later, but {offset} has time {}, and all below {least} had been \
+                     committed",
                     wanted(*asked),
                     since.0,
                     time.0
@@ -276,7 +277,7 @@ mod tests {
         assert!(see(asks()).is_ok());
         assert!(see(ends(2, 1)).is_ok(), "a leader from before it");
         assert!(see(asks()).is_ok());
-        assert!(see(ends(4, 3)).unwrap_err().contains("4 had been committed"));
+        assert!(see(ends(4, 3)).unwrap_err().contains("below 4 had been committed"));
         assert!(see(ends(4, 3)).is_ok(), "nobody knows when it was asked");
     }
 
@@ -315,12 +316,15 @@ mod tests {
         assert_eq!(judge(3, 71), Ok(()));
         assert_eq!(judge_led(2, 2, 60, None), Ok(()), "a leader from before it may have answered");
         assert_eq!(judge(1, 60), Ok(()), "not committed when it was asked");
-        assert!(judge(2, 60).unwrap_err().contains("but 1 is of 70, and 2 had been committed"));
+        assert!(judge(2, 60).unwrap_err().contains("but 1 has time 70, and all below 2 had"));
         let largest =
             |committed, of| judge_led(3, committed, LARGEST.0, Some((Offset(0), WallTime(of))));
         assert_eq!((largest(3, 70), largest(1, 50)), (Ok(()), Ok(())));
-        assert!(largest(2, 69).unwrap_err().contains("but 1 is of 70, and 2 had been committed"));
-        assert!(judge(1, LARGEST.0).unwrap_err().contains("but 0 is of 50"), "there is a largest");
+        assert!(largest(2, 69).unwrap_err().contains("but 1 has time 70, and all below 2 had"));
+        assert!(
+            judge(1, LARGEST.0).unwrap_err().contains("but 0 has time 50"),
+            "there is a largest"
+        );
     }
 
     #[test]

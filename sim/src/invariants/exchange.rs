@@ -27,7 +27,7 @@ pub fn check(exchange: &Exchange<'_>) -> Result<(), String> {
         (Some(Request::Fetch(asked)), Response::Fetch(fetched)) => of_fetch(asked, fetched)
             .or_else(|| {
                 let waited = by_timer && !advanced && had_enough(asked, fetched);
-                waited.then_some("what it could have said at once (fetch.min.bytes)")
+                waited.then_some("records that it should have returned at once (fetch.min.bytes)")
             }),
         (Some(Request::AlterPartition(asked)), Response::AlterPartition(altered)) => {
             of_alteration(asked, altered)
@@ -64,18 +64,18 @@ fn of_fetch(asked: &FetchRequest, fetched: &FetchResponse) -> Option<&'static st
     let mut seen = BTreeSet::new();
     let (mut bytes, mut first) = (0, 0);
     for (wanted, one) in pairs(asked, fetched) {
-        let Some(wanted) = wanted else { return Some("a partition that nobody asked for") };
+        let Some(wanted) = wanted else { return Some("a partition that was not requested") };
         if !seen.insert(std::ptr::from_ref(wanted)) {
-            return Some("a partition twice");
+            return Some("a partition listed twice");
         }
         let Some(head) = one.records.first() else { continue };
         if head.base_offset > wanted.fetch_offset || end_of(head) <= wanted.fetch_offset {
-            return Some("records that do not begin at the offset that was asked for");
+            return Some("records that do not begin at the requested offset");
         }
         let size: usize = one.records.iter().map(Batch::size_in_bytes).sum();
         let head = head.size_in_bytes();
         if size > head && !within(size, wanted.max_bytes) {
-            return Some("more of a partition than it may carry (KIP-74)");
+            return Some("more bytes of a partition than requested (KIP-74)");
         }
         if bytes == 0 {
             first = head;
@@ -83,7 +83,7 @@ fn of_fetch(asked: &FetchRequest, fetched: &FetchResponse) -> Option<&'static st
         bytes += size;
     }
     (bytes > first && !within(bytes, asked.max_bytes))
-        .then_some("more in all than it may carry (KIP-74)")
+        .then_some("more bytes in total than requested (KIP-74)")
 }
 
 fn end_of(batch: &Batch) -> Offset {
@@ -115,13 +115,13 @@ fn of_alteration(
             let topics = asked.topics.iter().filter(|topic| topic.id == *id);
             let mut partitions = topics.flat_map(|topic| &topic.partitions);
             let Some(wanted) = partitions.find(|one| one.partition == result.partition) else {
-                return Some("a partition that nobody asked for");
+                return Some("a partition that was not requested");
             };
             if result.leader_epoch != wanted.leader_epoch {
-                return Some("another leader epoch than was asked in");
+                return Some("a leader epoch other than the request's");
             }
             if result.partition_epoch <= wanted.partition_epoch {
-                return Some("a partition epoch that has not moved");
+                return Some("a partition epoch that did not increase");
             }
         }
     }
@@ -200,9 +200,9 @@ mod tests {
         assert_eq!(judged(&all, &fetched(&[(0, &[6, 8]), (1, &[7])]), false), Ok(()));
         for beside in [5, 8] {
             let wrong = complaint(&all, &fetched(&[(0, &[beside])]));
-            assert!(wrong.contains("do not begin at the offset"), "{wrong}");
+            assert!(wrong.contains("do not begin at the requested offset"), "{wrong}");
         }
-        assert!(complaint(&all, &fetched(&[(2, &[])])).contains("nobody asked for"));
+        assert!(complaint(&all, &fetched(&[(2, &[])])).contains("was not requested"));
         assert!(complaint(&all, &fetched(&[(0, &[]), (0, &[])])).contains("twice"));
     }
 
@@ -211,10 +211,10 @@ mod tests {
         let (one, two) = (size(), 2 * size());
         let both = fetched(&[(0, &[7, 9])]);
         assert_eq!(judged(&asked(two, two), &both, false), Ok(()));
-        assert!(complaint(&asked(two, two - 1), &both).contains("more of a partition"));
-        assert!(complaint(&asked(two - 1, two), &both).contains("more in all"));
+        assert!(complaint(&asked(two, two - 1), &both).contains("more bytes of a partition"));
+        assert!(complaint(&asked(two - 1, two), &both).contains("more bytes in total"));
         let apart = fetched(&[(0, &[7]), (1, &[7])]);
-        assert!(complaint(&asked(two - 1, one), &apart).contains("more in all"));
+        assert!(complaint(&asked(two - 1, one), &apart).contains("more bytes in total"));
         // The first batch is returned however large it is.
         assert_eq!(judged(&asked(1, 1), &fetched(&[(0, &[7]), (1, &[])]), false), Ok(()));
     }
@@ -262,8 +262,8 @@ mod tests {
             Response::AlterPartition(AlterPartitionResponse { topics, ..Default::default() })
         };
         assert_eq!(judged(&asked, &altered(0, 2, 4), false), Ok(()));
-        assert!(complaint(&asked, &altered(0, 2, 3)).contains("has not moved"));
-        assert!(complaint(&asked, &altered(0, 3, 4)).contains("another leader epoch"));
-        assert!(complaint(&asked, &altered(1, 2, 4)).contains("nobody asked for"));
+        assert!(complaint(&asked, &altered(0, 2, 3)).contains("did not increase"));
+        assert!(complaint(&asked, &altered(0, 3, 4)).contains("a leader epoch other than"));
+        assert!(complaint(&asked, &altered(1, 2, 4)).contains("was not requested"));
     }
 }

@@ -88,8 +88,8 @@ fn in_order(
     let furthest = promises.map_or(Offset::ZERO, |promises| promises.furthest());
     if high_watermark > furthest {
         return Err(format!(
-            "{}: node {node} has the high watermark {high_watermark}, and nothing beyond {furthest} \
-             was ever committed",
+            "{}: node {node} has the high watermark {high_watermark}, but nothing beyond \
+             {furthest} was ever committed",
             view.name(partition)
         ));
     }

@@ -53,8 +53,8 @@ impl Invariant for IsrByRegistration {
             .and_then(|promises| promises.registrations().get(&partition_epoch));
         let Some(registered) = registered else {
             return Err(format!(
-                "{name}: node {node} takes partition epoch {partition_epoch} for committed, which \
-                 the metadata log does not have"
+                "{name}: node {node} treats partition epoch {partition_epoch} as committed, but \
+                 the metadata log does not have it"
             ));
         };
         let (mut has, mut should) = (isr.clone(), registered.isr.clone());
@@ -62,7 +62,7 @@ impl Invariant for IsrByRegistration {
         should.sort_unstable();
         if has != should {
             return Err(format!(
-                "{name}: node {node} takes the ISR {has:?} for committed at partition epoch \
+                "{name}: node {node} treats the ISR {has:?} as committed at partition epoch \
                  {partition_epoch}; the metadata log says {should:?}"
             ));
         }

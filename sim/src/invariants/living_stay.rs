@@ -61,8 +61,8 @@ impl Invariant for LivingStay {
             self.renewed.insert((controller, *broker), view.world.now());
             if !stood_still(wake, late, session, view.world.now()) {
                 return Err(format!(
-                    "controller {controller} renewed the session of silent node {broker}, and had not \
-                     stood still"
+                    "controller {controller} renewed the session of silent node {broker}, but had \
+                     not been paused"
                 ));
             }
         }
@@ -82,8 +82,8 @@ impl Invariant for LivingStay {
             return Ok(());
         }
         Err(format!(
-            "controller {controller} stood still for {} ms and fenced node {broker}, whose heartbeat \
-             waits in its sockets",
+            "controller {controller} was paused for {} ms and fenced node {broker}, whose \
+             heartbeat was waiting in the controller's sockets",
             wake.stopped_for / ms
         ))
     }

@@ -70,7 +70,7 @@ impl Invariant for LogMatching {
         let furthest = view.ledger.promises(partition).map_or(Offset(0), |p| p.furthest());
         if to > furthest {
             return Err(format!(
-                "{}: node {node} has the high watermark {to}, and no leader ever had more than \
+                "{}: node {node} has the high watermark {to}, but no leader ever had more than \
                  {furthest}",
                 view.name(partition)
             ));
@@ -139,10 +139,10 @@ fn agree(
     match view.ledger.agrees(node, partition, from, to) {
         Ok(()) => Ok(()),
         Err(Finding::Disagrees { committed, holds: Some(holds), .. }) => Err(format!(
-            "{name}: node {node} holds {holds} below its high watermark, where {committed} was \
+            "{name}: node {node} has {holds} below its high watermark, where {committed} was \
              committed"
         )),
-        Err(_) => Err(format!("{name}: node {node} lacks what is below its high watermark {to}")),
+        Err(_) => Err(format!("{name}: node {node} lacks records below its high watermark {to}")),
     }
 }
 

@@ -33,13 +33,15 @@ impl Majority {
             return Ok(());
         }
         let Some(asked_in) = self.prospects.get(&node) else {
-            return Err(format!("node {node} stands for epoch {epoch} and never asked whether to"));
+            return Err(format!(
+                "node {node} is a candidate in epoch {epoch} and never asked for pre-votes"
+            ));
         };
         let others = self.pre_votes.get(&(*asked_in, node));
         majority(others, Some(node), view).map_err(|count| {
             format!(
-                "node {node} stands for epoch {epoch}, and only {count} said in epoch {asked_in} \
-                 that they would vote for it"
+                "node {node} is a candidate in epoch {epoch}, but only {count} granted it a \
+                 pre-vote in epoch {asked_in}"
             )
         })
     }
@@ -90,7 +92,7 @@ impl Invariant for Majority {
             }
             Note::QuorumLeader { epoch, .. } => {
                 return majority(self.votes.get(&(*epoch, node)), None, view).map_err(|count| {
-                    format!("node {node} leads epoch {epoch}, and {count} voted for it")
+                    format!("node {node} leads epoch {epoch}, but only {count} voted for it")
                 });
             }
             _ => {}
@@ -122,7 +124,7 @@ mod tests {
         assert!(see(2, votes(2)).is_ok());
         assert!(see(3, Note::QuorumStored { epoch: epoch(3), voted: Some(NodeId(2)) }).is_ok());
         assert!(see(1, stored).is_ok());
-        assert!(see(1, leads(3)).unwrap_err().contains("leads epoch 3, and 1 voted for it"));
+        assert!(see(1, leads(3)).unwrap_err().contains("leads epoch 3, but only 1 voted for it"));
         assert!(see(2, votes(3)).is_ok());
         assert_eq!(see(1, leads(3)), Ok(()));
     }
@@ -137,7 +139,11 @@ mod tests {
         assert!(see(1, stands(2, true)).is_ok());
         let would = |of| Note::QuorumPreVoted { epoch: epoch(of), candidate: CANDIDATE };
         assert!(see(2, would(1)).is_ok());
-        assert!(see(1, stands(3, false)).unwrap_err().contains("only 1 said in epoch 2"));
+        assert!(
+            see(1, stands(3, false))
+                .unwrap_err()
+                .contains("only 1 granted it a pre-vote in epoch 2")
+        );
         assert!(see(2, would(2)).is_ok());
         assert_eq!(see(1, stands(3, false)), Ok(()));
     }

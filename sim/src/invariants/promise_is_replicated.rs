@@ -31,7 +31,7 @@ impl Invariant for PromiseIsReplicated {
                 if *durably { " on its media" } else { "" }
             )),
             Finding::Beyond { partition, node, offset, end } => Err(format!(
-                "{}: node {node} promised what is below {offset}, but has written only up to {end}",
+                "{}: node {node} promised all below {offset}, but has written only up to {end}",
                 view.name(*partition)
             )),
             Finding::Lost { .. }

@@ -29,8 +29,8 @@ impl Invariant for ReadRefused {
         match replica.batches().find(|batch| batch.base <= offset.0 && offset.0 <= batch.last) {
             None => Ok(()),
             Some(batch) => Err(format!(
-                "node {node} refused to read {} at {offset}, and its disk holds the whole batch from \
-                 {} to {}",
+                "node {node} refused to read {} at {offset}, but its disk holds the whole batch \
+                 from {} to {}",
                 view.name(*partition),
                 batch.base,
                 batch.last

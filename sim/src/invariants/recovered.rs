@@ -74,7 +74,8 @@ fn judge_torn(found: u64, whole: u64, torn: u64) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "and says that {torn} bytes of it were torn; its files had {found} bytes, and {whole} are whole"
+        "and reports {torn} torn bytes; its files had {found} bytes, {whole} of them in whole \
+         batches"
     ))
 }
 
@@ -85,14 +86,14 @@ fn judge(
 ) -> Result<(), String> {
     let whole = replica.whole_end();
     if log_end.0 != whole {
-        return Err(format!("up to {log_end}, and its disk holds it up to {whole}"));
+        return Err(format!("up to {log_end}, but its disk has whole batches up to {whole}"));
     }
     for batch in replica.between(0, whole) {
         let after = epochs.partition_point(|(_, start)| start.0 <= batch.base);
         let said = after.checked_sub(1).map(|at| epochs[at].0.0);
         if said != Some(batch.epoch) {
             return Err(format!(
-                "and takes the batch at {} for one of epoch {}; it is of {}",
+                "and assigns the batch at {} to epoch {}; its epoch is {}",
                 batch.base,
                 said.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string()),
                 batch.epoch
@@ -138,14 +139,14 @@ mod tests {
             "an epoch without a batch"
         );
         let torn = see(recovered(4, &[(1, 0), (3, 2)])).unwrap_err();
-        assert!(torn.contains("up to 4, and its disk holds it up to 3"), "{torn}");
+        assert!(torn.contains("up to 4, but its disk has whole batches up to 3"), "{torn}");
         let short = see(recovered(2, &[(1, 0)])).unwrap_err();
-        assert!(short.contains("up to 2, and its disk holds it up to 3"), "{short}");
+        assert!(short.contains("up to 2, but its disk has whole batches up to 3"), "{short}");
         let epoch = see(recovered(3, &[(1, 0)])).unwrap_err();
-        assert!(epoch.contains("the batch at 2 for one of epoch 1; it is of 3"), "{epoch}");
+        assert!(epoch.contains("the batch at 2 to epoch 1; its epoch is 3"), "{epoch}");
         assert_eq!(judge_torn(70, 60, 10), Ok(()));
-        assert!(judge_torn(70, 60, 11).unwrap_err().contains("11 bytes of it were torn"));
+        assert!(judge_torn(70, 60, 11).unwrap_err().contains("reports 11 torn bytes"));
         let none = see(recovered(3, &[(1, 1), (3, 2)])).unwrap_err();
-        assert!(none.contains("the batch at 0 for one of epoch none; it is of 1"), "{none}");
+        assert!(none.contains("the batch at 0 to epoch none; its epoch is 1"), "{none}");
     }
 }

@@ -53,7 +53,7 @@ impl Invariant for StopsInTime {
                 let took = view.world.now() - asked;
                 if took >= PATIENCE {
                     return Err(format!(
-                        "node {node} took {} ms to stop, with nothing in its way",
+                        "node {node} took {} ms to stop, although nothing delayed it",
                         took / 1_000_000
                     ));
                 }

@@ -69,23 +69,23 @@ impl Invariant for TimeLookup {
             let one_lineage = promises.is_none_or(|promises| promises.lineages().is_empty());
             let (Ok(Some((offset, at))), true) = (found, one_lineage) else { continue };
             let asking = format!(
-                "client {} asked for {} of {partition} and was told of {offset}",
+                "client {} asked for {} of {partition} and got {offset}",
                 record.client,
                 wanted(*asked)
             );
             let asked = if *asked == LARGEST { at } else { asked };
             if at < asked {
-                return Err(format!("{asking}, which is of {}", at.0));
+                return Err(format!("{asking}, which has time {}", at.0));
             }
             let Some(read) = all.get(partition) else { continue };
             if let Some((_, time)) = read.get(&offset.0)
                 && time != at
             {
-                return Err(format!("{asking} with the time {}; it is of {}", at.0, time.0));
+                return Err(format!("{asking} with time {}; its time is {}", at.0, time.0));
             }
             let earlier = read.range(..offset.0).find(|(_, (_, time))| time >= asked);
             if let Some((earlier, (_, time))) = earlier {
-                return Err(format!("{asking}, but {earlier} is of {}", time.0));
+                return Err(format!("{asking}, but {earlier} has time {}", time.0));
             }
         }
         Ok(())
@@ -136,11 +136,11 @@ pub(super) mod tests {
             TimeLookup.at_end(&[read.clone(), answer], &bench.view())
         };
         assert_eq!(judge(55, 1, 70), Ok(()));
-        assert!(judge(55, 0, 50).unwrap_err().contains("which is of 50"));
-        assert!(judge(55, 2, 60).unwrap_err().contains("but 1 is of 70"));
-        assert!(judge(55, 1, 71).unwrap_err().contains("it is of 70"));
+        assert!(judge(55, 0, 50).unwrap_err().contains("which has time 50"));
+        assert!(judge(55, 2, 60).unwrap_err().contains("but 1 has time 70"));
+        assert!(judge(55, 1, 71).unwrap_err().contains("its time is 70"));
         assert_eq!(judge(LARGEST.0, 1, 70), Ok(()));
-        assert!(judge(LARGEST.0, 1, 50).unwrap_err().contains("it is of 70"));
+        assert!(judge(LARGEST.0, 1, 50).unwrap_err().contains("its time is 70"));
         assert!(judge(LARGEST.0, 2, 60).unwrap_err().contains("largest timestamp of events-0"));
     }
 }

@@ -39,7 +39,7 @@ impl Invariant for TopicsAsAsked {
                 error: ErrorCode::None,
                 ..
             }) if *topic != Uuid::ZERO && !view.ledger.was_made(*topic) => Err(format!(
-                "client {} was told that {name} is created as {topic}, which is not committed",
+                "client {} was told that {name} was created as {topic}, which is not committed",
                 record.client
             )),
             Recorded::Fact(ClientFact::TopicCreated {
@@ -48,7 +48,8 @@ impl Invariant for TopicsAsAsked {
                 ..
             }) if is_sound(name) && !view.ledger.was_named(|other| collides(name, other)) => {
                 Err(format!(
-                    "client {} was told that {name} is no name for a topic, and no other collides",
+                    "client {} was told that topic name {name} is invalid; it is legal and \
+                     collides with no other",
                     record.client
                 ))
             }
@@ -58,8 +59,8 @@ impl Invariant for TopicsAsAsked {
                 let removed = view.ledger.times_removed(&topic.name);
                 if *told > removed {
                     return Err(format!(
-                        "client {} was told {told} times that {} is deleted, which is committed \
-                         {removed} times",
+                        "client {} was told {told} times that {} was deleted, but {removed} \
+                         deletions are committed",
                         record.client, topic.name
                     ));
                 }
@@ -108,7 +109,9 @@ mod tests {
             certainty,
         };
         assert_eq!(see(created(ErrorCode::TopicAlreadyExists)), Ok(()));
-        assert!(see(created(ErrorCode::InvalidTopic)).unwrap_err().contains("no other collides"));
+        assert!(
+            see(created(ErrorCode::InvalidTopic)).unwrap_err().contains("collides with no other")
+        );
         assert!(!is_sound("a/b") && !is_sound("..") && collides("a.b", "a_b"));
         assert!(see(created(ErrorCode::None)).unwrap_err().contains("is not committed"));
         let topic = TopicRef::name("churn0");
