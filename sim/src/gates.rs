@@ -37,7 +37,7 @@ impl Gates {
         for part in text.split(',').map(str::trim) {
             let Some((gate, value)) = part.split_once('=') else {
                 return Err(format!(
-                    "{part:?} is no gate; write ops=N, faults=N, marks=NAME or bit=KIND"
+                    "{part:?} is not a gate; write ops=N, faults=N, marks=NAME or bit=KIND"
                 ));
             };
             let number = || match value.parse() {
@@ -55,7 +55,7 @@ impl Gates {
                 }
                 "bit" => named(value, "kind of fault", FaultKind::NAMES, &mut gates.bit)?,
                 _ => {
-                    return Err(format!("{gate:?} is no gate; known: ops, faults, marks, bit"));
+                    return Err(format!("{gate:?} is not a gate; known: ops, faults, marks, bit"));
                 }
             }
         }
@@ -77,7 +77,7 @@ impl Gates {
                     .to_owned(),
             );
         } else if compared < least {
-            missed.push(format!("{compared} operations were compared, {least} are required"));
+            missed.push(format!("{compared} operations were compared; {least} are required"));
         }
         let counts = report.faults_by_kind.values();
         let (planned, fired) = counts
@@ -86,14 +86,14 @@ impl Gates {
         if fired < least {
             missed.push(match (planned, fired) {
                 (0, _) => format!(
-                    "no plan of these seeds has a fault{}; {least} must strike",
-                    if asked { " of the kinds that were asked for" } else { "" }
+                    "no plan of these seeds has a fault{}; at least {least} must strike",
+                    if asked { " of the requested kinds" } else { "" }
                 ),
                 (_, 0) => format!(
-                    "none of {planned} planned faults struck: their moments did not come, or whom \
-                     they name was not there"
+                    "none of {planned} planned faults struck: their triggers did not occur, or \
+                     their targets did not exist"
                 ),
-                _ => format!("{fired} of {planned} planned faults struck, {least} are required"),
+                _ => format!("{fired} of {planned} planned faults struck; {least} are required"),
             });
         }
         for kind in &self.bit {
@@ -101,7 +101,7 @@ impl Gates {
             if counts.bit == 0 {
                 let bites = FaultKind::BITES.iter().find(|(name, _)| name == kind);
                 missed.push(format!(
-                    "no {kind} took effect ({} planned, {} fired); one bites when {}",
+                    "no {kind} took effect ({} planned, {} fired); it takes effect when {}",
                     counts.planned,
                     counts.fired,
                     bites.map_or("", |(_, bites)| bites)
@@ -150,10 +150,10 @@ mod tests {
         assert_eq!(Gates::parse("marks=all").unwrap().marks.len(), Mark::ALL.len());
         assert_eq!(Gates::parse("bit=all").unwrap().bit.len(), FaultKind::NAMES.len());
         for (text, part) in [
-            ("ops", "\"ops\" is no gate"),
+            ("ops", "\"ops\" is not a gate"),
             ("ops=0", "from 1"),
             ("ops=99999999999999999999", "from 1 to 18446744073709551615"),
-            ("opps=3", "\"opps\" is no gate"),
+            ("opps=3", "\"opps\" is not a gate"),
             ("bit=earthquake", "known: all, crash"),
             ("marks=eclipse", "known: all, leader_change"),
         ] {
@@ -174,7 +174,7 @@ mod tests {
         // A profile without faults may have none, but not if kinds of faults were asked for.
         let none = FaultCounts::default();
         assert!(gates.missed(&report(9, none), false).is_empty());
-        assert!(gates.missed(&report(9, none), true)[0].contains("asked for"));
+        assert!(gates.missed(&report(9, none), true)[0].contains("requested kinds"));
     }
 
     #[test]
@@ -184,8 +184,8 @@ mod tests {
             Gates::parse(text).unwrap().missed(&report(9, fired), false)
         };
         assert!(missed("ops=9,faults=4,marks=leader_change").is_empty());
-        assert_eq!(missed("ops=10"), ["9 operations were compared, 10 are required"]);
-        assert_eq!(missed("faults=5"), ["4 of 5 planned faults struck, 5 are required"]);
+        assert_eq!(missed("ops=10"), ["9 operations were compared; 10 are required"]);
+        assert_eq!(missed("faults=5"), ["4 of 5 planned faults struck; 5 are required"]);
         assert!(missed("bit=partition")[0].starts_with("no partition took effect (5 planned, 4"));
         assert!(missed("marks=isr_shrink")[0].contains("isr_shrink was reached by none of 3"));
     }

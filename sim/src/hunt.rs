@@ -360,9 +360,9 @@ fn asked_seed(options: &HuntOptions) -> Option<Result<Range<u64>, String>> {
     let text = std::env::var(SEED_VARIABLE).ok()?;
     Some(match text.parse::<u64>() {
         Ok(seed) if seed < u64::MAX => Ok(seed..seed + 1),
-        Ok(_) | Err(_) => {
-            Err(format!("{SEED_VARIABLE} is {text:?}, which is no seed: unset it, or name one"))
-        }
+        Ok(_) | Err(_) => Err(format!(
+            "{SEED_VARIABLE} is {text:?}, which is not a seed: unset it, or set it to a seed"
+        )),
     })
 }
 

@@ -230,7 +230,7 @@ fn waiting(tank: &Tank) -> Option<String> {
                 return Some(why);
             }
         } else if !app.done() {
-            return Some(format!("client {client} ({}) waits for answers", app.name()));
+            return Some(format!("client {client} ({}) is waiting for answers", app.name()));
         }
     }
     None

@@ -340,8 +340,10 @@ impl Tank {
             && !self.nemesis.exited(step.node, exit, &mut self.world)
         {
             let message = match exit {
-                Exit::Stopped => format!("node {} stopped, and nobody asked it to", step.node),
-                Exit::Failed(why) => format!("node {} gave up without cause: {why}", step.node),
+                Exit::Stopped => format!("node {} stopped without being asked to", step.node),
+                Exit::Failed(why) => {
+                    format!("node {} failed although no fault caused it: {why}", step.node)
+                }
             };
             self.violation("process-exit", Kind::WhiteBox, message);
             self.ended = true;
@@ -586,7 +588,7 @@ impl Tank {
         }
         if failed > acked {
             return Some(format!(
-                "{failed} records failed in the storm, {acked} were acknowledged"
+                "{failed} records failed in the storm; {acked} were acknowledged"
             ));
         }
         None

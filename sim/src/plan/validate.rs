@@ -78,7 +78,7 @@ pub(super) fn check_version(text: &str) -> Result<(), PlanError> {
         None => Err(PlanError("the plan has no field `version`; expected 1".into())),
         Some(version) if version.as_u64() == Some(u64::from(PLAN_VERSION)) => Ok(()),
         Some(version) => Err(PlanError(format!(
-            "the plan's version is {version}, and this build reads version {PLAN_VERSION} only; \
+            "the plan's version is {version}, but this build reads only version {PLAN_VERSION}; \
              use the build that wrote it"
         ))),
     }
@@ -118,14 +118,16 @@ impl Plan {
         }
         for flaw in &self.flaws {
             if Flaw::from_name(flaw).is_none() {
-                return refuse(format!("flaws names {flaw:?}, which is no flaw; see `zoo list`"));
+                return refuse(format!(
+                    "flaws names {flaw:?}, which is not a flaw; see `zoo list`"
+                ));
             }
         }
         for mark in &self.marks {
             if Mark::from_name(mark).is_none() {
                 let known: Vec<&str> = Mark::ALL.iter().map(|mark| mark.name()).collect();
                 return refuse(format!(
-                    "marks names {mark:?}, which is no mark; known are {}",
+                    "marks names {mark:?}, which is not a mark; known marks: {}",
                     known.join(", ")
                 ));
             }
@@ -151,7 +153,9 @@ impl Plan {
                 }
             }
             if !nodes.windows(2).all(|pair| pair[0] < pair[1]) {
-                return refuse(format!("cluster.{name} must ascend without repetition"));
+                return refuse(format!(
+                    "cluster.{name} must be in ascending order without duplicates"
+                ));
             }
         }
         range("the number of cluster.brokers", self.cluster.brokers.len() as u64, 1, 9)?;
@@ -175,7 +179,7 @@ impl Plan {
             || !topic.name.chars().all(valid)
             || matches!(topic.name.as_str(), "." | ".." | "__cluster_metadata")
         {
-            return refuse(format!("{:?} is no topic name that Kafka accepts", topic.name));
+            return refuse(format!("{:?} is not a valid Kafka topic name", topic.name));
         }
         let replication_factor = topic.replication_factor;
         range("partitions", topic.partitions, 1, 1000)?;
@@ -205,15 +209,15 @@ impl Plan {
         range("node.read_chunk_bytes", node.read_chunk_bytes, 64, 1 << 30)?;
         if node.heartbeat_interval_ms >= node.session_timeout_ms {
             return refuse(format!(
-                "node.heartbeat_interval_ms is {} and node.session_timeout_ms {}; a broker that \
-                 beats less often than its session lasts is always fenced",
+                "node.heartbeat_interval_ms is {} and node.session_timeout_ms {}; a broker whose \
+                 heartbeat interval is not below its session timeout is always fenced",
                 node.heartbeat_interval_ms, node.session_timeout_ms
             ));
         }
         if node.replica_fetch_wait_ms > node.replica_lag_time_max_ms {
             return refuse(format!(
                 "node.replica_fetch_wait_ms is {} and node.replica_lag_time_max_ms {}; a follower \
-                 that waits longer than that is always behind",
+                 whose fetches wait longer than that always lags",
                 node.replica_fetch_wait_ms, node.replica_lag_time_max_ms
             ));
         }
@@ -239,8 +243,8 @@ impl Plan {
         ] {
             if timeout < waits {
                 return refuse(format!(
-                    "node.{request} is {timeout} and node.{wait} {waits}; a fetch that finds nothing \
-                     is given up before it is answered"
+                    "node.{request} is {timeout} and node.{wait} {waits}; a fetch that finds \
+                     nothing times out before it is answered"
                 ));
             }
         }
@@ -265,9 +269,9 @@ impl Plan {
         let longest_us = self.node.election_timeout_ms * 2000;
         if ELECTION_SYNCS * sync_us > longest_us {
             return refuse(format!(
-                "disk.sync_min_us and disk.sync_mean_us are {sync_us} together and \
-                 node.election_timeout_ms {}; an election is {ELECTION_SYNCS} syncs in a row, and one \
-                 that takes longer than twice its timeout begins again before it ends",
+                "disk.sync_min_us and disk.sync_mean_us add up to {sync_us} and \
+                 node.election_timeout_ms is {}; an election needs {ELECTION_SYNCS} syncs in a \
+                 row, and one that takes longer than twice its timeout restarts before it ends",
                 self.node.election_timeout_ms
             ));
         }
@@ -311,7 +315,7 @@ impl Plan {
             };
             if let Some(topic) = self.topics.iter().find(taken) {
                 return refuse(format!(
-                    "the topic's name {:?} begins as those of workload.churn do; choose another",
+                    "topic name {:?} begins like those of workload.churn; choose another",
                     topic.name
                 ));
             }
@@ -332,7 +336,7 @@ impl Plan {
                 }
                 if !NOTE_NAMES.contains(&name.as_str()) {
                     return refuse(format!(
-                        "when.after_note.name is {name:?}, which no note has; known are {}",
+                        "when.after_note.name is {name:?}, which is not a note; known notes: {}",
                         NOTE_NAMES.join(", ")
                     ));
                 }
@@ -413,7 +417,8 @@ fn validate_producer(producer: &ProducerPlan) -> Result<(), PlanError> {
     range("request_timeout_ms", producer.request_timeout_ms, 1, 600_000)?;
     if producer.delivery_timeout_ms < producer.linger_ms + producer.request_timeout_ms {
         return refuse(format!(
-            "delivery_timeout_ms is {}; Kafka wants at least linger_ms + request_timeout_ms = {}",
+            "delivery_timeout_ms is {}; Kafka requires at least linger_ms + request_timeout_ms = \
+             {}",
             producer.delivery_timeout_ms,
             producer.linger_ms + producer.request_timeout_ms
         ));
@@ -481,7 +486,7 @@ mod tests {
         let message = with(serde_json::json!({
             "when": at, "what": {"partition": {"shape": {"groups": [[1, 2], []]}, "for_us": 5}}
         }));
-        assert!(message.contains("nobody from nobody"), "{message}");
+        assert!(message.contains("at least two groups with nodes"), "{message}");
         let message = with(serde_json::json!({
             "when": at, "what": {"pause": {"node": "the_king", "for_us": 5}}
         }));
@@ -495,7 +500,7 @@ mod tests {
             "when": {"after_note": {"name": "full_moon", "count": 1}},
             "what": {"pause": {"node": {"node": 1}, "for_us": 5}}
         }));
-        assert!(message.contains("\"full_moon\", which no note has"), "{message}");
+        assert!(message.contains("\"full_moon\", which is not a note"), "{message}");
         let message = with(serde_json::json!({
             "when": {"at_disk_op": {"op": "rename", "file": "clean_shutdown", "count": 0}},
             "what": {"crash": {"node": "noted", "down_us": 5}}
@@ -522,20 +527,20 @@ mod tests {
             plan["node"]["request_timeout_ms"] = 20.into();
             plan["node"]["replica_fetch_wait_ms"] = 21.into();
         });
-        assert!(message.contains("given up before it is answered"), "{message}");
+        assert!(message.contains("times out before it is answered"), "{message}");
         let message = refused(|plan| {
             plan["node"]["election_timeout_ms"] = 300.into();
             plan["disk"]["sync_min_us"] = 0.into();
             plan["disk"]["sync_mean_us"] = 75_001.into();
         });
-        assert!(message.contains("begins again before it ends"), "{message}");
+        assert!(message.contains("restarts before it ends"), "{message}");
         let message = refused(|plan| plan["process"]["clock_drift_ppm"] = 100_000.into());
         assert!(message.contains("process.clock_drift_ppm is 100000"), "{message}");
         let message = refused(|plan| plan["workload"]["producers"][0]["acks"] = 2.into());
         assert!(message.contains("workload.producers[0]: acks is 2"), "{message}");
         let message = refused(|plan| plan["flaws"] = serde_json::json!(["hubris"]));
-        assert!(message.contains("\"hubris\", which is no flaw"), "{message}");
+        assert!(message.contains("\"hubris\", which is not a flaw"), "{message}");
         let message = refused(|plan| plan["marks"] = serde_json::json!(["eclipse"]));
-        assert!(message.contains("\"eclipse\", which is no mark"), "{message}");
+        assert!(message.contains("\"eclipse\", which is not a mark"), "{message}");
     }
 }

@@ -62,7 +62,7 @@ kinds! {
     crash::Crash = "crash", bites: "it ended a running process";
     /// The process is asked to stop. It hands over its leaderships, flushes, marks its stop as
     /// clean, and is started again. If stopping takes too long, it is killed.
-    restart::Restart = "restart", bites: "the process that was asked to stop ended, or was killed";
+    restart::Restart = "restart", bites: "the process that was asked to stop exited or was killed";
     /// The machine loses power. Only what was synced, and a drawn part of the rest, survives.
     power_loss::PowerLoss = "power_loss",
         bites: "it ended a running process, or changed what a disk held";
@@ -72,7 +72,7 @@ kinds! {
     /// The process is killed repeatedly, so soon after each restart that it may still be
     /// recovering.
     crash_loop::CrashLoop = "crash_loop",
-        bites: "it ended a process that it had let start again (the first one, if it ends only one)";
+        bites: "it killed a process that it had restarted (the first one, if it kills only one)";
     /// Messages between some nodes are held back.
     partition::Partition = "partition", bites: "it held a message back";
     /// Messages are lost, and sent again by the transport after its timeout.
@@ -80,21 +80,21 @@ kinds! {
     /// All messages take longer.
     delay::Delay = "delay", bites: "it delayed a message";
     /// The node is paused, then continues as if nothing had happened (a zombie).
-    pause::Pause = "pause", bites: "something waited for the node that stood still";
+    pause::Pause = "pause", bites: "something waited for the paused node";
     /// The node's next sync fails and its pages are marked clean. The node stops. The operator
     /// reboots the machine (its page cache is lost) and starts the node again.
     fail_sync::FailSync = "fail_sync", bites: "a sync failed";
     /// The node's disk gets slow.
-    slow_disk::SlowDisk = "slow_disk", bites: "an operation of the disk took longer";
+    slow_disk::SlowDisk = "slow_disk", bites: "a disk operation took longer";
     /// Records change in transit between nodes, undetected by TCP's checksum.
-    damage::Damage = "damage", bites: "it flipped a bit of a batch under way";
+    damage::Damage = "damage", bites: "it flipped a bit of a batch in transit";
     /// The process is killed, and indexes of its logs are damaged at rest before it starts again.
     /// The indexes are also damaged if it has stopped by itself.
-    damage_index::DamageIndex = "damage_index", bites: "an index became another, or was lost";
+    damage_index::DamageIndex = "damage_index", bites: "an index was altered or lost";
     /// A node sends its peers what no correct node would: answers with epochs that no election
     /// reaches, truncations where logs do not diverge, or misplaced batches; requests with invalid
     /// ISRs, or with a broker epoch that never existed.
-    lie::Lie = "lie", bites: "a request or an answer said what no correct peer says";
+    lie::Lie = "lie", bites: "a request or an answer contained what no correct peer sends";
 }
 
 /// What each kind of fault implements.

@@ -190,7 +190,7 @@ impl Shape {
             Shape::Ring => {
                 if nodes.len() < 4 {
                     return refuse(format!(
-                        "a ring of {} nodes cuts nobody off; it needs four",
+                        "a ring of {} nodes separates nobody; it needs at least four",
                         nodes.len()
                     ));
                 }
@@ -199,7 +199,7 @@ impl Shape {
             Shape::Groups(groups) => {
                 if groups.iter().filter(|group| !group.is_empty()).count() < 2 {
                     return refuse(
-                        "shape.groups needs at least two groups: this cuts off nobody from nobody"
+                        "shape.groups needs at least two groups with nodes, or it separates nobody"
                             .into(),
                     );
                 }

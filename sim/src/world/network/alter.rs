@@ -87,7 +87,7 @@ impl Inner {
         let why = match inspect(&exchange) {
             Err(why) => why,
             Ok(()) if lied && lie::believed(response) => {
-                format!("{:?} as if it had not been asked with a lie: {response:?}", response.api())
+                format!("{:?} as if the request had not been a lie: {response:?}", response.api())
             }
             Ok(()) => return,
         };
