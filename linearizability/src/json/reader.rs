@@ -399,7 +399,7 @@ fn allowed(line: &Line<'_>, f: Function) -> Result<(), String> {
         ("records", line.records.is_some(), f == Function::Poll && ok),
     ];
     let place = |checks: &[(&str, bool, bool)]| match checks.iter().find(|c| c.1 && !c.2) {
-        Some((name, ..)) => Err(format!("\"{name}\" has no place in this line of a {f}")),
+        Some((name, ..)) => Err(format!("\"{name}\" is not allowed in this line of a {f}")),
         None => Ok(()),
     };
     place(&checks)?;

@@ -60,9 +60,9 @@ pub enum Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Why::Steps => "the limit of steps was reached",
-            Why::Memory => "the limit of memory was reached",
-            Why::Stopped => "the time was up",
+            Why::Steps => "the step limit was reached",
+            Why::Memory => "the memory limit was reached",
+            Why::Stopped => "the time limit was reached",
         })
     }
 }
@@ -92,11 +92,11 @@ impl fmt::Display for Error {
         match self {
             Error::ReturnsBeforeCall { operation, process, what, invoked, returned } => write!(
                 f,
-                "operation {} ({what}, by process {process}) returned at {} and was invoked at {}, \
-                 which is not before: put the history in the order in which things happened",
+                "operation {} ({what}, by process {process}) returned at {} but was invoked at {}, \
+                 which is not before: put the history in the order of its events",
                 operation.0, returned.seq, invoked.seq
             ),
-            Error::TooMany => f.write_str("2^32 operations or more: judge them in parts"),
+            Error::TooMany => f.write_str("2^32 operations or more: check them in parts"),
         }
     }
 }

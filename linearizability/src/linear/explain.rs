@@ -114,7 +114,7 @@ fn misfit<M: Model>(
     const NAMED: usize = 4;
     let name = |id: OpId| name(model, operations, id);
     let (state, last) = replay(model, operations, &judged.order);
-    let mut text = format!("{} fits nowhere. ", name(stuck));
+    let mut text = format!("{} fits in no order. ", name(stuck));
     if judged.placed == 0 {
         text.push_str("Nothing can come before it");
     } else {
@@ -136,13 +136,13 @@ fn misfit<M: Model>(
     text.push('.');
     let open = open_beside(model, operations, judged, stuck);
     if open.is_empty() {
-        text.push_str(" Nothing else was under way that could have come between.");
+        text.push_str(" No other operation was in progress that could have come between.");
     } else {
         let named: Vec<String> = open.iter().take(NAMED).map(|id| name(*id)).collect();
         let more = open.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         text.push_str(&format!(
-            " Also under way, and no help in any order: {}{more}.",
+            " Also in progress, but of no help in any order: {}{more}.",
             named.join(", ")
         ));
     }

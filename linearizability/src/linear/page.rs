@@ -28,7 +28,7 @@ pub fn page<M: Model>(
     let title = match judged.verdict.valid {
         Validity::Valid => "Linearizable",
         Validity::Invalid => "Not linearizable",
-        Validity::Unknown => "Not known to be linearizable",
+        Validity::Unknown => "Unknown whether linearizable",
     };
     let mut keys: Vec<&KeyJudgement> = judged.failing().collect();
     keys.sort_by_key(|key| key.valid == Validity::Unknown);

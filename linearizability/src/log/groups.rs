@@ -359,7 +359,7 @@ impl<'a> Groups<'a> {
             let (group, partition) = self.names(commit.key);
             format!(
                 "{partition}: {}'s commit of offset {} for group {group} was accepted at {}, after \
-                 {} had been committed by {} at {}, and nobody had sought",
+                 {} had been committed by {} at {}, without a seek in between",
                 who(history, commit.op),
                 commit.offset,
                 done(history, commit.op),
@@ -376,8 +376,8 @@ impl<'a> Groups<'a> {
             let (group, partition) = self.names(found.key);
             let what = found.offset.map_or("none".into(), |offset| offset.to_string());
             format!(
-                "{partition}: {} asked at {} what group {group} had committed, and got {what}, \
-                 though {} had committed {} at {}",
+                "{partition}: {} asked at {} for the committed offset of group {group} and got \
+                 {what}, although {} had committed {} at {}",
                 who(history, found.op),
                 begun(history, found.op),
                 who(history, newest.op),
@@ -392,8 +392,8 @@ impl<'a> Groups<'a> {
         report.add("uncommitted-offset", [commit, found.op], || {
             let (group, partition) = self.names(found.key);
             format!(
-                "{partition}: {} asked at {} what group {group} had committed, and got {}, the \
-                 offset of a transaction of {} that had not been committed",
+                "{partition}: {} asked at {} for the committed offset of group {group} and got {}, \
+                 the offset of a transaction of {} that had not been committed",
                 who(history, found.op),
                 begun(history, found.op),
                 found.offset.unwrap_or(-1),
@@ -407,8 +407,8 @@ impl<'a> Groups<'a> {
         report.add("garbage-commit", [found.op], || {
             let (group, partition) = self.names(found.key);
             format!(
-                "{partition}: {} asked at {} what group {group} had committed, and got {}, which \
-                 nobody had committed",
+                "{partition}: {} asked at {} for the committed offset of group {group} and got {}, \
+                 which nobody had committed",
                 who(history, found.op),
                 begun(history, found.op),
                 found.offset.unwrap_or(-1)
@@ -420,8 +420,8 @@ impl<'a> Groups<'a> {
         let history = self.history;
         report.add("zombie-commit", [newer.1, op], || {
             format!(
-                "{}'s commit of generation {generation}, begun at {}, was accepted, though {} was \
-                 in generation {} at {}",
+                "{}'s commit of generation {generation}, begun at {}, was accepted, although {} \
+                 was in generation {} at {}",
                 who(history, op),
                 begun(history, op),
                 who(history, newer.1),
@@ -436,8 +436,8 @@ impl<'a> Groups<'a> {
         report.add("double-ownership", [first.op, second.op], || {
             let (group, partition) = self.names(key);
             format!(
-                "{partition} of group {group} was given to {} at {} and to {} at {}, in the same \
-                 generation {}",
+                "{partition} of group {group} was assigned to {} at {} and to {} at {}, in the \
+                 same generation {}",
                 who(history, first.op),
                 done(history, first.op),
                 who(history, second.op),
@@ -459,8 +459,8 @@ impl<'a> Groups<'a> {
         report.add("double-ownership", [before.op, after.op, revoked], || {
             let (group, partition) = self.names(key);
             format!(
-                "{partition} of group {group} was given to {} at {}, before {} gave it up at {}, as \
-                 it had been asked to",
+                "{partition} of group {group} was assigned to {} at {}, before {} gave it up at {} \
+                 as requested",
                 who(history, after.op),
                 done(history, after.op),
                 who(history, revoked),

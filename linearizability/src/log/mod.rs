@@ -148,7 +148,7 @@ impl fmt::Display for AmbiguousValue {
         write!(
             f,
             "value {value} was sent to {partition} twice (operations {} and {}): values must be \
-             unique within a partition, or nobody can tell which of the two was read",
+             unique within a partition, so that each read matches one send",
             first.0, second.0
         )
     }

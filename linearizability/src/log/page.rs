@@ -16,9 +16,9 @@ const RECORDS: usize = 6;
 /// The page of a verdict that was reached with these options.
 pub fn page(history: &History, options: &Options, verdict: &Verdict, subtitle: &str) -> Page {
     let title = match verdict.valid {
-        Validity::Valid => "Nothing is wrong with the logs",
-        Validity::Invalid => "The logs break what was promised",
-        Validity::Unknown => "Not all could be judged",
+        Validity::Valid => "No anomalies in the logs",
+        Validity::Invalid => "The logs violate their guarantees",
+        Validity::Unknown => "Not everything could be checked",
     };
     let mut sections = Vec::new();
     for (name, anomalies) in &verdict.anomalies {
@@ -62,7 +62,7 @@ pub(super) fn line(history: &History, op: OpId) -> String {
     let how = match operation.outcome {
         Outcome::Ok => "",
         Outcome::Fail => " (it failed)",
-        Outcome::Info => " (nobody knows whether it happened)",
+        Outcome::Info => " (outcome unknown)",
     };
     let until =
         operation.completed.map_or_else(String::new, |at| format!(" to {}", seconds(at.time)));

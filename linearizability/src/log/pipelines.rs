@@ -79,8 +79,8 @@ impl Judge<'_> {
         self.report.add_if(forbidden, "processed-twice", [first.op, second.op], || {
             let name = |index| history.partition_name(Partition(index));
             format!(
-                "{}: the record at offset {} was processed twice: {} made {} in {} from it, and {} \
-                 made {} in {}",
+                "{}: the record at offset {} was processed twice: {} wrote {} to {} from it, and \
+                 {} wrote {} to {}",
                 name(source.0),
                 source.1,
                 who(history, first.op),
@@ -98,7 +98,7 @@ impl Judge<'_> {
         let forbidden = self.options.complete;
         self.report.add_if(forbidden, "processed-never", [op], || {
             format!(
-                "{}: the record at offset {offset} was never processed, though offsets {} and {} \
+                "{}: the record at offset {offset} was never processed, although offsets {} and {} \
                  were",
                 history.partition_name(Partition(partition)),
                 span.0,

@@ -107,7 +107,7 @@ impl Report {
         self.add("lost-write", [send], || {
             let (partition, value, at) = sent(history, send);
             format!(
-                "{partition}: {}'s {value} was acknowledged{at} at {}, and readers who got past \
+                "{partition}: {}'s {value} was acknowledged{at} at {}, but readers that got past \
                  that offset did not get it",
                 who(history, send),
                 done(history, send)
@@ -119,7 +119,7 @@ impl Report {
         self.add_if(forbidden, "unseen", [send], || {
             let (partition, value, at) = sent(history, send);
             format!(
-                "{partition}: {}'s {value} was acknowledged{at} at {}, and nobody read it",
+                "{partition}: {}'s {value} was acknowledged{at} at {}, but nobody read it",
                 who(history, send),
                 done(history, send)
             )
@@ -158,7 +158,7 @@ impl Report {
         self.add_if(forbidden, "duplicate", [send, first.1, second.1], || {
             let (partition, value, _) = sent(history, send);
             format!(
-                "{partition}: {}'s {value} was sent once and is at offsets {} and {}",
+                "{partition}: {}'s {value} was sent once but is at offsets {} and {}",
                 who(history, send),
                 first.0,
                 second.0
@@ -251,7 +251,7 @@ impl Report {
             let reader = who(history, op);
             match history.operation(before.1).action {
                 Action::Assign { .. } | Action::Rebalance { .. } => format!(
-                    "{at}: {reader} was to read from offset {}, and got offset {} at {}",
+                    "{at}: {reader} was to read from offset {}, but got offset {} at {}",
                     before.0 + 1,
                     record.offset,
                     done(history, op)
@@ -263,7 +263,7 @@ impl Report {
                 | Action::Committed { .. }
                 | Action::Transaction { .. }
                 | Action::Crash => format!(
-                    "{at}: {reader} got offset {}, and after it offset {} at {}",
+                    "{at}: {reader} got offset {}, and then offset {} at {}",
                     before.0,
                     record.offset,
                     done(history, op)
@@ -281,7 +281,7 @@ impl Report {
     ) {
         self.add("epoch-regression", [before.2, op], || {
             format!(
-                "{}: {} got offset {} of epoch {}, and after it offset {} of epoch {} at {}",
+                "{}: {} got offset {} of epoch {}, and then offset {} of epoch {} at {}",
                 history.partition_name(record.partition),
                 who(history, op),
                 before.0,

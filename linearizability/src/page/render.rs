@@ -50,11 +50,11 @@ th { color: var(--soft); font-weight: 600; }
 ";
 
 const TONES: [(Tone, &str, &str); 5] = [
-    (Tone::Good, "good", "has its place in the order"),
-    (Tone::Bad, "bad", "should not be"),
-    (Tone::Unsure, "unsure", "nobody knows whether it happened"),
+    (Tone::Good, "good", "placed in the order"),
+    (Tone::Bad, "bad", "anomalous"),
+    (Tone::Unsure, "unsure", "outcome unknown"),
     (Tone::Note, "note", "part of the explanation"),
-    (Tone::Plain, "plain", "beside it"),
+    (Tone::Plain, "plain", "context"),
 ];
 
 fn class(tone: Tone) -> &'static str {
@@ -294,7 +294,7 @@ impl Section {
         }
         if self.bars.iter().any(|bar| bar.end.is_none()) {
             html.push_str(
-                "<li><i style=\"border-color: var(--soft); border-style: dashed\"></i>was never \
+                "<li><i style=\"border-color: var(--soft); border-style: dashed\"></i>never \
                  answered</li>",
             );
         }

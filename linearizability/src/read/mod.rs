@@ -344,7 +344,7 @@ fn build<R: BufRead>(mut ops: Ops<'_, R>, kind: Option<Kind>) -> Result<AnyHisto
     let mut told = kind;
     while told.is_none() {
         let Some(op) = ops.next()? else {
-            let message = "expected operations that tell of what kind the history is".into();
+            let message = "expected operations that show the kind of the history".into();
             return Err(ops.wrong(ops.line, message));
         };
         told = Kind::of(&op);

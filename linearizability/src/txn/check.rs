@@ -78,7 +78,7 @@ impl fmt::Display for Error {
             Error::AppendedTwice { key, element, transactions: [first, second] } => write!(
                 f,
                 "{element} was appended to {key} twice (operations {} and {}): elements must be \
-                 unique within a key, or nobody can tell which of the two was read",
+                 unique within a key, so that each read matches one append",
                 first.0, second.0
             ),
             Error::ListAndLog { key, list, log } => write!(

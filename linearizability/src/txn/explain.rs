@@ -66,10 +66,11 @@ fn because(history: &History, table: &Table, step: &Step, (from, to): (usize, us
                 (append.op == step.from).then(|| history.value(append.element).to_string())
             });
             let before = before.unwrap_or_else(|| "something".to_owned());
-            format!("in {name}, T{to}'s {written} comes behind T{from}'s {before} (ww)")
+            format!("in {name}, T{to}'s {written} comes after T{from}'s {before} (ww)")
         }
         WR => {
-            let read = at(position).map_or_else(|| "what".to_owned(), |value| value.to_string());
+            let read =
+                at(position).map_or_else(|| "something".to_owned(), |value| value.to_string());
             format!("T{to} read {read} from {name}, which T{from} wrote (wr)")
         }
         RW => format!("T{from} read {name} without {written}, which T{to} wrote (rw)"),

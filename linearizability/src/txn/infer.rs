@@ -108,7 +108,7 @@ impl<'a> Inference<'a> {
             let (first, second) = (history.value(aborted.element), history.value(append.element));
             let name = history.key_name(Key(append.key));
             let text = format!(
-                "operation {} appended {second} to {name}, behind {first} of operation {}, which \
+                "operation {} appended {second} to {name}, after {first} of operation {}, which \
                  was aborted",
                 append.op, aborted.op
             );
@@ -197,7 +197,7 @@ impl<'a> Inference<'a> {
             expected.extend_from_slice(own);
             let rest = if known.is_some() { "" } else { "a list that ends with " };
             let text = format!(
-                "operation {op} read {name} as {list}; by its own reads and appends it is \
+                "operation {op} read {name} as {list}; by its own reads and appends it should be \
                  {rest}{}",
                 history.describe_list(&expected)
             );
@@ -237,7 +237,7 @@ impl<'a> Inference<'a> {
                 let (value, name) =
                     (history.value(append.element), history.key_name(Key(append.key)));
                 let text = format!(
-                    "operation {op} read {value} from {name} before it appended that itself"
+                    "operation {op} read {value} from {name} before it had appended that itself"
                 );
                 (text, vec![OpId(op)])
             });
@@ -251,8 +251,8 @@ impl<'a> Inference<'a> {
                 let (value, name) =
                     (history.value(append.element), history.key_name(Key(append.key)));
                 let text = format!(
-                    "operation {op} read {name} up to {value}, in the midst of operation {}, which \
-                     appended more to it",
+                    "operation {op} read {name} up to {value}, in the middle of operation {}, \
+                     which appended more to it",
                     append.op
                 );
                 (text, vec![OpId(op), OpId(append.op)])
@@ -328,8 +328,8 @@ impl<'a> Inference<'a> {
             let at = list.iter().zip(longest).take_while(|(a, b)| a == b).count();
             let (reader, from) = (versions.reader, at.saturating_sub(1));
             let text = format!(
-                "operation {op} read {name} as {}, operation {reader} as {}; they part at \
-                 position {at} (from {from} on: {} and {}), so that neither came before the other",
+                "operation {op} read {name} as {}, operation {reader} as {}; they diverge at \
+                 position {at} (from {from} on: {} and {}), so neither came before the other",
                 history.describe_list(list),
                 history.describe_list(longest),
                 history.describe_list(&list[from..list.len().min(from + 4)]),
@@ -422,7 +422,7 @@ impl<'a> Inference<'a> {
                 let more = if ops.len() > 8 { ", ..." } else { "" };
                 let text = format!(
                     "operations {}{more} all read {name} with {length} elements and then appended \
-                     to it: only one of them came upon what it had read",
+                     to it: only one of them can have found what it had read",
                     named.join(", ")
                 );
                 (text, ops)

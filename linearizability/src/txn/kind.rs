@@ -217,7 +217,7 @@ impl std::str::FromStr for Level {
     fn from_str(name: &str) -> Result<Level, String> {
         Level::ALL.into_iter().find(|level| level.name() == name).ok_or_else(|| {
             let names = Level::ALL.map(Level::name).join(", ");
-            format!("{name} is no level: take one of {names}")
+            format!("{name} is not a level: use one of {names}")
         })
     }
 }

@@ -16,9 +16,9 @@ const SHOWN: usize = 5;
 /// The page of a judgement: what is forbidden first, then the cycles that are allowed.
 pub fn page(history: &History, judged: &Judgement, subtitle: &str) -> Page {
     let title = match judged.verdict.valid {
-        Validity::Valid => "Nothing is wrong with the transactions",
-        Validity::Invalid => "The transactions break what was promised",
-        Validity::Unknown => "Not all could be judged",
+        Validity::Valid => "No anomalies in the transactions",
+        Validity::Invalid => "The transactions violate their guarantees",
+        Validity::Unknown => "Not everything could be checked",
     };
     let mut sections = Vec::new();
     for (name, anomalies) in &judged.verdict.anomalies {

@@ -288,7 +288,7 @@ pub(crate) fn garbage(
     let (value, name) = (history.value(element), history.key_name(Key(key)));
     let process = history.transaction(reader).process;
     let text = format!(
-        "process {process} read {value} from {name} (operation {}); nobody appended that",
+        "process {process} read {value} from {name} (operation {}); nobody appended it",
         reader.0
     );
     (text, vec![reader])

@@ -121,7 +121,7 @@ fn unseen() {
     expect_words(
         events,
         "unseen",
-        "t-0: process 2's 9 was acknowledged by all at offset 2 in epoch 0 at 0.005000 s, and \
+        "t-0: process 2's 9 was acknowledged by all at offset 2 in epoch 0 at 0.005000 s, but \
          nobody read it",
     );
 }
@@ -191,7 +191,7 @@ fn duplicate() {
     expect_words(
         events.clone(),
         "duplicate",
-        "t-0: process 1's 8 was sent once and is at offsets 1 and 3",
+        "t-0: process 1's 8 was sent once but is at offsets 1 and 3",
     );
     let verdict = log::check(&build(&events), &Options::default()).unwrap();
     assert!(verdict.is_valid(), "without idempotence it is only counted");
@@ -311,7 +311,7 @@ fn nonmonotonic_poll() {
     expect_words(
         events.clone(),
         "nonmonotonic-poll",
-        "t-0: process 5 got offset 2, and after it offset 2 at 0.008000 s",
+        "t-0: process 5 got offset 2, and then offset 2 at 0.008000 s",
     );
     // Near miss: assigned anew in between.
     events.insert(8, assign(5, 2));
@@ -321,7 +321,7 @@ fn nonmonotonic_poll() {
     expect_words(
         events,
         "nonmonotonic-poll",
-        "t-0: process 5 was to read from offset 3, and got offset 2 at 0.009000 s",
+        "t-0: process 5 was to read from offset 3, but got offset 2 at 0.009000 s",
     );
     let events = [three(), vec![assign(5, 0), poll(5, &[(0, 7), (1, 8), (2, 9), (1, 8)])]];
     expect(events.concat(), &["int-nonmonotonic-poll"]);
@@ -353,7 +353,7 @@ fn epoch_regression() {
     expect_words(
         events.clone(),
         "epoch-regression",
-        "t-0: process 5 got offset 0 of epoch 2, and after it offset 1 of epoch 1 at 0.005000 s",
+        "t-0: process 5 got offset 0 of epoch 2, and then offset 1 of epoch 1 at 0.005000 s",
     );
     // No loss excuses it.
     expect([vec![loss(0, 2)], events].concat(), &["epoch-regression"]);
@@ -415,7 +415,7 @@ fn one_value_sent_twice_is_refused() {
     assert_eq!(
         error.to_string(),
         "value 7 was sent to t-0 twice (operations 0 and 1): values must be unique within a \
-         partition, or nobody can tell which of the two was read"
+         partition, so that each read matches one send"
     );
     let elsewhere = Event::Send { process: 1, partition: 1, value: 7, acks: Acks::All };
     assert!(log::check(&build(&[send(1, 7), elsewhere]), &Options::default()).is_ok());

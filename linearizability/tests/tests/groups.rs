@@ -37,8 +37,8 @@ fn a_committed_offset_stays() {
     expect_words(
         events(3),
         "lost-commit",
-        "t-0: process 2 asked at 0.004000 s what group g had committed, and got 3, though process \
-         1 had committed 5 at 0.003000 s",
+        "t-0: process 2 asked at 0.004000 s for the committed offset of group g and got 3, \
+         although process 1 had committed 5 at 0.003000 s",
     );
     let mut none = events(3);
     none[5] = ok(2);
@@ -68,7 +68,7 @@ fn a_committed_offset_does_not_go_back() {
         events(vec![]),
         "commit-regression",
         "t-0: process 2's commit of offset 3 for group g was accepted at 0.003000 s, after 5 had \
-         been committed by process 1 at 0.001000 s, and nobody had sought",
+         been committed by process 1 at 0.001000 s, without a seek in between",
     );
     // Near miss: a reader had sought; the two are concurrent; the second was refused.
     expect(events(vec![Seek { process: 2, partition: 0, position: Some(3) }]), &[]);
@@ -85,7 +85,7 @@ fn a_superseded_generation_commits_nothing() {
     expect_words(
         events.clone(),
         "zombie-commit",
-        "process 1's commit of generation 1, begun at 0.002000 s, was accepted, though process 2 \
+        "process 1's commit of generation 1, begun at 0.002000 s, was accepted, although process 2 \
          was in generation 2 at 0.001000 s",
     );
     let mut refused = events.clone();
@@ -108,8 +108,8 @@ fn offsets_come_from_somewhere() {
     expect_words(
         vec![Fetch { process: 2 }, found(0, 4)],
         "garbage-commit",
-        "t-0: process 2 asked at 0.000000 s what group g had committed, and got 4, which nobody had \
-         committed",
+        "t-0: process 2 asked at 0.000000 s for the committed offset of group g and got 4, which \
+         nobody had committed",
     );
     let refused = vec![commit(1, 1, 4), ends(0, Outcome::Fail), Fetch { process: 2 }, found(1, 4)];
     expect(refused, &["garbage-commit"]);
@@ -129,8 +129,8 @@ fn offsets_of_a_transaction_are_not_seen_before_its_end() {
     expect_words(
         events(5, Outcome::Ok),
         "uncommitted-offset",
-        "t-0: process 2 asked at 0.003000 s what group g had committed, and got 4, the offset of a \
-         transaction of process 1 that had not been committed",
+        "t-0: process 2 asked at 0.003000 s for the committed offset of group g and got 4, the \
+         offset of a transaction of process 1 that had not been committed",
     );
     // Near miss: its end was requested.
     expect(events(3, Outcome::Ok), &[]);
@@ -155,8 +155,8 @@ fn a_partition_has_one_owner() {
     expect_words(
         events(vec![], 1),
         "double-ownership",
-        "t-0 of group g was given to process 1 at 0.000000 s and to process 2 at 0.001000 s, in the \
-         same generation 1",
+        "t-0 of group g was assigned to process 1 at 0.000000 s and to process 2 at 0.001000 s, in \
+         the same generation 1",
     );
     expect(events(vec![group(1, 1, Change::Revoked)], 1), &[]);
     expect(events(vec![Crash { process: 1 }], 1), &[]);
@@ -168,7 +168,7 @@ fn a_partition_has_one_owner() {
     expect_words(
         later(Change::Revoked),
         "double-ownership",
-        "t-0 of group g was given to process 2 at 0.001000 s, before process 1 gave it up at \
-         0.002000 s, as it had been asked to",
+        "t-0 of group g was assigned to process 2 at 0.001000 s, before process 1 gave it up at \
+         0.002000 s as requested",
     );
 }

@@ -91,7 +91,7 @@ fn malformed_lines_are_named() {
     );
     refused(
         r#"{"type":"ok","f":"send","process":1,"time":0,"records":{}}"#,
-        "\"records\" has no place in this line of a send",
+        "\"records\" is not allowed in this line of a send",
     );
     refused(
         r#"{"type":"invoke","f":"send","process":2,"time":0,"partition":"p","value":2,"acks":2}"#,

@@ -49,10 +49,10 @@ fn a_stale_read_is_named_with_what_hides_the_value() {
     assert_eq!(judged.verdict.valid, Validity::Invalid);
     assert_eq!(
         judged.keys[0].text,
-        "process 3's read: 5 (operation 2, 2 s to 2.5 s) fits nowhere. The longest order before it \
-         has 2 of the 3 operations; after them the state is 7, since process 2's \
-         write: 7 (operation 1, 1 s to 1.5 s), where it would be \"read: 7\". Nothing else was \
-         under way that could have come between."
+        "process 3's read: 5 (operation 2, 2 s to 2.5 s) fits in no order. The longest order \
+         before it has 2 of the 3 operations; after them the state is 7, since process 2's write: \
+         7 (operation 1, 1 s to 1.5 s), where it would be \"read: 7\". No other operation was in \
+         progress that could have come between."
     );
     assert_eq!(judged.verdict.anomalies["not-linearizable"][0].ops, [OpId(2), OpId(1)]);
 }
@@ -207,8 +207,8 @@ fn an_operation_that_returns_before_its_call_is_named() {
     assert!(matches!(error, Error::ReturnsBeforeCall { operation: OpId(0), process: 3, .. }));
     assert_eq!(
         error.to_string(),
-        "operation 0 (write: 5, by process 3) returned at 1 and was invoked at 9, which is not \
-         before: put the history in the order in which things happened"
+        "operation 0 (write: 5, by process 3) returned at 1 but was invoked at 9, which is not \
+         before: put the history in the order of its events"
     );
 }
 
@@ -257,8 +257,8 @@ fn limits_end_in_unknown_and_say_how_far_it_came() {
     assert_eq!(judged.verdict.valid, Validity::Unknown);
     assert_eq!(judged.keys[0].why, Some(Why::Steps));
     assert_eq!(judged.keys[1].valid, Validity::Valid, "the easy one is judged all the same");
-    let text = "48 of the 49 operations that returned could be put in order; the limit of steps was \
-                reached";
+    let text =
+        "48 of the 49 operations that returned could be put in order; the step limit was reached";
     assert_eq!(judged.keys[0].text, text);
     assert!(judged.to_string().contains(text));
     assert!(judged.verdict.count("steps") <= 100_000 + 1);

@@ -234,7 +234,7 @@ fn what_is_wrong_is_named() {
     let after = |text: &str, message: &str| {
         refused(&format!("{good}\n{text}"), &format!("h.edn:{message}"));
     };
-    refused("", "h.edn:1: expected operations that tell of what kind the history is");
+    refused("", "h.edn:1: expected operations that show the kind of the history");
     refused("[", "h.edn:1: expected ] before the end");
     refused("{:a}", "h.edn:1: expected a value for each key of a map");
     refused(&"[".repeat(5000), "h.edn:1: expected forms at most 100 deep");

@@ -294,15 +294,15 @@ fn each_record_is_processed_once() {
     expect_words(
         pipeline(&[(17, 0, true), (18, 1, true), (28, 1, true), (19, 2, true)]),
         "processed-twice",
-        "t-0: the record at offset 1 was processed twice: process 1 made 18 in t-1 from it, and \
-         process 1 made 28 in t-1",
+        "t-0: the record at offset 1 was processed twice: process 1 wrote 18 to t-1 from it, and \
+         process 1 wrote 28 to t-1",
     );
     // Near miss: the first attempt was aborted.
     expect(pipeline(&[(17, 0, true), (18, 1, false), (28, 1, true), (19, 2, true)]), &[]);
     expect_words(
         pipeline(&[(17, 0, true), (19, 2, true)]),
         "processed-never",
-        "t-0: the record at offset 1 was never processed, though offsets 0 and 2 were",
+        "t-0: the record at offset 1 was never processed, although offsets 0 and 2 were",
     );
     expect(pipeline(&[(17, 0, true), (18, 1, false), (19, 2, true)]), &["processed-never"]);
     // Near miss: a record after all that were processed is still to come.

@@ -52,10 +52,10 @@ fn g0_writes_interleave() {
     let judged = judge(Level::ReadUncommitted, &txns);
     assert_eq!(
         judged.cycles[0].text,
-        "let T0 = operation 0 of process 0 (append 1 to \"k0\", append 1 to \"k1\"), T1 = operation \
-         1 of process 1 (append 2 to \"k0\", append 2 to \"k1\"). T0 is before T1: in \"k0\", T1's 2 \
-         comes behind T0's 1 (ww). T1 is before T0: in \"k1\", T0's 1 comes behind T1's 2 (ww). So \
-         each would be before itself."
+        "let T0 = operation 0 of process 0 (append 1 to \"k0\", append 1 to \"k1\"), T1 = \
+         operation 1 of process 1 (append 2 to \"k0\", append 2 to \"k1\"). T0 is before T1: in \
+         \"k0\", T1's 2 comes after T0's 1 (ww). T1 is before T0: in \"k1\", T0's 1 comes after \
+         T1's 2 (ww). So each would be before itself."
     );
     assert!(judge(Level::Kafka, &txns).verdict.is_valid());
     txns[2] = txn(7, reader, &[read(0, &[1, 2]), read(1, &[1, 2])]);
@@ -223,8 +223,8 @@ fn what_cannot_be_judged_is_named() {
     let error = error.expect_err("nobody can tell the two apart");
     assert_eq!(
         error.to_string(),
-        "1 was appended to \"k0\" twice (operations 0 and 1): elements must be unique within a key, \
-         or nobody can tell which of the two was read"
+        "1 was appended to \"k0\" twice (operations 0 and 1): elements must be unique within a \
+         key, so that each read matches one append"
     );
     let mixed = together(&[&[append(0, 1)], &[send(0, 2, 0)]]);
     let error = txn::check(&build(&mixed).0, &Options::default()).expect_err("it is both");

@@ -44,7 +44,7 @@ impl Cast {
         }
         let kinds: Vec<String> =
             self.left_out.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-        Some(format!("no machine plays any of the plan's faults: {}", kinds.join(", ")))
+        Some(format!("none of the plan's faults can be played on processes: {}", kinds.join(", ")))
     }
 }
 

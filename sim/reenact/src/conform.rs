@@ -157,7 +157,9 @@ fn registrations(data: &Path, end: i64) -> io::Result<Vec<Committed>> {
         }
     }
     if read_to < end {
-        return Err(wrong(&format_args!("it ends at {read_to}, and {end} was committed")));
+        return Err(wrong(&format_args!(
+            "it ends at {read_to}, but records up to {end} were committed"
+        )));
     }
     Ok(found)
 }

@@ -90,8 +90,8 @@ pub fn living_stay(plan: &Plan, wakes: &[Wake], notes: &[NotedAt]) -> Option<Wro
         if let Some((broker, after)) = ended {
             let ms = 1_000_000;
             let message = format!(
-                "controller {} stood still for {} ms and ended the session of broker {broker} {} ms \
-                 after it went on",
+                "controller {} was paused for {} ms and expired the session of broker {broker} {} \
+                 ms after it resumed",
                 wake.node,
                 wake.stood / ms,
                 after / ms

@@ -114,10 +114,10 @@ fn look(
     for broker in plan.cluster.brokers.iter().copied().map(NodeId) {
         let says = metadata(plan, addresses[&broker])
             .map_err(|error| format!("broker {broker} does not answer: {error}"))?;
-        let says = healthy(plan, &says).map_err(|why| format!("broker {broker} says: {why}"))?;
+        let says = healthy(plan, &says).map_err(|why| format!("broker {broker} reports: {why}"))?;
         match &agreed {
             Some((first, known)) if *known != says => {
-                return Err(format!("brokers {first} and {broker} say different things"));
+                return Err(format!("brokers {first} and {broker} report different metadata"));
             }
             Some(_) => {}
             None => agreed = Some((broker, says)),
@@ -126,9 +126,10 @@ fn look(
     let (_, partitions) = agreed.ok_or("there is no broker")?;
     let mut all = BTreeMap::new();
     for (named, (leader, mut partition)) in partitions {
-        let address = addresses.get(&leader).ok_or("a leader of no known address")?;
-        partition.end = end(*address, &named)
-            .map_err(|error| format!("node {leader} does not tell the end of {named}: {error}"))?;
+        let address = addresses.get(&leader).ok_or("the leader has no known address")?;
+        partition.end = end(*address, &named).map_err(|error| {
+            format!("node {leader} does not report the end of {named}: {error}")
+        })?;
         all.insert(named, partition);
     }
     Ok(all)
@@ -173,7 +174,7 @@ fn metadata(plan: &Plan, address: SocketAddr) -> io::Result<MetadataResponse> {
     });
     match ask(address, METADATA, &request)? {
         Response::Metadata(response) => Ok(response),
-        other => Err(io::Error::other(format!("not an answer to Metadata: {other:?}"))),
+        other => Err(io::Error::other(format!("unexpected answer to Metadata: {other:?}"))),
     }
 }
 
@@ -192,7 +193,9 @@ fn end(address: SocketAddr, named: &NamedPartition) -> io::Result<i64> {
     });
     let answer = match ask(address, LIST_OFFSETS, &request)? {
         Response::ListOffsets(answer) => answer,
-        other => return Err(io::Error::other(format!("not an answer to ListOffsets: {other:?}"))),
+        other => {
+            return Err(io::Error::other(format!("unexpected answer to ListOffsets: {other:?}")));
+        }
     };
     let partition = answer.topics.first().and_then(|topic| topic.partitions.first());
     match partition {
@@ -213,7 +216,7 @@ fn ask(address: SocketAddr, version: i16, request: &Request) -> io::Result<Respo
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let length = usize::try_from(i32::from_be_bytes(length)).ok().filter(|n| *n <= LARGEST);
-    let length = length.ok_or_else(|| io::Error::other("an answer of impossible length"))?;
+    let length = length.ok_or_else(|| io::Error::other("an answer of invalid length"))?;
     let mut frame = vec![0; length];
     stream.read_exact(&mut frame)?;
     let api: ApiKey = request.api();

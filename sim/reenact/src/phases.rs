@@ -347,7 +347,8 @@ impl<'a> Run<'a> {
         self.nemesis.due(now, &mut machine)?;
         for ended in self.cluster.ended()? {
             if !self.nemesis.exited(ended.node, ended.well, now) {
-                let message = format!("node {} ended without cause: {}", ended.node, ended.how);
+                let message =
+                    format!("node {} ended although no fault caused it: {}", ended.node, ended.how);
                 self.violation("process-exit", Kind::WhiteBox, message);
                 self.ended = true;
             }
@@ -468,7 +469,7 @@ impl<'a> Run<'a> {
                     return Some(why);
                 }
             } else if !self.clients.done(client) {
-                return Some(format!("client {client} ({name}) waits for answers"));
+                return Some(format!("client {client} ({name}) is waiting for answers"));
             }
         }
         None
@@ -514,7 +515,7 @@ impl<'a> Run<'a> {
     ) -> Option<String> {
         let named = NamedPartition::new(topic.name.clone(), index);
         let Some(registered) = self.roles.registered(&topic.name, index) else {
-            return Some(format!("no controller has told of {named}"));
+            return Some(format!("no controller has reported {named}"));
         };
         let (leader, isr) = (registered.leader, &registered.isr);
         // All nodes that could lead are outside the core, so nothing can be required.

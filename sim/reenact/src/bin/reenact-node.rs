@@ -37,14 +37,16 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(FlawSet, ServeO
         match flag.as_str() {
             "--flaw" => {
                 let flaw = Flaw::from_name(&value);
-                flaws.push(flaw.ok_or_else(|| {
-                    format!("no flaw is named {value}; wavetank zoo list names them")
-                })?);
+                flaws.push(
+                    flaw.ok_or_else(|| {
+                        format!("unknown flaw {value}; wavetank zoo list shows all")
+                    })?,
+                );
             }
             "--data" => options.data = Some(value.into()),
             "--config" => options.config = Some(value.into()),
             "--notes" => options.notes = Some(value.into()),
-            other => return Err(format!("no such flag: {other}")),
+            other => return Err(format!("unknown flag: {other}")),
         }
     }
     Ok((flaws.into_iter().collect(), options))
