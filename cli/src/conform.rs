@@ -267,7 +267,7 @@ mod tests {
     /// at the intended rule.
     fn parts(flaw: &str, model: &str, says: &str) -> Result<(), Vec<String>> {
         let name = format!("conforms-to-{model}");
-        let at_step = format!("the run and {model} part at step ");
+        let at_step = format!("the run diverges from {model} at step ");
         let mut others = Vec::new();
         let mut from = 0;
         loop {
@@ -297,20 +297,20 @@ mod tests {
     #[test]
     fn a_flaw_that_the_model_does_not_have_parts_the_run_from_it() {
         for (flaw, model, says) in [
-            ("truncate-to-high-watermark", "M1", "hears of an epoch, but its log would go on"),
+            ("truncate-to-high-watermark", "M1", "learns of an epoch, but its log would still"),
             ("unknown-epoch-answered-with-next", "M1", "but the answer would be epoch"),
             ("ack-at-leader-append", "M1", "and acks=all was answered up to"),
             ("early-isr-join", "M1", "and whose epoch began at"),
             ("leader-resumes-epoch", "M1", "it has lost a tail of its log"),
-            ("high-watermark-by-committed-isr", "M1", "moves the high watermark, but it goes"),
+            ("high-watermark-by-committed-isr", "M1", "moves the high watermark, but it moves"),
             ("vote-before-durable", "M3", "own vote is not synced"),
             ("leader-resumes-epoch", "M3", "it does not lead that epoch"),
             ("request-before-recovery", "M3", "before it has read its epoch and vote"),
-            ("ack-before-flush", "M7", "has known no more to be synced"),
-            ("torn-tail-accepted", "M7", "it takes what is torn for one"),
-            ("failed-sync-retried", "M7", "would be synced, and the media hold it to"),
-            ("cut-below-recovery-point", "M7", "checkpoint on disk may vouch for all below"),
-            ("append-while-closing", "M7", "the mark would vouch for all below"),
+            ("ack-before-flush", "M7", "knew its log to be synced only up to"),
+            ("torn-tail-accepted", "M7", "it accepts a torn one"),
+            ("failed-sync-retried", "M7", "would be synced, and the media hold it only to"),
+            ("cut-below-recovery-point", "M7", "checkpoint on disk may cover all below"),
+            ("append-while-closing", "M7", "the mark would cover all below"),
         ] {
             if let Err(others) = parts(flaw, model, says) {
                 panic!("{flaw}: no seed of 0..400 parts from {model} by {says:?}: {others:#?}");
@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(replayed(plan, None, "M1,M7"), []);
         let parted = replayed(plan, Some("refusal-is-final"), "M1,M7");
         for (model, says) in [
-            ("conforms-to-M7", "promises that all in sync hold"),
+            ("conforms-to-M7", "promises that all in-sync replicas hold"),
             ("conforms-to-M1", "the controller adds 2 to the ISR, but 2's log ends at"),
         ] {
             let of = |(invariant, message): &(String, String)| {

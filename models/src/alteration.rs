@@ -51,7 +51,7 @@ use crate::{Bounds, Entry};
 pub const ENTRY: Entry = Entry {
     id: "M2",
     name: "alter-partition",
-    title: "ISR changes: requests that are lost, refused, sent again, and come late",
+    title: "ISR changes: requests that are lost, refused, resent, or late",
     variants: &VARIANTS,
     states: [4_815, 71_565, 910_434],
     check: |variant, bounds| {
@@ -526,20 +526,22 @@ fn set(members_of: u8) -> String {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Action::Append => f.write_str("1, leading, appends a record"),
+            Action::Append => f.write_str("leader 1 appends a record"),
             Action::Fetch(follower) => write!(f, "{} fetches from its leader", follower + 1),
             Action::Fence(follower) => write!(f, "the controller fences {}", follower + 1),
-            Action::Return(follower) => write!(f, "{} is fenced no longer", follower + 1),
-            Action::Die(follower) => write!(f, "{} ends for ever", follower + 1),
+            Action::Return(follower) => write!(f, "{} is unfenced", follower + 1),
+            Action::Die(follower) => write!(f, "{} dies and never returns", follower + 1),
             Action::Expand(follower) => write!(f, "1 wants {} in the ISR", follower + 1),
             Action::Shrink(follower) => write!(f, "1 wants {} out of the ISR", follower + 1),
-            Action::Settle => f.write_str("1 asks for the ISR that there is, to settle the rest"),
+            Action::Settle => {
+                f.write_str("1 requests the current ISR, to settle the unresolved members")
+            }
             Action::Send => f.write_str("1 sends its request"),
             Action::Execute(_) => f.write_str("the controller executes a request"),
-            Action::Lose(_) => f.write_str("a request that nobody waits for is lost"),
-            Action::TimeOut => f.write_str("1 gives up waiting, and will send its request again"),
+            Action::Lose(_) => f.write_str("an abandoned request is lost"),
+            Action::TimeOut => f.write_str("1's request times out, and 1 will resend it"),
             Action::Answered => f.write_str("the controller's answer reaches 1"),
-            Action::Hear => f.write_str("the metadata reach 1"),
+            Action::Hear => f.write_str("1 learns the new metadata"),
         }
     }
 }
@@ -552,14 +554,14 @@ impl fmt::Display for State {
         match self.proposal {
             Proposal::None => {}
             Proposal::Wanted(isr) => write!(f, ", wants {}", set(isr))?,
-            Proposal::Sent(isr) => write!(f, ", has asked for {}", set(isr))?,
-            Proposal::Outdated(isr) => write!(f, ", asked for {} too late", set(isr))?,
+            Proposal::Sent(isr) => write!(f, ", has requested {}", set(isr))?,
+            Proposal::Outdated(isr) => write!(f, ", requested {} too late", set(isr))?,
         }
         write!(f, ", unsettled {}", set(self.unsettled))?;
         let copies = self.copies.iter().filter(|copy| **copy != Copy::default());
         for Copy { isr, partition_epoch, awaited } in copies {
-            let whose = if *awaited { "awaited" } else { "given up" };
-            write!(f, "; on its way {} for {partition_epoch} ({whose})", set(*isr))?;
+            let whose = if *awaited { "awaited" } else { "abandoned" };
+            write!(f, "; in flight {} for {partition_epoch} ({whose})", set(*isr))?;
         }
         write!(f, "; ends {:?}, promised {}", self.ends, self.promised)
     }

@@ -41,7 +41,7 @@ use crate::{Bounds, Entry, rules};
 pub const ENTRY: Entry = Entry {
     id: "M7",
     name: "recovery",
-    title: "one log on one disk: append, sync, cut, crash, recover",
+    title: "one log on one disk: append, sync, truncate, crash, recover",
     variants: &VARIANTS,
     states: [4_217, 465_555, 2_488_570],
     check: |variant, bounds| {
@@ -432,7 +432,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Action::Append => write!(f, "a batch is appended (written)"),
-            Action::Sync => write!(f, "a sync of all that is written succeeds"),
+            Action::Sync => write!(f, "a sync of everything written succeeds"),
             Action::HearSync => write!(f, "the log hears that the sync has succeeded"),
             Action::SyncFails => {
                 write!(
@@ -440,19 +440,21 @@ impl fmt::Display for Action {
                     "a sync fails: the kernel marks the pages clean, and they are not on disk"
                 )
             }
-            Action::Acknowledge => write!(f, "all that the log counts as held is acknowledged"),
+            Action::Acknowledge => {
+                write!(f, "everything that the log counts as held is acknowledged")
+            }
             Action::Checkpoint(point) => write!(f, "recovery point {point} is checkpointed"),
             Action::Cut(to) => {
-                write!(f, "a new leader's log parts here: this one is cut to offset {to}")
+                write!(f, "a new leader's log diverges here: this one is truncated to offset {to}")
             }
             Action::ProcessCrash => {
                 write!(f, "the process crashes; the page cache keeps what was written")
             }
             Action::PowerLoss { cut_undone: true, .. } => {
-                write!(f, "the power goes, and the cut, not synced, is undone")
+                write!(f, "a power loss undoes the unsynced truncation")
             }
             Action::PowerLoss { end, torn, .. } => {
-                write!(f, "the power goes; the file now ends at offset {end}")?;
+                write!(f, "a power loss; the file now ends at offset {end}")?;
                 let places: Vec<String> =
                     (0..LOG).filter(|at| torn & 1 << at != 0).map(|at| at.to_string()).collect();
                 match places.is_empty() {
@@ -543,7 +545,7 @@ mod tests {
         let told: Vec<&str> = path.iter().map(|step| step.action.as_str()).collect();
         let expected = [
             "a batch is appended (written)",
-            "the power goes; the file now ends at offset 1, torn at 0",
+            "a power loss; the file now ends at offset 1, torn at 0",
             "the process starts and recovers the log",
         ];
         assert_eq!(told, expected);

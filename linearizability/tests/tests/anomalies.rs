@@ -88,8 +88,8 @@ fn lost_write() {
     expect_words(
         events,
         "lost-write",
-        "t-0: process 1's 8 was acknowledged by all at offset 1 in epoch 0 at 0.003000 s, and \
-         readers who got past that offset did not get it",
+        "t-0: process 1's 8 was acknowledged by all at offset 1 in epoch 0 at 0.003000 s, but \
+         readers that got past that offset did not get it",
     );
     // Near miss: the acknowledgement never came.
     let open = vec![send(1, 7), ack(0, 0), send(1, 8), Info { send: 1 }, send(2, 9), ack(2, 2)];

@@ -42,8 +42,8 @@ impl Leads<'_> {
         let right = match reason {
             TruncationReason::Diverging => match parts(follower, self.log) {
                 Some(most) if most <= to => return Ok(()),
-                Some(most) => return Err(format!("they part at {most}, not before")),
-                None => return Err("they do not part".to_owned()),
+                Some(most) => return Err(format!("the logs diverge at {most}, not before")),
+                None => return Err("the logs do not diverge".to_owned()),
             },
             // With a record it would have sent that record's epoch, and heard where the logs
             // diverge.
@@ -55,15 +55,15 @@ impl Leads<'_> {
             }
             TruncationReason::LeaderStartsAfter => end < to && to <= self.log.end(),
             TruncationReason::TornTail | TruncationReason::OwnHighWatermark => {
-                return Err("no leader answers that".to_owned());
+                return Err("no leader gives this answer".to_owned());
             }
         };
         let Leads { log, start, high_watermark } = self;
         let leaders = log.end();
         right.then_some(()).ok_or_else(|| {
             format!(
-                "its log ends at {end}, and its leader's began at {start}, has high watermark \
-                 {high_watermark}, and ends at {leaders}"
+                "its log ends at {end}, and its leader's epoch began at {start}, with high \
+                 watermark {high_watermark} and log end {leaders}"
             )
         })
     }

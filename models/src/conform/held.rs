@@ -274,10 +274,10 @@ impl Held {
             let told = replica.map_or(0, |replica| replica.told_in(epoch));
             if told < upto {
                 return refuse(
-                    format!("{node} promises that all in sync hold what is below {upto}"),
+                    format!("{node} promises that all in-sync replicas hold all below {upto}"),
                     format!(
-                        "of {} in sync, {member} has known no more to be synced in epoch {epoch} \
-                         than what is below {told}",
+                        "of {} in sync, {member} knew its log to be synced only up to {told} in \
+                         epoch {epoch}",
                         names(&counted)
                     ),
                 );
@@ -421,7 +421,7 @@ mod tests {
         bench.syncs(FOLLOWER, 6);
         // The replica outside the ISR has nothing, and is not checked.
         bench.moves(6).unwrap();
-        bench.parts(7, "of {1,2} in sync, 2 has known no more to be synced in epoch 0");
+        bench.parts(7, "of {1,2} in sync, 2 knew its log to be synced only up to");
 
         let mut bench = Bench::new(false);
         bench.fetches(FOLLOWER, 0, 0, 10);
@@ -456,7 +456,7 @@ mod tests {
         };
         let mut bench = with_follower();
         bench.note(LEADER, proposed()).unwrap();
-        bench.parts(5, "3 has known no more");
+        bench.parts(5, "3 knew its log to be synced only");
         // After a final refusal the member does not count; after any other error the proposal may
         // have been accepted.
         for (error, holds) in
@@ -474,7 +474,7 @@ mod tests {
         bench.note(LEADER, Note::IsrUnanswered { partition: P, unsettled }).unwrap();
         let error = ErrorCode::IneligibleReplica;
         bench.note(LEADER, Note::IsrRefused { partition: P, error }).unwrap();
-        bench.parts(5, "3 has known no more");
+        bench.parts(5, "3 knew its log to be synced only");
         let (isr, partition_epoch) = (vec![LEADER, FOLLOWER], PartitionEpoch(1));
         bench.note(LEADER, Note::IsrCommitted { partition: P, isr, partition_epoch }).unwrap();
         bench.moves(6).unwrap();
@@ -509,7 +509,7 @@ mod tests {
         bench.follows(FOLLOWER, 1);
         bench.syncs(FOLLOWER, 10);
         bench.moves(6).unwrap();
-        bench.parts(7, "2 has known no more to be synced in epoch 0 than what is below 6");
+        bench.parts(7, "2 knew its log to be synced only up to 6 in epoch 0");
 
         // The follower enters the epoch with more, and cuts that.
         let mut bench = Bench::new(true);
@@ -521,6 +521,6 @@ mod tests {
         let (from, to) = (Offset(10), Offset(4));
         bench.note(FOLLOWER, Note::Truncated { partition: P, from, to, reason }).unwrap();
         bench.moves(4).unwrap();
-        bench.parts(5, "in epoch 1 than what is below 4");
+        bench.parts(5, "up to 4 in epoch 1");
     }
 }

@@ -181,8 +181,8 @@ impl Partition {
         let known = log.is_prefix_of(&replica.log);
         if !known && !replica.before_cuts.may_bring_back(&log) {
             return refuse(
-                format!("{node} loses power and a tail of its log"),
-                format!("{log} is not what is left of its log, nor of one that it has cut"),
+                format!("{node} loses power and the tail of its log"),
+                format!("{log} is not a prefix of its log or of one that it has truncated"),
             );
         }
         if !known || log.end() < replica.log.end() {
@@ -252,7 +252,10 @@ impl Partition {
             }
         }
         if to.leader.is_some_and(|leader| !to.isr.contains(&leader)) {
-            return refuse("a member leaves the ISR", "it is the leader, and its epoch goes on");
+            return refuse(
+                "a member leaves the ISR",
+                "it is the leader, and its epoch has not ended",
+            );
         }
         Ok(stale)
     }
@@ -262,13 +265,13 @@ impl Partition {
         else {
             return Ok(());
         };
-        let action = format!("{node} hears of epoch {epoch}, and leads in it");
+        let action = format!("{node} learns of epoch {epoch} and leads in it");
         let registered = self.registrations.get(partition_epoch);
         let fits = |registered: &&Registered| {
             (registered.leader, registered.leader_epoch) == (Some(node), *epoch)
         };
         let Some(registered) = registered.filter(fits) else {
-            return refuse(action, "the controller has not registered that");
+            return refuse(action, "the controller has not registered this");
         };
         let members: BTreeSet<NodeId> = registered.isr.iter().copied().collect();
         if members != isr.iter().copied().collect() {
@@ -307,13 +310,13 @@ impl Partition {
         let Note::BecameFollower { epoch, leader, log_end, high_watermark, .. } = seen else {
             return Ok(());
         };
-        let action = format!("{node} hears of epoch {epoch}, and follows in it");
+        let action = format!("{node} learns of epoch {epoch} and follows in it");
         let registered =
             self.registrations.values().rev().any(|registered| {
                 (registered.leader, registered.leader_epoch) == (*leader, *epoch)
             });
         if !registered || *leader == Some(node) {
-            return refuse(action, "the controller has not registered that");
+            return refuse(action, "the controller has not registered this");
         }
         self.leave(node);
         let replica = self.replica(node);
@@ -331,7 +334,7 @@ impl Partition {
     }
 
     fn append(&mut self, node: NodeId, epoch: i32, first: Offset, end: Offset) -> Taken {
-        let action = format!("{node}, leading, appends records");
+        let action = format!("leader {node} appends records");
         let Some((leadership, replica)) = self.leading(node) else {
             return refuse(action, "it does not lead");
         };
@@ -357,7 +360,7 @@ impl Partition {
         let Some(epoch) = epoch else { return refuse(action, "it follows nobody") };
         match self.leaderships.get_mut(&epoch) {
             Some(leadership) => Ok((leadership, replica)),
-            None => refuse(action, format!("nobody has led epoch {epoch}, which it is in")),
+            None => refuse(action, format!("nobody has led its epoch {epoch}")),
         }
     }
 
@@ -373,7 +376,7 @@ impl Partition {
         if let Some(to) = parts(&replica.log, &leadership.log) {
             return refuse(
                 action,
-                format!("its log parts from its leader's, and it would cut it at {to}"),
+                format!("its log diverges from its leader's, and it would truncate it to {to}"),
             );
         }
         if leadership.log.end() < end.0 {
@@ -384,7 +387,7 @@ impl Partition {
         if last != last_epoch.0 {
             return refuse(
                 action,
-                format!("the last record would be of epoch {last}, and is of {last_epoch}"),
+                format!("the last record would have epoch {last}, and has {last_epoch}"),
             );
         }
         // The leader has seen the fetch, and has forgotten what it knew of an earlier process.
@@ -394,14 +397,16 @@ impl Partition {
 
     fn cut(&mut self, node: NodeId, from: i64, to: i64, reason: TruncationReason) -> Taken {
         let action = match reason {
-            TruncationReason::Diverging => format!("{node} fetches, and cuts where the logs part"),
+            TruncationReason::Diverging => {
+                format!("{node} fetches and truncates where the logs diverge")
+            }
             TruncationReason::LeaderEndsBefore => {
-                format!("{node} fetches, and cuts where its leader ends")
+                format!("{node} fetches and truncates where its leader's log ends")
             }
             TruncationReason::LeaderStartsAfter => {
-                format!("{node} fetches, and starts anew where its leader starts")
+                format!("{node} fetches and restarts its log where its leader's begins")
             }
-            TruncationReason::OwnHighWatermark => format!("{node} hears of an epoch"),
+            TruncationReason::OwnHighWatermark => format!("{node} learns of an epoch"),
             // The model drops a torn tail at once; `Recovered` reports the log without it.
             TruncationReason::TornTail => return Ok(()),
         };
@@ -410,8 +415,8 @@ impl Partition {
             return refuse(
                 action,
                 format!(
-                    "its log would go on ending at {end}: nobody has said that what lies above the \
-                     high watermark is not the leader's"
+                    "its log would still end at {end}: no answer has said that it diverges from \
+                     the leader's above the high watermark"
                 ),
             );
         }
@@ -441,9 +446,9 @@ impl Partition {
         let Note::DivergingEpoch { follower, asked, epoch, end_offset, .. } = seen else {
             return Ok(());
         };
-        let action = format!("{follower} fetches, and {node} says where its epoch {asked} ends");
+        let action = format!("{follower} fetches, and {node} answers where its epoch {asked} ends");
         let Some((leadership, _)) = self.leading(node) else {
-            return refuse(action, "that one does not lead");
+            return refuse(action, "the answering node does not lead");
         };
         let (own, end) = rules::end_offset_for_epoch(&leadership.log, asked.0);
         // If there is no such epoch and no smaller one, only the offset is meaningful.
@@ -460,26 +465,26 @@ impl Partition {
 
     fn advance(&mut self, node: NodeId, leads: bool, from: i64, to: i64) -> Taken {
         if !leads {
-            let action = format!("{node} fetches, and hears of the high watermark");
+            let action = format!("{node} fetches and learns the high watermark");
             let (leadership, replica) = self.following(node, &action)?;
             let (own, end) = (replica.high_watermark, replica.log.end());
             if let Some(at) = parts(&replica.log, &leadership.log) {
                 return refuse(
                     action,
                     format!(
-                        "its log parts from its leader's at {at}, and an answer that says so has no \
-                         high watermark that counts (KAFKA-14704)"
+                        "its log diverges from its leader's at {at}, and the high watermark of an \
+                         answer that says so does not count (KAFKA-14704)"
                     ),
                 );
             }
             let most = rules::followers_high_watermark(own, leadership.high_watermark, end);
             if from != own || to > most || to <= own {
-                return refuse(action, format!("it would go from {own} to {most} at most"));
+                return refuse(action, format!("it would move from {own} to at most {most}"));
             }
             replica.high_watermark = to;
             return Ok(());
         }
-        let action = format!("{node}, leading, moves the high watermark");
+        let action = format!("leader {node} moves the high watermark");
         let Some((leadership, replica)) = self.leading(node) else {
             return refuse(action, "it does not lead");
         };
@@ -505,7 +510,7 @@ impl Partition {
             return refuse(
                 action,
                 format!(
-                    "it goes from {own} to at most {most}: of those who count {}",
+                    "it moves from {own} to at most {most}: of the replicas that count, {}",
                     all.join(", ")
                 ),
             );
@@ -517,7 +522,7 @@ impl Partition {
     }
 
     fn hear_isr(&mut self, node: NodeId, isr: &[NodeId], partition_epoch: PartitionEpoch) -> Taken {
-        let action = format!("{node}, leading, hears of the ISR");
+        let action = format!("leader {node} learns of the ISR");
         let registered = self.registrations.get(&partition_epoch).cloned();
         let Some((leadership, replica)) = self.leading(node) else {
             return refuse(action, "it does not lead");
@@ -535,7 +540,7 @@ impl Partition {
     }
 
     fn acked(&mut self, node: NodeId, acks: i16, end: i64) -> Taken {
-        let action = format!("{node}, leading, promises what lies below its high watermark");
+        let action = format!("leader {node} promises all below its high watermark");
         let Some((leadership, _)) = self.leading(node) else {
             return refuse(action, "it does not lead");
         };
@@ -618,10 +623,13 @@ fn elect(from: &Registered, to: &Registered) -> Taken {
     let who = to.leader.map_or("nobody".to_owned(), |leader| leader.to_string());
     let action = format!("the controller elects {who} in epoch {}", to.leader_epoch);
     if to.leader_epoch < from.leader_epoch {
-        return refuse(action, format!("the epoch is {} already", from.leader_epoch));
+        return refuse(action, format!("the epoch is already {}", from.leader_epoch));
     }
     if let Some(joins) = to.isr.iter().find(|node| !from.isr.contains(node)) {
-        return refuse(action, format!("{joins} joins the ISR {} with it", names(&from.isr)));
+        return refuse(
+            action,
+            format!("{joins} joins the ISR {} in the same step", names(&from.isr)),
+        );
     }
     if to.leader.is_some_and(|leader| !to.isr.contains(&leader)) || to.isr.is_empty() {
         return refuse(action, format!("the ISR would be {}", names(&to.isr)));
@@ -633,7 +641,7 @@ impl Replica {
     fn hears(&self, epoch: i32, action: &str) -> Taken {
         match self.epoch {
             Some(known) if epoch <= known => {
-                refuse(action, format!("it has heard of epoch {known}"))
+                refuse(action, format!("it already knows epoch {known}"))
             }
             Some(_) | None => Ok(()),
         }
@@ -651,8 +659,8 @@ impl Replica {
             return refuse(
                 action,
                 format!(
-                    "its log would end at {own} and its high watermark be {mark}, and it tells \
-                     {end} and {high_watermark}"
+                    "its log would end at {own} with high watermark {mark}, and it reports {end} \
+                     and {high_watermark}"
                 ),
             );
         }
@@ -925,7 +933,7 @@ mod tests {
         bench.note(1, cut(5, 3, TruncationReason::Diverging)).unwrap();
         bench.fetches(1, 1, 3, 6).unwrap();
         let parted = bench.note(1, cut(6, 0, TruncationReason::OwnHighWatermark)).unwrap_err();
-        assert!(parted.why.contains("go on ending at 6"), "{parted}");
+        assert!(parted.why.contains("still end at 6"), "{parted}");
     }
 
     #[test]
@@ -936,7 +944,7 @@ mod tests {
         bench.leads(2, 1, 0, 1, &[2, 3]).unwrap();
         bench.appends(2, 1, 0, 6);
         bench.follows(1, 1, 2, 5, 0).unwrap();
-        assert!(bench.fetches(1, 1, 5, 6).unwrap_err().why.contains("cut it at 0"));
+        assert!(bench.fetches(1, 1, 5, 6).unwrap_err().why.contains("truncate it to 0"));
     }
 
     #[test]
@@ -1155,7 +1163,7 @@ mod tests {
         };
         let ends = |from: i64, to: i64| cut(from, to, TruncationReason::LeaderEndsBefore);
         let parted = anew().note(3, ends(4, 3)).unwrap_err();
-        assert!(parted.why.contains("began at 2, has high watermark 2"), "{parted}");
+        assert!(parted.why.contains("began at 2, with high watermark 2"), "{parted}");
         assert!(anew().note(3, ends(5, 2)).unwrap_err().why.contains("its log ends at 4"));
         anew().note(3, ends(4, 2)).unwrap();
         let mut bench = behind();

@@ -109,7 +109,8 @@ impl fmt::Display for Parted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the run and {} part at step {}: {}; in the model {}, but {}; the model's state: {}",
+            "the run diverges from {} at step {}: {}; in the model {}, but {}; the model's state: \
+             {}",
             self.model, self.step, self.seen, self.action, self.why, self.state
         )
     }

@@ -133,19 +133,19 @@ struct Log {
 impl Log {
     /// The process is gone, and the disk has this.
     fn left(&mut self, node: NodeId, was_offline: bool, clean_stop: bool, disk: &OnDisk) -> Taken {
-        let action = format!("{node}'s process ends, or its power goes");
+        let action = format!("{node}'s process ends or loses power");
         if was_offline && !disk.settled {
             return refuse(
                 action,
                 "an operation of its disk had failed, and the process has restarted without the \
-                 machine: what the page cache shows may be on no media",
+                 machine: the page cache may show what is not on the media",
             );
         }
         let (media, whole) = (self.media, disk.whole_end);
         if whole < media {
             return refuse(
                 action,
-                format!("the media held all below {media}, and what is left ends at {whole}"),
+                format!("the media held all below {media}, and the remaining log ends at {whole}"),
             );
         }
         let most = self.cut.map_or(self.end, |(from, _)| from.max(self.end));
@@ -174,29 +174,29 @@ impl Log {
         if end.0 > right {
             return refuse(
                 action,
-                format!("its whole batches end at {right}, and it takes what is torn for one"),
+                format!("its whole batches end at {right}, and it accepts a torn one"),
             );
         }
         if end.0 < right {
             return refuse(
                 action,
-                format!("its whole batches go on to {right}, and it cuts them at {end}"),
+                format!("its whole batches extend to {right}, and it truncates them to {end}"),
             );
         }
         if !rules::may_open(end.0, point) {
             return refuse(
                 action,
-                format!("its checkpoint vouches for all below {point}: it is refused"),
+                format!("its checkpoint covers all below {point}: the log is refused"),
             );
         }
         let synced = rules::synced_when_recovered(self.clean_stop, point, end.0).max(start.0);
         if durable_end < synced {
-            let by = if self.clean_stop { "mark of a clean stop" } else { "checkpoint" };
+            let by = if self.clean_stop { "clean-shutdown mark" } else { "checkpoint" };
             return refuse(
                 action,
                 format!(
-                    "by its {by} it takes all below {synced} for synced, and the media hold it to \
-                     {durable_end}"
+                    "by its {by} it counts all below {synced} as synced, and the media hold it \
+                     only to {durable_end}"
                 ),
             );
         }
@@ -215,8 +215,8 @@ impl Log {
             return refuse(
                 action,
                 format!(
-                    "it is opened: its whole batches end at {whole}, and its checkpoint vouches for \
-                     all below {point}"
+                    "it is opened: its whole batches end at {whole}, and its checkpoint covers all \
+                     below {point}"
                 ),
             );
         }
@@ -234,7 +234,7 @@ impl Log {
             let before = self.checkpoint;
             return refuse(
                 action,
-                format!("the checkpoint says {point}, where {before} was written last"),
+                format!("the checkpoint says {point}, and {before} was written last"),
             );
         }
         self.checkpoint = point;
@@ -266,7 +266,7 @@ impl Log {
                 action,
                 match stale {
                     true => {
-                        "it was of bytes that are cut since, and says nothing of the log of now"
+                        "it covered bytes truncated since, and says nothing about the current log"
                     }
                     false => "the log ends before that",
                 },
@@ -276,7 +276,9 @@ impl Log {
         if durable < synced {
             return refuse(
                 action,
-                format!("all below {synced} would be synced, and the media hold it to {durable}"),
+                format!(
+                    "all below {synced} would be synced, and the media hold it only to {durable}"
+                ),
             );
         }
         (self.synced, self.media) = (synced, self.media.max(synced));
@@ -291,10 +293,8 @@ impl Log {
         if upto.0 > counted.max(self.acknowledged) {
             let known = if self.disk.flushes { "synced" } else { "written" };
             return refuse(
-                format!("{node} acknowledges all that it counts as held"),
-                format!(
-                    "that is what is {known}, all below {counted}, and it is told up to {upto}"
-                ),
+                format!("{node} acknowledges everything it counts as held"),
+                format!("that is what is {known}, all below {counted}, and it reports {upto}"),
             );
         }
         self.acknowledged = self.acknowledged.max(upto.0);
@@ -316,8 +316,8 @@ impl Log {
             return refuse(
                 action,
                 format!(
-                    "it is synced to {synced} and acknowledged to {acknowledged}: not all below \
-                     stays as it is"
+                    "it is synced to {synced} and acknowledged to {acknowledged}: not all below is \
+                     final"
                 ),
             );
         }
@@ -326,7 +326,7 @@ impl Log {
     }
 
     fn cut(&mut self, node: NodeId, from: Offset, to: Offset) -> Taken {
-        let action = format!("{node} cuts the log to offset {to}");
+        let action = format!("{node} truncates the log to offset {to}");
         if from.0 != self.end {
             return refuse(action, format!("its log ends at {}", self.end));
         }
@@ -335,8 +335,8 @@ impl Log {
             return refuse(
                 action,
                 format!(
-                    "its checkpoint on disk may vouch for all below {point}: after a crash it would \
-                     be refused"
+                    "its checkpoint on disk may cover all below {point}: after a crash the log \
+                     would be refused"
                 ),
             );
         }
@@ -510,10 +510,10 @@ impl Process {
             if vouched && !rules::may_mark_clean(log.synced, log.end) {
                 let (synced, end) = (log.synced, log.end);
                 let refused = Refused {
-                    action: format!("{node} stops, and marks that as clean"),
+                    action: format!("{node} stops and marks its shutdown as clean"),
                     why: format!(
-                        "the mark would vouch for all below {end}, and only what lies below {synced} \
-                         is known to be synced"
+                        "the mark would cover all below {end}, and only all below {synced} is \
+                         known to be synced"
                     ),
                 };
                 return Err((*partition, Box::new(refused)));
@@ -677,7 +677,7 @@ impl fmt::Display for Log {
             write!(f, ", recovery point {point} being written")?;
         }
         if let Some((from, to)) = self.cut {
-            write!(f, ", cut from {from} to {to}")?;
+            write!(f, ", truncated from {from} to {to}")?;
         }
         Ok(())
     }
@@ -802,14 +802,12 @@ mod tests {
     fn what_is_acknowledged_is_synced_where_the_topic_flushes() {
         let mut bench = Bench::with(6);
         bench.moves(true, 6).unwrap();
-        assert!(
-            why(bench.moves(true, 7)).contains("is synced, all below 6, and it is told up to 7")
-        );
+        assert!(why(bench.moves(true, 7)).contains("is synced, all below 6, and it reports 7"));
 
         let acked =
             |acks: i16| Note::ProduceAcked { partition: P, acks, first: Offset(0), end: Offset(7) };
         Bench::with(6).note(acked(0)).unwrap();
-        assert!(why(Bench::with(6).note(acked(1))).contains("told up to 7"));
+        assert!(why(Bench::with(6).note(acked(1))).contains("it reports 7"));
 
         // A follower hears of what others have synced; it tells nobody.
         Bench::with(6).moves(false, 9).unwrap();
@@ -826,7 +824,7 @@ mod tests {
         bench.syncs(8);
         let why_not = why(bench.hears(9));
         assert!(
-            why_not.contains("below 9 would be synced, and the media hold it to 8"),
+            why_not.contains("below 9 would be synced, and the media hold it only to 8"),
             "{why_not}"
         );
 
@@ -848,14 +846,14 @@ mod tests {
             bench.hears(8).unwrap();
             match pending {
                 false => bench.hears(10).unwrap(),
-                true => assert!(why(bench.hears(10)).contains("bytes that are cut since")),
+                true => assert!(why(bench.hears(10)).contains("bytes truncated since")),
             }
         }
     }
 
     #[test]
     fn recovery_ends_where_the_whole_batches_do() {
-        for (end, says) in [(7, "cuts them at 7"), (8, ""), (9, "takes what is torn for one")] {
+        for (end, says) in [(7, "truncates them to 7"), (8, ""), (9, "accepts a torn one")] {
             let mut bench = Bench::with(6);
             bench.ends(8).unwrap();
             match says {
@@ -870,7 +868,7 @@ mod tests {
     #[test]
     fn no_end_of_a_process_takes_what_is_synced_or_adds_what_nobody_wrote() {
         for (left, says) in [
-            (5, "held all below 6, and what is left ends at 5"),
+            (5, "held all below 6, and the remaining log ends at 5"),
             (6, ""),
             (10, ""),
             (11, "nobody has written it to 11"),
@@ -898,13 +896,13 @@ mod tests {
         let mut bench = Bench::checkpointed(6, 5);
         bench.ends(10).unwrap();
         bench.recovers(10).unwrap();
-        assert!(why(bench.moves(true, 7)).contains("all below 5, and it is told up to 7"));
+        assert!(why(bench.moves(true, 7)).contains("all below 5, and it reports 7"));
 
         let mut bench = Bench::checkpointed(6, 5);
         bench.ends(10).unwrap();
         bench.disk.durable_end = 4;
         let why_not = why(bench.recovers(10));
-        assert!(why_not.contains("by its checkpoint it takes all below 5"), "{why_not}");
+        assert!(why_not.contains("by its checkpoint it counts all below 5"), "{why_not}");
 
         for (durable, recovers) in [(10, true), (9, false)] {
             let mut bench = Bench::with(6);
@@ -934,7 +932,7 @@ mod tests {
         bench.ends(6).unwrap();
         bench.model.nodes.get_mut(&NODE).unwrap().logs.get_mut(&P).unwrap().checkpoint = 7;
         bench.disk.recovery_point = 7;
-        assert!(why(bench.recovers(6)).contains("vouches for all below 7: it is refused"));
+        assert!(why(bench.recovers(6)).contains("covers all below 7: the log is refused"));
     }
 
     #[test]
@@ -971,11 +969,11 @@ mod tests {
     fn a_cut_stays_above_the_recovery_point_on_disk() {
         Bench::checkpointed(6, 5).cuts(10, 5).unwrap();
         let why_not = why(Bench::checkpointed(6, 5).cuts(10, 4));
-        assert!(why_not.contains("may vouch for all below 5"), "{why_not}");
+        assert!(why_not.contains("may cover all below 5"), "{why_not}");
         // It may go lower only once a lower recovery point is durable.
         let mut bench = Bench::checkpointed(6, 5);
         bench.checkpoints(4, false).unwrap();
-        assert!(why(bench.cuts(10, 4)).contains("may vouch for all below 5"));
+        assert!(why(bench.cuts(10, 4)).contains("may cover all below 5"));
         let mut bench = Bench::checkpointed(6, 5);
         bench.checkpoints(4, false).unwrap();
         bench.checkpoints(4, true).unwrap();
@@ -1047,7 +1045,7 @@ mod tests {
     fn what_has_departed_takes_no_step_and_is_not_vouched_for() {
         let departs = || Note::Departed { partition: P, directory: "-delete".into(), stray: false };
         let mut bench = Bench::checkpointed(6, 4);
-        assert!(why(bench.stops()).contains("only what lies below 6"));
+        assert!(why(bench.stops()).contains("only all below 6"));
         let mut bench = Bench::checkpointed(6, 4);
         bench.note(departs()).unwrap();
         assert!(why(bench.appends(10, 11)).contains("not open"));
@@ -1062,13 +1060,13 @@ mod tests {
         let mut bench = Bench::checkpointed(6, 4);
         bench.ends(8).unwrap();
         bench.disk.recovery_point = 0;
-        assert!(why(bench.recovers(8)).contains("where 4 was written last"));
+        assert!(why(bench.recovers(8)).contains("and 4 was written last"));
     }
 
     #[test]
     fn a_clean_stop_is_marked_when_all_is_synced() {
         let mut bench = Bench::with(6);
-        assert!(why(bench.stops()).contains("all below 10, and only what lies below 6"));
+        assert!(why(bench.stops()).contains("all below 10, and only all below 6"));
         Bench::with(10).stops().unwrap();
         // The metadata log is not vouched for.
         let mut bench = Bench::of(TopicPartition::METADATA);

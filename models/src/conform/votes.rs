@@ -175,7 +175,7 @@ impl Conformance {
         }
         if epoch > own {
             if epoch > told {
-                return refuse(action, format!("nobody can have told {id} of epoch {epoch}"));
+                return refuse(action, format!("no node can have told {id} of epoch {epoch}"));
             }
             self.leave(id);
             self.voter(id).enter(epoch);
@@ -229,10 +229,10 @@ impl Conformance {
     fn vote(&mut self, id: NodeId, epoch: i32, candidate: NodeId) -> Taken {
         let action = format!("voter {id} grants its vote of epoch {epoch} to {candidate}");
         let Some(standing) = self.candidacies.get(&(epoch, candidate)).copied() else {
-            return refuse(action, "that one has not stood for it");
+            return refuse(action, "the candidate has not stood for it");
         };
         if !self.granted.get(&(epoch, candidate)).is_some_and(|by| by.contains(&candidate)) {
-            return refuse(action, "that one's own vote is not synced, so it has not asked");
+            return refuse(action, "the candidate's own vote is not synced, so it has not asked");
         }
         let own = self.voter(id);
         let free = (own.voted, own.leader, own.role) == (None, None, Role::Waits);
@@ -275,7 +275,7 @@ impl Conformance {
             return refuse(
                 action,
                 format!(
-                    "it has given no such vote; synced before was one for {had} in epoch {}",
+                    "it has given no such vote; the last synced was for {had} in epoch {}",
                     own.stored.0
                 ),
             );
@@ -294,10 +294,7 @@ impl Conformance {
         let (stored, voted) = self.voter(id).stored;
         if (stored, voted) != (epoch, Some(candidate)) {
             let voted = voted.map_or("nobody".to_owned(), |voted| voted.to_string());
-            return refuse(
-                action,
-                format!("what it has synced is epoch {stored} and a vote for {voted}"),
-            );
+            return refuse(action, format!("it has synced epoch {stored} and a vote for {voted}"));
         }
         self.granted.entry((epoch, candidate)).or_default().insert(id);
         Ok(())
@@ -312,7 +309,7 @@ impl Conformance {
         let granted = self.granted.get(&(epoch, id)).cloned().unwrap_or_default();
         if !self.is_majority(granted.len()) {
             let granted = names(&granted);
-            return refuse(action, format!("the synced votes for it are those of {granted}"));
+            return refuse(action, format!("the synced votes for it are only those of {granted}"));
         }
         let own = self.voter(id);
         (own.role, own.leader) = (Role::Leads, Some(id));
@@ -342,7 +339,7 @@ impl Conformance {
         self.hear(id, epoch, &action)?;
         let own = self.voter(id);
         if own.role == Role::Leads || own.leader.is_some_and(|known| known != leader) {
-            return refuse(action, "that one follows another or leads");
+            return refuse(action, "the voter follows another or leads");
         }
         own.role = Role::Waits;
         own.leader = Some(leader);
@@ -405,7 +402,10 @@ impl Conformance {
             return refuse(action, "its epoch is not synced");
         }
         if let Some(to) = parts(&own.log, &leadership.log) {
-            return refuse(action, format!("the logs part, and it would cut its own at {to}"));
+            return refuse(
+                action,
+                format!("the logs diverge, and it would truncate its own to {to}"),
+            );
         }
         if leadership.log.end() < end.0 {
             return refuse(action, format!("its leader's log ends at {}", leadership.log.end()));
@@ -415,7 +415,7 @@ impl Conformance {
         if last != last_epoch.0 {
             return refuse(
                 action,
-                format!("the last record would be of epoch {last}, and is of {last_epoch}"),
+                format!("the last record would have epoch {last}, and has {last_epoch}"),
             );
         }
         Ok(())
@@ -425,15 +425,15 @@ impl Conformance {
         if reason == TruncationReason::TornTail {
             return Ok(()); // `Recovered` says so.
         }
-        let action = format!("voter {id} fetches, and cuts where the logs part");
+        let action = format!("voter {id} fetches and truncates where the logs diverge");
         let (leadership, own) = self.following(id, &action)?;
         if own.log.end() != from {
             return refuse(action, format!("its log ends at {}", own.log.end()));
         }
         match parts(&own.log, &leadership.log) {
             Some(most) if most <= to => {}
-            Some(most) => return refuse(action, format!("they part at {most}, not before")),
-            None => return refuse(action, "they do not part"),
+            Some(most) => return refuse(action, format!("the logs diverge at {most}, not before")),
+            None => return refuse(action, "the logs do not diverge"),
         }
         own.before_cuts.push(&own.log, to);
         own.log.truncate(to);
@@ -445,17 +445,18 @@ impl Conformance {
         let Note::DivergingEpoch { follower, asked, epoch, end_offset, .. } = seen else {
             return Ok(());
         };
-        let action = format!("{follower} fetches, and {id} says where its epoch {asked} ends");
+        let action = format!("{follower} fetches, and {id} answers where its epoch {asked} ends");
         let own = self.voter(id);
         if own.role != Role::Leads {
-            return refuse(action, "that one does not lead");
+            return refuse(action, "the answering node does not lead");
         }
         let (known, end) = rules::end_offset_for_epoch(&own.log, asked.0);
         if end != end_offset.0 || (known >= 0 && known != epoch.0) {
             return refuse(
                 action,
                 format!(
-                    "the answer would be epoch {known} up to {end}, and is {epoch} up to {end_offset}"
+                    "the answer would be epoch {known} up to {end}, and is {epoch} up to \
+                     {end_offset}"
                 ),
             );
         }
@@ -490,7 +491,7 @@ impl Conformance {
     }
 
     fn commit(&mut self, id: NodeId, to: i64, leads: bool) -> Taken {
-        let action = format!("voter {id} has the committed end moved to {to}");
+        let action = format!("voter {id} moves its committed end to {to}");
         if !leads {
             return match to <= self.committed {
                 true => Ok(()),
@@ -526,7 +527,7 @@ impl Conformance {
         if !known || log.end() < own.synced {
             let synced = own.synced;
             return refuse(
-                format!("voter {id} crashes, and loses what is not synced"),
+                format!("voter {id} crashes and loses its unsynced log"),
                 format!("it comes back with {log}, and had synced up to {synced}"),
             );
         }
@@ -536,13 +537,13 @@ impl Conformance {
     }
 
     fn restore(&mut self, id: NodeId, ballot: Ballot) -> Taken {
-        let action = format!("voter {id} crashes, and comes back with what it has synced");
+        let action = format!("voter {id} crashes and comes back with what it has synced");
         let (told, own) = (self.told(), self.voter(id));
         let heard = ballot.1.is_none() && ballot.0 > own.stored.0 && ballot.0 <= told;
         if ballot != own.stored && !own.written.contains(&ballot) && !heard {
             let (epoch, voted) = own.stored;
             let voted = voted.map_or("nobody".to_owned(), |voted| voted.to_string());
-            return refuse(action, format!("that is epoch {epoch} and a vote for {voted}"));
+            return refuse(action, format!("it had synced epoch {epoch} and a vote for {voted}"));
         }
         own.enter(ballot.0);
         (own.voted, own.stored, own.unread) = (ballot.1, ballot, false);
@@ -557,7 +558,7 @@ impl Conformance {
         if self.voter(id).unread && !is_of_reading(note) {
             return refuse(
                 format!("voter {id} crashes and restarts"),
-                "it takes part before it has read its epoch and vote",
+                "it participates before it has read its epoch and vote",
             );
         }
         match note {
@@ -844,7 +845,7 @@ mod tests {
         stands(&mut quorum, 1, 2, 1);
         see(&mut quorum, 1, stored(1, 1));
         let won = Note::QuorumLeader { epoch: epoch(1), start: Offset(0) };
-        assert!(quorum.note(NodeId(1), &won).unwrap_err().why.contains("are those of {1}"));
+        assert!(quorum.note(NodeId(1), &won).unwrap_err().why.contains("only those of {1}"));
     }
 
     fn recovered(epochs: &[(i32, i64)], end: i64) -> Note {

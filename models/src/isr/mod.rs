@@ -68,7 +68,7 @@ pub const ENTRY: Entry = Entry {
 pub const LOSSY: Entry = Entry {
     id: "M1P",
     name: "isr-power-loss",
-    title: "the same, and a replica loses power, and with it its log's tail",
+    title: "the same, plus power losses that take the tail of a replica's log",
     variants: &["roles-before-registration"],
     states: [262_932, 4_881_637, 13_815_009],
     check: |variant, bounds| {

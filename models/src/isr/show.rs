@@ -30,26 +30,26 @@ impl fmt::Display for Action {
                 write!(f, "{} leaves the ISR (fenced, or it lags)", name(*follower))
             }
             Action::Hear { replica, epoch } => {
-                write!(f, "{} hears of epoch {epoch}, and leads or follows in it", name(*replica))
+                write!(f, "{} learns of epoch {epoch}, and leads or follows in it", name(*replica))
             }
-            Action::Append(leader) => write!(f, "{}, leading, appends a record", name(*leader)),
+            Action::Append(leader) => write!(f, "leader {} appends a record", name(*leader)),
             Action::Ask(follower) => {
                 write!(
                     f,
-                    "{} asks its leader where their logs part, and cuts there",
+                    "{} asks its leader where their logs diverge, and truncates there",
                     name(*follower)
                 )
             }
             Action::Fetch(follower) => write!(f, "{} fetches from its leader", name(*follower)),
             Action::Expand { leader, follower } => write!(
                 f,
-                "the controller adds {} to the ISR, as {} proposed; the answer is on its way",
+                "the controller adds {} to the ISR, as {} proposed; the answer is in flight",
                 name(*follower),
                 name(*leader)
             ),
-            Action::HearIsr(leader) => write!(f, "{}, leading, hears of the ISR", name(*leader)),
+            Action::HearIsr(leader) => write!(f, "leader {} learns of the ISR", name(*leader)),
             Action::PowerLoss { replica, end } => {
-                write!(f, "{} loses power, and its log from offset {end} on", name(*replica))
+                write!(f, "{} loses power and its log from offset {end} on", name(*replica))
             }
         }
     }

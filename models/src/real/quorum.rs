@@ -59,7 +59,7 @@ pub const ENTRY: Entry = Entry {
 pub const CONTESTED: Entry = Entry {
     id: "R3C",
     name: "real-quorum-contested",
-    title: "the same with two candidates, a power loss and a record, so many steps deep",
+    title: "the same with two candidates, a power loss and a record, to a fixed depth",
     variants: &CONTESTED_VARIANTS,
     states: [25_836, 0, 0],
     check: |variant, bounds| {
@@ -517,13 +517,13 @@ impl fmt::Display for Action {
             Action::Deliver(from, to, channel) => {
                 write!(
                     f,
-                    "what is on its way between {} and {} ({channel:?}) arrives",
+                    "the message in flight between {} and {} ({channel:?}) arrives",
                     from + 1,
                     to + 1
                 )
             }
             Action::Durable(at) => write!(f, "{}'s disk has made durable all it was given", at + 1),
-            Action::Stand(at) => write!(f, "{} hears of no leader for too long", at + 1),
+            Action::Stand(at) => write!(f, "{} hears from no leader for too long", at + 1),
             Action::Retry(at, key) => write!(f, "{} tries again ({key:?})", at + 1),
             Action::Append(at) => write!(f, "{}, the active controller, appends a record", at + 1),
             Action::PowerLoss(at) => write!(f, "{} loses power and starts again", at + 1),

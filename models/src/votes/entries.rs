@@ -25,7 +25,7 @@ pub const ENTRY: Entry = Entry {
 pub const FIGURE_8: Entry = Entry {
     id: "M3F",
     name: "votes-figure-8",
-    title: "the same, with as many epochs as Raft's figure 8 and no crash",
+    title: "the same, with the epochs of Raft's figure 8 and no crash",
     variants: &["commit-older-epoch"],
     states: [123_728, 854_436, 3_185_203],
     check: |variant, bounds| {

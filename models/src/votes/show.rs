@@ -16,7 +16,8 @@ impl fmt::Display for Action {
         match *self {
             Action::PreVote { asker, voter } => write!(
                 f,
-                "voter {} misses a leader, and {} grants it a pre-vote: with its own a majority",
+                "voter {} hears from no leader, and {} grants it a pre-vote: a majority with its \
+                 own",
                 name(asker),
                 name(voter)
             ),
@@ -43,7 +44,7 @@ impl fmt::Display for Action {
                 write!(f, "leader {} announces itself to {}", name(leader), name(voter))
             }
             Action::Hear { voter, epoch } => {
-                write!(f, "voter {} hears of epoch {epoch}", name(voter))
+                write!(f, "voter {} learns of epoch {epoch}", name(voter))
             }
             Action::Append(id) => {
                 write!(f, "leader {} appends a record (written)", name(id))
@@ -51,7 +52,7 @@ impl fmt::Display for Action {
             Action::SyncLog(id) => write!(f, "voter {} has its log synced", name(id)),
             Action::Fetch { follower, records: 0 } => write!(
                 f,
-                "voter {} fetches; the answer says where to cut, brings nothing, or is lost",
+                "voter {} fetches; the answer says where to truncate, is empty, or is lost",
                 name(follower)
             ),
             Action::Fetch { follower, records } => write!(
@@ -65,13 +66,13 @@ impl fmt::Display for Action {
             }
             Action::Crash { voter, end } => write!(
                 f,
-                "voter {} crashes, loses what is not synced from offset {end} on, and restarts",
+                "voter {} crashes, loses the unsynced log from offset {end} on, and restarts",
                 name(voter)
             ),
             Action::VoteUnread { candidate, voter } => write!(
                 f,
-                "voter {} restarts, and grants its vote to {} (written) before it has \
-                 read what it had voted",
+                "voter {} restarts, and grants its vote to {} (written) before it has read its \
+                 earlier vote",
                 name(voter),
                 name(candidate)
             ),

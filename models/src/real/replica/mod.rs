@@ -63,7 +63,7 @@ use crate::{Bounds, Entry};
 pub const ENTRY: Entry = Entry {
     id: "R1",
     name: "real-replica",
-    title: "the core's own replicas of a partition, logs and disks: three of them",
+    title: "the core's own replicas of a partition, with logs and disks: three",
     variants: &VARIANTS,
     states: [179_156, 2_234_507, 0],
     check: |variant, bounds| {

@@ -11,21 +11,21 @@ impl fmt::Display for Action {
                 write!(f, "the controller elects {} in a new epoch", leader + 1)
             }
             Action::Elect { leader, fence: true } => {
-                write!(f, "the controller fences its leader, and elects {}", leader + 1)
+                write!(f, "the controller fences the leader and elects {}", leader + 1)
             }
-            Action::Drop(at) => write!(f, "{} is fenced, and leaves the ISR", at + 1),
-            Action::Return(at) => write!(f, "{} is fenced no longer", at + 1),
+            Action::Drop(at) => write!(f, "{} is fenced and leaves the ISR", at + 1),
+            Action::Return(at) => write!(f, "{} is unfenced", at + 1),
             Action::Hear(at, epoch) => {
                 write!(f, "{} applies the registration of epoch {epoch}", at + 1)
             }
-            Action::Append(at) => write!(f, "{}, leading, appends a record (acks=all)", at + 1),
+            Action::Append(at) => write!(f, "leader {} appends a record (acks=all)", at + 1),
             Action::Fetch(at) => write!(f, "{} fetches from its leader", at + 1),
             Action::Propose(at) => write!(f, "{} sends its proposal", at + 1),
             Action::Execute { leader, request } => {
                 let leader = leader + 1;
                 write!(f, "the controller executes request {request}, {leader}'s proposal")
             }
-            Action::GiveUp(at) => write!(f, "{} waits for an answer no longer", at + 1),
+            Action::GiveUp(at) => write!(f, "{} gives up waiting for an answer", at + 1),
             Action::Answered(at) => write!(f, "the controller's answer reaches {}", at + 1),
             Action::Durable(at) => write!(f, "{}'s disk has made durable all it was given", at + 1),
             Action::PowerLoss(at) => write!(f, "{} loses power and starts again", at + 1),
@@ -50,7 +50,7 @@ impl fmt::Display for State {
         }
         for request in &self.requests {
             let isr: Vec<String> = members(request.isr).map(|at| id(at).to_string()).collect();
-            write!(f, "; {} asks for ISR {{{}}}", request.leader + 1, isr.join(","))?;
+            write!(f, "; {} requests ISR {{{}}}", request.leader + 1, isr.join(","))?;
         }
         write!(f, "; promised [{}]", show(&self.promised))
     }
