@@ -302,7 +302,7 @@ mod tests {
             ("ack-at-leader-append", "M1", "and acks=all was answered up to"),
             ("early-isr-join", "M1", "and whose epoch began at"),
             ("leader-resumes-epoch", "M1", "it has lost a tail of its log"),
-            ("high-watermark-by-committed-isr", "M1", "moves the high watermark, but it moves"),
+            ("high-watermark-by-committed-isr", "M1", "moves the high watermark as leader, but it"),
             ("vote-before-durable", "M3", "own vote is not synced"),
             ("leader-resumes-epoch", "M3", "it does not lead that epoch"),
             ("request-before-recovery", "M3", "before it has read its epoch and vote"),

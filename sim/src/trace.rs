@@ -9,8 +9,8 @@ use wavetank_core::types::{METADATA_TOPIC, METADATA_TOPIC_ID, Monotonic, Uuid};
 
 /// The legend of a trace's signs.
 pub const LEGEND: &str = "\
-time, node (0: the tank; 101 on: clients), and  < an event delivered to the node  > an effect that it
-submits  ! a note that it emits  * an action of the tank on it";
+time, node (0: the tank; 101 on: clients), and  < an event delivered to the node  > an effect
+that it submits  ! a note that it emits  * an action of the tank on it";
 
 /// Types that only wrap a number.
 const WRAPPERS: [&str; 12] = [

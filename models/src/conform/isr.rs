@@ -182,7 +182,7 @@ impl Partition {
         if !known && !replica.before_cuts.may_bring_back(&log) {
             return refuse(
                 format!("{node} loses power and the tail of its log"),
-                format!("{log} is not a prefix of its log or of one that it has truncated"),
+                format!("{log} is not what remains of its log, nor of one that it has truncated"),
             );
         }
         if !known || log.end() < replica.log.end() {
@@ -334,7 +334,7 @@ impl Partition {
     }
 
     fn append(&mut self, node: NodeId, epoch: i32, first: Offset, end: Offset) -> Taken {
-        let action = format!("leader {node} appends records");
+        let action = format!("{node} appends records as leader");
         let Some((leadership, replica)) = self.leading(node) else {
             return refuse(action, "it does not lead");
         };
@@ -484,7 +484,7 @@ impl Partition {
             replica.high_watermark = to;
             return Ok(());
         }
-        let action = format!("leader {node} moves the high watermark");
+        let action = format!("{node} moves the high watermark as leader");
         let Some((leadership, replica)) = self.leading(node) else {
             return refuse(action, "it does not lead");
         };
@@ -522,7 +522,7 @@ impl Partition {
     }
 
     fn hear_isr(&mut self, node: NodeId, isr: &[NodeId], partition_epoch: PartitionEpoch) -> Taken {
-        let action = format!("leader {node} learns of the ISR");
+        let action = format!("{node} learns of the ISR as leader");
         let registered = self.registrations.get(&partition_epoch).cloned();
         let Some((leadership, replica)) = self.leading(node) else {
             return refuse(action, "it does not lead");
@@ -540,7 +540,7 @@ impl Partition {
     }
 
     fn acked(&mut self, node: NodeId, acks: i16, end: i64) -> Taken {
-        let action = format!("leader {node} promises all below its high watermark");
+        let action = format!("{node} promises all below its high watermark as leader");
         let Some((leadership, _)) = self.leading(node) else {
             return refuse(action, "it does not lead");
         };

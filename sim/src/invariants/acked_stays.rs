@@ -29,7 +29,8 @@ impl Invariant for AckedStays {
                 view.name(*partition)
             )),
             Finding::Cut { partition, node, batch } => Err(format!(
-                "{}: node {node}, a member of the ISR, truncated {batch}, which was committed",
+                "{}: node {node}, a member of the ISR, truncated {batch}, which was committed or \
+                 acknowledged",
                 view.name(*partition)
             )),
             Finding::Replaced { partition, acked, committed } => Err(format!(
