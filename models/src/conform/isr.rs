@@ -252,10 +252,7 @@ impl Partition {
             }
         }
         if to.leader.is_some_and(|leader| !to.isr.contains(&leader)) {
-            return refuse(
-                "a member leaves the ISR",
-                "it is the leader, and its epoch has not ended",
-            );
+            return refuse("a member leaves the ISR", "it is the leader, and its epoch lasts");
         }
         Ok(stale)
     }
