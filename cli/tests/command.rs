@@ -67,7 +67,7 @@ fn what_cannot_be_done_says_what_why_and_what_to_do() {
     let nothing = temporary("nothing.jsonl");
     std::fs::write(&nothing, "\n").unwrap();
     let nothing = nothing.to_str().unwrap();
-    refused(&["check", nothing], &["nothing.jsonl", "of what kind"]);
+    refused(&["check", nothing], &["nothing.jsonl", "the kind of the history"]);
     refused(&["check", nothing, "--model", "log"], &["nothing.jsonl", "no operation"]);
 }
 

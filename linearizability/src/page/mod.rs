@@ -4,15 +4,24 @@
 //! ```
 //! use wavetank_linearizability::page::{Bar, Edge, Page, Section, Tone};
 //!
-//! let bar = |lane, start, end, label: &str| { let label = label.to_owned(); Bar { lane, start,
-//! end: Some(end), label, ..Bar::default() } }; let section = Section { heading: "Write
-//! skew".into(), text: vec!["Each missed what the other wrote.".into()], lanes: vec!["process
-//! 1".into(), "process 2".into()], bars: vec![bar(0, 1, 3, "read x, write y"), bar(1, 2, 4, "read
-//! y, write x")], edges: vec![ Edge { from: 0, to: 1, label: "rw".into(), tone: Tone::Bad,
-//! ..Edge::default() }, Edge { from: 1, to: 0, label: "rw".into(), tone: Tone::Bad,
-//! ..Edge::default() }, ], ..Section::default() }; let page = Page { title: "invalid".into(),
-//! subtitle: "2 operations".into(), sections: vec![section] }; let html = page.html(); // one file,
-//! no scripts, nothing fetched assert!(html.starts_with("<!doctype html>"));
+//! let bar = |lane, start, end, label: &str| {
+//!     let label = label.to_owned();
+//!     Bar { lane, start, end: Some(end), label, ..Bar::default() }
+//! };
+//! let section = Section {
+//!     heading: "Write skew".into(),
+//!     text: vec!["Each missed what the other wrote.".into()],
+//!     lanes: vec!["process 1".into(), "process 2".into()],
+//!     bars: vec![bar(0, 1, 3, "read x, write y"), bar(1, 2, 4, "read y, write x")],
+//!     edges: vec![
+//!         Edge { from: 0, to: 1, label: "rw".into(), tone: Tone::Bad, ..Edge::default() },
+//!         Edge { from: 1, to: 0, label: "rw".into(), tone: Tone::Bad, ..Edge::default() },
+//!     ],
+//!     ..Section::default()
+//! };
+//! let page = Page { title: "invalid".into(), subtitle: "2 operations".into(), sections: vec![section] };
+//! let html = page.html(); // one file, no scripts, nothing fetched
+//! assert!(html.starts_with("<!doctype html>"));
 //! ```
 //!
 //! A page shows what it is given: its maker leaves out what does not help ([`Section::omitted`]
