@@ -192,7 +192,7 @@ impl ServerConfig {
         let limits = &mut self.limits;
         match key {
             "socket.request.max.bytes" => {
-                limits.max_frame = number(key, value, 1024, i64::from(i32::MAX))? as usize;
+                limits.max_frame = number(key, value, 1024, 1 << 30)? as usize;
             }
             "queued.max.request.bytes" => {
                 limits.request_memory = number(key, value, 1 << 20, 1 << 40)? as usize;

@@ -265,6 +265,54 @@ fn a_good_client_among_bad_ones() {
     assert!(percentile(&stormy, 99) < allowed, "{:?}", percentile(&stormy, 99));
 }
 
+/// A fetch that waits, in a frame with so many bytes in a field that nobody knows.
+fn large_waiting_fetch(topic: &TopicRef, bytes: usize) -> Vec<u8> {
+    let mut request = common::fetch(topic, 0);
+    request.max_wait_ms = 60_000;
+    let request = Request::Fetch(request);
+    let mut frame = wavetank_wire::encode_request(12, 7, "", &request).concat();
+    assert_eq!(frame.pop(), Some(0), "no tagged fields");
+    // One of them: its tag, its length as a varint, its bytes.
+    frame.extend([1, 100]);
+    let mut left = bytes;
+    while left > 127 {
+        frame.push((left & 127) as u8 | 128);
+        left >>= 7;
+    }
+    frame.push(left as u8);
+    frame.resize(frame.len() + bytes, 0);
+    let length = u32::try_from(frame.len() - 4).expect("a small frame");
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    frame
+}
+
+/// A fetch may wait for minutes. The memory for its frame is free for others as soon as it is
+/// decoded.
+#[test]
+fn a_fetch_that_waits_keeps_no_memory_from_others() {
+    let node = Node::start(&[]);
+    let mut client = node.client();
+    client.until_leader("empty");
+    client.until_leader("busy");
+    // Together as much as the requests of one address may take.
+    let parked: Vec<TcpStream> = [99 << 20, 29 << 20]
+        .map(|bytes| {
+            let mut stream = TcpStream::connect(node.address()).expect("it listens");
+            stream.write_all(&large_waiting_fetch(&TopicRef::name("empty"), bytes)).expect("sent");
+            stream
+        })
+        .into();
+    std::thread::sleep(Duration::from_secs(1));
+    let begun = Instant::now();
+    assert_eq!(produce(&mut client, "busy", 1, megabyte()), ErrorCode::None);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    for mut stream in &parked {
+        stream.set_nonblocking(true).expect("a socket");
+        let waits = stream.read(&mut [0; 1]).expect_err("it waits");
+        assert_eq!(waits.kind(), std::io::ErrorKind::WouldBlock);
+    }
+}
+
 #[test]
 fn a_client_that_takes_nothing_is_closed() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

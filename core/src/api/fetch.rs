@@ -18,7 +18,7 @@ use core::time::Duration;
 use crate::env::Env;
 use crate::error_code::ErrorCode;
 use crate::event::{ConnectionId, ReadTag, ReplyTo, TimerKey};
-use crate::log::{DiskRead, FinishedRead, ReadPlan};
+use crate::log::{DiskRead, FinishedRead, ReadLimits, ReadPlan};
 use crate::metadata::MetadataImage;
 use crate::msg::{
     FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse,
@@ -39,13 +39,17 @@ use super::{Hosted, full_ref};
 /// any i32). Java's consumers ask for half a second; librdkafka allows no more than this value.
 const MAX_WAIT_MS: i32 = 300_000;
 
+/// The most bytes of records in an answer, besides the first batch, which may take up to 1 GiB. A
+/// message must be under 2 GiB.
+const MOST_ANSWERED: usize = 512 << 20;
+
 /// The state of one partition of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     /// No data yet, or not read yet.
     Waiting,
     /// A disk read is in flight.
-    Reading { plan: DiskRead, limit: Offset, max_bytes: u32 },
+    Reading { plan: DiskRead, limits: ReadLimits },
     /// The answer is ready.
     Done(FetchPartitionResponse),
 }
@@ -319,7 +323,7 @@ fn unpack(
     }
     let wait_ms = request.max_wait_ms.min(MAX_WAIT_MS);
     let wait_nanos = u64::try_from(wait_ms).unwrap_or(0) * 1_000_000;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(MOST_ANSWERED);
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(limit);
     Fetch {
         listener: listener.into(),
@@ -522,14 +526,16 @@ fn start_reads(
             Look::Upto(limit) => limit,
         };
         // The first batch of the first partition with data may exceed every limit (KIP-74). After
-        // that, a partition gets at most what is left, possibly nothing.
+        // that, a partition gets at most what is left, possibly nothing: also of a batch whose size
+        // only the disk knows.
         let max = (entry.asked.max_bytes as usize).min(left);
         if any && max == 0 {
             *state = State::Done(success(partition, index, Vec::new()));
             continue;
         }
         let max_bytes = u32::try_from(max).unwrap_or(u32::MAX);
-        *state = match partition.log().read(entry.asked.fetch_offset, limit, max_bytes) {
+        let limits = ReadLimits { end: limit, max_bytes, at_least_one: !any };
+        *state = match partition.log().read(entry.asked.fetch_offset, &limits) {
             Err(_) => {
                 let mut answer = failed(partition, index, ErrorCode::OffsetOutOfRange);
                 answer.log_start_offset = partition.log().log_start();
@@ -538,7 +544,6 @@ fn start_reads(
             }
             Ok(ReadPlan::Empty) => State::Done(success(partition, index, Vec::new())),
             Ok(ReadPlan::Cached(batches)) => {
-                let batches = within(batches, max, any);
                 let size: usize = batches.iter().map(crate::batch::Batch::size_in_bytes).sum();
                 left = left.saturating_sub(size);
                 any |= !batches.is_empty();
@@ -549,19 +554,10 @@ fn start_reads(
                 left = left.saturating_sub(plan.len as usize);
                 any = true;
                 fetch.reading.insert(partition.id(), at);
-                State::Reading { plan, limit, max_bytes }
+                State::Reading { plan, limits }
             }
         };
     }
-}
-
-/// The log returns at least one batch. A partition that is not the first with data gets that batch
-/// only if it fits.
-fn within(mut batches: Records, max: usize, any: bool) -> Records {
-    if any && batches.first().is_some_and(|batch| batch.size_in_bytes() > max) {
-        batches.clear();
-    }
-    batches
 }
 
 fn finish_read(
@@ -573,7 +569,7 @@ fn finish_read(
     replica: Option<NodeId>,
     env: &mut dyn Env,
 ) {
-    let State::Reading { plan, limit, max_bytes } = &*state else { return };
+    let State::Reading { plan, limits } = &*state else { return };
     let index = entry.asked.partition;
     let Some(partition) = entry.partition.and_then(|id| hosted.get(id)) else {
         let error = ErrorCode::UnknownTopicOrPartition;
@@ -581,20 +577,19 @@ fn finish_read(
         return;
     };
     // Meanwhile the partition may have been truncated, or its leader may have changed.
-    let limit = match look(partition, &entry.asked, replica, env) {
+    let limits = match look(partition, &entry.asked, replica, env) {
         Look::Answer(answer) => {
             *state = State::Done(answer);
             return;
         }
-        Look::Upto(now) => now.min(*limit),
+        Look::Upto(now) => ReadLimits { end: now.min(limits.end), ..*limits },
     };
     let offset = entry.asked.fetch_offset;
-    let max_bytes = *max_bytes;
-    *state = match partition.log().finish_read(offset, limit, max_bytes, plan, bytes) {
+    *state = match partition.log().finish_read(offset, &limits, plan, bytes) {
         FinishedRead::Batches(batches) => State::Done(success(partition, index, batches)),
         FinishedRead::More(plan) => {
             env.read(ReadTag::Fetch(from), plan.file, plan.at, plan.len);
-            State::Reading { plan, limit, max_bytes }
+            State::Reading { plan, limits }
         }
         // The client asks again and sees the log as it is then.
         FinishedRead::Stale => State::Done(success(partition, index, Vec::new())),

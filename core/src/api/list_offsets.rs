@@ -125,7 +125,7 @@ impl Lookups {
         }
         self.go_on(from, partition, bytes, hosted, env);
         if was_resting && self.resting.is_none() {
-            self.next_in_queue(env);
+            self.next_in_queue(hosted, env);
         }
     }
 
@@ -171,21 +171,33 @@ impl Lookups {
                 *answer = failed(answer.partition, ErrorCode::CorruptMessage);
             }
         }
-        if parked.reading.is_empty()
+        self.answer_if_done(from, env);
+    }
+
+    fn answer_if_done(&mut self, from: ReplyTo, env: &mut dyn Env) {
+        if self.parked.get(&from).is_some_and(|parked| parked.reading.is_empty())
             && let Some(parked) = self.parked.remove(&from)
         {
             env.respond(from, Response::ListOffsets(parked.response));
         }
     }
 
-    fn next_in_queue(&mut self, env: &mut dyn Env) {
+    /// Starts the next look-up that waits for its turn. Its partition may have left meanwhile, and
+    /// then neither its file nor its directory may be read any more.
+    fn next_in_queue(&mut self, hosted: &Hosted, env: &mut dyn Env) {
         while let Some((from, partition)) = self.queue.pop_front() {
-            let waits = self.parked.get(&from).and_then(|one| one.reading.get(&partition));
-            if let Some(one) = waits {
+            let Some(parked) = self.parked.get_mut(&from) else { continue };
+            let Some(one) = parked.reading.get(&partition) else { continue };
+            let hosted = hosted.get(partition).filter(|p| p.leader_state().is_some());
+            if hosted.is_some_and(|hosted| hosted.log().may_read(&one.plan)) {
                 one.plan.submit(ReadTag::Lookup(from), env);
                 self.resting = Some((from, partition));
                 return;
             }
+            let answer = &mut parked.response.topics[one.at.0].partitions[one.at.1];
+            *answer = failed(answer.partition, ErrorCode::NotLeaderOrFollower);
+            parked.reading.remove(&partition);
+            self.answer_if_done(from, env);
         }
     }
 

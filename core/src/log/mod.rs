@@ -36,7 +36,7 @@ pub use append::{AppendError, Appended};
 pub use damage::Damage;
 pub use epochs::LeaderEpochs;
 pub use lookup::{FinishedLookup, LookupPlan, RestingLookup, TimestampHit, TimestampQuery};
-pub use read::{DiskRead, FinishedRead, OutOfRange, ReadPlan};
+pub use read::{DiskRead, FinishedRead, OutOfRange, ReadLimits, ReadPlan};
 pub use segment::SegmentView;
 
 use crate::checkpoint::{AtomicFile, AtomicFileEvent, format_leader_epochs};

@@ -17,6 +17,10 @@ use crate::types::Offset;
 /// Minimum number of bytes to read when the batches' sizes are not known.
 const MIN_CHUNK: u32 = 4096;
 
+/// The most bytes that a read adds for the distance from an index entry to its batch. A topic may
+/// have a larger `index.interval.bytes`; then the read goes on from where it ended.
+const MOST_SKIPPED: u32 = 1 << 20;
+
 /// A read of one segment's file, to be submitted with [`DiskRead::submit`] and finished with
 /// [`PartitionLog::finish_read`] or [`PartitionLog::finish_lookup`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +54,30 @@ impl DiskRead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OutOfRange;
 
+/// What a read may return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReadLimits {
+    /// No batch that ends beyond this offset (exclusive), or beyond the written end.
+    pub end: Offset,
+    /// No more bytes than this, in whole batches.
+    pub max_bytes: u32,
+    /// The first batch even if it alone is larger than `max_bytes` (KIP-74). A fetch of many
+    /// partitions may say so for one of them only, or its answer has no bound.
+    pub at_least_one: bool,
+}
+
+impl ReadLimits {
+    /// At least one batch, whatever its size.
+    pub fn at_least_one(end: Offset, max_bytes: u32) -> ReadLimits {
+        ReadLimits { end, max_bytes, at_least_one: true }
+    }
+
+    /// Whether a batch of `size` bytes may be returned as the first.
+    fn admits_first(&self, size: usize) -> bool {
+        self.at_least_one || size <= self.max_bytes as usize
+    }
+}
+
 /// How to proceed with a read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ReadPlan {
@@ -64,7 +92,7 @@ pub enum ReadPlan {
 /// The result of a disk read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FinishedRead {
-    /// Whole batches; none if the first does not end below the limit.
+    /// Whole batches; none if the first does not end below the limit, or is too large.
     Batches(Vec<Batch>),
     /// The batch was not complete yet: read this next.
     More(DiskRead),
@@ -75,30 +103,24 @@ pub enum FinishedRead {
 }
 
 impl PartitionLog {
-    /// Plans to read whole batches, from the one that contains `from` on: at least one, even if it
-    /// is larger than `max_bytes` (KIP-74), and none that ends beyond `limit` (exclusive) or beyond
-    /// the written end.
+    /// Plans to read whole batches, from the one that contains `from` on.
     ///
     /// # Errors
     /// If `from` is not within the log.
-    pub fn read(
-        &self,
-        from: Offset,
-        limit: Offset,
-        max_bytes: u32,
-    ) -> Result<ReadPlan, OutOfRange> {
+    pub fn read(&self, from: Offset, limits: &ReadLimits) -> Result<ReadPlan, OutOfRange> {
         if from < self.log_start() || from > self.log_end() {
             return Err(OutOfRange);
         }
-        let end = limit.min(self.written_end);
+        let end = limits.end.min(self.written_end);
         if self.segments.is_empty() || from >= end {
             return Ok(ReadPlan::Empty);
         }
-        Ok(self.read_tail(from, end, max_bytes).unwrap_or_else(|| {
+        Ok(self.read_tail(from, end, limits).unwrap_or_else(|| {
             let at = self.segments.partition_point(|segment| segment.base <= from) - 1;
             let segment = &self.segments[at];
             // The batch's position is not known; it is likely within an index interval.
-            let len = self.likely_len(max_bytes).saturating_add(self.config.index_interval_bytes);
+            let skipped = self.config.index_interval_bytes.min(MOST_SKIPPED);
+            let len = self.likely_len(limits.max_bytes).saturating_add(skipped);
             ReadPlan::Disk(self.plan_by_index(segment, segment.index.before(from), len))
         }))
     }
@@ -137,14 +159,14 @@ impl PartitionLog {
     }
 
     /// Reads from the tail: its batches, or their exact position. `None` if the tail starts later.
-    fn read_tail(&self, from: Offset, end: Offset, max_bytes: u32) -> Option<ReadPlan> {
+    fn read_tail(&self, from: Offset, end: Offset, limits: &ReadLimits) -> Option<ReadPlan> {
         let mut entries = self.tail.from(from)?;
         let first = entries.next()?;
-        if first.next > end {
+        if first.next > end || !limits.admits_first(first.size) {
             return Some(ReadPlan::Empty);
         }
         let mut bytes = first.size;
-        let max_bytes = max_bytes as usize;
+        let max_bytes = limits.max_bytes as usize;
         let fits = |size: usize, bytes: &mut usize| {
             *bytes = bytes.saturating_add(size);
             *bytes <= max_bytes
@@ -221,14 +243,18 @@ impl PartitionLog {
         self.segment(base).filter(|segment| segment.generation == plan.generation)
     }
 
+    /// Whether a planned read may still be submitted: its segment is there, and has not been cut.
+    pub fn may_read(&self, plan: &DiskRead) -> bool {
+        self.planned_in(plan).is_some()
+    }
+
     /// Evaluates the bytes of a planned read; the other arguments as in [`PartitionLog::read`].
     /// Every CRC is checked. Batches before a damaged one are returned; the damage is reported to
     /// the read that starts at it.
     pub fn finish_read(
         &self,
         from: Offset,
-        limit: Offset,
-        max_bytes: u32,
+        limits: &ReadLimits,
         plan: &DiskRead,
         bytes: Bytes,
     ) -> FinishedRead {
@@ -236,7 +262,7 @@ impl PartitionLog {
         if let Some(again) = self.unless_index_holds(segment, plan, &bytes) {
             return FinishedRead::More(again);
         }
-        let end = limit.min(self.written_end);
+        let end = limits.end.min(self.written_end);
         let mut walk = Walk::new(segment.base, *plan, bytes);
         let (mut batches, mut total) = (Vec::new(), 0usize);
         loop {
@@ -246,9 +272,16 @@ impl PartitionLog {
                     return FinishedRead::Corrupt;
                 }
                 Found::Header(header) if header.last_offset >= end && !batches.is_empty() => break,
+                // Its header is not verified. If it is damaged, the next read that starts here and
+                // may return it finds out.
+                Found::Header(header)
+                    if batches.is_empty() && !limits.admits_first(header.size) =>
+                {
+                    break;
+                }
                 Found::Header(header) => {
                     total = total.saturating_add(header.size);
-                    if !batches.is_empty() && total > max_bytes as usize {
+                    if !batches.is_empty() && total > limits.max_bytes as usize {
                         break;
                     }
                     match walk.batch(&header) {
@@ -264,7 +297,7 @@ impl PartitionLog {
                     }
                 }
                 Found::Cut if batches.is_empty() => {
-                    let len = self.likely_len(max_bytes) as usize;
+                    let len = self.likely_len(limits.max_bytes) as usize;
                     return self.more(segment, &walk, len);
                 }
                 Found::Cut => break,

@@ -12,7 +12,9 @@ use crate::checkpoint::{AtomicFileEvent, parse_quorum_state};
 use crate::env::{Env, FileKind, Site};
 use crate::event::{DiskDone, ReadTag};
 use crate::flaw::FlawSet;
-use crate::log::{FinishedRead, LogConfig, LogEvent, PartitionLog, ReadPlan, RecoveryHint};
+use crate::log::{
+    FinishedRead, LogConfig, LogEvent, PartitionLog, ReadLimits, ReadPlan, RecoveryHint,
+};
 use crate::note::Note;
 use crate::types::{DirId, NodeId, Offset, TopicPartition};
 
@@ -175,7 +177,8 @@ impl Quorum {
             if next >= end {
                 return self.take_part(env, facts);
             }
-            match self.running_log().read(next, end, REPLAY_BYTES) {
+            let limits = ReadLimits::at_least_one(end, REPLAY_BYTES);
+            match self.running_log().read(next, &limits) {
                 Ok(ReadPlan::Cached(batches)) => match self.keep_decoded(&batches) {
                     Ok(after) => next = after,
                     Err(why) => return self.refuse(why, facts),
@@ -203,7 +206,8 @@ impl Quorum {
         let Phase::Replaying { next, plan: ReadPlan::Disk(read) } = &self.phase else { return };
         let (next, read) = (*next, *read);
         let end = self.log_end();
-        match self.running_log().finish_read(next, end, REPLAY_BYTES, &read, bytes) {
+        let limits = ReadLimits::at_least_one(end, REPLAY_BYTES);
+        match self.running_log().finish_read(next, &limits, &read, bytes) {
             FinishedRead::Batches(batches) => match self.keep_decoded(&batches) {
                 Ok(after) => self.replay_from(after, env, facts),
                 Err(why) => self.refuse(why, facts),

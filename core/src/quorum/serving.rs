@@ -14,7 +14,7 @@ use super::{Quorum, QuorumFact};
 use crate::env::Env;
 use crate::error_code::ErrorCode;
 use crate::event::{DiskDone, ReadTag, ReplyTo, TimerKey};
-use crate::log::{FinishedRead, ReadPlan};
+use crate::log::{FinishedRead, ReadLimits, ReadPlan};
 use crate::msg::{
     FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse,
     LeaderIdAndEpoch, Records, Response,
@@ -163,7 +163,8 @@ impl Quorum {
         let plan = if fetch.offset >= limit {
             ReadPlan::Empty
         } else {
-            match self.running_log().read(fetch.offset, limit, fetch.max_bytes) {
+            let limits = ReadLimits::at_least_one(limit, fetch.max_bytes);
+            match self.running_log().read(fetch.offset, &limits) {
                 Ok(plan) => plan,
                 // There are no snapshots: the log starts at 0, and the end was checked.
                 Err(_) => return self.refuse("the metadata log has a gap", facts),
@@ -200,7 +201,8 @@ impl Quorum {
         let ReadingFetch { fetch, limit, plan } = reading;
         let ReadPlan::Disk(read) = &plan else { panic!("only a disk plan is waited for") };
         let log = self.running_log();
-        match log.finish_read(fetch.offset, limit, fetch.max_bytes, read, bytes.clone()) {
+        let limits = ReadLimits::at_least_one(limit, fetch.max_bytes);
+        match log.finish_read(fetch.offset, &limits, read, bytes.clone()) {
             FinishedRead::Batches(batches) => {
                 self.answer_fetch(to, fetch.topic, ErrorCode::None, batches, None, env);
             }

@@ -39,8 +39,8 @@ pub struct Fetchers {
     following: BTreeSet<PartitionId>,
     /// Partitions that back off after an error, with the deadline.
     delayed: BTreeMap<PartitionId, Monotonic>,
-    /// The partition at which the next fetch begins, for leaders of too many partitions for one
-    /// fetch.
+    /// The partition at which the next fetch from each leader begins. An answer is filled in the
+    /// request's order: whoever always came first would leave nothing for the others.
     resume_at: BTreeMap<NodeId, PartitionId>,
 }
 
@@ -67,15 +67,16 @@ impl Fetchers {
             }
         }
         for (leader, mut partitions) in wanted {
-            let from = self.resume_at.remove(&leader).unwrap_or(PartitionId(0));
+            let from = self.resume_at.get(&leader).copied().unwrap_or(PartitionId(0));
             let id = |partition: &&Partition| partition.id();
-            if let Some(next) = take_turn(&mut partitions, from, MOST_FETCHED, id) {
-                self.resume_at.insert(leader, next);
-            }
+            let next = take_turn(&mut partitions, from, MOST_FETCHED, id);
             // A fetch without some of the partitions would be parked at the leader for as long as
             // the others are quiet. So the fetch waits until the data of all partitions counts.
             if !partitions.iter().all(|partition| partition.may_fetch()) {
                 continue;
+            }
+            if let Some(next) = next {
+                self.resume_at.insert(leader, next);
             }
             let request = Self::request(&partitions, broker_epoch, config);
             let asked =
@@ -130,12 +131,19 @@ impl Fetchers {
             // Without an answer every partition backs off; so does one that the answer leaves out.
             Ok(_) | Err(_) => BTreeMap::new(),
         };
+        let together = asked.len() > 1;
         for (id, epoch, offset) in asked {
             let Some(partition) = partitions.get_mut(id.0 as usize).and_then(Option::as_mut) else {
                 continue;
             };
             let after = match answers.remove(&partition.topic_partition()) {
-                Some(answer) => partition.on_fetched(epoch, offset, answer, env, facts),
+                Some(answer) => {
+                    if together && !answer.records.is_empty() {
+                        // As Kafka's `updateAndMoveToEnd`: the others come first next time.
+                        self.resume_at.insert(leader, PartitionId(id.0.wrapping_add(1)));
+                    }
+                    partition.on_fetched(epoch, offset, answer, env, facts)
+                }
                 None => AfterFetch::BackOff,
             };
             if after == AfterFetch::BackOff && partition.fetches_from() == Some(leader) {
@@ -177,23 +185,20 @@ fn index(
     answers
 }
 
-/// Keeps `most` elements of the sorted `all`, from `from` on and wrapping around. Returns the first
-/// of the next turn if some were left out. (Those wait until this turn's fetch is answered, which
-/// takes `replica.fetch.wait.max.ms` at most.)
+/// Rotates the sorted `all` so that it begins at `from` or the next after it, and keeps `most`
+/// elements. Returns the first of the next turn if some were left out. (Those wait until this
+/// turn's fetch is answered, which takes `replica.fetch.wait.max.ms` at most.)
 fn take_turn<T>(
     all: &mut Vec<T>,
     from: PartitionId,
     most: usize,
     id: impl Fn(&T) -> PartitionId,
 ) -> Option<PartitionId> {
-    if all.len() <= most {
-        return None;
-    }
     let first = all.partition_point(|one| id(one) < from);
     all.rotate_left(first);
-    let next = id(&all[most]);
+    let next = all.get(most).map(id);
     all.truncate(most);
-    Some(next)
+    next
 }
 
 #[cfg(test)]
@@ -207,7 +212,9 @@ mod tests {
             let next = take_turn(&mut all, PartitionId(from), 4, |id| *id);
             (all.iter().map(|id| id.0).collect::<Vec<_>>(), next.map(|id| id.0))
         };
-        assert_eq!(turn(3, 0..4), ((0..4).collect(), None), "all fit, in their order");
+        assert_eq!(turn(0, 0..4), ((0..4).collect(), None), "all fit");
+        assert_eq!(turn(3, 0..4), ([3, 0, 1, 2].into(), None), "all fit, from the next on");
+        assert_eq!(turn(4, 0..4), ((0..4).collect(), None), "after the last comes the first");
         assert_eq!(turn(0, 0..10), ((0..4).collect(), Some(4)));
         assert_eq!(turn(4, 0..10), ((4..8).collect(), Some(8)));
         assert_eq!(turn(8, 0..10), ([8, 9, 0, 1].into(), Some(2)));

@@ -165,6 +165,26 @@ struct Inbound {
     is_peer: bool,
 }
 
+/// Whether the decoded request refers to bytes of its frame. The others own what they have.
+fn shares_frame(request: &Request) -> bool {
+    match request {
+        Request::Produce(_) | Request::Envelope(_) => true,
+        Request::Fetch(_)
+        | Request::Metadata(_)
+        | Request::ListOffsets(_)
+        | Request::OffsetForLeaderEpoch(_)
+        | Request::ApiVersions(_)
+        | Request::CreateTopics(_)
+        | Request::DeleteTopics(_)
+        | Request::Vote(_)
+        | Request::BeginQuorumEpoch(_)
+        | Request::EndQuorumEpoch(_)
+        | Request::AlterPartition(_)
+        | Request::BrokerRegistration(_)
+        | Request::BrokerHeartbeat(_) => false,
+    }
+}
+
 enum Never {}
 
 impl Inbound {
@@ -203,6 +223,10 @@ impl Inbound {
             if !self.door.serves.request(&request) {
                 return Err(Closed::NotServed(request.api()));
             }
+            let length = frame.bytes.len();
+            // The memory is free for others while the request waits, as in Kafka, unless the
+            // request has parts of the frame.
+            let frame = shares_frame(&request).then_some(frame);
             self.notice(&request);
             let inspected = shared.lane.inspect(&mut request, context.version, self.source).await;
             inspected.ok_or(Closed::ByUs)?;
@@ -214,7 +238,7 @@ impl Inbound {
             // Between this and giving the request to the core nothing may wait (see
             // `Backlog::admit`).
             if let Request::Produce(_) = &request {
-                self.room(frame.bytes.len()).await?;
+                self.room(length).await?;
             }
             let from = ReplyTo { connection: self.connection, correlation: context.correlation };
             let (origin, version) = (Origin { listener: self.door.id }, context.version);

@@ -311,3 +311,75 @@ fn a_look_through_a_large_batch_takes_turns() {
     let steps = STEPS.get() - before;
     assert!(steps >= 5 * 24, "60 MiB in {steps} steps");
 }
+
+/// A large batch as in the test above, and its topic is deleted while look-ups wait for their turn.
+#[test]
+fn what_waits_for_its_turn_is_not_read_after_its_topic_has_left() {
+    // So many that the directories are gone before all have had their turn.
+    const LOOK_UPS: i32 = 200;
+    let mut tank = one_node(vec![topic("t", LOOK_UPS, 1)]);
+    let mut builder = BatchBuilder::new();
+    builder.push(1_750_000_000_000, None, Some(&[0; 4 << 20]), &[]);
+    builder.push(1_750_000_000_001, None, Some(b"late"), &[]);
+    builder.compression(Compression::Gzip);
+    let batch = builder.build(Offset::ZERO, LeaderEpoch::NONE).to_bytes();
+    ask(&mut tank, produce_batch(&batch, 0..LOOK_UPS));
+    tank.world.act(CLIENT, |_, env| {
+        let request = look_up(0..LOOK_UPS, 1_750_000_000_001);
+        env.request(NodeId(1), Channel::Fetch, Duration::from_secs(60), request);
+    });
+    let begun = STEPS.get();
+    while STEPS.get() < begun + 10 {
+        assert!(tank.world.next_before(u64::MAX).is_some(), "the look-ups go on");
+    }
+    let topics = vec![TopicRef::name("t")];
+    tank.send(NodeId(1), Request::DeleteTopics(DeleteTopicsRequest { topics, timeout_ms: 2000 }));
+    tank.run(5);
+    let Some(Node::Client(answers)) = tank.world.machine_mut(CLIENT) else { panic!("no client") };
+    let found = answers.iter().find_map(|answer| match answer {
+        Response::ListOffsets(answer) => Some(&answer.topics),
+        _ => None,
+    });
+    let errors = found.expect("an answer").iter().map(|topic| topic.partitions[0].error);
+    let left = errors.filter(|error| *error == ErrorCode::NotLeaderOrFollower).count();
+    assert!(left > 100, "only {left} look-ups waited when the topic left");
+    // A new one takes its turn.
+    let request = CreateTopicsRequest {
+        topics: vec![topic("t", 1, 1)],
+        timeout_ms: 2000,
+        validate_only: false,
+    };
+    ask(&mut tank, Request::CreateTopics(request));
+    tank.run(3);
+    ask(&mut tank, produce_batch(&batch, 0..1));
+    let answer = ask(&mut tank, look_up(0..1, 1_750_000_000_001));
+    let Response::ListOffsets(answer) = answer else { panic!("{answer:?}") };
+    assert_eq!(answer.topics[0].partitions[0].offset, Offset(1), "{answer:?}");
+}
+
+/// Only the first batch of one partition may be larger than what was asked for, also where the disk
+/// alone knows how large it is.
+#[test]
+fn an_answer_is_bounded_where_nothing_is_in_memory() {
+    const BATCH: usize = 300_000;
+    const PARTS: i32 = 12;
+    let mut tank = one_node(vec![topic("t", PARTS, 1)]);
+    ask(&mut tank, produce_of(&[7; BATCH], 0..PARTS));
+    tank.world.crash(NodeId(1));
+    tank.start(NodeId(1));
+    tank.run(8);
+    for (max_bytes, most) in [(1, 1), (BATCH as i32 + 50_000, 1), (3 * BATCH as i32, 3)] {
+        // Each partition comes first once.
+        for first in 0..PARTS {
+            let partitions = (0..PARTS).map(|index| (first + index) % PARTS);
+            let request = FetchRequest { max_bytes, ..fetch(partitions, 0) };
+            let answer = ask(&mut tank, Request::Fetch(request));
+            let Response::Fetch(answer) = answer else { panic!("{answer:?}") };
+            let counts: Vec<usize> =
+                answer.topics.iter().map(|topic| topic.partitions[0].records.len()).collect();
+            assert_eq!(counts[0], 1, "the first is served: {counts:?}");
+            let all = counts.iter().sum::<usize>();
+            assert!(all <= most, "{all} batches of {BATCH} bytes, {max_bytes} were asked for");
+        }
+    }
+}

@@ -6,6 +6,7 @@ mod damage;
 mod deletion;
 mod liar;
 mod tank;
+mod turns;
 mod unknown;
 
 use wavetank_core::msg::{FetchRequest, Request, Response};

@@ -318,16 +318,28 @@ impl Node {
         limit: i64,
         max: u32,
     ) -> Result<Option<Vec<Batch>>, ()> {
+        self.try_read_within(from, limit, max, true)
+    }
+
+    /// Like `try_read`; `at_least_one`: also a first batch that is larger than `max`.
+    pub(super) fn try_read_within(
+        &mut self,
+        from: i64,
+        limit: i64,
+        max: u32,
+        at_least_one: bool,
+    ) -> Result<Option<Vec<Batch>>, ()> {
         let (from, limit) = (Offset(from), Offset(limit));
         // Earlier submissions take effect before a read that is submitted now.
         while self.disk.execute() {}
-        match self.log.read(from, limit, max) {
+        let limits = ReadLimits { end: limit, max_bytes: max, at_least_one };
+        match self.log.read(from, &limits) {
             Err(OutOfRange) => Ok(None),
             Ok(ReadPlan::Empty) => Ok(Some(vec![])),
             Ok(ReadPlan::Cached(batches)) => Ok(Some(batches)),
             Ok(ReadPlan::Disk(mut plan)) => loop {
                 let bytes = self.disk.slice(plan.file, plan.at, plan.len);
-                match self.log.finish_read(from, limit, max, &plan, bytes) {
+                match self.log.finish_read(from, &limits, &plan, bytes) {
                     FinishedRead::Batches(batches) => return Ok(Some(batches)),
                     FinishedRead::More(more) => plan = more,
                     FinishedRead::Stale => panic!("nothing was cut meanwhile"),

@@ -157,12 +157,18 @@ fn cached_and_cold_reads_are_equal() {
     assert_eq!(cold.read(0, 16, 9999), Some(vec![]), "nothing is served before it is written");
     cold.run();
     warm.run();
-    assert!(matches!(warm.log.read(Offset(3), Offset(16), 9999), Ok(ReadPlan::Cached(_))));
-    assert!(matches!(cold.log.read(Offset(3), Offset(16), 9999), Ok(ReadPlan::Disk(_))));
+    let limits = ReadLimits::at_least_one(Offset(16), 9999);
+    assert!(matches!(warm.log.read(Offset(3), &limits), Ok(ReadPlan::Cached(_))));
+    assert!(matches!(cold.log.read(Offset(3), &limits), Ok(ReadPlan::Disk(_))));
     assert_eq!(cold.read_all(), warm.read_all());
     // The batch that contains the offset is read whole, even if it is too large (KIP-74).
     let found = cold.read(13, 16, 1).expect("within the log");
     assert_eq!((found.len(), found[0].base_offset), (1, Offset(12)));
+    for node in [&mut cold, &mut warm] {
+        let size = found[0].size_in_bytes() as u32;
+        let mut within = |max| node.try_read_within(13, 16, max, false).unwrap().unwrap().len();
+        assert_eq!([within(1), within(size - 1), within(size)], [0, 0, 1], "only if it fits");
+    }
     assert_eq!(cold.read(13, 13, 9999), Some(vec![]), "not a batch that ends beyond the limit");
     assert_eq!((cold.read(16, 16, 9999), cold.read(17, 17, 9999)), (Some(vec![]), None));
 }
@@ -173,12 +179,13 @@ fn a_read_of_a_cut_file_is_stale() {
     node.append(0, 1, 10, 0);
     node.append(0, 1, 10, 0);
     node.run();
-    let Ok(ReadPlan::Disk(plan)) = node.log.read(Offset(0), Offset(2), 9999) else {
+    let limits = ReadLimits::at_least_one(Offset(2), 9999);
+    let Ok(ReadPlan::Disk(plan)) = node.log.read(Offset(0), &limits) else {
         panic!("nothing is cached");
     };
     let bytes = node.disk.slice(plan.file, plan.at, plan.len);
     node.log.truncate_to(Offset(1), TruncationReason::Diverging, &mut node.disk);
-    let finished = node.log.finish_read(Offset(0), Offset(2), 9999, &plan, bytes);
+    let finished = node.log.finish_read(Offset(0), &limits, &plan, bytes);
     assert_eq!(finished, FinishedRead::Stale);
 }
 
