@@ -112,6 +112,7 @@ fn workload() -> WorkloadPlan {
         consumers: vec![ConsumerPlan {
             max_wait_ms: 100,
             max_partition_bytes: 1 << 20,
+            max_bytes: wavetank_sim::plan::DEFAULT_MAX_BYTES,
             min_bytes: 1,
             seek_every_ms: 0,
         }],

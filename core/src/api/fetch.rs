@@ -600,6 +600,21 @@ fn finish_read(
     };
 }
 
+/// The reads were planned side by side, when nobody knew how large the first batch is. Now the
+/// limit of the whole answer is applied in the order of the request (KIP-74): only the first batch
+/// of all, which makes `any` true, may exceed what is `left`.
+fn keep_what_fits(records: &mut Records, left: &mut usize, any: &mut bool) {
+    let fits = records.iter().take_while(|batch| {
+        let size = batch.size_in_bytes();
+        let fits = !*any || size <= *left;
+        *left = if fits { left.saturating_sub(size) } else { 0 };
+        *any = true;
+        fits
+    });
+    let fits = fits.count();
+    records.truncate(fits);
+}
+
 fn answer(fetch: Fetch, image: &MetadataImage) -> FetchResponse {
     let mut topics: Vec<FetchTopicResponse> = fetch
         .topics
@@ -607,10 +622,12 @@ fn answer(fetch: Fetch, image: &MetadataImage) -> FetchResponse {
         .map(|topic| FetchTopicResponse { topic, partitions: Vec::new() })
         .collect();
     let mut leaders = BTreeSet::new();
+    let (mut left, mut any) = (fetch.max_bytes, false);
     for (entry, state) in fetch.entries.iter().zip(fetch.states) {
-        let State::Done(answer) = state else {
+        let State::Done(mut answer) = state else {
             unreachable!("a fetch is answered when all its partitions are")
         };
+        keep_what_fits(&mut answer.records, &mut left, &mut any);
         leaders.extend(answer.current_leader.map(|current| current.leader));
         topics[entry.topic as usize].partitions.push(answer);
     }

@@ -277,12 +277,22 @@ pub struct ConsumerPlan {
     pub max_wait_ms: u64,
     /// `max.partition.fetch.bytes`.
     pub max_partition_bytes: u32,
+    /// `fetch.max.bytes`: for all partitions together.
+    #[serde(default = "default_max_bytes")]
+    pub max_bytes: u32,
     /// `fetch.min.bytes`.
     #[serde(default = "one")]
     pub min_bytes: u32,
     /// Mean time between seeks to another position in one partition. 0: never.
     #[serde(default)]
     pub seek_every_ms: u64,
+}
+
+/// Kafka's default of `fetch.max.bytes` for consumers.
+pub const DEFAULT_MAX_BYTES: u32 = 50 << 20;
+
+fn default_max_bytes() -> u32 {
+    DEFAULT_MAX_BYTES
 }
 
 fn one() -> u32 {

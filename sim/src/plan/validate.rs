@@ -298,6 +298,7 @@ impl Plan {
             let name = |field: &str| format!("workload.consumers[{index}].{field}");
             range(&name("max_wait_ms"), consumer.max_wait_ms, 0, 60_000)?;
             range(&name("max_partition_bytes"), consumer.max_partition_bytes, 1, i32::MAX as u64)?;
+            range(&name("max_bytes"), consumer.max_bytes, 1, i32::MAX as u64)?;
             range(&name("min_bytes"), consumer.min_bytes, 1, i32::MAX as u64)?;
             range(&name("seek_every_ms"), consumer.seek_every_ms, 0, 3_600_000)?;
         }

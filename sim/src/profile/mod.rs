@@ -376,6 +376,7 @@ fn workload(draw: &mut Draw) -> WorkloadPlan {
         .map(|_| ConsumerPlan {
             max_wait_ms: draw.range(20, 500),
             max_partition_bytes: draw.scale(200, 1 << 20) as u32,
+            max_bytes: crate::plan::DEFAULT_MAX_BYTES,
             min_bytes: 1,
             seek_every_ms: 0,
         })

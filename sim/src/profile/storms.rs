@@ -100,7 +100,7 @@ pub(super) fn default(plan: &mut Plan, draw: &mut Draw) -> Vec<Aim> {
 
 /// Parts that were added later, each drawn from a separate stream.
 fn later(plan: &mut Plan) {
-    let kinds: [(&str, u64, Kind); 13] = [
+    let kinds: [(&str, u64, Kind); 14] = [
         ("stalled controller", 4, stalled_controller),
         ("slow clients", 4, slow_clients),
         ("joining follower", 3, joining_follower),
@@ -114,6 +114,7 @@ fn later(plan: &mut Plan) {
         ("late answers", 4, late_answers),
         ("read chunks", 25, read_chunks),
         ("event times", 20, event_times),
+        ("small fetches", 20, small_fetches),
     ];
     for (name, percent, kind) in kinds {
         let mut own = Draw::apart(plan.seed, name);
@@ -126,6 +127,14 @@ fn later(plan: &mut Plan) {
 /// Not a fault: reads in chunks, so that what is looked for ends or begins at a chunk boundary.
 fn read_chunks(plan: &mut Plan, draw: &mut Draw) {
     plan.node.read_chunk_bytes = draw.scale(64, 16 << 10) as u32;
+}
+
+/// Not a fault: consumers that take little of all partitions at a time, so that most batches do
+/// not fit, and what remains for a partition matters.
+fn small_fetches(plan: &mut Plan, draw: &mut Draw) {
+    for consumer in &mut plan.workload.consumers {
+        consumer.max_bytes = draw.scale(1, 16 << 10) as u32;
+    }
 }
 
 /// Not a fault: records with application timestamps.

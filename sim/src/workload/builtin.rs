@@ -225,6 +225,7 @@ impl Consume {
         let reader = ConsumerPlan {
             max_wait_ms: 100,
             max_partition_bytes: 1 << 20,
+            max_bytes: crate::plan::DEFAULT_MAX_BYTES,
             min_bytes: 1,
             seek_every_ms: 0,
         };
@@ -275,6 +276,7 @@ impl Workload for Consume {
         config.consumer.max_wait = Duration::from_millis(self.plan.max_wait_ms);
         config.consumer.request_timeout = Duration::from_millis(self.plan.max_wait_ms + 1_000);
         config.consumer.partition_max_bytes = self.plan.max_partition_bytes as i32;
+        config.consumer.max_bytes = self.plan.max_bytes as i32;
         config.consumer.min_bytes = self.plan.min_bytes as i32;
         config
     }
