@@ -6,6 +6,7 @@
 
 mod at_rest;
 mod storms;
+mod variants;
 
 use crate::marks::Mark;
 use crate::plan::{

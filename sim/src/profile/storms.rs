@@ -3,6 +3,7 @@
 
 use super::Draw;
 use super::at_rest::{aimed_at_disk, damaged_indexes, power_at_a_roll};
+use super::variants::{event_times, read_chunks, small_fetches};
 use crate::marks::Mark;
 use crate::plan::{
     AfterNote, Crash, CrashLoop, Damage, Delay, FailSync, Fault, FaultKind, Lie, Loss, Partition,
@@ -121,28 +122,6 @@ fn later(plan: &mut Plan) {
         if own.chance(percent) {
             kind(plan, &mut own);
         }
-    }
-}
-
-/// Not a fault: reads in chunks, so that what is looked for ends or begins at a chunk boundary.
-fn read_chunks(plan: &mut Plan, draw: &mut Draw) {
-    plan.node.read_chunk_bytes = draw.scale(64, 16 << 10) as u32;
-}
-
-/// Not a fault: consumers that take little of all partitions at a time, so that most batches do
-/// not fit, and what remains for a partition matters.
-fn small_fetches(plan: &mut Plan, draw: &mut Draw) {
-    for consumer in &mut plan.workload.consumers {
-        consumer.max_bytes = draw.scale(1, 16 << 10) as u32;
-    }
-}
-
-/// Not a fault: records with application timestamps.
-fn event_times(plan: &mut Plan, draw: &mut Draw) {
-    let old = draw.chance(15);
-    for producer in &mut plan.workload.producers {
-        // If all are as old as 1970, those are also the largest.
-        producer.event_times_ms = if old { 1 << 41 } else { draw.scale(10, 10_000) };
     }
 }
 
