@@ -526,8 +526,8 @@ fn start_reads(
             Look::Upto(limit) => limit,
         };
         // The first batch of the first partition with data may exceed every limit (KIP-74). After
-        // that, a partition gets at most what is left, possibly nothing: also of a batch whose size
-        // only the disk knows.
+        // that, a partition gets at most what is left, possibly nothing. This includes batches
+        // whose size is known only once they have been read.
         let max = (entry.asked.max_bytes as usize).min(left);
         if any && max == 0 {
             *state = State::Done(success(partition, index, Vec::new()));
@@ -600,9 +600,9 @@ fn finish_read(
     };
 }
 
-/// The reads were planned side by side, when nobody knew how large the first batch is. Now the
-/// limit of the whole answer is applied in the order of the request (KIP-74): only the first batch
-/// of all, which makes `any` true, may exceed what is `left`.
+/// Applies the limit of the whole answer, in the order of the request (KIP-74). The reads were
+/// planned in parallel, before the size of the first batch was known. Only the first batch of all,
+/// which sets `any`, may exceed what is `left`.
 fn keep_what_fits(records: &mut Records, left: &mut usize, any: &mut bool) {
     let fits = records.iter().take_while(|batch| {
         let size = batch.size_in_bytes();

@@ -182,8 +182,8 @@ impl Lookups {
         }
     }
 
-    /// Starts the next look-up that waits for its turn. Its partition may have left meanwhile, and
-    /// then neither its file nor its directory may be read any more.
+    /// Starts the next look-up that waits for its turn. If its partition was removed or its
+    /// segment truncated in the meantime, the planned read must not be submitted.
     fn next_in_queue(&mut self, hosted: &Hosted, env: &mut dyn Env) {
         while let Some((from, partition)) = self.queue.pop_front() {
             let Some(parked) = self.parked.get_mut(&from) else { continue };

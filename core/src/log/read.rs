@@ -18,7 +18,7 @@ use crate::types::Offset;
 const MIN_CHUNK: u32 = 4096;
 
 /// The most bytes that a read adds for the distance from an index entry to its batch. A topic may
-/// have a larger `index.interval.bytes`; then the read goes on from where it ended.
+/// have a larger `index.interval.bytes`; the read then continues where it ended.
 const MOST_SKIPPED: u32 = 1 << 20;
 
 /// A read of one segment's file, to be submitted with [`DiskRead::submit`] and finished with
@@ -243,7 +243,7 @@ impl PartitionLog {
         self.segment(base).filter(|segment| segment.generation == plan.generation)
     }
 
-    /// Whether a planned read may still be submitted: its segment is there, and has not been cut.
+    /// Whether a planned read may still be submitted: its segment exists and was not truncated.
     pub fn may_read(&self, plan: &DiskRead) -> bool {
         self.planned_in(plan).is_some()
     }

@@ -40,7 +40,7 @@ pub struct Fetchers {
     /// Partitions that back off after an error, with the deadline.
     delayed: BTreeMap<PartitionId, Monotonic>,
     /// The partition at which the next fetch from each leader begins. An answer is filled in the
-    /// request's order: whoever always came first would leave nothing for the others.
+    /// request's order, so a partition that always came first could fill every answer.
     resume_at: BTreeMap<NodeId, PartitionId>,
 }
 
@@ -139,7 +139,8 @@ impl Fetchers {
             let after = match answers.remove(&partition.topic_partition()) {
                 Some(answer) => {
                     if together && !answer.records.is_empty() {
-                        // As Kafka's `updateAndMoveToEnd`: the others come first next time.
+                        // Like Kafka's `PartitionStates.updateAndMoveToEnd`: next time, the
+                        // others come first.
                         self.resume_at.insert(leader, PartitionId(id.0.wrapping_add(1)));
                     }
                     partition.on_fetched(epoch, offset, answer, env, facts)

@@ -224,8 +224,8 @@ impl Inbound {
                 return Err(Closed::NotServed(request.api()));
             }
             let length = frame.bytes.len();
-            // The memory is free for others while the request waits, as in Kafka, unless the
-            // request has parts of the frame.
+            // As in Kafka, the frame's memory is released while the request waits, unless the
+            // request refers to it.
             let frame = shares_frame(&request).then_some(frame);
             self.notice(&request);
             let inspected = shared.lane.inspect(&mut request, context.version, self.source).await;

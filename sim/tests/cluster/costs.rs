@@ -312,7 +312,7 @@ fn a_look_through_a_large_batch_takes_turns() {
     assert!(steps >= 5 * 24, "60 MiB in {steps} steps");
 }
 
-/// A large batch as in the test above, and its topic is deleted while look-ups wait for their turn.
+/// A topic with large batches is deleted while look-ups of them wait for their turn.
 #[test]
 fn what_waits_for_its_turn_is_not_read_after_its_topic_has_left() {
     // So many that the directories are gone before all have had their turn.
@@ -357,8 +357,8 @@ fn what_waits_for_its_turn_is_not_read_after_its_topic_has_left() {
     assert_eq!(answer.topics[0].partitions[0].offset, Offset(1), "{answer:?}");
 }
 
-/// Only the first batch of one partition may be larger than what was asked for, also where the disk
-/// alone knows how large it is.
+/// Only the first batch of an answer may exceed the requested limit, even if no batch's size is
+/// known before it is read.
 #[test]
 fn an_answer_is_bounded_where_nothing_is_in_memory() {
     const BATCH: usize = 300_000;

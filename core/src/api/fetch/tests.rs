@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::parking::Parking;
 use super::{Asked, Entry, Fetch};
+use crate::batch::BatchBuilder;
 use crate::event::{ConnectionId, ReplyTo};
 use crate::types::{BrokerEpoch, LeaderEpoch, Monotonic, NodeId, Offset, PartitionId};
 
@@ -93,6 +94,29 @@ fn the_names_of_topics_weigh_too() {
     named.topics = (0..3).map(name).collect();
     assert_eq!(early(&mut Parking::of(1000), 1, named), [1]);
     assert_eq!(early(&mut Parking::of(1000), 1, fetch(1, None)), vec![0; 0]);
+}
+
+/// The reads of three partitions brought more than the limit: only the first batch may exceed it.
+#[test]
+fn an_answer_keeps_what_fits_in_the_order_of_the_request() {
+    let batch = || {
+        let mut builder = BatchBuilder::new();
+        builder.push(1, None, Some(b"value"), &[]);
+        builder.build(Offset::ZERO, LeaderEpoch::NONE)
+    };
+    let size = batch().size_in_bytes();
+    let kept = |max_bytes: usize, read: [usize; 3]| {
+        let (mut left, mut any) = (max_bytes, false);
+        read.map(|count| {
+            let mut records: Vec<_> = (0..count).map(|_| batch()).collect();
+            super::keep_what_fits(&mut records, &mut left, &mut any);
+            records.len()
+        })
+    };
+    assert_eq!(kept(1, [1, 1, 1]), [1, 0, 0], "the first, however large");
+    assert_eq!(kept(1, [0, 2, 1]), [0, 1, 0], "the first of all, in whichever partition");
+    assert_eq!(kept(3 * size - 1, [1, 2, 1]), [1, 1, 0], "nothing after what did not fit");
+    assert_eq!(kept(4 * size, [1, 2, 1]), [1, 2, 1]);
 }
 
 /// A waiting fetch may have ten thousand partitions; each costs a few hundred bytes at most.
