@@ -95,7 +95,7 @@ impl Invariant for Recorder {
 }
 
 fn host(node: NodeId) -> String {
-    if node.0 >= wavetank_sim::run::FIRST_CLIENT {
+    if node.0 >= wavetank_sim::node::FIRST_CLIENT {
         format!("client {node}")
     } else {
         format!("node {node}")

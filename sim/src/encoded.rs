@@ -4,7 +4,7 @@
 //! The plan decides whether they do. A message that does not survive encoding and decoding is a
 //! bug, and ends the run.
 
-use crate::run::Node;
+use crate::node::Node;
 use crate::world::{Transcode, World};
 use wavetank_core::msg::{ApiKey, Request, Response};
 

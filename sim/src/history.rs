@@ -5,8 +5,8 @@
 //! lives in `linearizability`.
 
 use crate::ledger::{Ledger, Promises};
+use crate::node::FIRST_CLIENT;
 use crate::plan::Plan;
-use crate::run::FIRST_CLIENT;
 use crate::workload::{Record, Recorded, value_name};
 use std::collections::{BTreeMap, BTreeSet};
 use wavetank_core::client::{ClientFact, ConsumedRecord, NamedPartition, RecordId};
@@ -205,7 +205,8 @@ impl Writer {
         if !self.built_in || self.assigned.insert(record.client, ()).is_some() {
             return;
         }
-        let all: Vec<(Partition, Option<i64>)> = crate::run::partitions(plan)
+        let all: Vec<(Partition, Option<i64>)> = plan
+            .partitions()
             .map(|(topic, index)| {
                 let named = NamedPartition::new(topic.name.clone(), index);
                 (self.partition(&named), Some(0))

@@ -84,7 +84,7 @@ mod tests {
                 let text = text(&plan, NodeId(id), listen, &peers);
                 std::fs::write(&path, &text).expect("written");
                 let read = wavetank_server::ServerConfig::from_file(&path).expect("it is right");
-                let mut given = wavetank_sim::run::node_config(&plan, id);
+                let mut given = wavetank_sim::node::node_config(&plan, id);
                 given.quorum.fetch_wait_max = read.node.quorum.fetch_wait_max;
                 given.tail_cache_bytes = read.node.tail_cache_bytes;
                 given.tail_caches_bytes = read.node.tail_caches_bytes;

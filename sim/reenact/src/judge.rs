@@ -8,8 +8,8 @@ use wavetank_core::types::NodeId;
 use wavetank_server::NotedAt;
 use wavetank_sim::invariants::{Kind, Seen, View, by_notes_and_history};
 use wavetank_sim::ledger::Ledger;
+use wavetank_sim::node::Node;
 use wavetank_sim::plan::Plan;
-use wavetank_sim::run::Node;
 use wavetank_sim::workload::Record;
 use wavetank_sim::world::{World, WorldConfig};
 

@@ -12,8 +12,8 @@ use wavetank_core::types::NodeId;
 use wavetank_sim::decide::{Dice, Purpose};
 use wavetank_sim::invariants::{Kind, Violation};
 use wavetank_sim::marks::Marks;
+use wavetank_sim::node::FIRST_CLIENT;
 use wavetank_sim::plan::{FaultCounts, Plan, TopicPlan};
-use wavetank_sim::run::FIRST_CLIENT;
 use wavetank_sim::workload::{
     Churn, Consume, CreateTopics, Produce, Query, Record, Recorded, Stage, Workload,
 };

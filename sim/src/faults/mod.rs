@@ -12,8 +12,8 @@ mod tests;
 
 use crate::decide::Purpose;
 use crate::ledger::Ledger;
+use crate::node::Node;
 use crate::plan::{AfterNote, Fault, FaultKind, Plan, When};
-use crate::run::Node;
 use crate::world::{Exit, Heal, World};
 use kinds::{Effect, Gauge, Strike, Struck};
 use serde::{Deserialize, Serialize};

@@ -3,8 +3,8 @@
 
 use crate::decide::Place;
 use crate::ledger::Ledger;
+use crate::node::Node;
 use crate::plan::{PartitionRef, Target};
-use crate::run::Node;
 use crate::world::World;
 use wavetank_core::metadata::PartitionRegistration;
 use wavetank_core::types::{NodeId, TopicPartition};

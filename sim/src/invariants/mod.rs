@@ -62,8 +62,8 @@ pub use time_lookup::{LARGEST, TimeLookup};
 pub use topics_as_asked::TopicsAsAsked;
 
 use crate::ledger::{Finding, Ledger};
+use crate::node::Node;
 use crate::plan::Plan;
-use crate::run::Node;
 use crate::workload::Record;
 use crate::world::World;
 use serde::Serialize;

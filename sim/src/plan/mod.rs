@@ -316,6 +316,11 @@ pub struct PhasePlan {
 }
 
 impl Plan {
+    /// All partitions, as (topic, index).
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = (&TopicPlan, i32)> {
+        self.topics.iter().flat_map(|topic| (0..topic.partitions).map(move |index| (topic, index)))
+    }
+
     /// Parses and validates a plan.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ impl Query {
         };
         Query {
             plan: plan.workload.queries[index].clone(),
-            partitions: crate::run::partitions(plan).map(named).collect(),
+            partitions: plan.partitions().map(named).collect(),
             waiting: BTreeSet::new(),
             turns: 0,
             stopped: false,

@@ -4,7 +4,7 @@ use super::{Effect, Kind, Strike, Struck};
 use crate::decide::Place;
 use crate::faults::{Nemesis, US};
 use crate::plan::{Plan, PlanError, Target, lasts, range};
-use crate::run::Node;
+use crate::node::Node;
 use crate::world::World;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 use super::{Effect, Gauge, Kind, Strike, Struck};
 use crate::faults::{Nemesis, US};
 use crate::plan::{Plan, PlanError, Target, lasts, range};
-use crate::run::Node;
+use crate::node::Node;
 use crate::world::World;
 use serde::{Deserialize, Serialize};
 

@@ -8,8 +8,8 @@
 
 use super::{Cast, Link, Nemesis};
 use crate::ledger::Ledger;
+use crate::node::Node;
 use crate::plan::{Plan, PlanError, Target};
-use crate::run::Node;
 use crate::world::World;
 use serde::{Deserialize, Serialize};
 use wavetank_core::types::NodeId;

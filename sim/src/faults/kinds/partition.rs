@@ -4,7 +4,7 @@ use super::{Effect, Gauge, Kind, Strike, Struck};
 use crate::decide::Place;
 use crate::faults::{Link, Nemesis, US};
 use crate::plan::{Plan, PlanError, Target, lasts, refuse};
-use crate::run::Node;
+use crate::node::Node;
 use crate::world::World;
 use serde::{Deserialize, Serialize};
 use wavetank_core::types::NodeId;

@@ -7,17 +7,15 @@
 //! and each consumer must have read everything. No progress within the phase's bound is a violation
 //! like any other.
 
+use super::{MS, Tank};
 use crate::decide::Purpose;
 use crate::invariants::Kind;
 use crate::plan::TopicPlan;
-use crate::run::{Tank, partitions};
 use crate::workload::{Recorded, Stage};
 use std::collections::BTreeSet;
 use wavetank_core::client::{ClientFact, NamedPartition, RecordId};
 use wavetank_core::metadata::PartitionRegistration;
 use wavetank_core::types::{NodeId, TopicPartition};
-
-const MS: u64 = 1_000_000;
 
 /// Drives a run from its first start to its last read.
 pub(crate) fn drive(tank: &mut Tank) {
@@ -130,7 +128,7 @@ fn stuck_in_core(
     acked: &[(String, i32)],
     strong: bool,
 ) -> Option<String> {
-    for (topic, index) in partitions(&tank.plan) {
+    for (topic, index) in tank.plan.partitions() {
         let Some((_, registration)) = registration(tank, topic, index) else {
             return Some(format!("{}-{index} is not in the committed metadata", topic.name));
         };
@@ -203,7 +201,7 @@ fn registration<'a>(
 
 /// Describes a partition without a leader or with a member missing from its ISR.
 fn unhealthy(tank: &Tank) -> Option<String> {
-    for (topic, index) in partitions(&tank.plan) {
+    for (topic, index) in tank.plan.partitions() {
         let name = &topic.name;
         let Some((_, registration)) = registration(tank, topic, index) else {
             return Some(format!("{name}-{index} is not in the committed metadata"));
@@ -239,7 +237,7 @@ fn waiting(tank: &Tank) -> Option<String> {
 /// Describes a partition whose end a consumer has not reached.
 fn behind(tank: &Tank, reader: NodeId) -> Option<String> {
     let app = tank.app(reader)?;
-    for (topic, index) in partitions(&tank.plan) {
+    for (topic, index) in tank.plan.partitions() {
         let Some((partition, _)) = registration(tank, topic, index) else {
             return Some(format!("{}-{index} is not in the committed metadata", topic.name));
         };
