@@ -59,7 +59,7 @@ pub struct Outcome {
     pub trace_ends: Vec<usize>,
     /// The fingerprint after each step, if requested.
     pub fingerprints: Vec<u64>,
-    /// The run was cut short by [`Options::until`].
+    /// The run was cut short by [`Options::until`](crate::run::Options::until).
     pub cut_short: bool,
 }
 
