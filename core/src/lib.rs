@@ -24,6 +24,7 @@ pub mod codec;
 pub mod compression;
 pub mod config;
 pub mod controller;
+pub mod coordinator;
 pub mod effects;
 pub mod env;
 pub mod error_code;

@@ -18,8 +18,9 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::shard::{Context, Decision, Session, SessionChange, Settings, Shard};
+use super::shard::{Decision, Session, SessionChange, Settings, Shard};
 use super::{answers, broker_epoch_at};
+use crate::coordinator::{Context, TimerChange};
 use crate::error_code::ErrorCode;
 use crate::flaw::Flaw;
 use crate::metadata::{
@@ -30,7 +31,11 @@ use crate::msg::{
     BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest,
     BrokerRegistrationResponse, Response,
 };
-use crate::types::{BrokerEpoch, Endpoint, Monotonic, NodeId, Offset, Uuid};
+use crate::note::Note;
+use crate::types::{BrokerEpoch, Endpoint, LeaderEpoch, Monotonic, NodeId, Offset, Uuid};
+
+/// A timer delay of more than the heartbeat interval divided by this is not caused by mere load.
+const LATE_PART: u32 = 4;
 
 /// The most bytes of a host, a rack, or the name of a listener or feature.
 const MAX_NAME: usize = 255;
@@ -120,7 +125,7 @@ impl Shard {
         decision.records.push(MetadataRecord::RegisterBroker(record));
         if same.is_none() {
             decision.records.extend(self.remove_from_isrs(broker));
-            decision.session = SessionChange::End(broker);
+            self.end_session(broker, &mut decision);
         }
         decision
     }
@@ -144,9 +149,50 @@ impl Shard {
         records
     }
 
+    /// The controller becomes active. It is not known when the unfenced brokers were last heard
+    /// from, so each gets a full session.
+    pub(super) fn take_over(&self, settings: &Settings, epoch: LeaderEpoch) -> Decision {
+        let mut decision = Decision::default();
+        decision.notes.push(Note::ControllerActive { epoch });
+        for (broker, _) in self.image.brokers.iter().filter(|(_, broker)| !broker.fenced) {
+            start_session(*broker, Session::unheard(), settings, &mut decision);
+        }
+        decision
+    }
+
+    /// A session's timer fired: fences the broker.
+    pub(super) fn session_ends(
+        &self,
+        settings: &Settings,
+        broker: NodeId,
+        deadline: Monotonic,
+        context: &Context,
+    ) -> Decision {
+        let mut decision = Decision::default();
+        let Some(session) = self.sessions.get(&broker).copied() else { return decision };
+        if stood_still(settings, deadline, context.now) && !session.renewed {
+            let session = Session { renewed: true, ..session };
+            start_session(broker, session, settings, &mut decision);
+            decision.notes.push(Note::SessionRenewed { broker });
+        } else {
+            decision.notes.push(Note::SessionExpired { broker });
+            decision.records = self.fence(broker);
+            self.end_session(broker, &mut decision);
+        }
+        decision
+    }
+
+    fn end_session(&self, broker: NodeId, decision: &mut Decision) {
+        if self.sessions.contains_key(&broker) {
+            decision.changes.push(SessionChange::End(broker));
+            decision.timers.push((broker, TimerChange::Cancel));
+        }
+    }
+
     /// BrokerHeartbeat: keeps the session, and moves the broker between its states.
     pub(super) fn broker_heartbeat(
         &self,
+        settings: &Settings,
         request: &BrokerHeartbeatRequest,
         context: &Context,
     ) -> Decision {
@@ -180,32 +226,29 @@ impl Shard {
                 records
             }
         };
-        let session = match next {
-            State::Fenced | State::ShutDownNow => SessionChange::End(broker),
-            State::Unfenced | State::ControlledShutdown => {
-                let before = self.sessions.get(&broker).and_then(|session| session.shutdown_at);
-                let moved = context.next + records.len() as i64;
-                let shutdown_at =
-                    (next == State::ControlledShutdown).then(|| before.unwrap_or(moved));
-                SessionChange::Live(
-                    broker,
-                    Session {
-                        deadline: Monotonic(0), // set when it starts
-                        metadata_offset: request.current_metadata_offset,
-                        shutdown_at,
-                        heard: true,
-                        renewed: false,
-                    },
-                )
-            }
-        };
         let response = BrokerHeartbeatResponse {
             error: ErrorCode::None,
             is_caught_up: caught_up(request),
             is_fenced: matches!(next, State::Fenced | State::ShutDownNow),
             should_shut_down: next == State::ShutDownNow,
         };
-        Decision { records, reply: Some(Response::BrokerHeartbeat(response)), session }
+        let mut decision = Decision::answer(Response::BrokerHeartbeat(response));
+        match next {
+            State::Fenced | State::ShutDownNow => self.end_session(broker, &mut decision),
+            State::Unfenced | State::ControlledShutdown => {
+                let before = self.sessions.get(&broker).and_then(|session| session.shutdown_at);
+                let moved = context.next + records.len() as i64;
+                let session = Session {
+                    metadata_offset: request.current_metadata_offset,
+                    shutdown_at: (next == State::ControlledShutdown)
+                        .then(|| before.unwrap_or(moved)),
+                    heard: true,
+                    renewed: false,
+                };
+                start_session(broker, session, settings, &mut decision);
+            }
+        }
+        Decision { records, ..decision }
     }
 
     fn state_of(&self, broker: NodeId, registered: &BrokerRegistration) -> State {
@@ -252,6 +295,25 @@ impl Shard {
         });
         active.all(|(_, session)| session.metadata_offset >= Offset(moved.0 - 1))
     }
+}
+
+fn start_session(broker: NodeId, session: Session, settings: &Settings, decision: &mut Decision) {
+    decision.changes.push(SessionChange::Live(broker, session));
+    decision.timers.push((broker, TimerChange::After(settings.session_timeout)));
+}
+
+/// Whether this node was paused (SIGSTOP, a suspended machine, a long scheduling delay) when this
+/// deadline passed. If so, the lack of heartbeats says nothing about the brokers: their heartbeats
+/// wait in unread buffers, and without this rule all brokers are fenced at once. Late means by more
+/// than a quarter of a heartbeat interval, which exceeds a busy node's timer delays. It must not be
+/// much more: a pause hardly longer than a session already ends every session. A session is renewed
+/// only once, or an always slow controller would never fence dead brokers.
+///
+/// Source: the spirit of KAFKA-15019, where a heartbeat that arrives while the controller is busy
+/// counts as contact even though it is handled late.
+fn stood_still(settings: &Settings, deadline: Monotonic, now: Monotonic) -> bool {
+    !settings.flaws.has(Flaw::FenceOnWaking)
+        && now > deadline.after(settings.heartbeat_interval / LATE_PART)
 }
 
 /// Whether the broker has applied the metadata up to its own registration.

@@ -1,18 +1,26 @@
-//! The controller's state and the commands on it. [`Shard::decide`] is a pure function.
+//! The controller's state and the commands on it: the shard of the metadata log.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::convert::Infallible;
 use core::time::Duration;
 
+use super::answers;
 use crate::config::{NodeConfig, TopicConfig};
+use crate::coordinator::{self, Context, Failure, Outcome, Position};
+use crate::env::{Env, Probe};
+use crate::error_code::ErrorCode;
+use crate::event::{ConnectionId, ReplyTo, TimerKey};
 use crate::flaw::FlawSet;
 use crate::metadata::{
     FeatureLevelRecord, METADATA_VERSION, METADATA_VERSION_LEVEL, MetadataImage, MetadataRecord,
+    ReplayError,
 };
 use crate::msg::{Request, Response};
-use crate::types::{Monotonic, NodeId, Offset, Uuid};
+use crate::note::Note;
+use crate::types::{LeaderEpoch, Monotonic, NodeId, Offset, TopicPartition, Uuid};
 
 /// What the controller takes from the node's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,12 +56,10 @@ impl Settings {
     }
 }
 
-/// The session of an unfenced broker, kept alive by heartbeats. This is soft state: a new
-/// controller starts new sessions.
+/// The session of an unfenced broker, kept alive by heartbeats. It ends with the broker's timer.
+/// This is soft state: a new controller starts new sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Session {
-    /// When it ends without a further heartbeat; set by the code that starts it.
-    pub(super) deadline: Monotonic,
     /// The last metadata offset that the broker reported as applied.
     pub(super) metadata_offset: Offset,
     /// In controlled shutdown: the log end after its leaderships moved away.
@@ -68,13 +74,7 @@ pub(super) struct Session {
 impl Session {
     /// A session inherited from the previous controller.
     pub(super) fn unheard() -> Session {
-        Session {
-            deadline: Monotonic(0),
-            metadata_offset: Offset(-1),
-            shutdown_at: None,
-            heard: false,
-            renewed: false,
-        }
+        Session { metadata_offset: Offset(-1), shutdown_at: None, heard: false, renewed: false }
     }
 }
 
@@ -88,94 +88,74 @@ pub(super) struct Shard {
 /// What the controller may be asked to do.
 pub(super) enum Command {
     /// A request of one of its APIs.
-    Request(Request),
-    /// A broker sent no heartbeat for a whole session.
-    ExpireSession(NodeId),
+    Request(Request, Vec<TopicDraw>),
+    /// A broker sent no heartbeat for a whole session, which ended at this time.
+    SessionEnd(NodeId, Monotonic),
+    /// It has become active in this epoch.
+    TakeOver(LeaderEpoch),
     /// The log is empty: write its first records.
     Bootstrap,
     /// A controller took over: elect leaders that the previous one did not get to.
     ElectLeaderless,
 }
 
-/// What a decision may use besides the state.
-pub(super) struct Context {
-    /// The offset of the decision's first record.
-    pub(super) next: Offset,
-    /// One per topic of a CreateTopics.
-    pub(super) draws: Vec<TopicDraw>,
-}
-
-/// Entropy for one new topic.
+/// Random values for one new topic; a CreateTopics comes with one for each of its topics.
 #[derive(Clone, Copy)]
 pub(super) struct TopicDraw {
     pub(super) id: Uuid,
     pub(super) start: u64,
 }
 
-/// The change to a broker's session.
-#[derive(Debug, PartialEq, Eq)]
+/// A change of a broker's session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum SessionChange {
-    Keep,
     Live(NodeId, Session),
     End(NodeId),
 }
 
-/// The records to write (as one batch), the answer to give once they are committed, and the session
-/// change.
-#[derive(Debug)]
-pub(super) struct Decision {
-    pub(super) records: Vec<MetadataRecord>,
-    pub(super) reply: Option<Response>,
-    pub(super) session: SessionChange,
+/// The records to write, the answer, and the change of sessions.
+pub(super) type Decision = coordinator::Decision<Shard>;
+
+/// The destination of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Origin {
+    pub(super) from: ReplyTo,
+    /// The client's version, if the request came in an envelope.
+    pub(super) envelope: Option<i16>,
 }
 
-impl Decision {
-    /// A decision that only answers.
-    pub(super) fn answer(reply: Response) -> Decision {
-        Decision { records: Vec::new(), reply: Some(reply), session: SessionChange::Keep }
+impl coordinator::Shard for Shard {
+    type Settings = Settings;
+    type Command = Command;
+    type Record = MetadataRecord;
+    type Attributes = ();
+    type Unfit = ReplayError;
+    type Change = SessionChange;
+    /// The session of this broker.
+    type Timer = NodeId;
+    type Caller = Origin;
+    type Reply = Response;
+    type Fact = Infallible;
+
+    fn empty(_: &Settings) -> Shard {
+        Shard { image: MetadataImage::new(), sessions: BTreeMap::new() }
     }
 
-    /// A decision that only writes records.
-    pub(super) fn records(records: Vec<MetadataRecord>) -> Decision {
-        Decision { records, reply: None, session: SessionChange::Keep }
-    }
-}
-
-impl Shard {
-    /// Decides a command. Changes nothing.
-    pub(super) fn decide(
+    fn decide(
         &self,
         settings: &Settings,
+        _: Option<&Origin>,
         command: &Command,
         context: &Context,
     ) -> Decision {
         match command {
-            Command::Request(request) => match request {
-                Request::BrokerRegistration(request) => {
-                    self.register_broker(settings, request, context)
-                }
-                Request::BrokerHeartbeat(request) => self.broker_heartbeat(request, context),
-                Request::AlterPartition(request) => self.alter_partition(request),
-                Request::CreateTopics(request) => self.create_topics(settings, request, context),
-                Request::DeleteTopics(request) => self.delete_topics(settings, request),
-                Request::Produce(_)
-                | Request::Fetch(_)
-                | Request::ListOffsets(_)
-                | Request::Metadata(_)
-                | Request::ApiVersions(_)
-                | Request::OffsetForLeaderEpoch(_)
-                | Request::Vote(_)
-                | Request::BeginQuorumEpoch(_)
-                | Request::EndQuorumEpoch(_)
-                | Request::Envelope(_) => {
-                    panic!("the router gives the controller only requests of its APIs")
-                }
-            },
-            Command::ExpireSession(broker) => {
-                let mut decision = Decision::records(self.fence(*broker));
-                decision.session = SessionChange::End(*broker);
-                decision
+            Command::Request(request, draws) => {
+                self.decide_request(settings, request, draws, context)
             }
+            Command::SessionEnd(broker, deadline) => {
+                self.session_ends(settings, *broker, *deadline, context)
+            }
+            Command::TakeOver(epoch) => self.take_over(settings, *epoch),
             Command::Bootstrap => {
                 let level = FeatureLevelRecord {
                     name: String::from(METADATA_VERSION),
@@ -185,5 +165,181 @@ impl Shard {
             }
             Command::ElectLeaderless => Decision::records(self.elect_leaderless(None)),
         }
+    }
+
+    fn replay(
+        &mut self,
+        at: Position,
+        (): &(),
+        record: &MetadataRecord,
+    ) -> Result<(), ReplayError> {
+        self.image.replay(at.offset, at.epoch, record)
+    }
+
+    fn note(&self, record: &MetadataRecord, probe: &mut dyn Probe) {
+        let partition = match record {
+            MetadataRecord::RegisterBroker(record) => {
+                let (broker, epoch) = (record.broker, record.epoch);
+                return probe.note(Note::BrokerRegistered { broker, epoch });
+            }
+            MetadataRecord::BrokerRegistrationChange(record) => {
+                let broker = record.broker;
+                return match record.fenced {
+                    Some(true) => probe.note(Note::BrokerFenced { broker }),
+                    Some(false) => probe.note(Note::BrokerUnfenced { broker }),
+                    None => {}
+                };
+            }
+            MetadataRecord::Partition(record) => record.partition,
+            MetadataRecord::PartitionChange(record) => record.partition,
+            MetadataRecord::UnregisterBroker(_)
+            | MetadataRecord::Topic(_)
+            | MetadataRecord::Config(_)
+            | MetadataRecord::RemoveTopic(_)
+            | MetadataRecord::FeatureLevel(_)
+            | MetadataRecord::NoOp => return,
+        };
+        self.note_partition(partition, probe);
+    }
+
+    fn apply(&mut self, change: SessionChange) {
+        match change {
+            SessionChange::Live(broker, session) => {
+                self.sessions.insert(broker, session);
+            }
+            SessionChange::End(broker) => {
+                self.sessions.remove(&broker);
+            }
+        }
+    }
+
+    fn activation(&self, epoch: LeaderEpoch) -> Vec<Command> {
+        let mut commands = vec![Command::TakeOver(epoch)];
+        if self.image.features.is_empty() {
+            commands.push(Command::Bootstrap);
+        }
+        commands.push(Command::ElectLeaderless);
+        commands
+    }
+
+    fn timeout(broker: NodeId, deadline: Monotonic) -> Command {
+        Command::SessionEnd(broker, deadline)
+    }
+
+    fn patience(settings: &Settings, command: &Command) -> Duration {
+        let most = settings.request_timeout;
+        let asked = match command {
+            Command::Request(Request::CreateTopics(request), _) => request.timeout_ms,
+            Command::Request(Request::DeleteTopics(request), _) => request.timeout_ms,
+            Command::Request(..)
+            | Command::SessionEnd(..)
+            | Command::TakeOver(_)
+            | Command::Bootstrap
+            | Command::ElectLeaderless => 0,
+        };
+        match u64::try_from(asked) {
+            Ok(ms) if ms > 0 => most.min(Duration::from_millis(ms)),
+            // No timeout given (some clients send 0 to leave it to the broker).
+            _ => most,
+        }
+    }
+
+    /// No request of the controller waits for another.
+    fn held(&self) -> Vec<(Origin, Response)> {
+        Vec::new()
+    }
+
+    fn connection(origin: &Origin) -> Option<ConnectionId> {
+        Some(origin.from.connection)
+    }
+
+    fn answer(to: Origin, outcome: Outcome<'_, Shard>, env: &mut dyn Env, _: &mut Vec<Infallible>) {
+        let response = match (outcome, to.envelope) {
+            (Outcome::Done(reply), envelope) => answers::wrap(envelope, reply),
+            // What was appended may still be committed. NOT_CONTROLLER means "ask again", not "no".
+            (Outcome::Failed(_, why) | Outcome::Refused(_, why), Some(version))
+                if code(why) == ErrorCode::NotController =>
+            {
+                answers::envelope_error(version, ErrorCode::NotController)
+            }
+            (Outcome::Failed(reply, why), envelope) => {
+                answers::wrap(envelope, answers::failed(reply, code(why)))
+            }
+            (Outcome::Refused(Command::Request(request, _), why), envelope) => {
+                answers::wrap(envelope, answers::refusal(request, code(why)))
+            }
+            (
+                Outcome::Refused(
+                    Command::SessionEnd(..)
+                    | Command::TakeOver(_)
+                    | Command::Bootstrap
+                    | Command::ElectLeaderless,
+                    _,
+                ),
+                _,
+            ) => panic!("only a request has a caller"),
+        };
+        env.respond(to.from, response);
+    }
+
+    fn timer_key(_: &Settings, broker: &NodeId) -> TimerKey {
+        TimerKey::BrokerSession(*broker)
+    }
+
+    fn expiry_key(_: &Settings) -> TimerKey {
+        TimerKey::ControllerExpiry
+    }
+}
+
+/// What a client or broker is told. The metadata log refuses an append only for want of leadership.
+fn code(why: Failure) -> ErrorCode {
+    match why {
+        Failure::NotCoordinator | Failure::Loading => ErrorCode::NotController,
+        Failure::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
+        Failure::TooLarge => ErrorCode::RecordListTooLarge,
+        Failure::TimedOut => ErrorCode::RequestTimedOut,
+    }
+}
+
+impl Shard {
+    fn decide_request(
+        &self,
+        settings: &Settings,
+        request: &Request,
+        draws: &[TopicDraw],
+        context: &Context,
+    ) -> Decision {
+        match request {
+            Request::BrokerRegistration(request) => {
+                self.register_broker(settings, request, context)
+            }
+            Request::BrokerHeartbeat(request) => self.broker_heartbeat(settings, request, context),
+            Request::AlterPartition(request) => self.alter_partition(request),
+            Request::CreateTopics(request) => self.create_topics(settings, request, draws),
+            Request::DeleteTopics(request) => self.delete_topics(settings, request),
+            Request::Produce(_)
+            | Request::Fetch(_)
+            | Request::ListOffsets(_)
+            | Request::Metadata(_)
+            | Request::ApiVersions(_)
+            | Request::OffsetForLeaderEpoch(_)
+            | Request::Vote(_)
+            | Request::BeginQuorumEpoch(_)
+            | Request::EndQuorumEpoch(_)
+            | Request::Envelope(_) => {
+                panic!("the router gives the controller only requests of its APIs")
+            }
+        }
+    }
+
+    fn note_partition(&self, partition: TopicPartition, probe: &mut dyn Probe) {
+        let registration = self.image.partition(partition).expect("it was replayed a moment ago");
+        probe.note(Note::PartitionChanged {
+            partition,
+            leader: registration.leader,
+            leader_epoch: registration.leader_epoch,
+            isr: registration.isr.clone(),
+            partition_epoch: registration.partition_epoch,
+        });
     }
 }

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::*;
+use crate::coordinator::Refusal;
 use crate::effects::{Effect, Effects};
 use crate::flaw::Flaw;
 use crate::metadata::{METADATA_VERSION, PartitionRegistration};
@@ -16,31 +17,41 @@ use crate::msg::{
     AlterPartitionData, AlterPartitionRequest, AlterPartitionResult, AlterPartitionTopic,
     BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, CreatableTopic,
     CreatableTopicResult, CreateTopicsRequest, DeleteTopicsRequest, EnvelopeRequest,
-    ListOffsetsRequest,
+    ListOffsetsRequest, Response,
 };
-use crate::types::{Endpoint, PartitionEpoch, TopicRef};
+use crate::note::Note;
+use crate::types::{Endpoint, NodeId, PartitionEpoch, TopicRef};
 
 /// A log that commits on demand, and refuses appends only when told to.
 #[derive(Default)]
 struct FakeLog {
+    epoch: LeaderEpoch,
     records: Vec<MetadataRecord>,
     committed: i64,
     refuses: bool,
 }
 
-impl MetadataLog for FakeLog {
+impl Log<MetadataRecord, ()> for FakeLog {
+    fn epoch(&self) -> Option<LeaderEpoch> {
+        Some(self.epoch)
+    }
     fn end(&self) -> Offset {
         Offset(self.records.len() as i64)
     }
     fn committed(&self) -> Offset {
         Offset(self.committed)
     }
-    fn append(&mut self, records: &[MetadataRecord], _: &mut dyn Env) -> Option<Offset> {
+    fn append(
+        &mut self,
+        (): &(),
+        records: &[MetadataRecord],
+        _: &mut dyn Env,
+    ) -> Result<Offset, Refusal> {
         if self.refuses {
-            return None;
+            return Err(Refusal::NotLeader);
         }
         self.records.extend_from_slice(records);
-        Some(self.end())
+        Ok(self.end())
     }
 }
 
@@ -86,10 +97,14 @@ impl Bench {
             config,
             correlation: 0,
         };
-        let image = MetadataImage::new();
-        bench.controller.on_became_leader(LeaderEpoch(1), image, &mut bench.log, &mut bench.env);
+        bench.lead(LeaderEpoch(1), MetadataImage::new());
         bench.commit();
         bench
+    }
+
+    fn lead(&mut self, epoch: LeaderEpoch, image: MetadataImage) {
+        self.log.epoch = epoch;
+        self.controller.on_became_leader(epoch, image, &mut self.log, &mut self.env);
     }
 
     fn commit(&mut self) {
@@ -250,8 +265,7 @@ impl Bench {
     }
 
     fn session_deadline(&self, broker: i32) -> Option<Monotonic> {
-        let active = self.controller.active.as_ref()?;
-        active.shard.sessions.get(&NodeId(broker)).map(|session| session.deadline)
+        self.controller.coordinator.deadline(&NodeId(broker))
     }
 
     fn fire(&mut self, key: TimerKey, deadline: Monotonic) {
@@ -325,7 +339,7 @@ fn a_session_of_this_very_node_from_before_is_no_obstacle() {
     bench.start(100, 7);
     bench.start(1, 1);
     let image = bench.image().clone();
-    bench.controller.on_became_leader(LeaderEpoch(2), image, &mut bench.log, &mut bench.env);
+    bench.lead(LeaderEpoch(2), image);
     // Broker 1 has not been heard from yet either, but it may be alive.
     assert_eq!(bench.register_as(1, 2), Err(ErrorCode::DuplicateBrokerRegistration));
     assert!(bench.register_as(100, 8).is_ok());
@@ -439,7 +453,7 @@ fn restarted_leader(flaws: &[Flaw]) -> Bench {
     }
     bench.create(vec![assigned("a", &[1, 2]), assigned("c", &[1])]);
     let image = bench.image().clone();
-    bench.controller.on_became_leader(LeaderEpoch(2), image, &mut bench.log, &mut bench.env);
+    bench.lead(LeaderEpoch(2), image);
     bench.register_as(1, 77).expect("registered");
     bench
 }
@@ -974,7 +988,7 @@ fn a_new_controller_gives_every_unfenced_broker_a_session() {
     bench.beat(stop);
     let image = bench.image().clone();
     bench.env.now = bench.env.now.after(Duration::from_secs(1));
-    bench.controller.on_became_leader(LeaderEpoch(2), image, &mut bench.log, &mut bench.env);
+    bench.lead(LeaderEpoch(2), image);
     let whole = Some(bench.env.now.after(SESSION));
     assert_eq!((bench.session_deadline(1), bench.session_deadline(2)), (whole, whole));
     assert_eq!(bench.session_deadline(3), None);

@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::answers::topic_failed;
-use super::shard::{Context, Decision, Settings, Shard, TopicDraw};
+use super::shard::{Decision, Settings, Shard, TopicDraw};
 use crate::config::TopicConfig;
 use crate::error_code::ErrorCode;
 use crate::metadata::{
@@ -66,7 +66,7 @@ impl Shard {
         &self,
         settings: &Settings,
         request: &CreateTopicsRequest,
-        context: &Context,
+        draws: &[TopicDraw],
     ) -> Decision {
         let mut records = Vec::new();
         let mut results: Vec<CreatableTopicResult> = Vec::new();
@@ -79,7 +79,7 @@ impl Shard {
         // Names in this request that may collide, keyed by the name with '.' as '_'.
         let mut taken: BTreeMap<String, &str> = BTreeMap::new();
         let mut load = Load::of(self, settings);
-        for (topic, draw) in request.topics.iter().zip(&context.draws) {
+        for (topic, draw) in request.topics.iter().zip(draws) {
             if names.get(topic.name.as_str()).is_some_and(|count| *count > 1) {
                 if told.insert(&topic.name) {
                     let mut result = topic_failed(&topic.name, ErrorCode::InvalidRequest);

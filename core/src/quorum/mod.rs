@@ -35,7 +35,7 @@ use alloc::vec::Vec;
 
 use crate::checkpoint::AtomicFile;
 use crate::config::{NodeConfig, QuorumConfig};
-use crate::controller::MetadataLog;
+use crate::coordinator::{Log, Refusal};
 use crate::env::{Channel, Env, Site, SmallFile};
 use crate::error_code::ErrorCode;
 use crate::event::{ConnectionId, DiskDone, DiskError, DiskOpKind, ReplyTo, RpcError, TimerKey};
@@ -488,7 +488,20 @@ impl Quorum {
 }
 
 /// The quorum as the controller's log; see [`Quorum::append`].
-impl MetadataLog for Quorum {
+impl Log<MetadataRecord, ()> for Quorum {
+    fn epoch(&self) -> Option<LeaderEpoch> {
+        match &self.role {
+            Role::Leader(leadership) => leadership.active.then_some(self.ballot.epoch),
+            Role::Unattached
+            | Role::Voted { .. }
+            | Role::Prospective { .. }
+            | Role::Candidate { .. }
+            | Role::Follower { .. }
+            | Role::Resigned { .. }
+            | Role::Observer { .. } => None,
+        }
+    }
+
     fn end(&self) -> Offset {
         self.log_end()
     }
@@ -497,7 +510,12 @@ impl MetadataLog for Quorum {
         self.delivered
     }
 
-    fn append(&mut self, records: &[MetadataRecord], env: &mut dyn Env) -> Option<Offset> {
-        Quorum::append(self, records, env)
+    fn append(
+        &mut self,
+        (): &(),
+        records: &[MetadataRecord],
+        env: &mut dyn Env,
+    ) -> Result<Offset, Refusal> {
+        Quorum::append(self, records, env).ok_or(Refusal::NotLeader)
     }
 }
