@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use wavetank_linearizability::read::Kind;
 use wavetank_linearizability::txn::Level;
-use wavetank_sim::zoo::By;
+use wavetank_models::validation::MODELS;
+use wavetank_zoo::hunt::By;
+use wavetank_zoo::validation::Models;
 
 use crate::values::{
     BoundsName, Faults, FlawName, ProfileName, Require, SeedOrPlan, Seeds, Shard, Workloads, meant,
@@ -65,7 +67,7 @@ Examples:
   wavetank hunt --faults crash,power_loss   only these kinds of faults
   wavetank hunt --shard 2/8                 the second of eight parts of the seeds
   wavetank hunt --flaw ack-before-flush     disable a safety rule: is it detected?
-  wavetank hunt --conform M1,M3,M7          validate each run against these models
+  wavetank hunt --validate M1,M3,M7         validate each run against these models
   wavetank hunt --require ops=100000,bit=partition,marks=all
                                             fail if less than this was tested
   wavetank hunt --json -                    the result as one JSON object on standard output
@@ -111,8 +113,8 @@ pub struct HuntArgs {
     #[arg(long, value_name = "F")]
     pub flaw: Vec<FlawName>,
     /// Validate each run against these models, step by step, comma-separated: M1, M3, M7
-    #[arg(long, value_name = "LIST")]
-    pub conform: Option<crate::conform::Models>,
+    #[arg(long, value_name = "LIST", value_parser = models)]
+    pub validate: Option<Models>,
     /// Minimums, comma-separated: ops=N outcomes compared, faults=N faults fired, bit=KIND a fault
     /// of this kind took effect, marks=NAME or marks=all reached
     #[arg(long, value_name = "GATES")]
@@ -156,8 +158,8 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "F")]
     pub flaw: Vec<FlawName>,
     /// Validate the run against these models, step by step, comma-separated: M1, M3, M7
-    #[arg(long, value_name = "LIST")]
-    pub conform: Option<crate::conform::Models>,
+    #[arg(long, value_name = "LIST", value_parser = models)]
+    pub validate: Option<Models>,
     /// Print every event, one line each
     #[arg(long)]
     pub trace: bool,
@@ -423,6 +425,10 @@ pub struct CheckArgs {
     /// Print one JSON object (a list for several histories) and nothing else
     #[arg(long)]
     pub json: bool,
+}
+
+fn models(list: &str) -> Result<Models, String> {
+    list.parse().map_err(|error| format!("{error}; write --validate {}", MODELS.join(",")))
 }
 
 fn by(name: &str) -> Result<By, String> {

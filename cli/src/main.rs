@@ -1,17 +1,15 @@
 //! The `wavetank` command: arguments in, a verdict out.
 //!
 //! This crate has the flags, the text and JSON that people and scripts read, and the exit codes.
-//! Running and judging are in the libraries (`sim`, `scenarios`, `linearizability`, `server`).
+//! Running and judging are in the libraries (`sim`, `sim/zoo`, `sim/reenact`, `models`,
+//! `scenarios`, `linearizability`, `server`).
 
 mod args;
 mod commands;
-mod conform;
-mod counterexample;
 mod interrupt;
 mod output;
 mod progress;
 mod values;
-mod ways;
 
 use std::io::Write;
 use std::process::ExitCode;

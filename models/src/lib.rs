@@ -17,18 +17,18 @@
 //!
 //! What does not live here: the implementation. [`real`] explores it; the other models use nothing
 //! of `core` but the flaws' names. Each file states at its top, rule by rule, why its model is
-//! faithful to the code. [`conform`] validates runs of the code against M1, M3 and M7, with the
+//! faithful to the code. [`validation`] validates runs of the code against M1, M3 and M7, with the
 //! same [`rules`].
 #![warn(missing_docs)]
 
 pub mod alteration;
 mod check;
-pub mod conform;
 mod happening;
 pub mod isr;
 pub mod real;
 pub mod recovery;
 pub mod rules;
+pub mod validation;
 pub mod votes;
 
 pub use check::{Bounds, Control, Report, Step, explore, run, run_to};
@@ -55,6 +55,13 @@ pub struct Entry {
     pub check: fn(Option<&str>, Bounds) -> Report,
     /// Serves stateright's explorer for it, until the process ends.
     pub explore: fn(Option<&str>, Bounds, SocketAddr),
+}
+
+impl Entry {
+    /// The variant of this name, if the model has it.
+    pub fn variant(&self, name: &str) -> Option<&'static str> {
+        self.variants.iter().copied().find(|variant| *variant == name)
+    }
 }
 
 /// All models.

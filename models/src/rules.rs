@@ -1,7 +1,7 @@
 //! The protocols' rules, one small function each, for any log and any number of replicas.
 //!
-//! The bounded models ([`crate::isr`], [`crate::votes`], [`crate::recovery`]) and the trace
-//! checkers ([`crate::conform`]), whose logs and clusters are unbounded, call the same functions.
+//! The bounded models ([`crate::isr`], [`crate::votes`], [`crate::recovery`]) and trace validation
+//! ([`crate::validation`]), whose logs and clusters are unbounded, call the same functions.
 //! So a run of the broker is validated against exactly the rules that were explored exhaustively.
 //! Only correct rules are here: a variant leaves out its rule in the model's own file.
 
@@ -36,7 +36,10 @@ pub fn end_offset_for_epoch<L: EpochLog>(leader: &L, asked: L::Epoch) -> (L::Epo
 
 /// Where a follower cuts its log because it diverges from the leader's, given the leader's answer
 /// for the follower's last epoch; `None` if it does not diverge (KIP-101, KIP-279).
-pub fn where_parted<L: EpochLog>(follower: &L, answer: (L::Epoch, L::Offset)) -> Option<L::Offset> {
+pub fn where_they_diverge<L: EpochLog>(
+    follower: &L,
+    answer: (L::Epoch, L::Offset),
+) -> Option<L::Offset> {
     let (epoch, leaders_end) = answer;
     let end = follower.end();
     if end == L::Offset::default() || (epoch == follower.last_epoch() && leaders_end >= end) {

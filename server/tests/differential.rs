@@ -22,7 +22,7 @@ use wavetank_core::env::{DiskOp, FileKind};
 use wavetank_core::event::{DiskDone, DiskOpKind, Event};
 use wavetank_core::types::DirId;
 use wavetank_server::{DataDir, DiskPool, Reactor, ServeError, TokioEnv};
-use wavetank_sim::conformance::{Act, Contents, Harness, Sequence, Tank, observe};
+use wavetank_sim::contract::{Act, Contents, Harness, Sequence, Tank, observe};
 
 const CHILD: &str = "WAVETANK_TEST_SEQUENCE";
 

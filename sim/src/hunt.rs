@@ -145,7 +145,12 @@ impl HuntOptions {
                 Some(_) | None => format!("{SEED_VARIABLE}={seed} with the same program"),
             };
         }
-        let mut command = format!("wavetank replay {seed}");
+        self.replay_command_of(&seed)
+    }
+
+    /// The command that replays a seed, or a plan's file, with these options.
+    pub fn replay_command_of(&self, what: &dyn fmt::Display) -> String {
+        let mut command = format!("wavetank replay {what}");
         if self.profile != Profile::Default {
             command += &format!(" --profile {}", self.profile.name());
         }
@@ -256,6 +261,27 @@ impl HuntReport {
         broken.chain(self.missed_gates.iter().cloned()).chain(missed).collect()
     }
 
+    /// The violations of each seed that broke a promise.
+    pub fn violations_by_seed(&self) -> BTreeMap<u64, Vec<&FoundViolation>> {
+        let mut seeds: BTreeMap<u64, Vec<&FoundViolation>> = BTreeMap::new();
+        for violation in &self.violations {
+            seeds.entry(violation.seed).or_default().push(violation);
+        }
+        seeds
+    }
+
+    /// The most frequent reason for a seed to be weak, with the first seed that has it and how many
+    /// have it. Reasons that differ only in their numbers count as one. Later seeds of a hunt with
+    /// very many weak seeds are not counted.
+    pub fn most_frequent_weakness(&self) -> Option<(u64, u64, &str)> {
+        let shape = |reason: &str| reason.replace(|c: char| c.is_ascii_digit(), "");
+        let mut reasons: BTreeMap<String, (u64, u64, &str)> = BTreeMap::new();
+        for (seed, reason) in &self.weak_reasons {
+            reasons.entry(shape(reason)).or_insert((*seed, 0, reason)).1 += 1;
+        }
+        reasons.into_values().max_by_key(|(_, count, _)| *count)
+    }
+
     /// For tests: panics with [`HuntReport::complaints`] unless the hunt is green.
     ///
     /// # Panics
@@ -321,10 +347,13 @@ impl HuntReport {
 
 /// One seed's part of a hunt.
 #[derive(Debug)]
-pub(crate) struct SeedResult {
-    pub(crate) seed: u64,
-    pub(crate) outcome: Outcome,
-    pub(crate) cpu: Duration,
+pub struct SeedResult {
+    /// The seed.
+    pub seed: u64,
+    /// The result of its run.
+    pub outcome: Outcome,
+    /// CPU time of the run.
+    pub cpu: Duration,
 }
 
 /// Hunts, and combines the seeds' results into one report.
@@ -367,8 +396,9 @@ fn asked_seed(options: &HuntOptions) -> Option<Result<Range<u64>, String>> {
 }
 
 /// Runs the seeds in order, on several threads, until `enough` accepts one. Seeds after that one
-/// are left out. The results are in seed order.
-pub(crate) fn hunt_seeds(
+/// are left out. The results are in seed order. [`hunt`] combines them into a report; this is for
+/// callers that need each run's result.
+pub fn hunt_seeds(
     options: &HuntOptions,
     enough: &(dyn Fn(&Outcome) -> bool + Sync),
 ) -> Vec<SeedResult> {
@@ -581,6 +611,22 @@ mod tests {
             ..options()
         });
         assert_eq!((report.seeds, report.interrupted), (2, true));
+    }
+
+    #[test]
+    fn reasons_that_differ_in_numbers_are_one() {
+        let reason = |seed, text: &str| (seed, text.to_owned());
+        let report = HuntReport {
+            weak_reasons: vec![
+                reason(3, "no fault fired"),
+                reason(5, "only 4 of 9 acknowledged"),
+                reason(8, "only 11 of 20 acknowledged"),
+            ],
+            ..HuntReport::default()
+        };
+        let found = report.most_frequent_weakness();
+        assert_eq!(found, Some((5, 2, "only 4 of 9 acknowledged")));
+        assert_eq!(HuntReport::default().most_frequent_weakness(), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! The lowest layer knows nothing of brokers: [`decide`] (every random choice of a run, keyed by
 //! what it is about), [`world`] (one heap of events over hosts, connections, timers and disks) and
-//! [`disk`] (what survives a crash and what does not). [`conformance`] has the contract tests of
+//! [`disk`] (what survives a crash and what does not). [`contract`] has the contract tests of
 //! the seam, for the tank's world and the real one alike.
 //!
 //! Above that layer is a run. A [`plan`] (drawn by a [`profile`], or written by hand) determines a
@@ -11,7 +11,7 @@
 //! reached. [`hunt`] runs many plans (and its [`gates`] say whether they tested anything),
 //! [`replay`] runs one again, and [`zoo`] proves that planted bugs are found.
 
-pub mod conformance;
+pub mod contract;
 pub mod decide;
 pub mod digest;
 pub mod disk;
@@ -33,6 +33,5 @@ mod tank;
 pub mod trace;
 pub mod workload;
 pub mod world;
-pub mod zoo;
 
 pub use faults::partition_of;

@@ -76,6 +76,14 @@ pub struct ReplayReport {
     pub outcome: Outcome,
 }
 
+impl ReplayReport {
+    /// Did everything hold, did a second run (if there was one) do the same, and was anything
+    /// tested?
+    pub fn is_green(&self) -> bool {
+        self.violations.is_empty() && self.difference.is_none() && self.outcome.empty.is_none()
+    }
+}
+
 /// Runs a plan again.
 pub fn replay(plan: &Plan, options: ReplayOptions) -> ReplayReport {
     replay_with(plan, options, None)

@@ -9,9 +9,9 @@ use serde::Serialize;
 use wavetank_sim::hunt::{FoundViolation, HuntOptions, HuntReport, LARGE_HUNT, hunt};
 use wavetank_sim::plan::FaultCounts;
 use wavetank_sim::replay::Fingerprint;
+use wavetank_zoo::validation::Models;
 
 use crate::args::HuntArgs;
-use crate::conform::Models;
 use crate::interrupt;
 use crate::output::{Failure, Later, Out, Style, Verdict, grouped, measured};
 use crate::progress::{Progress, Told};
@@ -70,8 +70,8 @@ fn options(args: &HuntArgs, progress: Told, stop: Arc<AtomicBool>) -> HuntOption
         shard: args.shard.map(|shard| (shard.part - 1, shard.of)),
         flaws: args.flaw.iter().map(|flaw| flaw.0.story().name.to_owned()).collect(),
         for_duration: args.time,
-        additions: args.conform.as_ref().and_then(Models::additions),
-        additions_arguments: args.conform.as_ref().map(Models::arguments).unwrap_or_default(),
+        additions: args.validate.as_ref().and_then(Models::additions),
+        additions_arguments: super::validate_arguments(args.validate.as_ref()),
         progress: Some(Arc::new(move |done, violated, weak| {
             progress.set(done, format!("{violated} violated, {weak} weak"));
         })),
@@ -92,7 +92,7 @@ fn seeds_to_run(args: &HuntArgs) -> Option<u64> {
 }
 
 fn tell(report: &HuntReport, out: &mut Out) -> Result<(), Failure> {
-    let by_seed = by_seed(&report.violations);
+    let by_seed = report.violations_by_seed();
     let (seeds, wall, cpu) = (report.seeds, report.wall_seconds, report.cpu_seconds);
     if report.interrupted {
         out.line("interrupted; results of the seeds that finished:")?;
@@ -174,26 +174,12 @@ fn tell_violations(
     Ok(())
 }
 
-fn by_seed(violations: &[FoundViolation]) -> BTreeMap<u64, Vec<&FoundViolation>> {
-    let mut seeds: BTreeMap<u64, Vec<&FoundViolation>> = BTreeMap::new();
-    for violation in violations {
-        seeds.entry(violation.seed).or_default().push(violation);
-    }
-    seeds
-}
-
 /// Counts weak seeds, which held but tested too little, and gives the most frequent reason.
 fn weak(report: &HuntReport) -> String {
     let share = 100.0 * report.weak_seeds as f64 / report.seeds.max(1) as f64;
     let mut text =
         format!("{} seeds ({share:.1} %) held but tested too little", grouped(report.weak_seeds));
-    // Reasons differ in their numbers.
-    let shape = |reason: &str| reason.replace(|c: char| c.is_ascii_digit(), "");
-    let mut reasons: BTreeMap<String, (u64, &(u64, String))> = BTreeMap::new();
-    for weak in &report.weak_reasons {
-        reasons.entry(shape(&weak.1)).or_insert((0, weak)).0 += 1;
-    }
-    if let Some((count, (seed, reason))) = reasons.values().max_by_key(|(count, _)| *count) {
+    if let Some((seed, count, reason)) = report.most_frequent_weakness() {
         text += &format!("; {count} like seed {seed}: {reason}");
     }
     text

@@ -6,10 +6,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use serde::Serialize;
-use wavetank_models::{ALL, Bounds, Entry, Report, Step, find};
+use wavetank_models::{ALL, Bounds, Entry, Step, find};
+use wavetank_zoo::counterexample::{self, Found, NoPlan};
+use wavetank_zoo::variants::{CORRECT, Regression, VariantResult, having};
 
 use crate::args::{ModelArgs, ModelCommand};
-use crate::counterexample::{self, Found, NoPlan};
 use crate::output::{Failure, Out, Style, Verdict, grouped, measured};
 use crate::values::meant;
 
@@ -74,8 +75,7 @@ fn with_variant<'a>(entries: &[&'a Entry], flaw: &str) -> Result<Vec<Without<'a>
     if let [entry] = entries {
         return Ok(vec![(*entry, variant(entry, flaw)?)]);
     }
-    let having = entries.iter().filter_map(|entry| Some((*entry, variant(entry, flaw).ok()?)));
-    let having: Vec<Without<'a>> = having.collect();
+    let having = having(entries, flaw);
     if having.is_empty() {
         let each = entries
             .iter()
@@ -88,7 +88,7 @@ fn with_variant<'a>(entries: &[&'a Entry], flaw: &str) -> Result<Vec<Without<'a>
 }
 
 fn variant(entry: &Entry, flaw: &str) -> Result<&'static str, Failure> {
-    entry.variants.iter().copied().find(|variant| *variant == flaw).ok_or_else(|| {
+    entry.variant(flaw).ok_or_else(|| {
         let message = format!(
             "the model {} has no variant {flaw:?}{}; it has {}",
             entry.name,
@@ -129,62 +129,6 @@ fn list(json: bool, out: &mut Out) -> Result<Verdict, Failure> {
     Ok(Verdict::Held)
 }
 
-/// A row of the table. Serializes with the stable field names of `model check --json`.
-#[derive(Serialize)]
-struct Row {
-    name: &'static str,
-    /// `correct`, or the rule that is left out.
-    variant: &'static str,
-    holds: bool,
-    /// Whether the outcome is the expected one: the correct protocol holds, in the pinned number of
-    /// states; a flawed one fails where the correct one holds.
-    as_expected: bool,
-    unique_states: u64,
-    depth: usize,
-    seconds: f64,
-    generated_states: u64,
-    generated_per_second: f64,
-    bytes_per_state: Option<usize>,
-    /// The property that fails, if one does.
-    property: Option<String>,
-    /// What the counterexample's steps do.
-    counterexample: Option<Vec<String>>,
-    /// The depth limit, in steps, up to which states were explored; null if there was none.
-    steps_looked_at: Option<usize>,
-    /// States of the correct protocol, explored as deep within the same bounds, as a control.
-    control_states: Option<u64>,
-}
-
-/// The name of the correct protocol among the variants.
-const CORRECT: &str = "correct";
-
-impl Row {
-    fn new(entry: &Entry, variant: Option<&'static str>, bounds: Bounds, report: &Report) -> Row {
-        let broken = report.counterexample.as_ref();
-        let pinned = entry.states[bounds as usize];
-        let as_many = variant.is_some() || pinned == 0 || pinned == report.unique;
-        let control = report.control.as_ref();
-        let by_the_rule = control.is_none_or(|control| control.broken.is_none());
-        Row {
-            name: entry.name,
-            variant: variant.unwrap_or(CORRECT),
-            holds: broken.is_none(),
-            as_expected: broken.is_some() == variant.is_some() && as_many && by_the_rule,
-            unique_states: report.unique,
-            depth: report.depth,
-            seconds: report.seconds,
-            generated_states: report.generated,
-            generated_per_second: report.generated as f64 / report.seconds,
-            bytes_per_state: report.state_bytes,
-            property: broken.map(|(property, _)| property.clone()),
-            counterexample: broken
-                .map(|(_, steps)| steps.iter().map(|step| step.action.clone()).collect()),
-            steps_looked_at: report.limit,
-            control_states: control.map(|control| control.unique),
-        }
-    }
-}
-
 /// Checks every variant of these models.
 fn check(
     entries: &[&Entry],
@@ -202,8 +146,7 @@ fn check(
     }
     for entry in entries {
         for variant in std::iter::once(None).chain(entry.variants.iter().copied().map(Some)) {
-            let report = (entry.check)(variant, bounds);
-            let row = Row::new(entry, variant, bounds, &report);
+            let (row, report) = VariantResult::check(entry, variant, bounds);
             if !json {
                 match &report.counterexample {
                     Some((property, steps)) if variant.is_none() => {
@@ -233,8 +176,7 @@ fn check_flaw(
 ) -> Result<Verdict, Failure> {
     let mut rows = Vec::new();
     for (entry, flaw) in without {
-        let report = (entry.check)(Some(flaw), bounds);
-        let row = Row::new(entry, Some(flaw), bounds, &report);
+        let (row, report) = VariantResult::check(entry, Some(*flaw), bounds);
         if !json {
             match &report.counterexample {
                 Some((property, steps)) => tell(&row, property, steps, out)?,
@@ -255,23 +197,20 @@ fn check_flaw(
     Err(Failure::sentence(regressions.join("\n"), 2))
 }
 
-/// Why a flawed variant's row is an error and not a finding, if it is.
-fn regression(row: &Row) -> Option<String> {
-    let Row { name, variant, .. } = row;
-    if row.holds {
-        Some(format!(
+/// Why a flawed variant's result is an error and not a finding, if it is.
+fn regression(result: &VariantResult) -> Option<String> {
+    let VariantResult { name, variant, .. } = result;
+    result.regression().map(|regression| match regression {
+        Regression::Holds => format!(
             "{name} with the flaw {variant} holds within these bounds; it must fail\n  Retry with \
              --bounds large; if it holds there, too, the model no longer shows why the rule is \
              needed."
-        ))
-    } else if !row.as_expected {
-        Some(format!(
+        ),
+        Regression::CorrectFails => format!(
             "{name} breaks a property in as few steps without the flaw {variant}; the correct \
              protocol must hold\n  See how: wavetank model check {name}"
-        ))
-    } else {
-        None
-    }
+        ),
+    })
 }
 
 /// Prints the counterexample, and saves the plan made from it, of the first of these models that
@@ -286,8 +225,7 @@ fn save_plan(
     writable(path).map_err(|error| cannot_write(path, error))?;
     let mut refusals = Vec::new();
     for (entry, flaw) in without {
-        let report = (entry.check)(Some(flaw), bounds);
-        let row = Row::new(entry, Some(flaw), bounds, &report);
+        let (row, report) = VariantResult::check(entry, Some(*flaw), bounds);
         if let Some((property, steps)) = &report.counterexample {
             tell(&row, property, steps, out)?;
         } else {
@@ -353,7 +291,7 @@ fn write_plan(path: &Path, found: &Found, out: &mut Out) -> Result<(), Failure> 
     ))
 }
 
-fn line(row: &Row, out: &mut Out) -> Result<(), Failure> {
+fn line(row: &VariantResult, out: &mut Out) -> Result<(), Failure> {
     let outcome = match (&row.property, &row.counterexample) {
         (Some(property), Some(steps)) => format!("{property}, {}", steps.len()),
         (Some(_) | None, _) => match row.steps_looked_at {
@@ -375,7 +313,7 @@ fn line(row: &Row, out: &mut Out) -> Result<(), Failure> {
     ))
 }
 
-fn tell(row: &Row, property: &str, steps: &[Step], out: &mut Out) -> Result<(), Failure> {
+fn tell(row: &VariantResult, property: &str, steps: &[Step], out: &mut Out) -> Result<(), Failure> {
     let rule = match row.variant {
         CORRECT => String::new(),
         variant => format!(" with the flaw {variant}"),
@@ -423,8 +361,7 @@ fn explore(
 mod tests {
     use super::*;
 
-    use serde_json::{Value, json};
-    use wavetank_models::{Control, Happening};
+    use wavetank_models::{Control, Happening, Report};
 
     const FLAW: &str = "truncate-to-high-watermark";
 
@@ -544,69 +481,5 @@ mod tests {
         let plan = fs::read_to_string(&path).unwrap();
         let plan = wavetank_sim::plan::Plan::from_json(&plan).unwrap();
         assert_eq!(plan.flaws, [FLAW]);
-    }
-
-    /// What is wrong with a saved `model check all --json`. It must have a row for each model and
-    /// variant, in order, and the correct ones must have their pinned number of states.
-    fn amiss(saved: &Value) -> Vec<String> {
-        let mut rows = saved["result"].as_array().expect("a list").iter();
-        let mut amiss = Vec::new();
-        for entry in &ALL {
-            for variant in std::iter::once(CORRECT).chain(entry.variants.iter().copied()) {
-                let named = |row: &&Value| row["name"] == entry.name && row["variant"] == variant;
-                let Some(row) = rows.next().filter(named) else {
-                    amiss.push(format!("no row, or not here: {} {variant}", entry.name));
-                    continue;
-                };
-                let states = entry.states[Bounds::Full as usize];
-                if variant == CORRECT && states > 0 && row["unique_states"] != states {
-                    amiss.push(format!("{} has {states} states", entry.name));
-                }
-                if row["as_expected"] != true || row["holds"] != (variant == CORRECT) {
-                    amiss.push(format!("not as expected: {} {variant}", entry.name));
-                }
-            }
-        }
-        amiss
-            .extend(rows.map(|row| format!("no such variant: {} {}", row["name"], row["variant"])));
-        amiss
-    }
-
-    fn saved_rows() -> Vec<Value> {
-        let rows = ALL.iter().flat_map(|entry| {
-            std::iter::once(CORRECT).chain(entry.variants.iter().copied()).map(|variant| {
-                let states = entry.states[Bounds::Full as usize];
-                json!({"name": entry.name, "variant": variant, "holds": variant == CORRECT,
-                       "as_expected": true, "unique_states": states})
-            })
-        });
-        rows.collect()
-    }
-
-    #[test]
-    fn a_table_that_is_out_of_date_is_noticed() {
-        let found = |edit: fn(&mut Vec<Value>)| {
-            let mut rows = saved_rows();
-            edit(&mut rows);
-            amiss(&json!({ "result": rows })).join("; ")
-        };
-        assert_eq!(found(|_| ()), "");
-        let missing = found(|rows| drop(rows.pop()));
-        assert!(missing.starts_with("no row, or not here: "), "{missing}");
-        assert!(found(|rows| rows[1]["variant"] = json!("hubris")).contains("no row"));
-        let more = found(|rows| rows.push(json!({"name": "isr", "variant": "hubris"})));
-        assert_eq!(more, r#"no such variant: "isr" "hubris""#);
-        assert!(found(|rows| rows[0]["unique_states"] = json!(7)).starts_with("isr has "));
-        assert!(found(|rows| rows[1]["holds"] = json!(true)).starts_with("not as expected: isr"));
-        assert!(found(|rows| rows[1]["as_expected"] = json!(false)).contains("not as expected"));
-    }
-
-    #[test]
-    fn the_reports_table_is_of_the_models_as_they_are() {
-        let saved = include_str!("../../../ci/results/models.json");
-        let saved: Value = serde_json::from_str(saved).unwrap();
-        assert_eq!(saved["kind"], "models", "ci/record models models 'TITLE' -- ...");
-        let amiss = amiss(&saved);
-        assert!(amiss.is_empty(), "record ci/results/models.json again:\n{}", amiss.join("\n"));
     }
 }

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use wavetank_reenact::validation::MODELS;
 use wavetank_reenact::{Failure as NotPlayed, Options, Report, Side, reenact};
+use wavetank_zoo::validation::Models;
 
 use crate::args::ReenactArgs;
 use crate::commands::replay::Source;
-use crate::conform::Models;
 use crate::output::{Failure, Out, Style, Verdict, grouped};
 
 /// Plays the plan, and prints both sides' results.
@@ -31,7 +32,7 @@ pub fn run(args: &ReenactArgs, out: &mut Out) -> Result<Verdict, Failure> {
     let options = Options {
         keep: args.keep,
         interrupt: interrupt()?,
-        additions: Models::of_notes().additions(),
+        additions: Models::known(&MODELS).additions(),
         ..Options::new(program(args)?)
     };
     let report = reenact(&plan, &options).map_err(|failure| {
@@ -98,13 +99,17 @@ fn tell(report: &Report, out: &mut Out) -> Result<(), Failure> {
         grouped(report.lost),
         grouped(report.delayed)
     ))?;
-    for held in &report.conformed {
+    for validated in &report.validated {
         out.line(format_args!(
             "{}: {} notes and {} registrations of the processes {}",
-            held.model,
-            grouped(held.notes),
-            grouped(held.registrations),
-            if held.parted.is_none() { "conform" } else { "do not conform" }
+            validated.model,
+            grouped(validated.notes),
+            grouped(validated.registrations),
+            if validated.divergence.is_none() {
+                "are a trace of the model"
+            } else {
+                "diverge from it"
+            }
         ))?;
     }
     let verdict = match (report.agrees(), report.is_violated()) {

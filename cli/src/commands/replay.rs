@@ -6,9 +6,9 @@ use wavetank_sim::profile::Profile;
 use wavetank_sim::replay::{ReplayOptions, ReplayReport, replay_with};
 use wavetank_sim::run::Outcome;
 use wavetank_sim::trace::{LEGEND, readable};
+use wavetank_zoo::validation::Models;
 
 use crate::args::ReplayArgs;
-use crate::conform::Models;
 use crate::output::{Failure, Later, Out, Style, Verdict, grouped};
 use crate::values::{Faults, SeedOrPlan, Workloads};
 
@@ -24,7 +24,7 @@ pub fn run(args: &ReplayArgs, out: &mut Out) -> Result<Verdict, Failure> {
         out.line(format_args!("wrote {0}; run it with: wavetank replay {0}", path.display()))?;
         return Ok(Verdict::Held);
     }
-    let additions = args.conform.as_ref().and_then(Models::additions);
+    let additions = args.validate.as_ref().and_then(Models::additions);
     let report = replay_with(
         &plan,
         ReplayOptions {
@@ -44,10 +44,7 @@ pub fn run(args: &ReplayArgs, out: &mut Out) -> Result<Verdict, Failure> {
     } else {
         tell(args, &plan, &report, out)?;
     }
-    let held = report.violations.is_empty()
-        && report.difference.is_none()
-        && report.outcome.empty.is_none();
-    Ok(if held { Verdict::Held } else { Verdict::Violated })
+    Ok(if report.is_green() { Verdict::Held } else { Verdict::Violated })
 }
 
 /// Where a plan comes from: a seed as a hunt draws it, or a file.
@@ -267,20 +264,16 @@ fn tell_next(args: &ReplayArgs, report: &ReplayReport, out: &mut Out) -> Result<
 
 /// The command that replays this again.
 fn again(args: &ReplayArgs) -> String {
-    let conform = args.conform.as_ref().map(Models::arguments).unwrap_or_default();
     let options = HuntOptions {
         profile: args.profile.0,
         faults: args.faults.as_ref().map(|faults| faults.0.clone()),
         workload: args.workload.as_ref().map(|workloads| workloads.0.clone()),
         flaws: args.flaw.iter().map(|flaw| flaw.0.story().name.to_owned()).collect(),
-        additions_arguments: conform,
+        additions_arguments: super::validate_arguments(args.validate.as_ref()),
         ..HuntOptions::default()
     };
     match &args.what {
         SeedOrPlan::Seed(seed) => options.replay_command(*seed),
-        SeedOrPlan::Plan(path) => {
-            let seed = options.replay_command(0);
-            seed.replacen('0', &path.display().to_string(), 1)
-        }
+        SeedOrPlan::Plan(path) => options.replay_command_of(&path.display()),
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use wavetank_core::flaw::Flaw;
 use wavetank_sim::hunt::HuntOptions;
-use wavetank_sim::zoo::{ZooEntry, hunt};
+use wavetank_zoo::detection::{self, Detection, Detections};
+use wavetank_zoo::hunt::{ZooEntry, hunt};
 
 use crate::args::{ZooArgs, ZooCommand};
 use crate::output::{Failure, Out, Style, Verdict, grouped, measured};
 use crate::progress::Progress;
-use crate::ways::{self, Way, Ways};
 
 /// Lists, or hunts.
 pub fn run(args: ZooArgs, out: &mut Out) -> Result<Verdict, Failure> {
@@ -37,41 +37,41 @@ struct Listed {
     flaw: &'static str,
     source: &'static str,
     story: &'static str,
-    caught: Ways,
+    detected: Detections,
 }
 
 fn list(json: bool, out: &mut Out) -> Result<Verdict, Failure> {
-    let ways = Flaw::ALL.map(|flaw| (flaw.story(), ways::of(flaw)));
+    let flaws = Flaw::ALL.map(|flaw| (flaw.story(), detection::of(flaw)));
     if json {
-        let listed = ways.map(|(story, caught)| Listed {
+        let listed = flaws.map(|(story, detected)| Listed {
             flaw: story.name,
             source: story.source,
             story: story.story,
-            caught,
+            detected,
         });
         out.json(&listed.as_slice())?;
         return Ok(Verdict::Held);
     }
-    for (story, ways) in ways {
+    for (story, detections) in flaws {
         let name = out.paint(Style::Heading, story.name);
         out.line(format_args!("{name} ({})", story.source))?;
         out.line(format_args!("  {}", story.story))?;
-        for (way, found) in ways.each() {
-            match found {
-                Way::Caught(by) => out.line(format_args!("  {way:<13} {by}"))?,
-                Way::Not(why) => out.line(format_args!("  {way:<13} - {why}"))?,
+        for (technique, detection) in detections.each() {
+            match detection {
+                Detection::By(what) => out.line(format_args!("  {technique:<9} {what}"))?,
+                Detection::Not(why) => out.line(format_args!("  {technique:<9} - {why}"))?,
             }
         }
         out.line("")?;
     }
     out.line("Detected by (after a dash: why this technique cannot detect the flaw):")?;
-    out.line("  model         wavetank model check MODEL --flaw NAME (shortest counterexample)")?;
-    out.line("  conformance   wavetank hunt --conform MODEL --flaw NAME")?;
+    out.line("  model     wavetank model check MODEL --flaw NAME (shortest counterexample)")?;
+    out.line("  trace     wavetank hunt --validate MODEL --flaw NAME (the models that runs diverge from)")?;
     out.line(
-        "  storm         wavetank zoo hunt NAME (seeds, median; the broken promise, detected by)",
+        "  storm     wavetank zoo hunt NAME (seeds, median; the broken promise, detected by)",
     )?;
     out.line(
-        "  history       wavetank zoo hunt NAME --by history (what the clients alone can detect)",
+        "  history   wavetank zoo hunt NAME --by history (what the clients alone can detect)",
     )?;
     Ok(Verdict::Held)
 }

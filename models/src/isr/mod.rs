@@ -446,17 +446,17 @@ impl Isr {
 
     /// The rule that keeps logs from diverging: the follower's log is cut where it diverges from
     /// the leader's. Returns true if there was something to cut.
-    fn cut_where_parted(&self, state: &mut State, leader: u8, follower: u8) -> bool {
+    fn cut_where_they_diverge(&self, state: &mut State, leader: u8, follower: u8) -> bool {
         let own = &state.replicas[usize::from(follower)];
         let source = &state.replicas[usize::from(leader)];
         let answer = source.end_offset_for_epoch(own.last_epoch(), self.rules);
-        let Some(to) = rules::where_parted(own, answer) else { return false };
+        let Some(to) = rules::where_they_diverge(own, answer) else { return false };
         state.replicas[usize::from(follower)].truncate(to);
         true
     }
 
     fn fetch(&self, state: &mut State, leader: u8, follower: u8) {
-        if !self.rules.unfenced_fetch && self.cut_where_parted(state, leader, follower) {
+        if !self.rules.unfenced_fetch && self.cut_where_they_diverge(state, leader, follower) {
             return; // the answer said where they diverge, and brought nothing
         }
         let source = state.replicas[usize::from(leader)];
@@ -605,7 +605,7 @@ impl Model for Isr {
             }
             Action::Ask(follower) => {
                 let leader = state.talk(follower, self.rules)?;
-                self.cut_where_parted(&mut state, leader, follower);
+                self.cut_where_they_diverge(&mut state, leader, follower);
                 state.replicas[usize::from(follower)].told = true;
             }
             Action::Fetch(follower) => {

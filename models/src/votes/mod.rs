@@ -574,7 +574,7 @@ fn may_vote(voter: &Voter, candidate: &Voter) -> bool {
 /// with its largest epoch that is not larger than the follower's last, and where that epoch ends
 /// (KIP-595).
 fn parts_at(follower: &Voter, leader: &Voter) -> Option<u8> {
-    rules::where_parted(follower, rules::end_offset_for_epoch(leader, follower.last_epoch()))
+    rules::where_they_diverge(follower, rules::end_offset_for_epoch(leader, follower.last_epoch()))
 }
 
 impl Model for Votes {

@@ -11,7 +11,7 @@
 //! - [`nemesis`]: carries the faults out. [`notes`]: what the nodes say about themselves.
 //! - [`observer`]: asks the nodes over Kafka's protocol how far they are.
 //! - [`phases`]: from the first start to the last read. [`judge`]: checks what clients saw and
-//!   nodes noted against what was promised. [`conform`]: validates the notes against the models.
+//!   nodes noted against what was promised. [`validation`]: validates the notes against the models.
 //! - [`verdict`]: both sides, and whether they agree.
 //!
 //! Time is real time, so a plan takes as long as it says. Nothing is deterministic: a plan fixes
@@ -21,13 +21,13 @@ pub mod cast;
 pub mod clients;
 pub mod cluster;
 pub mod config;
-pub mod conform;
 pub mod judge;
 pub mod nemesis;
 pub mod notes;
 pub mod observer;
 pub mod phases;
 pub mod proxy;
+pub mod validation;
 pub mod verdict;
 
 use std::fmt;
@@ -52,7 +52,7 @@ pub struct Options {
     pub keep: bool,
     /// Set this from elsewhere to end early. The processes are killed then.
     pub interrupt: Arc<AtomicBool>,
-    /// Additional checks of the tank's run; usually the models that [`conform`] checks the
+    /// Additional checks of the tank's run; usually the models that [`validation`] checks the
     /// processes against.
     pub additions: Option<Additions>,
 }

@@ -20,11 +20,11 @@ use wavetank_sim::workload::{
 
 use crate::clients::Clients;
 use crate::cluster::Cluster;
-use crate::conform::{self, Conformed};
 use crate::nemesis::{Machine, Nemesis};
 use crate::notes::{Notes, Roles};
 use crate::observer::{Look, Observer};
 use crate::proxy::{Effects, Proxy};
+use crate::validation::{self, Validated};
 use crate::{Failure, Options, config, judge};
 
 /// The pause between two ticks.
@@ -52,7 +52,7 @@ pub struct Played {
     /// Time from the first start to the verdict.
     pub seconds: f64,
     /// Trace validation of the nodes' notes against the models.
-    pub conformed: Vec<Conformed>,
+    pub validated: Vec<Validated>,
     directory: Option<TempDir>,
     kept: Option<PathBuf>,
 }
@@ -435,11 +435,11 @@ impl<'a> Run<'a> {
             self.violation(&name, kind, message);
         }
         let data = |node| self.cluster.data(node).to_path_buf();
-        let conformed = conform::hold(self.notes.all(), &starts, self.roles.voters(), data);
-        for held in &conformed {
-            if let Some(parted) = &held.parted {
-                let name = format!("conforms-to-{}", held.model);
-                self.violation(&name, Kind::WhiteBox, parted.clone());
+        let validated = validation::validate(self.notes.all(), &starts, self.roles.voters(), data);
+        for one in &validated {
+            if let Some(divergence) = &one.divergence {
+                let name = format!("trace-of-{}", one.model);
+                self.violation(&name, Kind::WhiteBox, divergence.clone());
             }
         }
         let seconds = self.clients.origin().elapsed().as_secs_f64();
@@ -449,7 +449,7 @@ impl<'a> Run<'a> {
         let marks = marks.iter().map(|(mark, n)| (mark.name().to_owned(), *n)).collect();
         let effects = self.proxy.effects();
         let played = std::mem::take(&mut self.played);
-        Ok(Played { faults, effects, marks, conformed, seconds, ..played })
+        Ok(Played { faults, effects, marks, validated, seconds, ..played })
     }
 
     /// What the nodes report as missing, by a poll that began after `since`.

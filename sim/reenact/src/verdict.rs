@@ -10,8 +10,8 @@ use wavetank_sim::plan::{FaultCounts, Plan};
 use wavetank_sim::run::{Outcome, run_with};
 
 use crate::cast::Cast;
-use crate::conform::Conformed;
 use crate::phases::Played;
+use crate::validation::Validated;
 
 /// The result of one side.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -70,7 +70,7 @@ pub struct Report {
     /// See `held`.
     pub delayed: u64,
     /// Trace validation of the nodes' notes against the models.
-    pub conformed: Vec<Conformed>,
+    pub validated: Vec<Validated>,
     /// Do both keep every promise, or both break one?
     pub agree: bool,
     /// Why this tested nothing, if that is the case.
@@ -134,7 +134,7 @@ impl Report {
             held: played.effects.held,
             lost: played.effects.lost,
             delayed: played.effects.delayed,
-            conformed: played.conformed.clone(),
+            validated: played.validated.clone(),
             empty,
             logs: None,
         }
@@ -152,7 +152,7 @@ impl Report {
             held: 0,
             lost: 0,
             delayed: 0,
-            conformed: Vec::new(),
+            validated: Vec::new(),
             agree: true,
             empty: Some(why),
             logs: None,

@@ -54,8 +54,8 @@ fn both_sides_agree_through_a_crash_a_pause_and_a_restart() {
         }
         assert!(side.operations > 100, "{side:?}");
     }
-    for held in &report.conformed {
-        assert!(held.notes > 100 && held.registrations > 1, "{held:?}");
+    for validated in &report.validated {
+        assert!(validated.notes > 100 && validated.registrations > 1, "{validated:?}");
     }
 }
 
@@ -118,9 +118,10 @@ fn an_answer_before_replication_is_seen_by_clients_and_by_the_model() {
     assert!(report.agrees() && report.is_violated(), "{report:#?}");
     let seen = |kind: Kind| report.processes.violations.iter().any(|broken| broken.kind == kind);
     assert!(seen(Kind::Client), "{report:#?}");
-    let m1 = report.conformed.iter().find(|held| held.model == "M1").expect("it is held");
-    let parted = m1.parted.as_deref().expect("they part");
-    assert!(parted.contains("acks=all was answered"), "{parted}");
+    let m1 =
+        report.validated.iter().find(|validated| validated.model == "M1").expect("it is validated");
+    let divergence = m1.divergence.as_deref().expect("they diverge");
+    assert!(divergence.contains("acks=all was answered"), "{divergence}");
     let logs = report.logs.expect("what was written is kept");
     assert!(logs.join("node-1.log").exists() && logs.join("node-1").is_dir());
     std::fs::remove_dir_all(logs).expect("it is ours");

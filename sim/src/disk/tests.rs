@@ -1,4 +1,4 @@
-//! Tests that each disk fault is injected, and what it does. The contract tests (`conformance`)
+//! Tests that each disk fault is injected, and what it does. The contract tests (`contract`)
 //! cover the promises that hold without faults.
 
 use super::*;

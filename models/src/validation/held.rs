@@ -290,7 +290,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conform::{Conforms, OnDisk, Parted, recovery};
+    use crate::validation::{Divergence, OnDisk, Validator, recovery};
     use wavetank_core::types::{LeaderEpoch, Offset, PartitionEpoch, Uuid};
 
     const P: TopicPartition = TopicPartition { topic: Uuid(77), partition: 0 };
@@ -301,14 +301,14 @@ mod tests {
     /// Three replicas of a partition, each recovered and empty; `flushes`: its topic flushes each
     /// batch.
     struct Bench {
-        model: recovery::Conformance,
+        model: recovery::RecoveryValidator,
         flushes: bool,
     }
 
     impl Bench {
         /// Epoch 0: the leader and the follower are in the ISR; the other one follows outside it.
         fn new(flushes: bool) -> Bench {
-            let mut bench = Bench { model: recovery::Conformance::default(), flushes };
+            let mut bench = Bench { model: recovery::RecoveryValidator::default(), flushes };
             for node in [LEADER, FOLLOWER, OTHER] {
                 bench.recovers(node, 0);
             }
@@ -322,7 +322,7 @@ mod tests {
         }
 
         /// The media hold whatever is asked for.
-        fn note(&mut self, node: NodeId, note: Note) -> Result<(), Box<Parted>> {
+        fn note(&mut self, node: NodeId, note: Note) -> Result<(), Box<Divergence>> {
             if let Some(asks) = self.model.asks(node, &note) {
                 let disk = OnDisk {
                     whole_end: asks.to,
@@ -393,18 +393,18 @@ mod tests {
             self.recovers(node, end);
         }
 
-        fn moves(&mut self, to: i64) -> Result<(), Box<Parted>> {
+        fn moves(&mut self, to: i64) -> Result<(), Box<Divergence>> {
             let (from, to) = (Offset(0), Offset(to));
             self.note(LEADER, Note::HighWatermark { partition: P, leader: true, from, to })
         }
 
-        fn answers(&mut self, acks: i16, end: i64) -> Result<(), Box<Parted>> {
+        fn answers(&mut self, acks: i16, end: i64) -> Result<(), Box<Divergence>> {
             let (first, end) = (Offset(0), Offset(end));
             self.note(LEADER, Note::ProduceAcked { partition: P, acks, first, end })
         }
 
-        fn parts(&mut self, to: i64, says: &str) {
-            let why = self.moves(to).expect_err("it parts").why;
+        fn diverges(&mut self, to: i64, says: &str) {
+            let why = self.moves(to).expect_err("it diverges").why;
             assert!(why.contains(says), "{why}");
         }
     }
@@ -421,7 +421,7 @@ mod tests {
         bench.syncs(FOLLOWER, 6);
         // The replica outside the ISR has nothing, and is not checked.
         bench.moves(6).unwrap();
-        bench.parts(7, "of {1,2} in sync, 2 knew its log to be synced only up to");
+        bench.diverges(7, "of {1,2} in sync, 2 knew its log to be synced only up to");
 
         let mut bench = Bench::new(false);
         bench.fetches(FOLLOWER, 0, 0, 10);
@@ -456,7 +456,7 @@ mod tests {
         };
         let mut bench = with_follower();
         bench.note(LEADER, proposed()).unwrap();
-        bench.parts(5, "3 knew its log to be synced only");
+        bench.diverges(5, "3 knew its log to be synced only");
         // After a final refusal the member does not count; after any other error the proposal may
         // have been accepted.
         for (error, holds) in
@@ -474,7 +474,7 @@ mod tests {
         bench.note(LEADER, Note::IsrUnanswered { partition: P, unsettled }).unwrap();
         let error = ErrorCode::IneligibleReplica;
         bench.note(LEADER, Note::IsrRefused { partition: P, error }).unwrap();
-        bench.parts(5, "3 knew its log to be synced only");
+        bench.diverges(5, "3 knew its log to be synced only");
         let (isr, partition_epoch) = (vec![LEADER, FOLLOWER], PartitionEpoch(1));
         bench.note(LEADER, Note::IsrCommitted { partition: P, isr, partition_epoch }).unwrap();
         bench.moves(6).unwrap();
@@ -509,7 +509,7 @@ mod tests {
         bench.follows(FOLLOWER, 1);
         bench.syncs(FOLLOWER, 10);
         bench.moves(6).unwrap();
-        bench.parts(7, "2 knew its log to be synced only up to 6 in epoch 0");
+        bench.diverges(7, "2 knew its log to be synced only up to 6 in epoch 0");
 
         // The follower enters the epoch with more, and cuts that.
         let mut bench = Bench::new(true);
@@ -521,6 +521,6 @@ mod tests {
         let (from, to) = (Offset(10), Offset(4));
         bench.note(FOLLOWER, Note::Truncated { partition: P, from, to, reason }).unwrap();
         bench.moves(4).unwrap();
-        bench.parts(5, "up to 4 in epoch 1");
+        bench.diverges(5, "up to 4 in epoch 1");
     }
 }

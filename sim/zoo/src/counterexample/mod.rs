@@ -38,9 +38,10 @@ use wavetank_sim::hunt::run_caught;
 use wavetank_sim::invariants::{Invariant, Kind, Seen, View, Violation};
 use wavetank_sim::plan::{AfterNote, Fault, FaultKind, PartitionRef, Plan, Target, When};
 use wavetank_sim::run::Options;
-use wavetank_sim::zoo::counts;
 
 use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::hunt::counts;
 
 /// How many plans are tried for a counterexample.
 pub const TRIES: u64 = 2_000;
@@ -83,10 +84,14 @@ impl std::fmt::Display for NoPlan {
     }
 }
 
-/// Searches for a plan.
+/// Searches for a plan in at most `tries` tries. `entry` is the model whose variant `flaw` failed
+/// with the counterexample `steps`. Usually [`TRIES`] are enough, and the first few dozen do it.
 ///
 /// # Errors
 /// If there is none, says why.
+///
+/// # Panics
+/// If the model is not one of `wavetank_models::ALL`.
 pub fn find(entry: &Entry, flaw: &str, steps: &[Step], tries: u64) -> Result<Found, NoPlan> {
     let flaw = Flaw::from_name(flaw).ok_or(NoPlan::NotInTheBroker)?;
     let happenings: Vec<Happening> = steps.iter().map(|step| step.happening).collect();

@@ -101,7 +101,7 @@ mod tests {
     use wavetank_core::event::{DiskDone, RpcError};
 
     #[test]
-    fn the_tank_conforms() {
+    fn the_tank_keeps_the_contract() {
         for case in CASES {
             for seed in 0..20 {
                 let run = || (case.run)(&mut Tank::new(seed));

@@ -6,17 +6,17 @@
 //! their own invariants ([`complaints`]). Each flaw is hunted from several places in the seed
 //! space, since the first seed that finds it is luck.
 
-use crate::hunt::{Additions, HuntOptions, SeedResult, hunt_seeds};
-use crate::invariants::{Kind, Violation};
-use crate::run::{Options, Outcome};
 use serde::Serialize;
 use std::sync::Arc;
 use wavetank_core::flaw::Flaw;
+use wavetank_sim::hunt::{Additions, HuntOptions, SeedResult, hunt_seeds};
+use wavetank_sim::invariants::{Kind, Violation};
+use wavetank_sim::run::{Options, Outcome};
 
 /// The distance between the starts of the seed ranges.
 pub const RANGE_STRIDE: u64 = 10_000_000;
 
-/// The result of hunting one flaw. Serializes with the field names that `zoo --json` promises.
+/// The result of hunting one flaw. Serializes with the field names that `zoo hunt --json` promises.
 #[derive(Clone, Debug, Serialize)]
 pub struct ZooEntry {
     /// The flaw's name.

@@ -54,17 +54,17 @@ use std::fmt;
 use wavetank_core::note::{Note, TruncationReason};
 use wavetank_core::types::{NodeId, Offset, PartitionEpoch, TopicPartition};
 
-use super::cut::{BeforeCuts, Leads, parts};
+use super::cut::{BeforeCuts, Leads, diverge_at};
 use super::log::Runs;
-use super::{Conforms, Of, Parted, Refused, Registered, names, of, refuse};
+use super::{Divergence, Of, Refused, Registered, Validator, names, of, refuse};
 use crate::rules::{self, EpochLog};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Conformance {
+pub struct IsrValidator {
     partitions: BTreeMap<TopicPartition, Partition>,
     step: u64,
-    parted: bool,
+    diverged: bool,
 }
 
 type Taken = Result<(), Box<Refused>>;
@@ -139,7 +139,7 @@ impl Partition {
             .filter(|replica| (replica.epoch, replica.role) == (Some(epoch), Role::Follows));
         let left = self.left.get(&(epoch, follower)).into_iter().flatten();
         let logs = left.chain(now.map(|replica| &replica.log));
-        logs.filter(|log| parts(log, &leadership.log).is_none()).map(EpochLog::end).max()
+        logs.filter(|log| diverge_at(log, &leadership.log).is_none()).map(EpochLog::end).max()
     }
 
     /// The same, for joining the ISR. Once a follower is back in the epoch after a restart, its
@@ -150,7 +150,7 @@ impl Partition {
             return self.known_end(epoch, follower);
         }
         let leadership = self.leaderships.get(&epoch)?;
-        parts(&replica.log, &leadership.log).is_none().then(|| replica.log.end())
+        diverge_at(&replica.log, &leadership.log).is_none().then(|| replica.log.end())
     }
 
     /// A replica leaves its epoch: its leader may know what it had there, or learn it later.
@@ -370,7 +370,7 @@ impl Partition {
         if replica.epoch != Some(epoch.0) || replica.log.end() != first.0 {
             return refuse(action, format!("it would append at {}", replica.log.end()));
         }
-        if let Some(to) = parts(&replica.log, &leadership.log) {
+        if let Some(to) = diverge_at(&replica.log, &leadership.log) {
             return refuse(
                 action,
                 format!("its log diverges from its leader's, and it would truncate it to {to}"),
@@ -465,7 +465,7 @@ impl Partition {
             let action = format!("{node} fetches and learns the high watermark");
             let (leadership, replica) = self.following(node, &action)?;
             let (own, end) = (replica.high_watermark, replica.log.end());
-            if let Some(at) = parts(&replica.log, &leadership.log) {
+            if let Some(at) = diverge_at(&replica.log, &leadership.log) {
                 return refuse(
                     action,
                     format!(
@@ -667,17 +667,17 @@ impl Replica {
     }
 }
 
-impl Conformance {
-    fn parts(
+impl IsrValidator {
+    fn diverge(
         &mut self,
         partition: TopicPartition,
         seen: impl FnOnce() -> String,
         taken: Taken,
-    ) -> Result<(), Box<Parted>> {
+    ) -> Result<(), Box<Divergence>> {
         let Err(refused) = taken else { return Ok(()) };
-        self.parted = true;
+        self.diverged = true;
         let state = self.partitions.get(&partition).map(Partition::to_string);
-        Err(Box::new(Parted {
+        Err(Box::new(Divergence {
             model: self.model(),
             step: self.step,
             seen: seen(),
@@ -688,7 +688,7 @@ impl Conformance {
     }
 }
 
-impl Conforms for Conformance {
+impl Validator for IsrValidator {
     fn model(&self) -> &'static str {
         "M1"
     }
@@ -717,22 +717,24 @@ impl Conforms for Conformance {
         partition: TopicPartition,
         partition_epoch: PartitionEpoch,
         registered: &Registered,
-    ) -> Result<(), Box<Parted>> {
-        if self.parted {
+    ) -> Result<(), Box<Divergence>> {
+        if self.diverged {
             return Ok(());
         }
         self.step += 1;
         let known = self.partitions.entry(partition).or_default();
         let taken = known.register(partition_epoch, registered);
         let seen = || format!("{partition} is registered as {registered:?}");
-        self.parts(partition, seen, taken)
+        self.diverge(partition, seen, taken)
     }
 
-    fn note(&mut self, node: NodeId, note: &Note) -> Result<(), Box<Parted>> {
-        let Some(partition) = self.partition(note).filter(|_| !self.parted) else { return Ok(()) };
+    fn note(&mut self, node: NodeId, note: &Note) -> Result<(), Box<Divergence>> {
+        let Some(partition) = self.partition(note).filter(|_| !self.diverged) else {
+            return Ok(());
+        };
         self.step += 1;
         let taken = self.partitions.entry(partition).or_default().take(node, note);
-        self.parts(partition, || format!("node {node} notes {note:?}"), taken)
+        self.diverge(partition, || format!("node {node} notes {note:?}"), taken)
     }
 }
 
@@ -772,11 +774,11 @@ mod tests {
     }
 
     /// A partition with a leader and followers in epoch 0, all logs empty.
-    struct Bench(Conformance);
+    struct Bench(IsrValidator);
 
     impl Bench {
         fn new() -> Bench {
-            let mut bench = Bench(Conformance::default());
+            let mut bench = Bench(IsrValidator::default());
             bench.register(0, 1, 0, &[1, 2, 3]).unwrap();
             bench.leads(1, 0, 0, 0, &[1, 2, 3]).unwrap();
             bench.follows(2, 0, 1, 0, 0).unwrap();
@@ -790,13 +792,13 @@ mod tests {
             leader: i32,
             epoch: i32,
             isr: &[i32],
-        ) -> Result<(), Box<Parted>> {
+        ) -> Result<(), Box<Divergence>> {
             let (leader, leader_epoch) = (Some(NodeId(leader)), LeaderEpoch(epoch));
             let registered = Registered { leader, leader_epoch, isr: nodes(isr) };
             self.0.registered(P, PartitionEpoch(at), &registered)
         }
 
-        fn note(&mut self, node: i32, note: Note) -> Result<(), Box<Parted>> {
+        fn note(&mut self, node: i32, note: Note) -> Result<(), Box<Divergence>> {
             self.0.note(NodeId(node), &note)
         }
 
@@ -807,7 +809,7 @@ mod tests {
             start: i64,
             at: i32,
             isr: &[i32],
-        ) -> Result<(), Box<Parted>> {
+        ) -> Result<(), Box<Divergence>> {
             let high_watermark = self.0.partitions[&P].replicas.get(&NodeId(node));
             let high_watermark = Offset(high_watermark.map_or(0, |replica| replica.high_watermark));
             let (epoch, start, isr) = (LeaderEpoch(epoch), Offset(start), nodes(isr));
@@ -832,7 +834,7 @@ mod tests {
             leader: i32,
             end: i64,
             high_watermark: i64,
-        ) -> Result<(), Box<Parted>> {
+        ) -> Result<(), Box<Divergence>> {
             let (epoch, leader) = (LeaderEpoch(epoch), Some(NodeId(leader)));
             let (log_end, high_watermark) = (Offset(end), Offset(high_watermark));
             self.note(
@@ -852,7 +854,7 @@ mod tests {
             epoch: i32,
             first: i64,
             end: i64,
-        ) -> Result<(), Box<Parted>> {
+        ) -> Result<(), Box<Divergence>> {
             let (epoch, first, end) = (LeaderEpoch(epoch), Offset(first), Offset(end));
             let last_epoch = epoch;
             let note = Note::FollowerAppended { partition: P, epoch, first, end, last_epoch };
@@ -865,7 +867,7 @@ mod tests {
             leader: bool,
             from: i64,
             to: i64,
-        ) -> Result<(), Box<Parted>> {
+        ) -> Result<(), Box<Divergence>> {
             let (from, to) = (Offset(from), Offset(to));
             self.note(node, Note::HighWatermark { partition: P, leader, from, to })
         }
@@ -894,9 +896,9 @@ mod tests {
         bench.fetches(3, 0, 0, 3).unwrap();
         bench.moves(1, true, 0, 2).unwrap();
         bench.moves(3, false, 0, 2).unwrap();
-        let parted = bench.moves(1, true, 2, 4).unwrap_err();
-        assert!(parted.why.contains("from 2 to at most 3"), "{parted}");
-        assert_eq!(parted.step, 10);
+        let divergence = bench.moves(1, true, 2, 4).unwrap_err();
+        assert!(divergence.why.contains("from 2 to at most 3"), "{divergence}");
+        assert_eq!(divergence.step, 10);
         assert!(bench.moves(1, true, 2, 9).is_ok(), "after the first error nothing is held");
     }
 
@@ -929,8 +931,8 @@ mod tests {
         };
         bench.note(1, cut(5, 3, TruncationReason::Diverging)).unwrap();
         bench.fetches(1, 1, 3, 6).unwrap();
-        let parted = bench.note(1, cut(6, 0, TruncationReason::OwnHighWatermark)).unwrap_err();
-        assert!(parted.why.contains("still end at 6"), "{parted}");
+        let divergence = bench.note(1, cut(6, 0, TruncationReason::OwnHighWatermark)).unwrap_err();
+        assert!(divergence.why.contains("still end at 6"), "{divergence}");
     }
 
     #[test]
@@ -1061,7 +1063,7 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_whose_log_parts_takes_no_high_watermark() {
+    fn a_follower_whose_log_diverges_takes_no_high_watermark() {
         for (cuts, right) in [(true, true), (false, false)] {
             let mut bench = Bench::new();
             bench.appends(1, 0, 0, 5);
@@ -1127,11 +1129,11 @@ mod tests {
     fn promised_records_are_not_cut_because_a_leader_ends_before() {
         for node in [1, 2] {
             let mut bench = promised();
-            let parted = bench.note(node, cut(5, 0, TruncationReason::LeaderEndsBefore));
-            assert!(parted.is_err(), "{node}");
+            let divergence = bench.note(node, cut(5, 0, TruncationReason::LeaderEndsBefore));
+            assert!(divergence.is_err(), "{node}");
             let mut bench = promised();
-            let parted = bench.note(node, cut(5, 9, TruncationReason::LeaderStartsAfter));
-            assert!(parted.is_err(), "{node}");
+            let divergence = bench.note(node, cut(5, 9, TruncationReason::LeaderStartsAfter));
+            assert!(divergence.is_err(), "{node}");
         }
     }
 
@@ -1159,8 +1161,8 @@ mod tests {
             bench
         };
         let ends = |from: i64, to: i64| cut(from, to, TruncationReason::LeaderEndsBefore);
-        let parted = anew().note(3, ends(4, 3)).unwrap_err();
-        assert!(parted.why.contains("began at 2, with high watermark 2"), "{parted}");
+        let divergence = anew().note(3, ends(4, 3)).unwrap_err();
+        assert!(divergence.why.contains("began at 2, with high watermark 2"), "{divergence}");
         assert!(anew().note(3, ends(5, 2)).unwrap_err().why.contains("its log ends at 4"));
         anew().note(3, ends(4, 2)).unwrap();
         let mut bench = behind();

@@ -17,7 +17,7 @@ use wavetank_core::batch;
 use wavetank_core::metadata::{MetadataImage, MetadataRecord};
 use wavetank_core::note::Note;
 use wavetank_core::types::{METADATA_TOPIC, NodeId, PartitionEpoch, TopicPartition};
-use wavetank_models::conform::{Conforms, Registered, checker};
+use wavetank_models::validation::{Registered, Validator, validator};
 use wavetank_server::NotedAt;
 
 use crate::cluster::Start;
@@ -27,7 +27,7 @@ pub const MODELS: [&str; 2] = ["M1", "M3"];
 
 /// The result of checking a run against a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Conformed {
+pub struct Validated {
     /// The model's id.
     pub model: &'static str,
     /// Notes passed to the model.
@@ -35,7 +35,7 @@ pub struct Conformed {
     /// Registrations passed to the model.
     pub registrations: u64,
     /// Where the run diverges from the model, or why that could not be determined.
-    pub parted: Option<String>,
+    pub divergence: Option<String>,
 }
 
 /// A registration in the metadata log, and the offset after its batch. It is committed once the log
@@ -49,29 +49,29 @@ struct Committed {
 }
 
 /// Validates all notes, in order, against the models.
-pub fn hold(
+pub fn validate(
     notes: &[NotedAt],
     starts: &[Start],
     voters: &[NodeId],
     data: impl Fn(NodeId) -> PathBuf,
-) -> Vec<Conformed> {
+) -> Vec<Validated> {
     let committed = committed_end(notes).map_or(Ok(Vec::new()), |(leader, end)| {
         registrations(&data(leader), end)
             .map_err(|error| format!("the metadata log of node {leader} cannot be read: {error}"))
     });
-    let hold = |model: &'static str| {
-        let (notes_told, registrations, parted) = match &committed {
+    let validate_one = |model: &'static str| {
+        let (passed, registrations, divergence) = match &committed {
             Ok(committed) => {
-                let checker = checker(model, voters).expect("one of the conformance checkers");
-                let mut told = Told { checker, notes: 0, registrations: 0 };
-                let parted = told.all(notes, starts, committed).err();
-                (told.notes, told.registrations, parted)
+                let validator = validator(model, voters).expect("MODELS names validators");
+                let mut run = Passing { validator, notes: 0, registrations: 0 };
+                let divergence = run.all(notes, starts, committed).err();
+                (run.notes, run.registrations, divergence)
             }
             Err(why) => (0, 0, Some(why.clone())),
         };
-        Conformed { model, notes: notes_told, registrations, parted }
+        Validated { model, notes: passed, registrations, divergence }
     };
-    MODELS.into_iter().map(hold).collect()
+    MODELS.into_iter().map(validate_one).collect()
 }
 
 /// The greatest committed end of the metadata log, and the quorum leader that noted it.
@@ -83,13 +83,13 @@ fn committed_end(notes: &[NotedAt]) -> Option<(NodeId, i64)> {
     ends.max().map(|(end, node)| (node, end))
 }
 
-struct Told {
-    checker: Box<dyn Conforms>,
+struct Passing {
+    validator: Box<dyn Validator>,
     notes: u64,
     registrations: u64,
 }
 
-impl Told {
+impl Passing {
     fn all(
         &mut self,
         notes: &[NotedAt],
@@ -99,19 +99,21 @@ impl Told {
         let (mut starts, mut committed) = (starts.iter().peekable(), committed.iter().peekable());
         for noted in notes {
             while let Some(start) = starts.next_if(|start| start.at <= noted.at) {
-                self.checker.started(start.node);
+                self.validator.started(start.node);
             }
             // A leader commits a record before anybody can act on it.
             if let Note::QuorumCommitted { to, leader: true, .. } = &noted.note {
                 while let Some(next) = committed.next_if(|next| next.upto <= to.0) {
                     self.registrations += 1;
-                    self.checker
+                    self.validator
                         .registered(next.partition, next.epoch, &next.registered)
-                        .map_err(|parted| parted.to_string())?;
+                        .map_err(|divergence| divergence.to_string())?;
                 }
             }
             self.notes += 1;
-            self.checker.note(noted.node, &noted.note).map_err(|parted| parted.to_string())?;
+            self.validator
+                .note(noted.node, &noted.note)
+                .map_err(|divergence| divergence.to_string())?;
         }
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! Trace validation: a run of the broker is checked against a model, step by step.
 //!
-//! The core's notes name its protocol transitions. A checker keeps the model's state for as many
+//! The core's notes name its protocol transitions. A validator keeps the model's state for as many
 //! partitions, replicas and records as the run has, maps each note to an action of the model, and
 //! checks that the action is enabled there and leads to the state that the note reports. This takes
 //! one pass and no search, because a note says all that happened. For the first note that the model
-//! would not have taken, the checker returns the step, the action, the model's state and the reason
-//! ([`Parted`]).
+//! would not have taken, the validator returns the step, the action, the model's state and the
+//! reason ([`Divergence`]).
 //!
 //! - [`isr`]: M1, for every partition.
 //! - [`votes`]: M3, for the metadata quorum.
@@ -36,12 +36,12 @@ pub fn find(name: &str) -> Option<&'static str> {
     MODELS.into_iter().find(|model| *model == id)
 }
 
-/// A checker for the model with that id, for a run with these voters of the metadata quorum.
-pub fn checker(model: &str, voters: &[NodeId]) -> Option<Box<dyn Conforms>> {
+/// A validator for the model with that id, for a run with these voters of the metadata quorum.
+pub fn validator(model: &str, voters: &[NodeId]) -> Option<Box<dyn Validator>> {
     match find(model)? {
-        "M1" => Some(Box::<isr::Conformance>::default()),
-        "M3" => Some(Box::new(votes::Conformance::new(voters))),
-        "M7" => Some(Box::<recovery::Conformance>::default()),
+        "M1" => Some(Box::<isr::IsrValidator>::default()),
+        "M3" => Some(Box::new(votes::VotesValidator::new(voters))),
+        "M7" => Some(Box::<recovery::RecoveryValidator>::default()),
         _ => None,
     }
 }
@@ -60,13 +60,13 @@ pub struct Registered {
 /// What a disk holds of a log. Each offset stands for everything below it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OnDisk {
-    /// Where its whole batches end; anything after that is torn. 0 if the checker did not ask.
+    /// Where its whole batches end; anything after that is torn. 0 if the validator did not ask.
     pub whole_end: i64,
     /// Up to where no power loss can take them; at most the offset that was asked about.
     pub durable_end: i64,
     /// The log was cut, and the disk has not performed the cut yet.
     pub cut_pending: bool,
-    /// The log's recovery point in the checkpoint; 0 if it has none or the checker did not ask.
+    /// The log's recovery point in the checkpoint; 0 if it has none or the validator did not ask.
     pub recovery_point: i64,
     /// Its topic promises that each batch is flushed before it is acknowledged.
     pub flushes: bool,
@@ -90,7 +90,7 @@ pub struct Asks {
 
 /// Where a run and a model diverge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parted {
+pub struct Divergence {
     /// The model, `M1`.
     pub model: &'static str,
     /// The number of the step among those that the model was given, from 1.
@@ -105,7 +105,7 @@ pub struct Parted {
     pub state: String,
 }
 
-impl fmt::Display for Parted {
+impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -130,11 +130,11 @@ pub(crate) fn refuse<T>(
 }
 
 /// Validates a run in progress against one model. After the first error it checks nothing more.
-pub trait Conforms: fmt::Debug + Send + Sync {
+pub trait Validator: fmt::Debug + Send + Sync {
     /// The model's id.
     fn model(&self) -> &'static str;
 
-    /// The partition whose registrations the checker must be given before this note.
+    /// The partition whose registrations the validator must be given before this note.
     fn partition(&self, note: &Note) -> Option<TopicPartition>;
 
     /// A process starts on a node, with what its disk has.
@@ -149,9 +149,9 @@ pub trait Conforms: fmt::Debug + Send + Sync {
         partition: TopicPartition,
         partition_epoch: PartitionEpoch,
         registered: &Registered,
-    ) -> Result<(), Box<Parted>>;
+    ) -> Result<(), Box<Divergence>>;
 
-    /// The logs on a node's disk that the checker must be told about ([`Conforms::left`]) when a
+    /// The logs on a node's disk that the validator must be told about ([`Validator::left`]) when a
     /// process has started there.
     fn logs(&self, _node: NodeId) -> Vec<TopicPartition> {
         Vec::new()
@@ -168,23 +168,23 @@ pub trait Conforms: fmt::Debug + Send + Sync {
         _partition: TopicPartition,
         _clean_stop: bool,
         _disk: Option<&OnDisk>,
-    ) -> Result<(), Box<Parted>> {
+    ) -> Result<(), Box<Divergence>> {
         Ok(())
     }
 
-    /// What the checker must know of a disk before it is given this note.
+    /// What the validator must know of a disk before it is given this note.
     fn asks(&self, _node: NodeId, _note: &Note) -> Option<Asks> {
         None
     }
 
-    /// The answer to [`Conforms::asks`].
+    /// The answer to [`Validator::asks`].
     fn on_disk(&mut self, _node: NodeId, _partition: TopicPartition, _disk: &OnDisk) {}
 
     /// A node noted a transition.
     ///
     /// # Errors
     /// The model would not have taken it, or would have reached another state.
-    fn note(&mut self, node: NodeId, note: &Note) -> Result<(), Box<Parted>>;
+    fn note(&mut self, node: NodeId, note: &Note) -> Result<(), Box<Divergence>>;
 }
 
 /// The nodes' names, `{1,2}`.

@@ -6,7 +6,7 @@ use wavetank_sim::plan::{Crash, Plan, PowerLoss};
 use wavetank_sim::run::Options;
 
 use super::*;
-use crate::conform::Models;
+use crate::validation::Models;
 
 fn search(name: &str, flaw: &str, tries: u64) -> Result<Found, NoPlan> {
     let entry = model(name).unwrap();
@@ -117,13 +117,13 @@ fn a_high_watermark_that_outlives_a_cut_parts_the_run_from_the_model() {
     let models: Models = "M1".parse().unwrap();
     let additions = models.additions().unwrap();
     let violations = |plan: &Plan| run_caught(plan, additions(plan)).violations;
-    let parts = |plan: &Plan| {
+    let diverges = |plan: &Plan| {
         let flaws = vec!["cut-below-recovery-point".to_owned()];
         let flawed = Plan { flaws, ..plan.clone() };
-        violations(&flawed).iter().any(|violation| violation.invariant == "conforms-to-M1")
+        violations(&flawed).iter().any(|violation| violation.invariant == "trace-of-M1")
     };
     let plans: Vec<Plan> =
-        (1..=40).map(cut_below_the_high_watermark).filter(|plan| parts(plan)).collect();
+        (1..=40).map(cut_below_the_high_watermark).filter(|plan| diverges(plan)).collect();
     assert!(plans.len() >= 3, "{} plans", plans.len());
     for plan in plans {
         assert_eq!(violations(&plan), [], "plan {}", plan.seed);

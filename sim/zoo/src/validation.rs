@@ -1,9 +1,10 @@
-//! `--conform`: trace validation, which checks runs of the tank against the models.
+//! Trace validation: checks runs of the tank against models, step by step.
 //!
-//! The glue between the tank, whose invariants see every note, the ledger's registrations and the
-//! disks, and [`wavetank_models::conform`], which knows none of them and does the checks.
+//! This joins the tank, whose invariants see every note, the ledger's registrations and the disks,
+//! to [`wavetank_models::validation`], which knows none of them and does the checks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,31 +12,26 @@ use std::sync::Arc;
 use wavetank_core::checkpoint;
 use wavetank_core::env::{FileKind, SmallFile};
 use wavetank_core::types::{NodeId, PartitionEpoch, TopicPartition};
-use wavetank_models::conform::{self, Asks, Conforms, OnDisk, Parted, Registered};
+use wavetank_models::validation::{self, Asks, Divergence, OnDisk, Registered, Validator};
 use wavetank_sim::disk::SimDisk;
 use wavetank_sim::hunt::Additions;
 use wavetank_sim::invariants::{Invariant, Kind, Seen, View};
 use wavetank_sim::run::Options;
 use wavetank_sim::workload::Record;
 
-/// The models that runs are validated against, by id.
+/// Models that runs are validated against.
+///
+/// Parses from a comma-separated list of ids or names: `M1,M3,M7` or `isr`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Models(Vec<&'static str>);
 
 impl FromStr for Models {
-    type Err = String;
+    type Err = UnknownModel;
 
-    fn from_str(text: &str) -> Result<Models, String> {
+    fn from_str(text: &str) -> Result<Models, UnknownModel> {
         let mut models = Vec::new();
         for name in text.split(',').map(str::trim) {
-            let Some(model) = conform::find(name) else {
-                return Err(format!(
-                    "runs cannot be validated against {name:?}, only against {}; write \
-                     --conform {}",
-                    conform::MODELS.join(", "),
-                    conform::MODELS.join(",")
-                ));
-            };
+            let model = validation::find(name).ok_or_else(|| UnknownModel(name.to_owned()))?;
             if !models.contains(&model) {
                 models.push(model);
             }
@@ -44,13 +40,37 @@ impl FromStr for Models {
     }
 }
 
+/// Runs cannot be validated against a model of this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownModel(pub String);
+
+impl fmt::Display for UnknownModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = validation::MODELS.join(", ");
+        write!(f, "runs cannot be validated against {:?}, only against {known}", self.0)
+    }
+}
+
+impl std::error::Error for UnknownModel {}
+
 impl Models {
-    /// The models that need only notes and registrations.
-    pub fn of_notes() -> Models {
-        Models(wavetank_reenact::conform::MODELS.to_vec())
+    /// The models with these ids.
+    ///
+    /// # Panics
+    /// If an id is not in [`validation::MODELS`].
+    pub fn known(ids: &[&'static str]) -> Models {
+        for id in ids {
+            assert!(validation::MODELS.contains(id), "runs are validated against no model {id}");
+        }
+        Models(ids.to_vec())
     }
 
-    /// The invariants for each run; `None` if there are no models.
+    /// Their ids, in order.
+    pub fn ids(&self) -> &[&'static str] {
+        &self.0
+    }
+
+    /// One invariant for each model, for each run; `None` if there are no models.
     pub fn additions(&self) -> Option<Additions> {
         let models = self.0.clone();
         if models.is_empty() {
@@ -60,28 +80,20 @@ impl Models {
             let voters: Vec<NodeId> =
                 plan.cluster.controllers.iter().copied().map(NodeId).collect();
             Options {
-                invariants: models.iter().map(|model| ConformsTo::boxed(model, &voters)).collect(),
+                invariants: models.iter().map(|model| TraceOf::boxed(model, &voters)).collect(),
                 ..Options::default()
             }
         }))
-    }
-
-    /// The arguments that replay with the same models.
-    pub fn arguments(&self) -> Vec<String> {
-        match self.0[..] {
-            [] => Vec::new(),
-            _ => vec!["--conform".to_owned(), self.0.join(",")],
-        }
     }
 }
 
 /// Validates one run against one model.
 #[derive(Debug)]
-struct ConformsTo {
+struct TraceOf {
     name: &'static str,
-    checker: Box<dyn Conforms>,
-    /// The newest registration of each partition that was passed to the checker.
-    told: BTreeMap<TopicPartition, PartitionEpoch>,
+    validator: Box<dyn Validator>,
+    /// The newest registration of each partition that was passed to the validator.
+    passed: BTreeMap<TopicPartition, PartitionEpoch>,
     /// Nodes whose process has started and has written no note yet.
     fresh: BTreeMap<NodeId, Fresh>,
 }
@@ -105,25 +117,26 @@ impl Fresh {
     }
 }
 
-impl ConformsTo {
+impl TraceOf {
     fn boxed(model: &str, voters: &[NodeId]) -> Box<dyn Invariant> {
-        let checker = conform::checker(model, voters).expect("the name was looked up before");
-        let name = match checker.model() {
-            "M3" => "conforms-to-M3",
-            "M7" => "conforms-to-M7",
-            _ => "conforms-to-M1",
+        let validator =
+            validation::validator(model, voters).expect("the name was looked up before");
+        let name = match validator.model() {
+            "M3" => "trace-of-M3",
+            "M7" => "trace-of-M7",
+            _ => "trace-of-M1",
         };
-        Box::new(ConformsTo { name, checker, told: BTreeMap::new(), fresh: BTreeMap::new() })
+        Box::new(TraceOf { name, validator, passed: BTreeMap::new(), fresh: BTreeMap::new() })
     }
 
-    /// Tells the checker what a process finds on its disk. This comes before its first note and not
+    /// Passes on what a process finds on its disk. This comes before its first note and not
     /// at its start: only by then has the ledger read all that the end of the previous process did
     /// to the disk.
-    fn tell_left(&mut self, node: NodeId, view: &View<'_>) -> Result<(), Box<Parted>> {
+    fn pass_disk(&mut self, node: NodeId, view: &View<'_>) -> Result<(), Box<Divergence>> {
         let Some(fresh) = self.fresh.remove(&node) else { return Ok(()) };
         let disk = view.world.disk(node);
         let dirs: BTreeSet<String> = disk.dir_names().into_iter().collect();
-        for partition in self.checker.logs(node) {
+        for partition in self.validator.logs(node) {
             let name = view.ledger.name(partition).filter(|name| dirs.contains(*name));
             let dir = name.filter(|name| is_of(disk, name, partition));
             let asks = Asks { partition, from: 0, to: 0, recovers: true };
@@ -131,27 +144,27 @@ impl ConformsTo {
                 settled: fresh.settled.contains(dir),
                 ..on_disk(node, asks, view)
             });
-            self.checker.left(node, partition, fresh.clean_stop, found.as_ref())?;
+            self.validator.left(node, partition, fresh.clean_stop, found.as_ref())?;
         }
         Ok(())
     }
 
-    /// Tells the checker what the metadata log has committed since the last note of this partition.
-    fn tell_registrations(
+    /// Passes on what the metadata log has committed since the last note of this partition.
+    fn pass_registrations(
         &mut self,
         partition: TopicPartition,
         view: &View<'_>,
-    ) -> Result<(), Box<Parted>> {
+    ) -> Result<(), Box<Divergence>> {
         let Some(promises) = view.ledger.promises(partition) else { return Ok(()) };
-        let from = self.told.get(&partition).map_or(Unbounded, |told| Excluded(*told));
+        let from = self.passed.get(&partition).map_or(Unbounded, |newest| Excluded(*newest));
         for (partition_epoch, registration) in promises.registrations().range((from, Unbounded)) {
-            self.told.insert(partition, *partition_epoch);
+            self.passed.insert(partition, *partition_epoch);
             let registered = Registered {
                 leader: registration.leader,
                 leader_epoch: registration.leader_epoch,
                 isr: registration.isr.clone(),
             };
-            self.checker.registered(partition, *partition_epoch, &registered)?;
+            self.validator.registered(partition, *partition_epoch, &registered)?;
         }
         Ok(())
     }
@@ -200,7 +213,7 @@ fn is_marked_clean(disk: &SimDisk) -> bool {
         .is_some_and(|content| checkpoint::parse_clean_shutdown(&content.to_bytes()).is_ok())
 }
 
-impl Invariant for ConformsTo {
+impl Invariant for TraceOf {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -212,7 +225,8 @@ impl Invariant for ConformsTo {
     /// Registrations after the last note of their partition are checked, too.
     fn at_end(&mut self, _history: &[Record], view: &View<'_>) -> Result<(), String> {
         for (partition, _) in view.ledger.partitions() {
-            self.tell_registrations(partition, view).map_err(|parted| parted.to_string())?;
+            self.pass_registrations(partition, view)
+                .map_err(|divergence| divergence.to_string())?;
         }
         Ok(())
     }
@@ -221,26 +235,26 @@ impl Invariant for ConformsTo {
         match seen {
             Seen::Started(node) => {
                 // The previous process may have known everything registered until now.
-                let partitions: Vec<TopicPartition> = self.told.keys().copied().collect();
+                let partitions: Vec<TopicPartition> = self.passed.keys().copied().collect();
                 for partition in partitions {
-                    self.tell_registrations(partition, view)
-                        .map_err(|parted| parted.to_string())?;
+                    self.pass_registrations(partition, view)
+                        .map_err(|divergence| divergence.to_string())?;
                 }
-                self.checker.started(node);
+                self.validator.started(node);
                 self.fresh.insert(node, Fresh::of(view.world.disk(node)));
                 Ok(())
             }
             Seen::Note(node, note) => {
-                if let Some(partition) = self.checker.partition(note) {
-                    self.tell_registrations(partition, view)
-                        .map_err(|parted| parted.to_string())?;
+                if let Some(partition) = self.validator.partition(note) {
+                    self.pass_registrations(partition, view)
+                        .map_err(|divergence| divergence.to_string())?;
                 }
-                self.tell_left(node, view).map_err(|parted| parted.to_string())?;
-                if let Some(asks) = self.checker.asks(node, note) {
+                self.pass_disk(node, view).map_err(|divergence| divergence.to_string())?;
+                if let Some(asks) = self.validator.asks(node, note) {
                     let disk = on_disk(node, asks, view);
-                    self.checker.on_disk(node, asks.partition, &disk);
+                    self.validator.on_disk(node, asks.partition, &disk);
                 }
-                self.checker.note(node, note).map_err(|parted| parted.to_string())
+                self.validator.note(node, note).map_err(|divergence| divergence.to_string())
             }
             Seen::Finding(_) | Seen::Fault(..) | Seen::OddAnswer(..) | Seen::Client(_) => Ok(()),
         }
@@ -254,7 +268,7 @@ mod tests {
     use wavetank_sim::hunt::{FoundViolation, HuntOptions, HuntReport, hunt, run_caught};
     use wavetank_sim::plan::Plan;
 
-    fn conform(seeds: Range<u64>, flaw: Option<&str>, models: &str) -> HuntReport {
+    fn validated(seeds: Range<u64>, flaw: Option<&str>, models: &str) -> HuntReport {
         let models: Models = models.parse().unwrap();
         let flaws = flaw.into_iter().map(str::to_owned).collect();
         let additions = models.additions();
@@ -265,13 +279,13 @@ mod tests {
     /// Whether a seed of 0..400 diverges from a model, with these words in the message. With a
     /// flaw, a run may diverge at one of several rules first, so seeds are tried until one diverges
     /// at the intended rule.
-    fn parts(flaw: &str, model: &str, says: &str) -> Result<(), Vec<String>> {
-        let name = format!("conforms-to-{model}");
+    fn diverges(flaw: &str, model: &str, says: &str) -> Result<(), Vec<String>> {
+        let name = format!("trace-of-{model}");
         let at_step = format!("the run diverges from {model} at step ");
         let mut others = Vec::new();
         let mut from = 0;
         loop {
-            let violations = conform(from..400, Some(flaw), model).violations;
+            let violations = validated(from..400, Some(flaw), model).violations;
             let Some(last) = violations.last().map(|violation| violation.seed) else {
                 return Err(others);
             };
@@ -286,8 +300,8 @@ mod tests {
     }
 
     #[test]
-    fn the_broker_conforms() {
-        let report = conform(300..330, None, "M1,M3,M7");
+    fn the_broker_follows_the_models() {
+        let report = validated(300..330, None, "M1,M3,M7");
         assert_eq!(report.violations, []);
         for mark in ["isr_expand", "truncation", "quorum_election"] {
             assert!(report.marks.contains_key(mark), "{:?}", report.marks);
@@ -295,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flaw_that_the_model_does_not_have_parts_the_run_from_it() {
+    fn a_flaw_that_the_model_does_not_have_makes_the_run_diverge() {
         for (flaw, model, says) in [
             ("truncate-to-high-watermark", "M1", "learns of an epoch, but its log would still"),
             ("unknown-epoch-answered-with-next", "M1", "but the answer would be epoch"),
@@ -312,8 +326,8 @@ mod tests {
             ("cut-below-recovery-point", "M7", "checkpoint on disk may cover all below"),
             ("append-while-closing", "M7", "the mark would cover all below"),
         ] {
-            if let Err(others) = parts(flaw, model, says) {
-                panic!("{flaw}: no seed of 0..400 parts from {model} by {says:?}: {others:#?}");
+            if let Err(others) = diverges(flaw, model, says) {
+                panic!("{flaw}: no seed of 0..400 diverges from {model} by {says:?}: {others:#?}");
             }
         }
     }
@@ -351,18 +365,18 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_is_taken_as_final_parts_the_run_from_both_models() {
-        let plan = include_str!("../../ci/corpus/late-expansion-without-restart.json");
+    fn a_refusal_that_is_taken_as_final_makes_the_run_diverge_from_both_models() {
+        let plan = include_str!("../../../ci/corpus/late-expansion-without-restart.json");
         assert_eq!(replayed(plan, None, "M1,M7"), []);
-        let parted = replayed(plan, Some("refusal-is-final"), "M1,M7");
+        let diverged = replayed(plan, Some("refusal-is-final"), "M1,M7");
         for (model, says) in [
-            ("conforms-to-M7", "promises that all in-sync replicas hold"),
-            ("conforms-to-M1", "the controller adds 2 to the ISR, but 2's log ends at"),
+            ("trace-of-M7", "promises that all in-sync replicas hold"),
+            ("trace-of-M1", "the controller adds 2 to the ISR, but 2's log ends at"),
         ] {
             let of = |(invariant, message): &(String, String)| {
                 invariant == model && message.contains(says)
             };
-            assert!(parted.iter().any(of), "{model}: {parted:?}");
+            assert!(diverged.iter().any(of), "{model}: {diverged:?}");
         }
     }
 
@@ -379,14 +393,14 @@ mod tests {
     /// that nothing is wrong.
     #[test]
     fn the_plans_of_reenact_still_show_their_flaws() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../ci/reenact/flaws");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ci/reenact/flaws");
         let plans: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
         assert!(plans.len() >= 10);
         for file in plans {
             let path = file.unwrap().path();
             let (plan, flaw) = (std::fs::read_to_string(&path).unwrap(), path.file_stem().unwrap());
-            let told = replayed(&plan, flaw.to_str(), "M1,M3");
-            assert_ne!(told, [], "{}: the tank does not show it any more", path.display());
+            let found = replayed(&plan, flaw.to_str(), "M1,M3");
+            assert_ne!(found, [], "{}: the tank does not show it any more", path.display());
         }
     }
 
@@ -395,7 +409,7 @@ mod tests {
     fn registrations_that_no_note_follows_are_judged_at_the_end() {
         for (model, judges) in [("M1", true), ("M3", false)] {
             let additions: Additions = Arc::new(move |_| {
-                let invariant = AtEndOnly(ConformsTo::boxed(model, &[]));
+                let invariant = AtEndOnly(TraceOf::boxed(model, &[]));
                 Options { invariants: vec![Box::new(invariant)], ..Options::default() }
             });
             let (seeds, additions) = (300..303, Some(additions));
@@ -407,9 +421,10 @@ mod tests {
     }
 
     #[test]
-    fn models_that_runs_cannot_be_held_against_are_refused() {
+    fn models_that_runs_cannot_be_validated_against_are_refused() {
         assert_eq!("isr,M1".parse(), Ok(Models(vec!["M1"])));
         let refused = "M1,R1".parse::<Models>().unwrap_err();
-        assert!(refused.contains("\"R1\", only against M1, M3, M7;"), "{refused}");
+        let text = refused.to_string();
+        assert!(text.ends_with("against \"R1\", only against M1, M3, M7"), "{text}");
     }
 }

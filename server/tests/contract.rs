@@ -12,7 +12,7 @@ use wavetank_core::event::Event;
 use wavetank_core::msg::{ApiVersionsResponse, Request, Response};
 use wavetank_core::types::{Endpoint, NodeId};
 use wavetank_server::{DataDir, DiskPool, NetLimits, NetThread, Reactor, TokioEnv, start_network};
-use wavetank_sim::conformance::{Act, CASES, Harness, node};
+use wavetank_sim::contract::{Act, CASES, Harness, node};
 
 /// The running part of a node.
 struct Process {

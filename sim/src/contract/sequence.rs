@@ -587,7 +587,7 @@ fn list(h: &mut dyn Harness, dir: DirId, name: &str) -> (Contents, Vec<String>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::Tank;
+    use crate::contract::Tank;
 
     #[test]
     fn the_tank_does_the_same_whatever_the_latencies() {

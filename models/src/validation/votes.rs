@@ -44,9 +44,9 @@ use std::fmt;
 use wavetank_core::note::{Note, TruncationReason};
 use wavetank_core::types::{NodeId, PartitionEpoch, TopicPartition};
 
-use super::cut::{BeforeCuts, parts};
+use super::cut::{BeforeCuts, diverge_at};
 use super::log::Runs;
-use super::{Conforms, Of, Parted, Refused, Registered, names, of, refuse};
+use super::{Divergence, Of, Refused, Registered, Validator, names, of, refuse};
 use crate::rules::{self, EpochLog};
 
 type Taken = Result<(), Box<Refused>>;
@@ -93,7 +93,7 @@ struct Leadership {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Conformance {
+pub struct VotesValidator {
     voters: BTreeMap<NodeId, Voter>,
     /// The last epoch and end of each candidate's log when it stood.
     candidacies: BTreeMap<(i32, NodeId), (i32, i64)>,
@@ -104,7 +104,7 @@ pub struct Conformance {
     left: BTreeMap<(i32, NodeId), Vec<Runs>>,
     committed: i64,
     step: u64,
-    parted: bool,
+    diverged: bool,
 }
 
 impl Voter {
@@ -134,10 +134,10 @@ impl Voter {
     }
 }
 
-impl Conformance {
+impl VotesValidator {
     /// A quorum of these voters.
-    pub fn new(voters: &[NodeId]) -> Conformance {
-        Conformance {
+    pub fn new(voters: &[NodeId]) -> VotesValidator {
+        VotesValidator {
             voters: voters.iter().map(|voter| (*voter, Voter::default())).collect(),
             candidacies: BTreeMap::new(),
             granted: BTreeMap::new(),
@@ -145,7 +145,7 @@ impl Conformance {
             left: BTreeMap::new(),
             committed: 0,
             step: 0,
-            parted: false,
+            diverged: false,
         }
     }
 
@@ -401,7 +401,7 @@ impl Conformance {
         if own.stored.0 != own.epoch {
             return refuse(action, "its epoch is not synced");
         }
-        if let Some(to) = parts(&own.log, &leadership.log) {
+        if let Some(to) = diverge_at(&own.log, &leadership.log) {
             return refuse(
                 action,
                 format!("the logs diverge, and it would truncate its own to {to}"),
@@ -430,7 +430,7 @@ impl Conformance {
         if own.log.end() != from {
             return refuse(action, format!("its log ends at {}", own.log.end()));
         }
-        match parts(&own.log, &leadership.log) {
+        match diverge_at(&own.log, &leadership.log) {
             Some(most) if most <= to => {}
             Some(most) => return refuse(action, format!("the logs diverge at {most}, not before")),
             None => return refuse(action, "the logs do not diverge"),
@@ -486,7 +486,7 @@ impl Conformance {
         let now = now.map(Voter::synced_log);
         let left = self.left.get(&(epoch, id)).into_iter().flatten();
         let logs = left.chain(now.as_ref());
-        let agreeing = logs.filter(|log| parts(log, &leadership.log).is_none());
+        let agreeing = logs.filter(|log| diverge_at(log, &leadership.log).is_none());
         agreeing.map(EpochLog::end).max().unwrap_or(0)
     }
 
@@ -631,7 +631,7 @@ fn is_of_reading(note: &Note) -> bool {
     )
 }
 
-impl Conforms for Conformance {
+impl Validator for VotesValidator {
     fn model(&self) -> &'static str {
         "M3"
     }
@@ -654,18 +654,18 @@ impl Conforms for Conformance {
         _: TopicPartition,
         _: PartitionEpoch,
         _: &Registered,
-    ) -> Result<(), Box<Parted>> {
+    ) -> Result<(), Box<Divergence>> {
         Ok(())
     }
 
-    fn note(&mut self, node: NodeId, note: &Note) -> Result<(), Box<Parted>> {
-        if self.parted || of(note) != Of::Quorum || !self.voters.contains_key(&node) {
+    fn note(&mut self, node: NodeId, note: &Note) -> Result<(), Box<Divergence>> {
+        if self.diverged || of(note) != Of::Quorum || !self.voters.contains_key(&node) {
             return Ok(());
         }
         self.step += 1;
         let Err(refused) = self.take(node, note) else { return Ok(()) };
-        self.parted = true;
-        Err(Box::new(Parted {
+        self.diverged = true;
+        Err(Box::new(Divergence {
             model: self.model(),
             step: self.step,
             seen: format!("node {node} notes {note:?}"),
@@ -676,7 +676,7 @@ impl Conforms for Conformance {
     }
 }
 
-impl fmt::Display for Conformance {
+impl fmt::Display for VotesValidator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (id, voter) in &self.voters {
             write!(f, "{id} epoch {}", voter.epoch)?;
@@ -704,8 +704,8 @@ mod tests {
     use wavetank_core::types::{LeaderEpoch, Offset};
 
     /// Three voters that have read empty ballots.
-    fn quorum() -> Conformance {
-        let mut quorum = Conformance::new(&[NodeId(1), NodeId(2), NodeId(3)]);
+    fn quorum() -> VotesValidator {
+        let mut quorum = VotesValidator::new(&[NodeId(1), NodeId(2), NodeId(3)]);
         for id in 1..=3 {
             quorum.started(NodeId(id));
             see(&mut quorum, id, Note::QuorumRestored { epoch: LeaderEpoch(0), voted: None });
@@ -713,7 +713,7 @@ mod tests {
         quorum
     }
 
-    fn see(quorum: &mut Conformance, id: i32, note: Note) {
+    fn see(quorum: &mut VotesValidator, id: i32, note: Note) {
         quorum.note(NodeId(id), &note).unwrap();
     }
 
@@ -737,7 +737,7 @@ mod tests {
         Note::QuorumVoteAnswered { epoch: epoch(of), candidate: NodeId(candidate) }
     }
 
-    fn stands(quorum: &mut Conformance, id: i32, by: i32, of: i32) {
+    fn stands(quorum: &mut VotesValidator, id: i32, by: i32, of: i32) {
         let (before, candidate) = (epoch(of - 1), NodeId(id));
         see(quorum, by, Note::QuorumPreVoted { epoch: before, candidate });
         see(quorum, id, Note::QuorumCandidate { epoch: epoch(of), pre_vote: false });
@@ -763,7 +763,7 @@ mod tests {
     }
 
     /// 1 leads epoch 1 with the vote of 2, which follows it and has its first record.
-    fn led() -> Conformance {
+    fn led() -> VotesValidator {
         let mut quorum = quorum();
         stands(&mut quorum, 1, 2, 1);
         see(&mut quorum, 1, stored(1, 1));
@@ -785,8 +785,8 @@ mod tests {
         see(&mut quorum, 1, committed(1));
         let mut quorum = led();
         see(&mut quorum, 1, Note::QuorumLogSynced { end: Offset(1) });
-        let parted = quorum.note(NodeId(1), &committed(1)).unwrap_err();
-        assert!(parted.why.contains("synced up to 0"), "{parted}");
+        let divergence = quorum.note(NodeId(1), &committed(1)).unwrap_err();
+        assert!(divergence.why.contains("synced up to 0"), "{divergence}");
     }
 
     #[test]
@@ -795,9 +795,9 @@ mod tests {
         stands(&mut quorum, 1, 2, 1);
         see(&mut quorum, 1, stored(1, 1));
         see(&mut quorum, 2, voted(1, 1));
-        let parted = quorum.note(NodeId(2), &answered(1, 1)).unwrap_err();
-        assert!(parted.why.contains("epoch 0 and a vote for nobody"), "{parted}");
-        assert!(parted.to_string().contains("at step 8: node 2 notes QuorumVoteAnswered"));
+        let divergence = quorum.note(NodeId(2), &answered(1, 1)).unwrap_err();
+        assert!(divergence.why.contains("epoch 0 and a vote for nobody"), "{divergence}");
+        assert!(divergence.to_string().contains("at step 8: node 2 notes QuorumVoteAnswered"));
     }
 
     #[test]
@@ -835,8 +835,8 @@ mod tests {
         let mut quorum = led();
         quorum.started(NodeId(2));
         let follows = Note::QuorumFollower { epoch: epoch(1), leader: NodeId(1) };
-        let parted = quorum.note(NodeId(2), &follows).unwrap_err();
-        assert!(parted.why.contains("before it has read"), "{parted}");
+        let divergence = quorum.note(NodeId(2), &follows).unwrap_err();
+        assert!(divergence.why.contains("before it has read"), "{divergence}");
     }
 
     #[test]
@@ -861,7 +861,7 @@ mod tests {
 
     /// 2 followed 1 in epoch 1 up to 3, then 3 in epoch 2, whose first record is at 1: 2 has cut
     /// its log there.
-    fn cut() -> Conformance {
+    fn cut() -> VotesValidator {
         let mut quorum = led();
         see(&mut quorum, 3, Note::QuorumFollower { epoch: epoch(1), leader: NodeId(1) });
         see(&mut quorum, 3, stored_none(1));

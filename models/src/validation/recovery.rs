@@ -69,18 +69,18 @@ use wavetank_core::note::{Note, TruncationReason};
 use wavetank_core::types::{NodeId, Offset, PartitionEpoch, TopicPartition};
 
 use super::held::Held;
-use super::{Asks, Conforms, OnDisk, Parted, Refused, Registered, refuse};
+use super::{Asks, Divergence, OnDisk, Refused, Registered, Validator, refuse};
 use crate::rules;
 
 type Taken = Result<(), Box<Refused>>;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Conformance {
+pub struct RecoveryValidator {
     nodes: BTreeMap<NodeId, Process>,
     held: Held,
     step: u64,
-    parted: bool,
+    diverged: bool,
 }
 
 /// The process on a node, and the logs on its disk.
@@ -523,17 +523,17 @@ impl Process {
     }
 }
 
-impl Conformance {
-    fn parts(
+impl RecoveryValidator {
+    fn diverge(
         &mut self,
         node: NodeId,
         partition: TopicPartition,
         seen: String,
         refused: Refused,
-    ) -> Box<Parted> {
-        self.parted = true;
+    ) -> Box<Divergence> {
+        self.diverged = true;
         let log = self.nodes.get(&node).and_then(|process| process.logs.get(&partition));
-        Box::new(Parted {
+        Box::new(Divergence {
             model: self.model(),
             step: self.step,
             seen,
@@ -544,7 +544,7 @@ impl Conformance {
     }
 }
 
-impl Conforms for Conformance {
+impl Validator for RecoveryValidator {
     fn model(&self) -> &'static str {
         "M7"
     }
@@ -564,7 +564,7 @@ impl Conforms for Conformance {
         _: TopicPartition,
         _: PartitionEpoch,
         _: &Registered,
-    ) -> Result<(), Box<Parted>> {
+    ) -> Result<(), Box<Divergence>> {
         Ok(())
     }
 
@@ -579,8 +579,8 @@ impl Conforms for Conformance {
         partition: TopicPartition,
         clean_stop: bool,
         disk: Option<&OnDisk>,
-    ) -> Result<(), Box<Parted>> {
-        let Some(process) = self.nodes.get_mut(&node).filter(|_| !self.parted) else {
+    ) -> Result<(), Box<Divergence>> {
+        let Some(process) = self.nodes.get_mut(&node).filter(|_| !self.diverged) else {
             return Ok(());
         };
         let Some(disk) = disk else {
@@ -593,11 +593,11 @@ impl Conforms for Conformance {
         let log = process.logs.entry(partition).or_default();
         let Err(refused) = log.left(node, was_offline, clean_stop, disk) else { return Ok(()) };
         let seen = format!("node {node} starts, and its disk has {disk:?}");
-        Err(self.parts(node, partition, seen, *refused))
+        Err(self.diverge(node, partition, seen, *refused))
     }
 
     fn asks(&self, node: NodeId, note: &Note) -> Option<Asks> {
-        let (partition, step) = step_of(note).filter(|_| !self.parted)?;
+        let (partition, step) = step_of(note).filter(|_| !self.diverged)?;
         let log = self.nodes.get(&node).and_then(|process| process.logs.get(&partition));
         let (from, to, recovers) = match step {
             Step::HearsSync { end } => (log.map_or(0, |log| log.synced), end.0, false),
@@ -620,8 +620,8 @@ impl Conforms for Conformance {
         process.logs.entry(partition).or_default().disk = *disk;
     }
 
-    fn note(&mut self, node: NodeId, note: &Note) -> Result<(), Box<Parted>> {
-        if self.parted {
+    fn note(&mut self, node: NodeId, note: &Note) -> Result<(), Box<Divergence>> {
+        if self.diverged {
             return Ok(());
         }
         let process = self.nodes.entry(node).or_default();
@@ -655,7 +655,7 @@ impl Conforms for Conformance {
             }
         };
         let Err((partition, refused)) = refused else { return Ok(()) };
-        Err(self.parts(node, partition, format!("node {node} notes {note:?}"), *refused))
+        Err(self.diverge(node, partition, format!("node {node} notes {note:?}"), *refused))
     }
 }
 
@@ -694,7 +694,7 @@ mod tests {
 
     /// A log of a topic that flushes each batch, open and empty, and its disk.
     struct Bench {
-        model: Conformance,
+        model: RecoveryValidator,
         partition: TopicPartition,
         disk: OnDisk,
         clean_stop: bool,
@@ -703,7 +703,7 @@ mod tests {
     impl Bench {
         fn of(partition: TopicPartition) -> Bench {
             let disk = OnDisk { flushes: true, ..OnDisk::default() };
-            let model = Conformance::default();
+            let model = RecoveryValidator::default();
             let mut bench = Bench { model, partition, disk, clean_stop: false };
             bench.recovers(0).unwrap();
             bench
@@ -713,14 +713,14 @@ mod tests {
             Bench::of(P)
         }
 
-        fn note(&mut self, note: Note) -> Result<(), Box<Parted>> {
+        fn note(&mut self, note: Note) -> Result<(), Box<Divergence>> {
             if let Some(asks) = self.model.asks(NODE, &note) {
                 self.model.on_disk(NODE, asks.partition, &self.disk);
             }
             self.model.note(NODE, &note)
         }
 
-        fn appends(&mut self, first: i64, end: i64) -> Result<(), Box<Parted>> {
+        fn appends(&mut self, first: i64, end: i64) -> Result<(), Box<Divergence>> {
             let (first, end, epoch) = (Offset(first), Offset(end), LeaderEpoch(0));
             self.note(Note::LeaderAppended { partition: self.partition, epoch, first, end })
         }
@@ -730,34 +730,34 @@ mod tests {
             (self.disk.whole_end, self.disk.durable_end) = (self.disk.whole_end.max(end), end);
         }
 
-        fn hears(&mut self, end: i64) -> Result<(), Box<Parted>> {
+        fn hears(&mut self, end: i64) -> Result<(), Box<Divergence>> {
             self.note(Note::LogSynced { partition: self.partition, end: Offset(end) })
         }
 
-        fn moves(&mut self, leader: bool, to: i64) -> Result<(), Box<Parted>> {
+        fn moves(&mut self, leader: bool, to: i64) -> Result<(), Box<Divergence>> {
             let (from, to, partition) = (Offset(0), Offset(to), self.partition);
             self.note(Note::HighWatermark { partition, leader, from, to })
         }
 
-        fn checkpoints(&mut self, point: i64, durable: bool) -> Result<(), Box<Parted>> {
+        fn checkpoints(&mut self, point: i64, durable: bool) -> Result<(), Box<Divergence>> {
             let (partition, point) = (self.partition, Offset(point));
             self.note(Note::RecoveryPoint { partition, point, durable })
         }
 
-        fn cuts(&mut self, from: i64, to: i64) -> Result<(), Box<Parted>> {
+        fn cuts(&mut self, from: i64, to: i64) -> Result<(), Box<Divergence>> {
             let (partition, from, to) = (self.partition, Offset(from), Offset(to));
             let reason = TruncationReason::Diverging;
             self.note(Note::Truncated { partition, from, to, reason })
         }
 
         /// The process ends, and the disk keeps this much.
-        fn ends(&mut self, whole_end: i64) -> Result<(), Box<Parted>> {
+        fn ends(&mut self, whole_end: i64) -> Result<(), Box<Divergence>> {
             self.disk.whole_end = whole_end;
             self.model.started(NODE);
             self.model.left(NODE, self.partition, self.clean_stop, Some(&self.disk))
         }
 
-        fn recovers(&mut self, end: i64) -> Result<(), Box<Parted>> {
+        fn recovers(&mut self, end: i64) -> Result<(), Box<Divergence>> {
             let (partition, log_end) = (self.partition, Offset(end));
             let (log_start, torn_bytes, epochs) = (Offset(0), 0, Vec::new());
             self.note(Note::Recovered {
@@ -770,7 +770,7 @@ mod tests {
             })
         }
 
-        fn stops(&mut self) -> Result<(), Box<Parted>> {
+        fn stops(&mut self) -> Result<(), Box<Divergence>> {
             self.note(Note::ShutDown { clean: true })
         }
 
@@ -794,8 +794,8 @@ mod tests {
         }
     }
 
-    fn why(result: Result<(), Box<Parted>>) -> String {
-        result.expect_err("it parts").why
+    fn why(result: Result<(), Box<Divergence>>) -> String {
+        result.expect_err("it diverges").why
     }
 
     #[test]
@@ -1030,10 +1030,13 @@ mod tests {
     fn a_log_is_appended_to_at_its_end_and_when_it_is_open() {
         let mut bench = Bench::with(6);
         bench.appends(10, 12).unwrap();
-        let parted = bench.appends(13, 14).unwrap_err();
-        assert!(parted.why.contains("append at 12"), "{parted}");
-        assert_eq!(parted.step, 6);
-        assert!(parted.state.contains("runs and ends at 12, known synced to 6"), "{parted}");
+        let divergence = bench.appends(13, 14).unwrap_err();
+        assert!(divergence.why.contains("append at 12"), "{divergence}");
+        assert_eq!(divergence.step, 6);
+        assert!(
+            divergence.state.contains("runs and ends at 12, known synced to 6"),
+            "{divergence}"
+        );
         assert!(bench.appends(99, 100).is_ok(), "after the first error nothing is held");
 
         let mut bench = Bench::with(6);

@@ -1,47 +1,50 @@
-//! The four ways in which a flaw of the zoo is caught, for `wavetank zoo list`.
+//! Which techniques detect a flaw of the zoo: models, trace validation, storms, and the clients'
+//! history alone.
 //!
 //! What storms and histories find is looked up in the saved results of `zoo hunt`, which CI
-//! repeats. What models and trace validation find is listed here, and so is the reason if a way
-//! cannot apply. The tests check each entry that can be checked in seconds.
+//! repeats. What models and trace validation find is listed here, and so is the reason if a
+//! technique cannot detect a flaw. The tests check each entry that can be checked in seconds.
 
 use serde::{Deserialize, Serialize};
 use wavetank_core::flaw::Flaw;
 
+use crate::results::SavedResult;
+
 /// The saved result of `zoo hunt`, as the report shows it.
-const HUNTED: &str = include_str!("../../ci/results/zoo.json");
+const HUNTED: &str = include_str!("../../../ci/results/zoo.json");
 
 /// The same for `zoo hunt --by history`.
-const HUNTED_BY_HISTORY: &str = include_str!("../../ci/results/zoo-history.json");
+const HUNTED_BY_HISTORY: &str = include_str!("../../../ci/results/zoo-history.json");
 
-/// Whether a way catches the flaw, or why not.
+/// Whether a technique detects the flaw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Way {
-    /// What catches it.
-    Caught(String),
-    /// Why this way cannot catch it.
+pub enum Detection {
+    /// It does, by this.
+    By(String),
+    /// It does not, and why.
     Not(&'static str),
 }
 
-/// All four ways.
+/// All four techniques. Serializes with the field names that `zoo list --json` promises.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Ways {
+pub struct Detections {
     /// The models that fail without the rule, with the length of a shortest counterexample.
-    pub model: Way,
-    /// The models from which a run without the rule diverges (`hunt --conform`).
-    pub conformance: Way,
+    pub model: Detection,
+    /// The models from which a run without the rule diverges (`hunt --validate`).
+    pub trace: Detection,
     /// The promise that breaks in a storm, and after how many seeds (median).
-    pub storm: Way,
+    pub storm: Detection,
     /// What the clients' history alone shows, and after how many seeds (median).
-    pub history: Way,
+    pub history: Detection,
 }
 
-impl Ways {
-    /// The ways with their names, in order.
-    pub fn each(&self) -> [(&'static str, &Way); 4] {
+impl Detections {
+    /// The techniques with their names, in order.
+    pub fn each(&self) -> [(&'static str, &Detection); 4] {
         [
             ("model", &self.model),
-            ("conformance", &self.conformance),
+            ("trace", &self.trace),
             ("storm", &self.storm),
             ("history", &self.history),
         ]
@@ -72,8 +75,8 @@ const COUNTEREXAMPLES: [(&str, Flaw, usize); 20] = [
     ("R3C", Flaw::LeaderResumesEpoch, 9),
 ];
 
-/// The models from which runs with the flaw diverge, as found by `crate::conform`'s tests.
-pub const PARTS: [(&str, Flaw); 16] = [
+/// The models from which runs with the flaw diverge, by the tests of [`crate::validation`].
+pub const DIVERGING: [(&str, Flaw); 16] = [
     ("M1", Flaw::TruncateToHighWatermark),
     ("M1", Flaw::UnknownEpochAnsweredWithNext),
     ("M1", Flaw::AckAtLeaderAppend),
@@ -102,29 +105,24 @@ struct Hunted {
     kind: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Saved {
-    result: Vec<Hunted>,
-}
-
-/// How this flaw is caught.
-pub fn of(flaw: Flaw) -> Ways {
-    Ways {
+/// Which techniques detect this flaw.
+pub fn of(flaw: Flaw) -> Detections {
+    Detections {
         model: model(flaw),
-        conformance: conformance(flaw),
+        trace: trace(flaw),
         storm: storm(flaw),
         history: history(flaw),
     }
 }
 
-fn caught(by: Vec<String>, otherwise: &'static str) -> Way {
-    if by.is_empty() { Way::Not(otherwise) } else { Way::Caught(by.join(", ")) }
+fn detected(by: Vec<String>, otherwise: &'static str) -> Detection {
+    if by.is_empty() { Detection::Not(otherwise) } else { Detection::By(by.join(", ")) }
 }
 
-fn model(flaw: Flaw) -> Way {
+fn model(flaw: Flaw) -> Detection {
     let of = COUNTEREXAMPLES.iter().filter(|(_, known, _)| *known == flaw);
     let by = of.map(|(model, _, steps)| format!("{model} in {steps} steps")).collect();
-    caught(by, why_no_model(flaw))
+    detected(by, why_no_model(flaw))
 }
 
 fn why_no_model(flaw: Flaw) -> &'static str {
@@ -150,13 +148,13 @@ fn why_no_model(flaw: Flaw) -> &'static str {
     }
 }
 
-fn conformance(flaw: Flaw) -> Way {
-    let by = PARTS.iter().filter(|(_, known)| *known == flaw);
+fn trace(flaw: Flaw) -> Detection {
+    let by = DIVERGING.iter().filter(|(_, known)| *known == flaw);
     let by = by.map(|(model, _)| (*model).to_owned()).collect();
-    caught(by, why_conforms(flaw))
+    detected(by, why_no_divergence(flaw))
 }
 
-fn why_conforms(flaw: Flaw) -> &'static str {
+fn why_no_divergence(flaw: Flaw) -> &'static str {
     match flaw {
         Flaw::LostLeaderIsNews => "each step is allowed; the flaw is a missing step",
         Flaw::FenceOnWaking => "fencing is always allowed; no event says that the broker lives",
@@ -180,25 +178,27 @@ fn why_conforms(flaw: Flaw) -> &'static str {
 /// The saved result for this flaw, if the median range found it; not every range need have found
 /// it. Returns the seeds of that range, the broken promise, and its kind.
 fn found(saved: &str, flaw: Flaw) -> Option<(String, String, String)> {
-    let saved: Saved = serde_json::from_str(saved).expect("a test reads the saved results");
+    let saved = SavedResult::parse(saved).expect("a test reads the saved results");
+    let hunted: Vec<Hunted> =
+        serde_json::from_value(saved.result).expect("a test reads the saved results");
     let name = flaw.story().name;
-    let hunted = saved.result.into_iter().find(|hunted| hunted.flaw == name)?;
+    let hunted = hunted.into_iter().find(|hunted| hunted.flaw == name)?;
     let partly = if hunted.found { "" } else { ", not in every range" };
     let seeds = format!("{} seeds{partly}", hunted.seeds);
     Some((seeds, hunted.invariant?, hunted.kind?))
 }
 
-fn storm(flaw: Flaw) -> Way {
+fn storm(flaw: Flaw) -> Detection {
     match found(HUNTED, flaw) {
-        Some((seeds, invariant, kind)) => Way::Caught(format!("{seeds}: {invariant} ({kind})")),
-        None => Way::Not("not in the saved results; hunt it with: wavetank zoo hunt"),
+        Some((seeds, invariant, kind)) => Detection::By(format!("{seeds}: {invariant} ({kind})")),
+        None => Detection::Not("not in the saved results; hunt it with: wavetank zoo hunt"),
     }
 }
 
-fn history(flaw: Flaw) -> Way {
+fn history(flaw: Flaw) -> Detection {
     match found(HUNTED_BY_HISTORY, flaw) {
-        Some((seeds, invariant, _)) => Way::Caught(format!("{seeds}: {invariant}")),
-        None => Way::Not(why_unseen(flaw)),
+        Some((seeds, invariant, _)) => Detection::By(format!("{seeds}: {invariant}")),
+        None => Detection::Not(why_unseen(flaw)),
     }
 }
 
@@ -269,21 +269,21 @@ mod tests {
     }
 
     #[test]
-    fn each_of_the_first_ten_is_caught_or_says_why_not() {
+    fn each_of_the_first_ten_is_detected_or_says_why_not() {
         for flaw in Flaw::ALL.into_iter().take(10) {
-            let ways = of(flaw);
-            assert!(matches!(ways.model, Way::Caught(_)), "{flaw}: {ways:?}");
-            assert!(matches!(ways.storm, Way::Caught(_)), "{flaw}: {ways:?}");
-            let unseen = matches!(ways.history, Way::Not(_));
-            assert_eq!(unseen, flaw == Flaw::VoteBeforeDurable, "{flaw}: {ways:?}");
-            for (name, way) in ways.each() {
-                if let Way::Not(why) = way {
+            let detections = of(flaw);
+            assert!(matches!(detections.model, Detection::By(_)), "{flaw}: {detections:?}");
+            assert!(matches!(detections.storm, Detection::By(_)), "{flaw}: {detections:?}");
+            let unseen = matches!(detections.history, Detection::Not(_));
+            assert_eq!(unseen, flaw == Flaw::VoteBeforeDurable, "{flaw}: {detections:?}");
+            for (name, detection) in detections.each() {
+                if let Detection::Not(why) = detection {
                     assert!(why.len() > 20, "{flaw} {name}");
                 }
             }
         }
-        assert_eq!(of(Flaw::EarlyIsrJoin).conformance, Way::Caught("M1".to_owned()));
-        assert_eq!(of(Flaw::TornTailAccepted).conformance, Way::Caught("M7".to_owned()));
-        assert!(matches!(of(Flaw::LostLeaderIsNews).conformance, Way::Not(_)));
+        assert_eq!(of(Flaw::EarlyIsrJoin).trace, Detection::By("M1".to_owned()));
+        assert_eq!(of(Flaw::TornTailAccepted).trace, Detection::By("M7".to_owned()));
+        assert!(matches!(of(Flaw::LostLeaderIsNews).trace, Detection::Not(_)));
     }
 }

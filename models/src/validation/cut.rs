@@ -9,12 +9,12 @@ use super::log::Runs;
 use crate::rules::{self, EpochLog};
 
 /// Where the logs diverge, if they do. A log without records cannot diverge, wherever it ends.
-pub(super) fn parts(follower: &Runs, leader: &Runs) -> Option<i64> {
+pub(super) fn diverge_at(follower: &Runs, leader: &Runs) -> Option<i64> {
     if !follower.has_records() {
         return None;
     }
     let answer = rules::end_offset_for_epoch(leader, follower.last_epoch());
-    rules::where_parted(follower, answer)
+    rules::where_they_diverge(follower, answer)
 }
 
 /// What the leader of an epoch has now. Its end and high watermark have only grown since it
@@ -40,7 +40,7 @@ impl Leads<'_> {
     ) -> Result<(), String> {
         let end = follower.end();
         let right = match reason {
-            TruncationReason::Diverging => match parts(follower, self.log) {
+            TruncationReason::Diverging => match diverge_at(follower, self.log) {
                 Some(most) if most <= to => return Ok(()),
                 Some(most) => return Err(format!("the logs diverge at {most}, not before")),
                 None => return Err("the logs do not diverge".to_owned()),
