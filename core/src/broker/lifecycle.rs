@@ -262,16 +262,15 @@ impl Broker {
         }
         // Without an answer, the armed timer tries again.
         let Ok(Response::BrokerHeartbeat(response)) = outcome else { return };
-        match response.error {
-            ErrorCode::None => self.on_heartbeat(&response, env),
-            // The controller does not know this incarnation.
+        let unknown_to_controller = matches!(
+            response.error,
             ErrorCode::StaleBrokerEpoch | ErrorCode::BrokerIdNotRegistered
-                if self.lifecycle.registration_retry.is_none() =>
-            {
-                self.arm_registration_retry(env);
-                self.lifecycle.registration = Registration::None;
-            }
-            _ => {}
+        );
+        if response.error.is_ok() {
+            self.on_heartbeat(&response, env);
+        } else if unknown_to_controller && self.lifecycle.registration_retry.is_none() {
+            self.arm_registration_retry(env);
+            self.lifecycle.registration = Registration::None;
         }
     }
 

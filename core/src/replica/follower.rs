@@ -70,10 +70,11 @@ impl Partition {
         if !follows || !ready || self.log.log_end() != fetch_offset {
             return AfterFetch::Continue;
         }
-        match response.error {
-            ErrorCode::None => {}
-            ErrorCode::OffsetOutOfRange => return self.on_out_of_range(&response, env, facts),
-            _ => return AfterFetch::BackOff,
+        if response.error == ErrorCode::OffsetOutOfRange {
+            return self.on_out_of_range(&response, env, facts);
+        }
+        if !response.error.is_ok() {
+            return AfterFetch::BackOff;
         }
         if let Some(diverging) = response.diverging_epoch {
             // Such an answer's records and high watermark are both ignored (KAFKA-14704).

@@ -421,16 +421,12 @@ impl Model for RealQuorum {
                 actions.push(Action::Durable(at));
             }
             for key in node.timers.keys() {
-                match key {
-                    TimerKey::Election if state.elections < self.elections => {
-                        actions.push(Action::Stand(at));
-                    }
-                    TimerKey::QuorumFetchBackoff | TimerKey::BeginEpochRetry(_)
-                        if state.retries < self.retries =>
-                    {
-                        actions.push(Action::Retry(at, *key));
-                    }
-                    _ => {}
+                let retries =
+                    matches!(key, TimerKey::QuorumFetchBackoff | TimerKey::BeginEpochRetry(_));
+                if *key == TimerKey::Election && state.elections < self.elections {
+                    actions.push(Action::Stand(at));
+                } else if retries && state.retries < self.retries {
+                    actions.push(Action::Retry(at, *key));
                 }
             }
             if node.active && state.appends < self.appends {

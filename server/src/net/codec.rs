@@ -122,18 +122,19 @@ pub(super) fn agree(frame: Bytes, asked: i16) -> Result<Agreement, String> {
     };
     let versions: Versions =
         answer.apis.iter().map(|(key, min, max)| (*key, (*min, *max))).collect();
-    match answer.error {
-        ErrorCode::None => Ok(Agreement::Versions(versions)),
-        ErrorCode::UnsupportedVersion => {
-            let theirs = versions.get(&ApiKey::ApiVersions.key()).map_or(0, |(_, max)| *max);
-            if theirs < asked {
-                Ok(Agreement::TryAgain(theirs.max(0)))
-            } else {
-                Err("the peer refuses the ApiVersions version that it advertises".into())
-            }
+    if answer.error.is_ok() {
+        Ok(Agreement::Versions(versions))
+    } else if answer.error == ErrorCode::UnsupportedVersion {
+        let theirs = versions.get(&ApiKey::ApiVersions.key()).map_or(0, |(_, max)| *max);
+        if theirs < asked {
+            Ok(Agreement::TryAgain(theirs.max(0)))
+        } else {
+            Err("the peer refuses the ApiVersions version that it advertises".into())
         }
-        ErrorCode::RebootstrapRequired => Ok(Agreement::Another),
-        other => Err(format!("the peer answered {}", other.name())),
+    } else if answer.error == ErrorCode::RebootstrapRequired {
+        Ok(Agreement::Another)
+    } else {
+        Err(format!("the peer answered {}", answer.error.name()))
     }
 }
 

@@ -89,10 +89,11 @@ pub fn check(response: &Response) -> Result<(), String> {
         Response::BeginQuorumEpoch(_) | Response::EndQuorumEpoch(_) => None,
         Response::AlterPartition(altered) => of_alteration(altered),
         Response::Envelope(envelope) => {
-            return match (&envelope.response, envelope.error) {
-                (Some(inner), ErrorCode::None) => check(inner),
-                (None, error) if fails_envelopes(error) => Ok(()),
-                (inside, error) => {
+            let error = envelope.error;
+            return match &envelope.response {
+                Some(inner) if error.is_ok() => check(inner),
+                None if fails_envelopes(error) => Ok(()),
+                inside => {
                     let inside = if inside.is_some() { "an answer" } else { "no answer" };
                     Err(format!("{inside} in an envelope with error {error:?} (KIP-590)"))
                 }

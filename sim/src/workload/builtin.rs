@@ -89,9 +89,10 @@ impl Workload for CreateTopics {
     fn fact(&mut self, fact: &ClientFact, at: &mut Desk<'_>) {
         let ClientFact::TopicCreated { id, error, .. } = fact else { return };
         let Some(index) = self.asked.remove(id) else { return };
-        match error {
-            ErrorCode::None | ErrorCode::TopicAlreadyExists => self.created += 1,
-            _ => at.wake(index as u32, Duration::from_millis(200)),
+        if matches!(error, ErrorCode::None | ErrorCode::TopicAlreadyExists) {
+            self.created += 1;
+        } else {
+            at.wake(index as u32, Duration::from_millis(200));
         }
     }
 

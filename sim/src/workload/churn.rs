@@ -142,13 +142,15 @@ impl Workload for Churn {
             _ => return,
         };
         let Some(index) = self.asked.remove(id) else { return };
-        self.states[index] = match error {
-            ErrorCode::None => made,
-            ErrorCode::TopicAlreadyExists => State::There,
-            ErrorCode::UnknownTopicOrPartition => State::Absent,
-            // The topic may or may not exist. The next turn asks again.
-            _ if made == State::There => State::Absent,
-            _ => State::There,
+        self.states[index] = if error.is_ok() {
+            made
+        } else if error == ErrorCode::TopicAlreadyExists {
+            State::There
+        } else if error == ErrorCode::UnknownTopicOrPartition || made == State::There {
+            // After another error the topic may or may not exist. The next turn asks again.
+            State::Absent
+        } else {
+            State::There
         };
     }
 

@@ -575,10 +575,8 @@ fn take_read(env: &mut Effects) -> Option<DiskOp> {
         matches!(effect, Effect::Disk(DiskOp::Read { tag: ReadTag::Fetch(_), .. }))
     };
     let at = env.list.iter().position(is_read)?;
-    match env.list.remove(at) {
-        Effect::Disk(op) => Some(op),
-        other => panic!("{other:?} is a read"),
-    }
+    let Effect::Disk(read) = env.list.remove(at) else { panic!("it was a read") };
+    Some(read)
 }
 
 impl RealReplica {
