@@ -1,11 +1,14 @@
 //! The file of a scenario: TOML, read strictly.
+//!
+//! `[plan]` needs only what differs from the defaults of a plan ([`wavetank_sim::plan`]), and no
+//! version: a scenario is read by the build that it belongs to.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
 use serde_json::Value;
-use wavetank_sim::plan::Plan;
+use wavetank_sim::plan::{PLAN_VERSION, Plan};
 
 /// A story with runs that show it.
 #[derive(Clone, Debug)]
@@ -38,8 +41,10 @@ pub struct Variant {
 #[serde(deny_unknown_fields)]
 pub struct Expectation {
     /// The invariants that break, exactly these; none means that everything holds.
+    #[serde(default)]
     pub violated: Vec<String>,
     /// Whether records acknowledged with acks=0 or 1 are lost, which breaks no promise.
+    #[serde(default)]
     pub loses_weakly_acked: bool,
     /// Marks that must be reached.
     #[serde(default)]
@@ -78,7 +83,7 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct VariantEntry {
     name: String,
-    /// JSON pointers into the plan, and their values in this variant.
+    /// JSON pointers into the whole plan, defaults included, and their values in this variant.
     #[serde(default)]
     change: BTreeMap<String, Value>,
     expect: Expectation,
@@ -95,8 +100,14 @@ impl Scenario {
         if file.variant.is_empty() {
             return Err(wrong("has no [[variant]], so nothing would run".to_owned()));
         }
+        let mut plan = file.plan;
+        if let Some(fields) = plan.as_object_mut() {
+            fields.entry("version").or_insert(PLAN_VERSION.into());
+        }
+        let plan = Plan::from_json(&plan.to_string()).map_err(|error| wrong(error.to_string()))?;
+        let plan = serde_json::to_value(plan).expect("a plan has only string keys");
         let variants = file.variant.into_iter().map(|entry| {
-            let mut plan = file.plan.clone();
+            let mut plan = plan.clone();
             for (pointer, value) in entry.change {
                 let place = plan.pointer_mut(&pointer).ok_or_else(|| {
                     wrong(format!("variant {:?}: the plan has no {pointer}", entry.name))
@@ -144,10 +155,29 @@ mod tests {
     }
 
     #[test]
+    fn a_file_needs_only_what_differs_from_the_defaults() {
+        let text = "title = 'a'\nsource = 'b'\nstory = 'c'\n[[variant]]\nname = 'one'\n\
+                    [variant.change]\n'/workload/producers/0/acks' = 1\n[variant.expect]\n\
+                    [plan]\nseed = 5\n";
+        let scenario = Scenario::parse("sample", text).unwrap();
+        let mut expected = Plan { seed: 5, ..Plan::default() };
+        expected.workload.producers[0].acks = 1;
+        assert_eq!(scenario.variants[0].plan, expected);
+        let nothing = Expectation {
+            violated: Vec::new(),
+            loses_weakly_acked: false,
+            reached: Vec::new(),
+            not_reached: Vec::new(),
+        };
+        assert_eq!(scenario.variants[0].expect, nothing);
+    }
+
+    #[test]
     fn what_is_unknown_or_impossible_is_refused_with_its_place() {
         let why = |change: &str, rest: &str| file(change, rest).unwrap_err().to_string();
         assert!(why("'/sneed' = 1", "").contains("the plan has no /sneed"));
         assert!(why("'/flaws' = ['hubris']", "").contains("variant \"one\": "));
         assert!(why("", "colour = 'red'").contains("unknown field `colour`"));
+        assert!(why("'/version' = 2", "").contains("the plan's version is 2"));
     }
 }

@@ -20,6 +20,11 @@ const LESSONS: [(&str, &str); 2] = [
     ("kip-101", include_str!("../lessons/kip-101.toml")),
 ];
 
+/// The names and texts of all lessons.
+pub fn lessons() -> &'static [(&'static str, &'static str)] {
+    &LESSONS
+}
+
 /// All scenarios of this build.
 ///
 /// # Errors

@@ -4,9 +4,14 @@
 //! plan is readable, versioned JSON: it can be saved, edited, replayed and shrunk. Times are whole
 //! microseconds or milliseconds and say so in their names. Nothing here is a float.
 //!
+//! A plan that is written by hand needs only what differs from the defaults, except for its version:
+//! without anything else it is three brokers and a controller, one topic with a replica on each
+//! broker, one producer with `acks=all`, one consumer, a storm of ten seconds, and no fault.
+//!
 //! What does not live here: how a plan is drawn, and how its faults are carried out
 //! (`crate::faults`).
 
+mod defaults;
 mod fault;
 mod validate;
 
@@ -27,14 +32,13 @@ pub const PLAN_VERSION: u32 = 1;
 
 /// A run, before it happens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Plan {
     /// [`PLAN_VERSION`].
     pub version: u32,
     /// Keys every choice that is made while running. The plan itself is already drawn.
     pub seed: u64,
     /// Names of rules that every node leaves out (the bug zoo). Normally empty.
-    #[serde(default)]
     pub flaws: Vec<String>,
     /// The nodes.
     pub cluster: ClusterPlan,
@@ -53,16 +57,14 @@ pub struct Plan {
     /// How long each phase lasts.
     pub phases: PhasePlan,
     /// The fault schedule.
-    #[serde(default)]
     pub faults: Vec<Fault>,
     /// Marks that this run must reach, or it is weak ([`crate::marks`]).
-    #[serde(default)]
     pub marks: Vec<String>,
 }
 
 /// The nodes' ids and roles. A node in both lists has both roles (combined).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct ClusterPlan {
     /// Ids of brokers, ascending, 1 to 99.
     pub brokers: Vec<i32>,
@@ -83,7 +85,7 @@ impl ClusterPlan {
 
 /// Node configuration, by Kafka's names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct NodePlan {
     /// `controller.quorum.election.timeout.ms`.
     pub election_timeout_ms: u64,
@@ -114,18 +116,12 @@ pub struct NodePlan {
     /// Bytes of recent batches kept in memory per partition, 0 for none.
     pub tail_cache_bytes: u32,
     /// Bytes read from a log at a time when it is not known how many are needed.
-    #[serde(default = "default_read_chunk_bytes")]
     pub read_chunk_bytes: u32,
-}
-
-/// A broker's default.
-fn default_read_chunk_bytes() -> u32 {
-    64 << 10
 }
 
 /// A topic that the workload's admin client creates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct TopicPlan {
     /// Its name.
     pub name: String,
@@ -147,7 +143,7 @@ pub struct TopicPlan {
 /// How messages travel between any two hosts. Times are a minimum plus an exponentially distributed
 /// rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct NetworkPlan {
     /// Minimum one-way latency.
     pub latency_min_us: u64,
@@ -165,7 +161,7 @@ pub struct NetworkPlan {
 
 /// How long disks take: a minimum plus an exponentially distributed rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct DiskPlan {
     /// Mean time until an append is in the page cache.
     pub write_mean_us: u64,
@@ -183,7 +179,7 @@ pub struct DiskPlan {
 
 /// How long a step of a machine takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct ProcessPlan {
     /// Minimum.
     pub step_min_us: u64,
@@ -192,7 +188,7 @@ pub struct ProcessPlan {
     /// Maximum skew of a node's wall clock, either way.
     pub wall_skew_ms: u64,
     /// Maximum drift of a node's monotonic clock, fast or slow, in millionths.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub clock_drift_ppm: u64,
 }
 
@@ -202,17 +198,17 @@ fn is_zero(number: &u64) -> bool {
 
 /// What clients do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct WorkloadPlan {
     /// Each is one producer host.
     pub producers: Vec<ProducerPlan>,
     /// Each is one consumer host that reads all partitions from the beginning.
     pub consumers: Vec<ConsumerPlan>,
     /// Each is one client host that queries ends and times.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub queries: Vec<QueryPlan>,
     /// Topics that are created and deleted in the storm.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub churn: Option<ChurnPlan>,
 }
 
@@ -243,7 +239,7 @@ pub struct ChurnPlan {
 
 /// One producer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct ProducerPlan {
     /// -1 (all), 0 or 1.
     pub acks: i16,
@@ -265,43 +261,31 @@ pub struct ProducerPlan {
     pub delivery_timeout_ms: u64,
     /// Records carry event times: up to this many ms ago, in any order, and occasionally no
     /// timestamp or one of 1970. 0: the time of sending.
-    #[serde(default)]
     pub event_times_ms: u64,
 }
 
 /// One consumer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct ConsumerPlan {
     /// `fetch.max.wait.ms`.
     pub max_wait_ms: u64,
     /// `max.partition.fetch.bytes`.
     pub max_partition_bytes: u32,
     /// `fetch.max.bytes`: for all partitions together.
-    #[serde(default = "default_max_bytes")]
     pub max_bytes: u32,
     /// `fetch.min.bytes`.
-    #[serde(default = "one")]
     pub min_bytes: u32,
     /// Mean time between seeks to another position in one partition. 0: never.
-    #[serde(default)]
     pub seek_every_ms: u64,
 }
 
 /// Kafka's default of `fetch.max.bytes` for consumers.
 pub const DEFAULT_MAX_BYTES: u32 = 50 << 20;
 
-fn default_max_bytes() -> u32 {
-    DEFAULT_MAX_BYTES
-}
-
-fn one() -> u32 {
-    1
-}
-
 /// How long each phase may last, in virtual time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct PhasePlan {
     /// Maximum time until the cluster is up and the topics exist.
     pub warm_up_ms: u64,
