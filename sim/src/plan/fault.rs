@@ -56,6 +56,10 @@ pub enum When {
     AtDiskOp(AtDiskOp),
 }
 
+fn first() -> u32 {
+    1
+}
+
 /// A trigger on a submission to a disk. The fault strikes when the submitting step is over, before
 /// anything else happens. If the process exits with that step, the fault strikes before the exit
 /// performs the queued operations.
@@ -72,6 +76,7 @@ pub struct AtDiskOp {
     #[serde(default)]
     pub from_us: u64,
     /// The n-th such submission since it was armed, from 1.
+    #[serde(default = "first")]
     pub count: u32,
     /// Strikes this long after it. 0: before the next event.
     #[serde(default)]
@@ -190,6 +195,7 @@ pub struct AfterNote {
     pub from_us: u64,
     /// The n-th such note since it was armed, from 1. Notes about the metadata log count only for
     /// names that begin with `quorum_`.
+    #[serde(default = "first")]
     pub count: u32,
     /// Strikes this long after the note. 0: before the next event.
     #[serde(default)]

@@ -4,9 +4,9 @@
 //! plan is readable, versioned JSON: it can be saved, edited, replayed and shrunk. Times are whole
 //! microseconds or milliseconds and say so in their names. Nothing here is a float.
 //!
-//! A plan that is written by hand needs only what differs from the defaults, except for its version:
-//! without anything else it is three brokers and a controller, one topic with a replica on each
-//! broker, one producer with `acks=all`, one consumer, a storm of ten seconds, and no fault.
+//! A plan that is written by hand needs its version and what differs from the defaults. Without
+//! anything else it is three brokers and a controller, one topic with a replica on each broker, one
+//! producer with `acks=all`, one consumer, a storm of ten seconds, and no fault.
 //!
 //! What does not live here: how a plan is drawn, and how its faults are carried out
 //! (`crate::faults`).
