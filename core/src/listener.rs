@@ -21,30 +21,24 @@ pub enum Serves {
     Controllers,
 }
 
+/// The listeners that serve an API, by who uses them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Listeners {
+    /// Those of clients and brokers.
+    pub brokers: bool,
+    /// Those of controllers.
+    pub controllers: bool,
+}
+
 impl Serves {
     /// Whether this API is served, regardless of the request's content. ApiVersions lists the APIs
     /// that are.
     pub fn api(self, api: ApiKey) -> bool {
-        let (on_brokers, on_controllers) = match api {
-            ApiKey::Produce
-            | ApiKey::ListOffsets
-            | ApiKey::Metadata
-            | ApiKey::OffsetForLeaderEpoch => (true, false),
-            ApiKey::Fetch | ApiKey::ApiVersions | ApiKey::CreateTopics | ApiKey::DeleteTopics => {
-                (true, true)
-            }
-            ApiKey::Vote
-            | ApiKey::BeginQuorumEpoch
-            | ApiKey::EndQuorumEpoch
-            | ApiKey::AlterPartition
-            | ApiKey::Envelope
-            | ApiKey::BrokerRegistration
-            | ApiKey::BrokerHeartbeat => (false, true),
-        };
+        let listeners = api.properties().listeners;
         match self {
             Serves::All => true,
-            Serves::Clients | Serves::Brokers => on_brokers,
-            Serves::Controllers => on_controllers,
+            Serves::Clients | Serves::Brokers => listeners.brokers,
+            Serves::Controllers => listeners.controllers,
         }
     }
 
@@ -55,23 +49,8 @@ impl Serves {
         if !self.api(request.api()) {
             return false;
         }
-        let (of_metadata, replica) = match request {
-            Request::Fetch(fetch) => (is_of_metadata(fetch), fetch.replica),
-            Request::ListOffsets(lookup) => (false, lookup.replica),
-            Request::OffsetForLeaderEpoch(epochs) => (false, epochs.replica),
-            Request::Produce(_)
-            | Request::Metadata(_)
-            | Request::ApiVersions(_)
-            | Request::CreateTopics(_)
-            | Request::DeleteTopics(_)
-            | Request::Vote(_)
-            | Request::BeginQuorumEpoch(_)
-            | Request::EndQuorumEpoch(_)
-            | Request::AlterPartition(_)
-            | Request::Envelope(_)
-            | Request::BrokerRegistration(_)
-            | Request::BrokerHeartbeat(_) => return true,
-        };
+        let Some(replica) = request.replica() else { return true };
+        let of_metadata = matches!(request, Request::Fetch(fetch) if is_of_metadata(fetch));
         match self {
             Serves::All => true,
             Serves::Clients => !of_metadata && replica.known().is_none(),

@@ -4,11 +4,15 @@
 //! The node runs in a child process, which is this test binary again (see `child_main`), so that
 //! signals, exit codes and memory are those of a process.
 
+mod apis;
 mod common;
 mod identity;
 #[path = "../../sim/tests/liar/mod.rs"]
 mod liar;
 mod listeners;
+#[path = "../../wire/tests/common/mod.rs"]
+#[allow(dead_code)]
+mod samples;
 mod strangers;
 
 use std::io::{Read, Write};

@@ -1,5 +1,4 @@
-//! What goes over a connection: a length, a header and a body. Also envelopes, which contain a
-//! frame.
+//! What goes over a connection: a length, a header and a body.
 //!
 //! When decoded, a frame here is what follows the four bytes of its length; when encoded, it
 //! includes them. The connection limits how many bytes a peer may announce.
@@ -10,7 +9,6 @@
 //! order, and replaces invalid UTF-8. Nodes' messages are no exception: the cluster is protected
 //! from a bad node by checking each field, not by refusing extra bytes.
 
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
@@ -18,13 +16,11 @@ use core::fmt;
 
 use wavetank_core::codec::{DecodeError, Reader, Writer};
 use wavetank_core::error_code::ErrorCode;
-use wavetank_core::msg::{
-    ApiKey, ApiVersionsResponse, EnvelopeRequest, EnvelopeResponse, Request, Response,
-};
+use wavetank_core::msg::{ApiKey, ApiVersionsResponse, Request, Response};
 
 use crate::schema;
 use crate::versions::{SUPPORTED, first_flexible, supported};
-use crate::visit::{Bounds, Io, TOO_MANY, Visited};
+use crate::visit::{Bounds, Io, TOO_MANY};
 
 /// A request with the content of its header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,17 +117,6 @@ pub fn decode_request(frame: Bytes) -> Result<RequestFrame, WireError> {
 /// # Errors
 /// See [`WireError`]; [`WireError::TooMany`] if it exceeds the bounds.
 pub fn decode_request_within(frame: Bytes, bounds: Bounds) -> Result<RequestFrame, WireError> {
-    decode(frame, bounds, true)
-}
-
-fn body_error(api: ApiKey, version: i16, error: DecodeError) -> WireError {
-    match error {
-        TOO_MANY => WireError::TooMany { api, version },
-        error => WireError::Body { api, version, error },
-    }
-}
-
-fn decode(frame: Bytes, bounds: Bounds, envelopes: bool) -> Result<RequestFrame, WireError> {
     let mut reader = Reader::new(frame);
     let mut header = || Ok((reader.i16()?, reader.i16()?, reader.i32()?));
     let (key, version, correlation) = header().map_err(WireError::Header)?;
@@ -148,14 +133,16 @@ fn decode(frame: Bytes, bounds: Bounds, envelopes: bool) -> Result<RequestFrame,
     }
     let fail = |error| body_error(api, version, error);
     let mut io = Io::reader(reader.rest(), version, flexible, bounds);
-    let request = if api == ApiKey::Envelope && envelopes {
-        read_envelope_request(&mut io, bounds).map_err(fail)?
-    } else {
-        let mut request = schema::empty_request(api).map_err(fail)?;
-        schema::request(&mut io, &mut request).map_err(fail)?;
-        request
-    };
+    let mut request = Request::empty(api);
+    schema::request(&mut io, &mut request).map_err(fail)?;
     Ok(RequestFrame { api, version, correlation, client_id, request })
+}
+
+fn body_error(api: ApiKey, version: i16, error: DecodeError) -> WireError {
+    match error {
+        TOO_MANY => WireError::TooMany { api, version },
+        error => WireError::Body { api, version, error },
+    }
 }
 
 /// Reads a response to a request of `api` in `version`. Returns it with its correlation id.
@@ -175,13 +162,8 @@ pub fn decode_response(
     let fail = |error| body_error(api, version, error);
     let flexible = version >= first_flexible(api);
     let mut io = Io::reader(reader.rest(), version, flexible, Bounds::RESPONSE);
-    let response = if api == ApiKey::Envelope {
-        read_envelope_response(&mut io).map_err(fail)?
-    } else {
-        let mut response = schema::empty_response(api).map_err(fail)?;
-        schema::response(&mut io, &mut response).map_err(fail)?;
-        response
-    };
+    let mut response = Response::empty(api);
+    schema::response(&mut io, &mut response).map_err(fail)?;
     Ok((correlation, response))
 }
 
@@ -241,7 +223,6 @@ pub fn unsupported_api_versions(correlation: i32) -> Vec<Bytes> {
     let response = Response::ApiVersions(ApiVersionsResponse {
         error: ErrorCode::UnsupportedVersion,
         apis: SUPPORTED.iter().map(|(api, min, max)| (api.key(), *min, *max)).collect(),
-        finalized_features_epoch: -1,
         ..ApiVersionsResponse::default()
     });
     encode_response(0, correlation, &response)
@@ -270,81 +251,4 @@ pub fn body_of(frame: Vec<Bytes>) -> Bytes {
     frame.iter().for_each(|chunk| whole.extend_from_slice(chunk));
     let whole = whole.freeze();
     whole.slice(4.min(whole.len())..)
-}
-
-// ---- envelopes (KIP-590) -----------------------------------------------------------------------
-
-/// Chooses the correlation id of an enclosed request. The answer in an envelope does not name its
-/// API and version, and the envelope's sender may not remember them, but it echoes this id.
-fn envelope_correlation(api: ApiKey, version: i16) -> i32 {
-    i32::from(api.key()) << 16 | i32::from(version)
-}
-
-fn of_envelope_correlation(correlation: i32) -> Option<(ApiKey, i16)> {
-    let api = ApiKey::from_key(i16::try_from(correlation >> 16).ok()?)?;
-    let version = i16::try_from(correlation & 0xffff).ok()?;
-    let (min, max) = supported(api);
-    (api != ApiKey::Envelope && (min..=max).contains(&version)).then_some((api, version))
-}
-
-/// The client's address, 0.0.0.0: the sender was checked where the request arrived.
-const UNKNOWN_ADDRESS: &[u8] = &[0, 0, 0, 0];
-
-pub(crate) fn envelope_request(io: &mut Io, message: &mut EnvelopeRequest) -> Visited {
-    let correlation = envelope_correlation(message.request.api(), message.version);
-    let inner = encode_request(message.version, correlation, "", &message.request);
-    io.nullable_bytes(&mut Some(Vec::from([body_of(inner)])))?;
-    // No principal: there is no authorization.
-    io.nullable_bytes(&mut None)?;
-    io.nullable_bytes(&mut Some(Vec::from([Bytes::from_static(UNKNOWN_ADDRESS)])))?;
-    io.end()
-}
-
-fn read_envelope_request(io: &mut Io, bounds: Bounds) -> Result<Request, DecodeError> {
-    let mut data = None;
-    io.nullable_bytes(&mut data)?;
-    let mut unused = None;
-    io.nullable_bytes(&mut unused)?;
-    io.nullable_bytes(&mut unused)?;
-    io.end()?;
-    let data = data.into_iter().flatten().next();
-    let data = data.ok_or(DecodeError::Invalid("an empty envelope"))?;
-    let frame = decode(data, bounds, false).map_err(|error| match error {
-        WireError::TooMany { .. } => TOO_MANY,
-        WireError::UnknownApi { .. }
-        | WireError::UnsupportedVersion { .. }
-        | WireError::Header(_)
-        | WireError::Body { .. } => DecodeError::Invalid("the enveloped request"),
-    })?;
-    let request = Box::new(frame.request);
-    Ok(Request::Envelope(EnvelopeRequest { version: frame.version, request }))
-}
-
-pub(crate) fn envelope_response(io: &mut Io, message: &mut EnvelopeResponse) -> Visited {
-    let mut data = message.response.as_ref().map(|response| {
-        let correlation = envelope_correlation(response.api(), message.version);
-        Vec::from([body_of(encode_response(message.version, correlation, response))])
-    });
-    io.nullable_bytes(&mut data)?;
-    io.error(&mut message.error)?;
-    io.end()
-}
-
-fn read_envelope_response(io: &mut Io) -> Result<Response, DecodeError> {
-    let mut data = None;
-    io.nullable_bytes(&mut data)?;
-    let mut error = ErrorCode::None;
-    io.error(&mut error)?;
-    io.end()?;
-    let mut version = -1;
-    let mut response = None;
-    if let Some(bytes) = data.into_iter().flatten().next() {
-        let bad = DecodeError::Invalid("the enveloped response");
-        let correlation = Reader::new(bytes.clone()).i32()?;
-        let (api, enclosed) = of_envelope_correlation(correlation).ok_or(bad)?;
-        let (_, inner) = decode_response(api, enclosed, bytes).map_err(|_| bad)?;
-        version = enclosed;
-        response = Some(Box::new(inner));
-    }
-    Ok(Response::Envelope(EnvelopeResponse { error, version, response }))
 }

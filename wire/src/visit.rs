@@ -123,6 +123,14 @@ impl Io {
         matches!(self.direction, Direction::Read { .. })
     }
 
+    /// While reading: what is left of the bounds.
+    pub fn bounds(&self) -> Option<Bounds> {
+        match &self.direction {
+            Direction::Read { budget, .. } => Some(*budget),
+            Direction::Write { .. } => None,
+        }
+    }
+
     fixed! {
         i8: i8;
         i16: i16;

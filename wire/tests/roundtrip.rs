@@ -3,6 +3,7 @@
 mod common;
 
 use common::{body, requests, responses};
+use wavetank_core::error_code::ErrorCode;
 use wavetank_core::msg::{ApiKey, Request, Response};
 use wavetank_wire::{
     SUPPORTED, WireError, decode_request, decode_response, encode_request, encode_response,
@@ -11,11 +12,12 @@ use wavetank_wire::{
 
 #[test]
 fn every_api_is_covered() {
-    for (api, _, _) in SUPPORTED {
+    for (api, min, max) in SUPPORTED {
         assert!(requests().iter().any(|request| request.api() == *api), "{api:?}");
         assert!(responses().iter().any(|response| response.api() == *api), "{api:?}");
+        assert_eq!((*min, *max), api.properties().versions);
     }
-    assert_eq!(SUPPORTED.len(), ApiKey::ALL.len());
+    assert!(SUPPORTED.iter().map(|(api, _, _)| api).eq(ApiKey::ALL));
 }
 
 #[test]
@@ -56,6 +58,30 @@ fn responses_in_every_version() {
         let (_, mut read) = decode_response(api, max, bytes).expect("it was read above");
         restore_response_names(&mut read, &response);
         assert_eq!(read, response);
+    }
+}
+
+/// A request that fails as a whole is answered in every version with its error, at everything that
+/// it names.
+#[test]
+fn refusals_carry_the_error_in_every_version() {
+    let code = ErrorCode::RequestTimedOut.code().to_be_bytes();
+    let mut before = None;
+    for request in requests() {
+        let api = request.api();
+        let is_full = before.replace(api) != Some(api);
+        let (min, max) = supported(api);
+        for version in min..=max {
+            let encoded = |error| body(encode_response(version, 1, &request.refused(error)));
+            let (refused, accepted) =
+                (encoded(ErrorCode::RequestTimedOut), encoded(ErrorCode::None));
+            let what = format!("{api:?} {version}: {refused:?}");
+            decode_response(api, version, refused.clone()).expect(&what);
+            assert_eq!(refused.len(), accepted.len(), "{what}");
+            let mut differ = (0..refused.len()).filter(|at| refused[*at] != accepted[*at]);
+            assert!(!is_full || differ.clone().next().is_some(), "{what}");
+            assert!(differ.all(|at| refused[..=at].ends_with(&code)), "{what}");
+        }
     }
 }
 
@@ -112,8 +138,8 @@ fn golden_bytes() {
     assert_eq!(request.topics.as_ref().map(Vec::len), Some(1));
     assert!(!request.allow_auto_topic_creation);
     // The answer to ApiVersions never has a flexible header (KIP-511).
-    let response = &responses()[4];
-    let encoded = body(encode_response(3, 7, response));
+    let response = responses().into_iter().find(|response| response.api() == ApiKey::ApiVersions);
+    let encoded = body(encode_response(3, 7, &response.expect("there is one")));
     assert_eq!(&encoded[..7], b"\x00\x00\x00\x07\x00\x00\x03", "id, error, two APIs compact");
 }
 
@@ -221,7 +247,7 @@ fn envelopes_do_not_nest() {
         request: Box::new(inner),
     });
     let frame = body(encode_request(0, 1, "", &nested));
-    assert!(refused(&frame).contains("enveloped request"));
+    assert!(refused(&frame).contains("an envelope in an envelope"));
 }
 
 #[test]

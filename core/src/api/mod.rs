@@ -3,13 +3,13 @@
 //! No protocol rule lives here, and no message struct except data is passed below this layer. A
 //! request that has to wait is parked as a value in a purgatory, keyed by what it waits for.
 
-pub mod epochs;
+pub mod api_versions;
 pub mod fetch;
+pub mod forwarding;
 pub mod list_offsets;
 pub mod metadata;
+pub mod offset_for_leader_epoch;
 pub mod produce;
-pub mod topics;
-pub mod versions;
 
 use alloc::collections::BTreeMap;
 

@@ -14,7 +14,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use crate::api::Hosted;
-use crate::api::topics::{self, AutoCreation, Forwarded};
+use crate::api::forwarding::{self, AutoCreation, Forwarded};
 use crate::config::NodeConfig;
 use crate::env::{Channel, Env};
 use crate::error_code::ErrorCode;
@@ -112,7 +112,7 @@ impl Control {
         env: &mut dyn Env,
     ) {
         if self.forwards.len() >= MAX_FORWARDS {
-            return env.respond(from, topics::refusal(&request, ErrorCode::RequestTimedOut));
+            return env.respond(from, request.refused(ErrorCode::RequestTimedOut));
         }
         let forwarded = Forwarded::Client { from, version, request };
         self.wait_for_controller(forwarded, config, env);
@@ -200,10 +200,10 @@ impl Control {
         while let Some((_, forwarded)) = self.forwards.pop_front() {
             let request = match &forwarded {
                 Forwarded::Client { version, request, .. } => {
-                    topics::envelope(*version, request.clone())
+                    forwarding::envelope(*version, request.clone())
                 }
                 Forwarded::AutoCreate { topic } => {
-                    topics::envelope(7, topics::auto_create(topic, config))
+                    forwarding::envelope(7, forwarding::auto_create(topic, config))
                 }
             };
             self.send(controller, Call::Forward(forwarded), request, config, env);
@@ -216,7 +216,7 @@ impl Control {
     fn refuse(&mut self, forwarded: Forwarded, env: &mut dyn Env) {
         match forwarded {
             Forwarded::Client { from, request, .. } => {
-                env.respond(from, topics::refusal(&request, ErrorCode::RequestTimedOut));
+                env.respond(from, request.refused(ErrorCode::RequestTimedOut));
             }
             Forwarded::AutoCreate { topic } => self.auto_creation.end(&topic),
         }

@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 use crate::api::fetch::{Fetches, is_of_metadata};
 use crate::api::list_offsets::Lookups;
 use crate::api::produce::Produces;
-use crate::api::{Hosted, epochs, metadata, topics, versions};
+use crate::api::{Hosted, api_versions, forwarding, metadata, offset_for_leader_epoch};
 use crate::config::NodeConfig;
 use crate::controller::Controller;
 use crate::env::{Channel, Env};
@@ -30,7 +30,9 @@ use crate::event::{
 };
 use crate::flaw::Flaw;
 use crate::metadata::MetadataImage;
-use crate::msg::{FetchRequest, FetchResponse, Request, Response};
+use crate::msg::{
+    ClusterRequest, DataRequest, Family, FetchRequest, FetchResponse, Request, Response,
+};
 use crate::note::Note;
 use crate::quorum::{Quorum, QuorumFact};
 use crate::replica::caches::Caches;
@@ -363,58 +365,87 @@ impl Broker {
         request: Request,
         env: &mut dyn Env,
     ) {
-        match request {
-            Request::ApiVersions(request) => {
-                let response = versions::answer(version, &request, &self.config, &self.image);
-                env.respond(from, Response::ApiVersions(response));
+        match request.into_family() {
+            Family::Data(request) => self.on_data_request(from, origin, version, request, env),
+            Family::Cluster(request) => {
+                self.on_cluster_request(from, origin, version, request, env);
             }
-            Request::Metadata(request) => self.on_metadata_request(from, origin, &request, env),
-            Request::Produce(_) if self.refuses_appends() => env.disconnect(from),
-            Request::Produce(request) => {
+            Family::Admin(request) => {
+                if self.controller.is_active() {
+                    self.ask_controller(from, request.into(), env);
+                } else {
+                    self.control.forward(from, version, request.into(), &self.config, env);
+                }
+            }
+            Family::Quorum(request) => {
+                self.quorum.on_request(from, request.into(), env, &mut self.quorum_facts);
+            }
+            Family::Controller(request) => self.ask_controller(from, request.into(), env),
+            Family::Forwarding(request) => self.ask_controller(from, request.into(), env),
+        }
+    }
+
+    fn on_data_request(
+        &mut self,
+        from: ReplyTo,
+        origin: Origin,
+        version: i16,
+        request: DataRequest,
+        env: &mut dyn Env,
+    ) {
+        match request {
+            DataRequest::Produce(_) if self.refuses_appends() => env.disconnect(from),
+            DataRequest::Produce(request) => {
                 let listener = self.config.listener_name(origin);
                 let (hosted, image) = (&mut self.hosted, &self.image);
                 let facts = &mut self.facts;
                 let produces = &mut self.produces;
                 produces.on_request(from, listener, version, request, hosted, image, env, facts);
             }
-            Request::Fetch(request) if is_of_metadata(&request) => {
+            DataRequest::Fetch(request) if is_of_metadata(&request) => {
                 let request = Request::Fetch(request);
                 self.quorum.on_request(from, request, env, &mut self.quorum_facts);
             }
-            Request::Fetch(request) if self.is_foreign(&request) => {
+            DataRequest::Fetch(request) if self.is_foreign(&request) => {
                 let error = ErrorCode::InconsistentClusterId;
                 let response = FetchResponse { error, ..FetchResponse::default() };
                 env.respond(from, Response::Fetch(response));
             }
-            Request::Fetch(request) => {
+            DataRequest::Fetch(request) => {
                 let listener = self.config.listener_name(origin);
                 let limit = self.config.fetch_max_bytes;
                 let (hosted, image) = (&mut self.hosted, &self.image);
                 let (fetches, facts) = (&mut self.fetches, &mut self.facts);
                 fetches.on_request(from, listener, request, limit, hosted, image, env, facts);
             }
-            Request::ListOffsets(request) => {
+            DataRequest::ListOffsets(request) => {
                 let (hosted, image) = (&self.hosted, &self.image);
                 self.lookups.on_request(from, version, request, hosted, image, env);
             }
-            Request::OffsetForLeaderEpoch(request) => {
-                let response = epochs::answer(request, &self.hosted, &self.image, env);
+            DataRequest::OffsetForLeaderEpoch(request) => {
+                let response =
+                    offset_for_leader_epoch::answer(request, &self.hosted, &self.image, env);
                 env.respond(from, Response::OffsetForLeaderEpoch(response));
             }
-            Request::CreateTopics(_) | Request::DeleteTopics(_) => {
-                if self.controller.is_active() {
-                    self.ask_controller(from, request, env);
-                } else {
-                    self.control.forward(from, version, request, &self.config, env);
-                }
+        }
+    }
+
+    fn on_cluster_request(
+        &mut self,
+        from: ReplyTo,
+        origin: Origin,
+        version: i16,
+        request: ClusterRequest,
+        env: &mut dyn Env,
+    ) {
+        match request {
+            ClusterRequest::ApiVersions(request) => {
+                let response = api_versions::answer(version, &request, &self.config, &self.image);
+                env.respond(from, Response::ApiVersions(response));
             }
-            Request::Vote(_) | Request::BeginQuorumEpoch(_) | Request::EndQuorumEpoch(_) => {
-                self.quorum.on_request(from, request, env, &mut self.quorum_facts);
+            ClusterRequest::Metadata(request) => {
+                self.on_metadata_request(from, origin, &request, env);
             }
-            Request::AlterPartition(_)
-            | Request::Envelope(_)
-            | Request::BrokerRegistration(_)
-            | Request::BrokerHeartbeat(_) => self.ask_controller(from, request, env),
         }
     }
 
@@ -504,11 +535,11 @@ impl Broker {
                     facts,
                 );
             }
-            control::Call::Forward(topics::Forwarded::Client { from, request, .. }) => {
+            control::Call::Forward(forwarding::Forwarded::Client { from, request, .. }) => {
                 let outcome = outcome.map_err(|_| ErrorCode::RequestTimedOut);
-                env.respond(from, topics::client_response(&request, outcome));
+                env.respond(from, forwarding::client_response(&request, outcome));
             }
-            control::Call::Forward(topics::Forwarded::AutoCreate { topic }) => {
+            control::Call::Forward(forwarding::Forwarded::AutoCreate { topic }) => {
                 self.control.auto_create_ended(&topic);
             }
         }

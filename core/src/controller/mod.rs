@@ -27,7 +27,7 @@ use crate::env::{Env, Site};
 use crate::error_code::ErrorCode;
 use crate::event::{ConnectionId, ReplyTo, TimerKey};
 use crate::metadata::{MetadataImage, MetadataRecord};
-use crate::msg::Request;
+use crate::msg::{AdminRequest, Family, Request};
 use crate::types::{BrokerEpoch, LeaderEpoch, Monotonic, Offset, Uuid};
 
 use self::shard::{Command, Origin, Settings, Shard, TopicDraw};
@@ -86,8 +86,7 @@ impl Controller {
         self.coordinator.on_committed(upto, env, &mut Vec::new());
     }
 
-    /// A request of one of the controller's APIs: registration, heartbeat, AlterPartition,
-    /// CreateTopics, DeleteTopics, or an envelope around one of the last two.
+    /// A request of brokers, of an admin, or an envelope around one of the latter.
     pub fn on_request(
         &mut self,
         from: ReplyTo,
@@ -96,19 +95,27 @@ impl Controller {
         env: &mut dyn Env,
     ) {
         let (envelope, request) = match request {
-            Request::Envelope(envelope) => match *envelope.request {
-                inner @ (Request::CreateTopics(_) | Request::DeleteTopics(_)) => {
-                    (Some(envelope.version), inner)
-                }
-                _ => {
-                    let error = ErrorCode::InvalidRequest;
-                    return env.respond(from, answers::envelope_error(envelope.version, error));
-                }
-            },
+            Request::Envelope(envelope) => (Some(envelope.version), *envelope.request),
             other => (None, other),
         };
-        let draws = if self.is_active() { draws_for(&request, env) } else { Vec::new() };
-        let (origin, command) = (Origin { from, envelope }, Command::Request(request, draws));
+        let command = match (request.into_family(), envelope) {
+            (Family::Admin(request), _) => {
+                let draws = if self.is_active() { draws_for(&request, env) } else { Vec::new() };
+                Command::Admin(request, draws)
+            }
+            (Family::Controller(request), None) => Command::Broker(request),
+            (_, Some(version)) => {
+                let error = ErrorCode::InvalidRequest;
+                return env.respond(from, answers::envelope_error(version, error));
+            }
+            (
+                Family::Data(_) | Family::Cluster(_) | Family::Quorum(_) | Family::Forwarding(_),
+                None,
+            ) => {
+                panic!("the router gives the controller only requests of its families")
+            }
+        };
+        let origin = Origin { from, envelope };
         self.coordinator.on_request(origin, &command, log, env, &mut Vec::new());
     }
 
@@ -130,8 +137,8 @@ impl Controller {
 }
 
 /// Draws the random values that the request may need, so that deciding is a pure function.
-fn draws_for(request: &Request, env: &mut dyn Env) -> Vec<TopicDraw> {
-    let Request::CreateTopics(request) = request else { return Vec::new() };
+fn draws_for(request: &AdminRequest, env: &mut dyn Env) -> Vec<TopicDraw> {
+    let AdminRequest::CreateTopics(request) = request else { return Vec::new() };
     let draw = |_| TopicDraw { id: random_uuid(env), start: env.draw(Site::Placement, u64::MAX) };
     request.topics.iter().map(draw).collect()
 }

@@ -18,7 +18,7 @@ use crate::metadata::{
     FeatureLevelRecord, METADATA_VERSION, METADATA_VERSION_LEVEL, MetadataImage, MetadataRecord,
     ReplayError,
 };
-use crate::msg::{Request, Response};
+use crate::msg::{AdminRequest, ControllerRequest, Response};
 use crate::note::Note;
 use crate::types::{LeaderEpoch, Monotonic, NodeId, Offset, TopicPartition, Uuid};
 
@@ -87,8 +87,10 @@ pub(super) struct Shard {
 
 /// What the controller may be asked to do.
 pub(super) enum Command {
-    /// A request of one of its APIs.
-    Request(Request, Vec<TopicDraw>),
+    /// A client's request.
+    Admin(AdminRequest, Vec<TopicDraw>),
+    /// A broker's request.
+    Broker(ControllerRequest),
     /// A broker sent no heartbeat for a whole session, which ended at this time.
     SessionEnd(NodeId, Monotonic),
     /// It has become active in this epoch.
@@ -149,9 +151,8 @@ impl coordinator::Shard for Shard {
         context: &Context,
     ) -> Decision {
         match command {
-            Command::Request(request, draws) => {
-                self.decide_request(settings, request, draws, context)
-            }
+            Command::Admin(request, draws) => self.decide_for_admin(settings, request, draws),
+            Command::Broker(request) => self.decide_for_broker(settings, request, context),
             Command::SessionEnd(broker, deadline) => {
                 self.session_ends(settings, *broker, *deadline, context)
             }
@@ -229,9 +230,9 @@ impl coordinator::Shard for Shard {
     fn patience(settings: &Settings, command: &Command) -> Duration {
         let most = settings.request_timeout;
         let asked = match command {
-            Command::Request(Request::CreateTopics(request), _) => request.timeout_ms,
-            Command::Request(Request::DeleteTopics(request), _) => request.timeout_ms,
-            Command::Request(..)
+            Command::Admin(AdminRequest::CreateTopics(request), _) => request.timeout_ms,
+            Command::Admin(AdminRequest::DeleteTopics(request), _) => request.timeout_ms,
+            Command::Broker(_)
             | Command::SessionEnd(..)
             | Command::TakeOver(_)
             | Command::Bootstrap
@@ -265,8 +266,11 @@ impl coordinator::Shard for Shard {
             (Outcome::Failed(reply, why), envelope) => {
                 answers::wrap(envelope, answers::failed(reply, code(why)))
             }
-            (Outcome::Refused(Command::Request(request, _), why), envelope) => {
-                answers::wrap(envelope, answers::refusal(request, code(why)))
+            (Outcome::Refused(Command::Admin(request, _), why), envelope) => {
+                answers::wrap(envelope, request.refused(code(why)))
+            }
+            (Outcome::Refused(Command::Broker(request), why), envelope) => {
+                answers::wrap(envelope, request.refused(code(why)))
             }
             (
                 Outcome::Refused(
@@ -302,33 +306,32 @@ fn code(why: Failure) -> ErrorCode {
 }
 
 impl Shard {
-    fn decide_request(
+    fn decide_for_admin(
         &self,
         settings: &Settings,
-        request: &Request,
+        request: &AdminRequest,
         draws: &[TopicDraw],
+    ) -> Decision {
+        match request {
+            AdminRequest::CreateTopics(request) => self.create_topics(settings, request, draws),
+            AdminRequest::DeleteTopics(request) => self.delete_topics(settings, request),
+        }
+    }
+
+    fn decide_for_broker(
+        &self,
+        settings: &Settings,
+        request: &ControllerRequest,
         context: &Context,
     ) -> Decision {
         match request {
-            Request::BrokerRegistration(request) => {
+            ControllerRequest::BrokerRegistration(request) => {
                 self.register_broker(settings, request, context)
             }
-            Request::BrokerHeartbeat(request) => self.broker_heartbeat(settings, request, context),
-            Request::AlterPartition(request) => self.alter_partition(request),
-            Request::CreateTopics(request) => self.create_topics(settings, request, draws),
-            Request::DeleteTopics(request) => self.delete_topics(settings, request),
-            Request::Produce(_)
-            | Request::Fetch(_)
-            | Request::ListOffsets(_)
-            | Request::Metadata(_)
-            | Request::ApiVersions(_)
-            | Request::OffsetForLeaderEpoch(_)
-            | Request::Vote(_)
-            | Request::BeginQuorumEpoch(_)
-            | Request::EndQuorumEpoch(_)
-            | Request::Envelope(_) => {
-                panic!("the router gives the controller only requests of its APIs")
+            ControllerRequest::BrokerHeartbeat(request) => {
+                self.broker_heartbeat(settings, request, context)
             }
+            ControllerRequest::AlterPartition(request) => self.alter_partition(request),
         }
     }
 

@@ -5,7 +5,6 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::answers::topic_failed;
 use super::shard::{Decision, Settings, Shard, TopicDraw};
 use crate::config::TopicConfig;
 use crate::error_code::ErrorCode;
@@ -82,7 +81,8 @@ impl Shard {
         for (topic, draw) in request.topics.iter().zip(draws) {
             if names.get(topic.name.as_str()).is_some_and(|count| *count > 1) {
                 if told.insert(&topic.name) {
-                    let mut result = topic_failed(&topic.name, ErrorCode::InvalidRequest);
+                    let mut result =
+                        CreatableTopicResult::failed(&topic.name, ErrorCode::InvalidRequest);
                     result.error_message = Some("Duplicate topic name.".into());
                     results.push(result);
                 }
@@ -102,7 +102,7 @@ impl Shard {
                     results.push(result);
                 }
                 Err((error, why)) => {
-                    let mut result = topic_failed(&topic.name, error);
+                    let mut result = CreatableTopicResult::failed(&topic.name, error);
                     result.error_message = Some(why);
                     results.push(result);
                 }

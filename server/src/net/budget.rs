@@ -10,7 +10,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
-use wavetank_core::msg::Request;
+use wavetank_core::msg::{Answer, Request};
 use wavetank_core::types::NodeId;
 
 /// What a fetch may always return, in bytes. (A larger first batch is returned whole, KIP-74.)
@@ -73,24 +73,12 @@ impl Budget {
 
     /// Waits until this request may go to the core, and bounds what a fetch may return.
     pub(super) async fn admit(self: &Arc<Budget>, request: &mut Request) -> Option<Share> {
-        let is_client = match request {
-            Request::Fetch(fetch) => fetch.replica == NodeId::NONE,
-            Request::Metadata(_) => true,
-            Request::Produce(_)
-            | Request::ListOffsets(_)
-            | Request::OffsetForLeaderEpoch(_)
-            | Request::ApiVersions(_)
-            | Request::CreateTopics(_)
-            | Request::DeleteTopics(_)
-            | Request::Vote(_)
-            | Request::BeginQuorumEpoch(_)
-            | Request::EndQuorumEpoch(_)
-            | Request::AlterPartition(_)
-            | Request::Envelope(_)
-            | Request::BrokerRegistration(_)
-            | Request::BrokerHeartbeat(_) => false,
+        let is_large = match request.api().properties().answer {
+            Answer::Small => false,
+            Answer::Listing | Answer::Records => true,
         };
-        if is_client {
+        let is_client = request.replica().is_none_or(|replica| replica == NodeId::NONE);
+        if is_large && is_client {
             self.room().await;
         }
         let Request::Fetch(fetch) = request else { return None };

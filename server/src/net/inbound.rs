@@ -165,26 +165,6 @@ struct Inbound {
     is_peer: bool,
 }
 
-/// Whether the decoded request refers to bytes of its frame. The others own what they have.
-fn shares_frame(request: &Request) -> bool {
-    match request {
-        Request::Produce(_) | Request::Envelope(_) => true,
-        Request::Fetch(_)
-        | Request::Metadata(_)
-        | Request::ListOffsets(_)
-        | Request::OffsetForLeaderEpoch(_)
-        | Request::ApiVersions(_)
-        | Request::CreateTopics(_)
-        | Request::DeleteTopics(_)
-        | Request::Vote(_)
-        | Request::BeginQuorumEpoch(_)
-        | Request::EndQuorumEpoch(_)
-        | Request::AlterPartition(_)
-        | Request::BrokerRegistration(_)
-        | Request::BrokerHeartbeat(_) => false,
-    }
-}
-
 enum Never {}
 
 impl Inbound {
@@ -226,7 +206,7 @@ impl Inbound {
             let length = frame.bytes.len();
             // As in Kafka, the frame's memory is released while the request waits, unless the
             // request refers to it.
-            let frame = shares_frame(&request).then_some(frame);
+            let frame = request.api().properties().keeps_frame.then_some(frame);
             self.notice(&request);
             let inspected = shared.lane.inspect(&mut request, context.version, self.source).await;
             inspected.ok_or(Closed::ByUs)?;

@@ -70,20 +70,9 @@ fn of_peers() -> Vec<(i16, Request)> {
     let mut all = vec![(11, Request::Fetch(as_replica)), (11, Request::Fetch(metadata))];
     let mut dice = Dice(1);
     let known = Known { broker_epochs: vec![BrokerEpoch(1)], ..Known::default() };
-    for api in [
-        ApiKey::Vote,
-        ApiKey::BeginQuorumEpoch,
-        ApiKey::EndQuorumEpoch,
-        ApiKey::AlterPartition,
-        ApiKey::BrokerRegistration,
-        ApiKey::BrokerHeartbeat,
-    ] {
-        let request = loop {
-            let request = Hostile { dice: &mut dice, known: &known }.request();
-            if request.api() == api {
-                break request;
-            }
-        };
+    let of_nodes = |api: &ApiKey| !api.properties().listeners.brokers && *api != ApiKey::Envelope;
+    for api in ApiKey::ALL.iter().copied().filter(of_nodes) {
+        let request = Hostile { dice: &mut dice, known: &known }.request_of(api);
         all.push((wavetank_wire::highest(api), request));
     }
     all

@@ -1,4 +1,5 @@
-//! Requests with values at the edges of their types, in every field of every API, for the tank's
+//! Requests with values at the edges of their types, in every field of every API (a method for
+//! each, named like its module), for the tank's
 //! cluster (`hostile.rs`) and for real nodes (the server's `bounds`).
 
 #![allow(dead_code)] // each test program uses only a part
@@ -196,82 +197,78 @@ impl Hostile<'_> {
         if self.dice.bool() { known } else { BrokerEpoch(self.dice.i64()) }
     }
 
+    /// A request of any API.
     pub fn request(&mut self) -> Request {
-        let kind = self.dice.below(15);
-        match kind {
-            0..=7 => self.clients_request(kind),
-            _ => self.peers_request(kind),
+        let api = self.dice.pick(ApiKey::ALL);
+        self.request_of(api)
+    }
+
+    fn produce(&mut self) -> ProduceRequest {
+        ProduceRequest {
+            transactional_id: self.dice.one_in(8).then(|| self.dice.text()),
+            acks: self.dice.i16(),
+            timeout_ms: self.dice.i32(),
+            topics: (0..self.dice.below(3))
+                .map(|_| {
+                    let topic = self.topic();
+                    let part = |dice: &mut Dice| ProducePartition {
+                        partition: dice.i32(),
+                        records: dice.records(),
+                        inspection: None,
+                    };
+                    ProduceTopic { topic, partitions: self.dice.some(part) }
+                })
+                .collect(),
         }
     }
 
-    fn clients_request(&mut self, kind: usize) -> Request {
-        match kind {
-            0 => Request::Produce(ProduceRequest {
-                transactional_id: self.dice.one_in(8).then(|| self.dice.text()),
-                acks: self.dice.i16(),
-                timeout_ms: self.dice.i32(),
-                topics: (0..self.dice.below(3))
-                    .map(|_| {
-                        let topic = self.topic();
-                        let part = |dice: &mut Dice| ProducePartition {
-                            partition: dice.i32(),
-                            records: dice.records(),
-                            inspection: None,
-                        };
-                        ProduceTopic { topic, partitions: self.dice.some(part) }
-                    })
-                    .collect(),
-            }),
-            1 => self.fetch(),
-            2 => {
-                let part = |dice: &mut Dice| ListOffsetsPartition {
-                    partition: dice.i32(),
-                    current_leader_epoch: dice.epoch(),
-                    timestamp: dice.i64(),
-                };
-                let topic = |dice: &mut Dice| ListOffsetsTopic {
-                    name: dice.text(),
-                    partitions: dice.some(part),
-                };
-                Request::ListOffsets(ListOffsetsRequest {
-                    replica: self.dice.node(),
-                    isolation_level: self.dice.pick(&[i8::MIN, 0, 1, i8::MAX]),
-                    topics: self.dice.some(topic),
-                    timeout_ms: self.dice.i32(),
-                })
-            }
-            3 => Request::Metadata(MetadataRequest {
-                topics: self.dice.bool().then(|| (0..2).map(|_| self.topic()).collect()),
-                allow_auto_topic_creation: self.dice.bool(),
-                include_topic_authorized_operations: self.dice.bool(),
-            }),
-            4 => Request::ApiVersions(ApiVersionsRequest {
-                client_software_name: self.dice.text(),
-                client_software_version: self.dice.text(),
-                cluster_id: self.dice.bool().then(|| self.dice.text()),
-                node: self.dice.node(),
-            }),
-            5 => self.creation(),
-            6 => self.deletion(),
-            _ => {
-                let part = |dice: &mut Dice| OffsetForLeaderPartition {
-                    partition: dice.i32(),
-                    current_leader_epoch: dice.epoch(),
-                    leader_epoch: dice.epoch(),
-                };
-                let topic = |dice: &mut Dice| OffsetForLeaderTopic {
-                    name: dice.text(),
-                    partitions: dice.some(part),
-                };
-                Request::OffsetForLeaderEpoch(OffsetForLeaderEpochRequest {
-                    replica: self.dice.node(),
-                    topics: self.dice.some(topic),
-                })
-            }
+    fn list_offsets(&mut self) -> ListOffsetsRequest {
+        let part = |dice: &mut Dice| ListOffsetsPartition {
+            partition: dice.i32(),
+            current_leader_epoch: dice.epoch(),
+            timestamp: dice.i64(),
+        };
+        let topic =
+            |dice: &mut Dice| ListOffsetsTopic { name: dice.text(), partitions: dice.some(part) };
+        ListOffsetsRequest {
+            replica: self.dice.node(),
+            isolation_level: self.dice.pick(&[i8::MIN, 0, 1, i8::MAX]),
+            topics: self.dice.some(topic),
+            timeout_ms: self.dice.i32(),
         }
     }
 
-    fn fetch(&mut self) -> Request {
+    fn metadata(&mut self) -> MetadataRequest {
+        MetadataRequest {
+            topics: self.dice.bool().then(|| (0..2).map(|_| self.topic()).collect()),
+            allow_auto_topic_creation: self.dice.bool(),
+            include_topic_authorized_operations: self.dice.bool(),
+        }
+    }
+
+    fn api_versions(&mut self) -> ApiVersionsRequest {
+        ApiVersionsRequest {
+            client_software_name: self.dice.text(),
+            client_software_version: self.dice.text(),
+            cluster_id: self.dice.bool().then(|| self.dice.text()),
+            node: self.dice.node(),
+        }
+    }
+
+    fn offset_for_leader_epoch(&mut self) -> OffsetForLeaderEpochRequest {
+        let part = |dice: &mut Dice| OffsetForLeaderPartition {
+            partition: dice.i32(),
+            current_leader_epoch: dice.epoch(),
+            leader_epoch: dice.epoch(),
+        };
+        let topic = |dice: &mut Dice| OffsetForLeaderTopic {
+            name: dice.text(),
+            partitions: dice.some(part),
+        };
+        OffsetForLeaderEpochRequest { replica: self.dice.node(), topics: self.dice.some(topic) }
+    }
+
+    fn fetch(&mut self) -> FetchRequest {
         // A fetch by a voter or a replica states what it has. State only what no node has.
         let replica = self.dice.node();
         let is_node = (1..=NODES).contains(&replica.0);
@@ -296,7 +293,7 @@ impl Hostile<'_> {
                 FetchTopic { topic, partitions: self.dice.some(part) }
             })
             .collect();
-        Request::Fetch(FetchRequest {
+        FetchRequest {
             cluster_id: self.dice.cluster(),
             replica,
             replica_epoch: self.broker_epoch(),
@@ -309,10 +306,10 @@ impl Hostile<'_> {
             topics,
             forgotten: Vec::new(),
             rack_id: self.dice.text(),
-        })
+        }
     }
 
-    fn creation(&mut self) -> Request {
+    fn create_topics(&mut self) -> CreateTopicsRequest {
         let topic = |dice: &mut Dice| CreatableTopic {
             name: if dice.bool() { format!("made-{}", dice.below(9)) } else { dice.text() },
             num_partitions: dice.i32(),
@@ -320,76 +317,94 @@ impl Hostile<'_> {
             assignments: dice.some(|dice| (dice.i32(), dice.some(Dice::node))),
             configs: dice.some(|dice| (dice.text(), dice.bool().then(|| dice.text()))),
         };
-        Request::CreateTopics(CreateTopicsRequest {
+        CreateTopicsRequest {
             topics: self.dice.some(topic),
             timeout_ms: self.dice.i32(),
             validate_only: self.dice.bool(),
-        })
+        }
     }
 
     /// A deletion of anything but the topic that the test keeps.
-    fn deletion(&mut self) -> Request {
+    fn delete_topics(&mut self) -> DeleteTopicsRequest {
         let topics = (0..2).map(|_| TopicRef { name: self.dice.text(), id: self.dice.uuid() });
         let topics = topics.filter(|topic| topic.name != "t").collect();
-        Request::DeleteTopics(DeleteTopicsRequest { topics, timeout_ms: self.dice.i32() })
+        DeleteTopicsRequest { topics, timeout_ms: self.dice.i32() }
     }
 
-    fn peers_request(&mut self, kind: usize) -> Request {
-        match kind {
-            8 => Request::Vote(VoteRequest {
-                cluster_id: self.dice.cluster(),
-                voter: self.dice.node(),
-                epoch: self.epoch(),
-                candidate: self.dice.node(),
-                candidate_directory_id: self.dice.uuid(),
-                voter_directory_id: self.dice.uuid(),
-                last_offset_epoch: self.epoch(),
-                last_offset: self.dice.offset(),
-                pre_vote: self.dice.bool(),
-            }),
-            9 => Request::BeginQuorumEpoch(BeginQuorumEpochRequest {
-                cluster_id: self.dice.cluster(),
-                voter: self.dice.node(),
-                voter_directory_id: self.dice.uuid(),
-                leader: self.dice.node(),
-                leader_epoch: self.epoch(),
-                leader_endpoints: self.dice.some(|dice| (dice.text(), dice.endpoint())),
-            }),
-            10 => Request::EndQuorumEpoch(EndQuorumEpochRequest {
-                cluster_id: self.dice.cluster(),
-                leader: self.dice.node(),
-                leader_epoch: self.epoch(),
-                preferred_successors: self.dice.some(Dice::node),
-            }),
-            11 => Request::AlterPartition(AlterPartitionRequest {
-                broker: self.dice.node(),
-                broker_epoch: self.broker_epoch(),
-                topics: (0..self.dice.below(3)).map(|_| self.alteration()).collect(),
-            }),
-            12 => {
-                let inner = if self.dice.bool() { self.creation() } else { self.deletion() };
-                let inner = if self.dice.one_in(4) { self.clients_request(4) } else { inner };
-                let (version, request) = (self.dice.i16(), Box::new(inner));
-                Request::Envelope(EnvelopeRequest { version, request })
-            }
-            13 => Request::BrokerRegistration(BrokerRegistrationRequest {
-                broker: self.dice.node(),
-                cluster_id: self.dice.cluster().unwrap_or_default(),
-                incarnation: self.dice.uuid(),
-                listeners: self.dice.some(|dice| (dice.text(), dice.endpoint())),
-                features: self.dice.some(|dice| (dice.text(), dice.i16(), dice.i16())),
-                rack: self.dice.bool().then(|| self.dice.text()),
-                log_dirs: self.dice.some(Dice::uuid),
-                previous_broker_epoch: self.broker_epoch(),
-            }),
-            _ => Request::BrokerHeartbeat(BrokerHeartbeatRequest {
-                broker: self.dice.node(),
-                broker_epoch: self.broker_epoch(),
-                current_metadata_offset: self.dice.offset(),
-                want_fence: self.dice.bool(),
-                want_shut_down: self.dice.bool(),
-                offline_log_dirs: self.dice.some(Dice::uuid),
-            }),
+    fn vote(&mut self) -> VoteRequest {
+        VoteRequest {
+            cluster_id: self.dice.cluster(),
+            voter: self.dice.node(),
+            epoch: self.epoch(),
+            candidate: self.dice.node(),
+            candidate_directory_id: self.dice.uuid(),
+            voter_directory_id: self.dice.uuid(),
+            last_offset_epoch: self.epoch(),
+            last_offset: self.dice.offset(),
+            pre_vote: self.dice.bool(),
+        }
+    }
+
+    fn begin_quorum_epoch(&mut self) -> BeginQuorumEpochRequest {
+        BeginQuorumEpochRequest {
+            cluster_id: self.dice.cluster(),
+            voter: self.dice.node(),
+            voter_directory_id: self.dice.uuid(),
+            leader: self.dice.node(),
+            leader_epoch: self.epoch(),
+            leader_endpoints: self.dice.some(|dice| (dice.text(), dice.endpoint())),
+        }
+    }
+
+    fn end_quorum_epoch(&mut self) -> EndQuorumEpochRequest {
+        EndQuorumEpochRequest {
+            cluster_id: self.dice.cluster(),
+            leader: self.dice.node(),
+            leader_epoch: self.epoch(),
+            preferred_successors: self.dice.some(Dice::node),
+        }
+    }
+
+    fn alter_partition(&mut self) -> AlterPartitionRequest {
+        AlterPartitionRequest {
+            broker: self.dice.node(),
+            broker_epoch: self.broker_epoch(),
+            topics: (0..self.dice.below(3)).map(|_| self.alteration()).collect(),
+        }
+    }
+
+    fn envelope(&mut self) -> EnvelopeRequest {
+        let forwardable =
+            |api: &ApiKey| matches!(Request::empty(*api).into_family(), Family::Admin(_));
+        let forwardable: Vec<ApiKey> = ApiKey::ALL.iter().copied().filter(forwardable).collect();
+        let is_other = self.dice.one_in(4);
+        let api = if is_other { ApiKey::ApiVersions } else { self.dice.pick(&forwardable) };
+        let inner = self.request_of(api);
+        let (version, request) = (self.dice.i16(), Box::new(inner));
+        EnvelopeRequest { version, request }
+    }
+
+    fn broker_registration(&mut self) -> BrokerRegistrationRequest {
+        BrokerRegistrationRequest {
+            broker: self.dice.node(),
+            cluster_id: self.dice.cluster().unwrap_or_default(),
+            incarnation: self.dice.uuid(),
+            listeners: self.dice.some(|dice| (dice.text(), dice.endpoint())),
+            features: self.dice.some(|dice| (dice.text(), dice.i16(), dice.i16())),
+            rack: self.dice.bool().then(|| self.dice.text()),
+            log_dirs: self.dice.some(Dice::uuid),
+            previous_broker_epoch: self.broker_epoch(),
+        }
+    }
+
+    fn broker_heartbeat(&mut self) -> BrokerHeartbeatRequest {
+        BrokerHeartbeatRequest {
+            broker: self.dice.node(),
+            broker_epoch: self.broker_epoch(),
+            current_metadata_offset: self.dice.offset(),
+            want_fence: self.dice.bool(),
+            want_shut_down: self.dice.bool(),
+            offline_log_dirs: self.dice.some(Dice::uuid),
         }
     }
 
@@ -406,6 +421,19 @@ impl Hostile<'_> {
         AlterPartitionTopic { id, partitions: self.dice.some(part) }
     }
 }
+
+macro_rules! draw_each {
+    ($($name:ident, $module:ident: $request:ident => $response:ident;)*) => {
+        impl Hostile<'_> {
+            /// A request of this API.
+            pub fn request_of(&mut self, api: ApiKey) -> Request {
+                match api { $(ApiKey::$name => Request::$name(self.$module()),)* }
+            }
+        }
+    };
+}
+
+wavetank_core::for_each_api!(draw_each);
 
 pub trait IntoEpoch {
     fn into_epoch(self) -> LeaderEpoch;

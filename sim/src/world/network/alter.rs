@@ -98,22 +98,8 @@ impl Inner {
 /// A copy of a request that its answer will be judged against. `None` if they are not judged
 /// together.
 pub(super) fn kept(request: &Request) -> Option<Box<Request>> {
-    match request {
-        Request::Fetch(_) | Request::AlterPartition(_) => Some(Box::new(request.clone())),
-        Request::Produce(_)
-        | Request::ListOffsets(_)
-        | Request::Metadata(_)
-        | Request::ApiVersions(_)
-        | Request::CreateTopics(_)
-        | Request::DeleteTopics(_)
-        | Request::OffsetForLeaderEpoch(_)
-        | Request::Vote(_)
-        | Request::BeginQuorumEpoch(_)
-        | Request::EndQuorumEpoch(_)
-        | Request::Envelope(_)
-        | Request::BrokerRegistration(_)
-        | Request::BrokerHeartbeat(_) => None,
-    }
+    let is_judged = matches!(request, Request::Fetch(_) | Request::AlterPartition(_));
+    is_judged.then(|| Box::new(request.clone()))
 }
 
 #[cfg(test)]

@@ -65,15 +65,7 @@ pub(super) fn ask(request: &mut Request, place: Place, dice: &Dice) -> bool {
             }
             true
         }
-        Request::Produce(_)
-        | Request::Fetch(_)
-        | Request::ListOffsets(_)
-        | Request::Metadata(_)
-        | Request::ApiVersions(_)
-        | Request::CreateTopics(_)
-        | Request::DeleteTopics(_)
-        | Request::OffsetForLeaderEpoch(_)
-        | Request::Envelope(_) => false,
+        _ => false,
     }
 }
 
@@ -144,15 +136,7 @@ pub(super) fn believed(response: &Response) -> bool {
         Response::Vote(vote) => vote.vote_granted,
         Response::BeginQuorumEpoch(begin) => begin.error.is_ok(),
         Response::EndQuorumEpoch(end) => end.error.is_ok(),
-        Response::Produce(_)
-        | Response::Fetch(_)
-        | Response::ListOffsets(_)
-        | Response::Metadata(_)
-        | Response::ApiVersions(_)
-        | Response::CreateTopics(_)
-        | Response::DeleteTopics(_)
-        | Response::OffsetForLeaderEpoch(_)
-        | Response::Envelope(_) => false,
+        _ => false,
     }
 }
 

@@ -1,5 +1,5 @@
-//! CreateTopics and DeleteTopics: brokers forward them to the active controller (KIP-590) and pass
-//! its answer back. Their logic lives in [`crate::controller`].
+//! Requests that brokers forward to the active controller (KIP-590), whose answer they pass back.
+//! Their logic lives in [`crate::controller`].
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -9,10 +9,8 @@ use crate::config::NodeConfig;
 use crate::error_code::ErrorCode;
 use crate::event::ReplyTo;
 use crate::msg::{
-    CreatableTopic, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
-    DeleteTopicsResponse, EnvelopeRequest, EnvelopeResponse, Request, Response,
+    CreatableTopic, CreateTopicsRequest, EnvelopeRequest, EnvelopeResponse, Request, Response,
 };
-use crate::types::Uuid;
 
 /// What an envelope in flight to the controller is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -66,32 +64,7 @@ pub fn client_response(request: &Request, outcome: Result<Response, ErrorCode>) 
         Ok(_) => ErrorCode::UnknownServerError,
         Err(error) => error,
     };
-    refusal(request, error)
-}
-
-/// An answer that gives every topic of the request the same error.
-pub fn refusal(request: &Request, error: ErrorCode) -> Response {
-    if let Request::DeleteTopics(request) = request {
-        let topics = request.topics.iter().map(|topic| (topic.clone(), error, None));
-        return Response::DeleteTopics(DeleteTopicsResponse {
-            throttle_time_ms: 0,
-            topics: topics.collect(),
-        });
-    }
-    let topics = match request {
-        Request::CreateTopics(request) => request.topics.iter(),
-        _ => unreachable!("only CreateTopics and DeleteTopics are forwarded"),
-    };
-    let topics = topics.map(|topic| CreatableTopicResult {
-        name: topic.name.clone(),
-        id: Uuid::ZERO,
-        error,
-        error_message: None,
-        num_partitions: -1,
-        replication_factor: -1,
-        configs: Vec::new(),
-    });
-    Response::CreateTopics(CreateTopicsResponse { throttle_time_ms: 0, topics: topics.collect() })
+    request.refused(error)
 }
 
 /// Topics whose creation is in flight, so that it is requested only once.

@@ -1,7 +1,7 @@
 //! ApiVersions: what this broker serves, and the features in force.
 //!
-//! Only the wire codec knows the version range of each API. The driver fills
-//! [`ApiVersionsResponse::apis`] from the codec's table before it encodes the answer.
+//! Only the driver knows which APIs the connection's listener serves. It fills
+//! [`ApiVersionsResponse::apis`] before it encodes the answer.
 
 use alloc::string::String;
 use alloc::vec;
