@@ -199,6 +199,13 @@ const BANS: &[Ban] = &[
         instead: "do it, or say in the docs what is absent",
     },
     Ban {
+        text: "impl Broker",
+        within: &["core"],
+        except: &["core/src/broker/mod.rs"],
+        look_at: LookAt::AllCode,
+        instead: "the router is one file: a rule belongs to a component that answers with facts",
+    },
+    Ban {
         text: "f32",
         within: &["core"],
         except: &[],

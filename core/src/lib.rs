@@ -37,4 +37,5 @@ pub mod msg;
 pub mod note;
 pub mod quorum;
 pub mod replica;
+pub mod storage;
 pub mod types;

@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
 
+use crate::config::NodeConfig;
 use crate::env::Env;
 use crate::error_code::ErrorCode;
 use crate::event::{ConnectionId, ReadTag, ReplyTo, TimerKey};
@@ -27,13 +28,14 @@ use crate::msg::{
 use crate::note::Note;
 use crate::replica::leader::FetchClaim;
 use crate::replica::{Fact, Partition};
+use crate::storage::Hosted;
 use crate::types::{
     BrokerEpoch, EpochEndOffset, LeaderEpoch, METADATA_TOPIC, METADATA_TOPIC_ID, Monotonic, NodeId,
     Offset, PartitionId, TopicRef,
 };
 
 use self::parking::Parking;
-use super::{Hosted, full_ref};
+use super::full_ref;
 
 /// The longest a fetch waits, whatever it asks for. Kafka has no such bound (its `max.wait.ms` is
 /// any i32). Java's consumers ask for half a second; librdkafka allows no more than this value.
@@ -274,6 +276,18 @@ pub fn is_of_metadata(request: &FetchRequest) -> bool {
     let is_metadata =
         |topic: &TopicRef| topic.id == METADATA_TOPIC_ID || topic.name == METADATA_TOPIC;
     matches!(request.topics.as_slice(), [only] if is_metadata(&only.topic))
+}
+
+/// Whether this is a replica's fetch from another cluster, which reached us at a stale address.
+pub fn is_foreign(request: &FetchRequest, config: &NodeConfig) -> bool {
+    let theirs = request.cluster_id.as_ref();
+    request.replica.known().is_some() && theirs.is_some_and(|id| *id != config.cluster_id)
+}
+
+/// The answer to it.
+pub fn foreign() -> Response {
+    let error = ErrorCode::InconsistentClusterId;
+    Response::Fetch(FetchResponse { error, ..FetchResponse::default() })
 }
 
 /// A client may ask for a fetch session (id 0, epoch 0). It is always declined by answering without

@@ -18,9 +18,8 @@ use crate::msg::{
     ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse, MAX_TIMESTAMP, Response,
 };
 use crate::replica::Partition;
+use crate::storage::Hosted;
 use crate::types::{LeaderEpoch, NodeId, Offset, PartitionId, TopicRef};
-
-use super::Hosted;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Reading {

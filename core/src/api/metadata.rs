@@ -29,6 +29,25 @@ pub fn endpoint(node: NodeId, listener: &str, image: &MetadataImage) -> Option<N
     Some(NodeEndpoint { node, endpoint, rack: broker.rack.clone() })
 }
 
+/// The answer to a client, or `None` if this broker has no useful one; see the module.
+/// `is_current`: see [`Hosted::is_current`](crate::storage::Hosted::is_current).
+pub fn useful_answer(
+    request: &MetadataRequest,
+    listener: &str,
+    is_current: bool,
+    config: &NodeConfig,
+    image: &MetadataImage,
+) -> Option<(MetadataResponse, Vec<String>)> {
+    // The metadata may be arbitrarily old. Kafka's broker does not listen before it has caught up;
+    // here peers use the same listener, so a client can connect earlier.
+    if !is_current {
+        return None;
+    }
+    let (response, wanted) = answer(request, listener, config, image);
+    // Without brokers: none has been unfenced yet, including this one.
+    (!response.brokers.is_empty()).then_some((response, wanted))
+}
+
 /// Answers a client on this listener, and returns the topics that should be created. The answer
 /// lists only brokers that also have this listener, with their endpoints on it.
 pub fn answer(

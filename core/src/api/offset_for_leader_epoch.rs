@@ -7,9 +7,8 @@ use crate::msg::{
     EpochEndOffsetResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
     OffsetForLeaderPartition, OffsetForLeaderTopicResponse,
 };
+use crate::storage::Hosted;
 use crate::types::{LeaderEpoch, Offset, TopicRef};
-
-use super::Hosted;
 
 /// Answers at once: epochs are in memory.
 pub fn answer(

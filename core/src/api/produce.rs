@@ -19,9 +19,10 @@ use crate::msg::{
 };
 use crate::note::Note;
 use crate::replica::Fact;
+use crate::storage::Hosted;
 use crate::types::{Monotonic, Offset, PartitionId, TopicRef};
 
-use super::{Hosted, full_ref};
+use super::full_ref;
 
 /// A waiting partition of a parked produce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -13,7 +13,6 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
-use crate::api::Hosted;
 use crate::api::forwarding::{self, AutoCreation, Forwarded};
 use crate::config::NodeConfig;
 use crate::env::{Channel, Env};
@@ -24,6 +23,7 @@ use crate::msg::{
     BrokerRegistrationRequest, MAX_REQUEST_ELEMENTS, Request, Response,
 };
 use crate::replica::Fact;
+use crate::storage::Hosted;
 use crate::types::{Monotonic, NodeId, PartitionId, TopicId, TopicPartition};
 
 use super::lifecycle::Lifecycle;

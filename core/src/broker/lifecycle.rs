@@ -2,7 +2,7 @@
 //! stop.
 //!
 //! Source: KIP-631, Kafka's `BrokerLifecycleManager`. The controller's side lives in
-//! [`crate::controller`], opening the logs before all this in [`super::boot`].
+//! [`crate::controller`], opening the logs before all this in [`crate::storage`].
 //!
 //! Both requests are sent again when they get no answer. They are safe even if an earlier copy is
 //! executed last ([`crate::controller`] argues why). An answer counts only for its own request. A
@@ -10,23 +10,62 @@
 //! registration counts whichever copy it answers, because each copy registers this same
 //! incarnation. A failed one counts only if it comes from the controller that was asked last.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec;
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::env::{Channel, Env};
+use crate::config::NodeConfig;
+use crate::env::{Channel, Clock, Env};
 use crate::error_code::ErrorCode;
 use crate::event::{RpcError, TimerKey};
-use crate::metadata::{METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_MIN};
+use crate::flaw::Flaw;
+use crate::metadata::{
+    METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_MIN, MetadataImage,
+};
 use crate::msg::{
     BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, Request, Response,
 };
 use crate::note::Note;
-use crate::replica::Partition;
-use crate::types::{BrokerEpoch, Monotonic, NodeId, Offset, PartitionId, Uuid};
+use crate::quorum::Quorum;
+use crate::storage::{Storage, draw_uuid};
+use crate::types::{BrokerEpoch, Monotonic, NodeId, Offset, Uuid};
 
-use super::{Broker, Status};
+/// What the lifecycle reports to the router, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LifecycleFact {
+    /// Register with the controller.
+    Register(BrokerRegistrationRequest),
+    /// This incarnation has a new broker epoch.
+    Registered,
+    /// Stop the quorum's part, and close the logs ([`Storage::close`]).
+    Flush,
+    /// The process may end.
+    Stopped,
+}
+
+/// What the lifecycle sees of its node.
+#[derive(Clone, Copy)]
+pub struct Seen<'a> {
+    config: &'a NodeConfig,
+    controller: Option<NodeId>,
+    /// The last metadata offset that was applied.
+    applied: Offset,
+    storage: &'a Storage,
+}
+
+impl<'a> Seen<'a> {
+    /// From the node's parts.
+    pub fn of(
+        config: &'a NodeConfig,
+        quorum: &Quorum,
+        image: &MetadataImage,
+        storage: &'a Storage,
+    ) -> Seen<'a> {
+        Seen { config, controller: quorum.leader(), applied: image.applied, storage }
+    }
+}
 
 /// Registration with the controller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -69,8 +108,6 @@ pub struct Lifecycle {
     fenced: bool,
     announced: bool,
     stop: Stop,
-    /// While [`Stop::Flushing`]: the partitions whose logs have not been seen durable yet.
-    flushing: BTreeSet<PartitionId>,
 }
 
 /// How long a graceful stop waits for the controller before it flushes and goes anyway.
@@ -80,8 +117,9 @@ const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 impl Lifecycle {
-    pub(super) fn set_incarnation(&mut self, incarnation: Uuid) {
-        self.incarnation = incarnation;
+    /// A new incarnation starts.
+    pub fn start(&mut self, env: &mut dyn Env) {
+        self.incarnation = draw_uuid(env);
     }
 
     /// Whether this incarnation has a broker epoch.
@@ -108,66 +146,89 @@ impl Lifecycle {
         }
     }
 
-    pub(super) fn published(&mut self) {
-        if let Registration::Done { published, .. } = &mut self.registration {
-            *published = true;
-        }
+    /// Whether replicas follow the metadata: it has been published, and no mark is about to vouch
+    /// for the logs as they are. The mark must not vouch for anything that came after the flush of
+    /// the logs. A log created now, whose directory entry is not durable, would count as durable at
+    /// the next start.
+    pub fn gives_roles(&self) -> bool {
+        self.is_published() && !self.is_closing()
     }
-}
 
-impl Broker {
-    /// The lifecycle of this incarnation as the controller sees it.
-    pub fn lifecycle(&self) -> &Lifecycle {
-        &self.lifecycle
+    /// Whether nothing may be appended to the logs, because they are being closed.
+    pub fn refuses_appends(&self, config: &NodeConfig) -> bool {
+        self.is_closing() && !config.flaws.has(Flaw::AppendWhileClosing)
+    }
+
+    /// Whether the metadata, applied up to this offset, reaches the registration for the first
+    /// time. From then on, roles follow it.
+    pub fn publishes(&mut self, applied: Offset) -> bool {
+        match &mut self.registration {
+            Registration::Done { epoch, published } if !*published && applied.0 >= epoch.0 => {
+                *published = true;
+                true
+            }
+            Registration::None | Registration::Asked(_) | Registration::Done { .. } => false,
+        }
     }
 
     // ---- registration --------------------------------------------------------------------------
 
-    pub(super) fn begin_registration(&mut self, env: &mut dyn Env) {
-        if !self.config.is_broker {
+    /// Asks to register, if this node is a broker.
+    pub fn register(&mut self, seen: &Seen<'_>, env: &mut dyn Env, facts: &mut Vec<LifecycleFact>) {
+        let config = seen.config;
+        if !config.is_broker {
             return;
         }
-        self.lifecycle.registration = Registration::Asked(self.quorum.leader());
+        self.registration = Registration::Asked(seen.controller);
         let feature = String::from(METADATA_VERSION);
-        self.control.register(BrokerRegistrationRequest {
-            broker: self.config.node,
-            cluster_id: self.config.cluster_id.clone(),
-            incarnation: self.lifecycle.incarnation,
-            listeners: self.config.listeners.clone(),
+        facts.push(LifecycleFact::Register(BrokerRegistrationRequest {
+            broker: config.node,
+            cluster_id: config.cluster_id.clone(),
+            incarnation: self.incarnation,
+            listeners: config.listeners.clone(),
             features: vec![(feature, METADATA_VERSION_MIN, METADATA_VERSION_LEVEL)],
-            rack: self.config.rack.clone(),
-            log_dirs: vec![self.boot.directory_id()],
-            previous_broker_epoch: self.boot.previous_broker_epoch(),
-        });
+            rack: config.rack.clone(),
+            log_dirs: vec![seen.storage.directory_id()],
+            previous_broker_epoch: seen.storage.previous_broker_epoch(),
+        }));
         // A request to an unreachable controller would delay the registration by the request's
         // timeout. A new leader is asked at once (`on_controller_changed`); this timer covers the
         // case that there is none yet.
-        self.arm_registration_retry(env);
+        self.arm_registration_retry(config, env);
     }
 
-    fn arm_registration_retry(&mut self, env: &mut dyn Env) {
-        let deadline = env.now().after(self.config.heartbeat_interval);
-        self.lifecycle.registration_retry = Some(deadline);
+    fn arm_registration_retry(&mut self, config: &NodeConfig, env: &mut dyn Env) {
+        let deadline = env.now().after(config.heartbeat_interval);
+        self.registration_retry = Some(deadline);
         env.arm(TimerKey::RegistrationRetry, deadline);
     }
 
-    pub(super) fn on_registration_retry(&mut self, deadline: Monotonic, env: &mut dyn Env) {
-        if self.lifecycle.registration_retry != Some(deadline) || env.now() < deadline {
+    /// The timer of the registration fired.
+    pub fn on_registration_retry(
+        &mut self,
+        deadline: Monotonic,
+        seen: &Seen<'_>,
+        env: &mut dyn Env,
+        facts: &mut Vec<LifecycleFact>,
+    ) {
+        if self.registration_retry != Some(deadline) || env.now() < deadline {
             return;
         }
-        self.lifecycle.registration_retry = None;
-        match self.lifecycle.registration {
-            Registration::None => self.begin_registration(env),
-            Registration::Asked(None) => self.begin_registration(env),
+        self.registration_retry = None;
+        match self.registration {
+            Registration::None | Registration::Asked(None) => self.register(seen, env, facts),
             Registration::Asked(Some(_)) | Registration::Done { .. } => {}
         }
     }
 
-    pub(super) fn on_registration_outcome(
+    /// The outcome of a registration that `peer` was asked for.
+    pub fn on_registration_outcome(
         &mut self,
         peer: NodeId,
         outcome: Result<Response, RpcError>,
+        config: &NodeConfig,
         env: &mut dyn Env,
+        facts: &mut Vec<LifecycleFact>,
     ) {
         let epoch = match outcome {
             Ok(Response::BrokerRegistration(response))
@@ -176,87 +237,97 @@ impl Broker {
                 response.broker_epoch
             }
             Ok(_) | Err(_) => {
-                if let Registration::Asked(asked) = self.lifecycle.registration
+                if let Registration::Asked(asked) = self.registration
                     && asked.is_none_or(|asked| asked == peer)
                 {
-                    self.lifecycle.registration = Registration::None;
-                    self.arm_registration_retry(env);
+                    self.registration = Registration::None;
+                    self.arm_registration_retry(config, env);
                 }
                 return;
             }
         };
-        if epoch <= self.lifecycle.broker_epoch() {
+        if epoch <= self.broker_epoch() {
             return;
         }
         // A later answer to a repeated request changes only the epoch. If the controller had not
         // known us, the registration was reset to `None`, so this one starts as unpublished.
-        let published = self.lifecycle.is_published();
-        self.lifecycle.registration = Registration::Done { epoch, published };
-        self.lifecycle.fenced = true;
-        self.publish_if_caught_up(env);
-        self.send_heartbeat(env);
+        let published = self.is_published();
+        self.registration = Registration::Done { epoch, published };
+        self.fenced = true;
+        facts.push(LifecycleFact::Registered);
     }
 
-    pub(super) fn on_controller_changed(&mut self, env: &mut dyn Env) {
-        let leader = self.quorum.leader();
-        match self.lifecycle.registration {
+    /// The quorum has another leader, or none.
+    pub fn on_controller_changed(
+        &mut self,
+        seen: &Seen<'_>,
+        env: &mut dyn Env,
+        facts: &mut Vec<LifecycleFact>,
+    ) {
+        let leader = seen.controller;
+        match self.registration {
             Registration::Asked(asked) if asked != leader && leader.is_some() => {
-                self.begin_registration(env);
+                self.register(seen, env, facts);
             }
             Registration::Done { .. } if leader.is_some() => {
-                if self.lifecycle.heartbeat_to != leader {
-                    self.lifecycle.heartbeat_to = None;
-                    self.send_heartbeat(env);
+                if self.heartbeat_to != leader {
+                    self.heartbeat_to = None;
+                    self.send_heartbeat(seen, env);
                 }
             }
             Registration::None | Registration::Asked(_) | Registration::Done { .. } => {}
         }
-        self.control.on_controller_changed(leader, &mut self.hosted, env, &mut self.facts);
     }
 
     // ---- heartbeats ----------------------------------------------------------------------------
 
-    pub(super) fn send_heartbeat(&mut self, env: &mut dyn Env) {
-        let Registration::Done { epoch, published } = self.lifecycle.registration else { return };
-        let deadline = env.now().after(self.config.heartbeat_interval);
-        self.lifecycle.heartbeat = Some(deadline);
+    /// Sends a heartbeat, unless one to this controller is under way, and arms the next.
+    pub fn send_heartbeat(&mut self, seen: &Seen<'_>, env: &mut dyn Env) {
+        let config = seen.config;
+        let Registration::Done { epoch, published } = self.registration else { return };
+        let deadline = env.now().after(config.heartbeat_interval);
+        self.heartbeat = Some(deadline);
         env.arm(TimerKey::Heartbeat, deadline);
-        let Some(controller) = self.quorum.leader() else { return };
-        if self.lifecycle.heartbeat_to == Some(controller) {
+        let Some(controller) = seen.controller else { return };
+        if self.heartbeat_to == Some(controller) {
             return;
         }
-        self.lifecycle.heartbeat_to = Some(controller);
+        self.heartbeat_to = Some(controller);
         let request = BrokerHeartbeatRequest {
-            broker: self.config.node,
+            broker: config.node,
             broker_epoch: epoch,
-            current_metadata_offset: self.image.applied,
+            current_metadata_offset: seen.applied,
             want_fence: !published,
-            want_shut_down: self.lifecycle.stop != Stop::No,
+            want_shut_down: self.stop != Stop::No,
             offline_log_dirs: vec![],
         };
-        let timeout = self.config.session_timeout.min(self.config.request_timeout);
+        let timeout = config.session_timeout.min(config.request_timeout);
         let request = Request::BrokerHeartbeat(request);
-        self.lifecycle.heartbeats.entry(controller).or_default().push_back(epoch);
+        self.heartbeats.entry(controller).or_default().push_back(epoch);
         env.request(controller, Channel::Heartbeat, timeout, request);
     }
 
-    pub(super) fn on_heartbeat_timer(&mut self, deadline: Monotonic, env: &mut dyn Env) {
-        if self.lifecycle.heartbeat == Some(deadline) && env.now() >= deadline {
-            self.send_heartbeat(env);
+    /// The heartbeat timer fired.
+    pub fn on_heartbeat_timer(&mut self, deadline: Monotonic, seen: &Seen<'_>, env: &mut dyn Env) {
+        if self.heartbeat == Some(deadline) && env.now() >= deadline {
+            self.send_heartbeat(seen, env);
         }
     }
 
-    pub(super) fn on_heartbeat_outcome(
+    /// The outcome of a heartbeat to `peer`.
+    pub fn on_heartbeat_outcome(
         &mut self,
         peer: NodeId,
         outcome: Result<Response, RpcError>,
+        config: &NodeConfig,
         env: &mut dyn Env,
+        facts: &mut Vec<LifecycleFact>,
     ) {
-        if self.lifecycle.heartbeat_to == Some(peer) {
-            self.lifecycle.heartbeat_to = None;
+        if self.heartbeat_to == Some(peer) {
+            self.heartbeat_to = None;
         }
-        let heartbeats = self.lifecycle.heartbeats.get_mut(&peer);
-        if heartbeats.and_then(VecDeque::pop_front) != Some(self.lifecycle.broker_epoch()) {
+        let heartbeats = self.heartbeats.get_mut(&peer);
+        if heartbeats.and_then(VecDeque::pop_front) != Some(self.broker_epoch()) {
             // For an epoch that was given up; the controller may know the current one.
             return;
         }
@@ -267,119 +338,104 @@ impl Broker {
             ErrorCode::StaleBrokerEpoch | ErrorCode::BrokerIdNotRegistered
         );
         if response.error.is_ok() {
-            self.on_heartbeat(&response, env);
-        } else if unknown_to_controller && self.lifecycle.registration_retry.is_none() {
-            self.arm_registration_retry(env);
-            self.lifecycle.registration = Registration::None;
+            self.on_heartbeat(&response, env, facts);
+        } else if unknown_to_controller && self.registration_retry.is_none() {
+            self.arm_registration_retry(config, env);
+            self.registration = Registration::None;
         }
     }
 
-    fn on_heartbeat(&mut self, response: &BrokerHeartbeatResponse, env: &mut dyn Env) {
-        let was_fenced = self.lifecycle.fenced;
-        self.lifecycle.fenced = response.is_fenced;
-        if !response.is_fenced && (was_fenced || !self.lifecycle.announced) {
-            self.lifecycle.announced = true;
-            env.note(Note::BrokerRunning { epoch: self.lifecycle.broker_epoch() });
+    fn on_heartbeat(
+        &mut self,
+        response: &BrokerHeartbeatResponse,
+        env: &mut dyn Env,
+        facts: &mut Vec<LifecycleFact>,
+    ) {
+        let was_fenced = self.fenced;
+        self.fenced = response.is_fenced;
+        if !response.is_fenced && (was_fenced || !self.announced) {
+            self.announced = true;
+            env.note(Note::BrokerRunning { epoch: self.broker_epoch() });
         }
-        if let Stop::HandingOver(_) = self.lifecycle.stop
+        if let Stop::HandingOver(_) = self.stop
             && response.should_shut_down
         {
-            self.flush_for_stop(env);
+            self.begin_flush(env, facts);
         }
     }
 
     // ---- stopping ------------------------------------------------------------------------------
 
-    pub(super) fn shut_down(&mut self, env: &mut dyn Env) {
-        if self.lifecycle.stop != Stop::No {
+    /// Begins a graceful stop.
+    pub fn shut_down(
+        &mut self,
+        seen: &Seen<'_>,
+        env: &mut dyn Env,
+        facts: &mut Vec<LifecycleFact>,
+    ) {
+        if self.stop != Stop::No {
             return;
         }
-        if !self.is_booted() {
+        if !seen.storage.is_booted() {
             // Nothing has been promised yet; the next start recovers.
-            self.status = Status::Stopped;
+            facts.push(LifecycleFact::Stopped);
             env.note(Note::ShutDown { clean: false });
             return;
         }
-        if self.lifecycle.is_published() && self.quorum.leader().is_some() {
+        if self.is_published() && seen.controller.is_some() {
             let deadline = env.now().after(HAND_OVER_MAX);
-            self.lifecycle.stop = Stop::HandingOver(deadline);
+            self.stop = Stop::HandingOver(deadline);
             env.arm(TimerKey::ControlledShutdown, deadline);
-            self.lifecycle.heartbeat_to = None;
-            self.send_heartbeat(env);
+            self.heartbeat_to = None;
+            self.send_heartbeat(seen, env);
         } else {
-            self.flush_for_stop(env);
+            self.begin_flush(env, facts);
         }
     }
 
-    pub(super) fn on_shutdown_deadline(&mut self, deadline: Monotonic, env: &mut dyn Env) {
+    /// The timer of the stop fired.
+    pub fn on_shutdown_deadline(
+        &mut self,
+        deadline: Monotonic,
+        env: &mut dyn Env,
+        facts: &mut Vec<LifecycleFact>,
+    ) {
         if env.now() < deadline {
             return;
         }
-        if self.lifecycle.stop == Stop::HandingOver(deadline) {
-            self.flush_for_stop(env);
+        if self.stop == Stop::HandingOver(deadline) {
+            self.begin_flush(env, facts);
         }
         // In `Flushing`, every step checks whether the stop can continue, including this one.
     }
 
-    fn flush_for_stop(&mut self, env: &mut dyn Env) {
+    fn begin_flush(&mut self, env: &mut dyn Env, facts: &mut Vec<LifecycleFact>) {
         let deadline = env.now().after(FAREWELL_MAX);
-        self.lifecycle.stop = Stop::Flushing(deadline);
+        self.stop = Stop::Flushing(deadline);
         env.arm(TimerKey::ControlledShutdown, deadline);
-        self.quorum.shutdown(env, &mut self.quorum_facts);
-        for partition in self.hosted.iter_mut() {
-            partition.flush(env);
-            self.lifecycle.flushing.insert(partition.id());
-        }
-        self.advance_shutdown(env);
+        facts.push(LifecycleFact::Flush);
     }
 
-    /// Whether all logs are durable. Checks each log as it becomes durable, instead of all logs
-    /// after each of the many completions. A log may have grown since its last flush.
-    fn is_flushed(&mut self, env: &mut dyn Env) -> bool {
-        loop {
-            while let Some(id) = self.lifecycle.flushing.first() {
-                if let Some(partition) = self.hosted.get_mut(*id)
-                    && !partition.is_flushed()
-                {
-                    partition.flush(env);
-                    return false;
-                }
-                self.lifecycle.flushing.pop_first();
-            }
-            let unflushed = self.hosted.iter().filter(|partition| !partition.is_flushed());
-            self.lifecycle.flushing = unflushed.map(Partition::id).collect();
-            if self.lifecycle.flushing.is_empty() {
-                return true;
-            }
-        }
+    /// Whether the logs are being flushed for good, after [`LifecycleFact::Flush`].
+    pub fn is_flushing(&self) -> bool {
+        matches!(self.stop, Stop::Flushing(_))
     }
 
-    /// Continues a stop when what it waits for is durable.
-    pub(super) fn advance_shutdown(&mut self, env: &mut dyn Env) {
-        let Stop::Flushing(deadline) = self.lifecycle.stop else { return };
-        // Wait for everything in flight: the mark vouches for all that the next start finds.
-        if !self.is_flushed(env) || !self.boot.is_none_opening() {
-            return;
+    /// Everything is durable. Whether the stop is marked as clean now: the quorum's voters have
+    /// heard of it (`told`), or have had their time. [`Lifecycle::on_marked`] follows.
+    pub fn marks(&mut self, told: bool, clock: &dyn Clock) -> bool {
+        let Stop::Flushing(deadline) = self.stop else { return false };
+        let marks = told || clock.now() >= deadline;
+        if marks {
+            self.stop = Stop::Marking;
         }
-        self.write_checkpoints(env);
-        let told = self.quorum.can_stop() || env.now() >= deadline;
-        // Departing replicas were not flushed, and the mark vouches for every directory with a
-        // partition's name.
-        if told && self.checkpoints_idle() && self.boot.departures.is_idle() {
-            self.lifecycle.stop = Stop::Marking;
-            let epoch = self.lifecycle.broker_epoch();
-            self.mark_clean(epoch, env);
-        }
+        marks
     }
 
-    pub(super) fn on_clean_mark_durable(&mut self, env: &mut dyn Env) {
-        assert!(self.lifecycle.stop == Stop::Marking, "only a stop writes the clean mark");
-        self.status = Status::Stopped;
+    /// The mark of a clean stop is durable.
+    pub fn on_marked(&mut self, env: &mut dyn Env, facts: &mut Vec<LifecycleFact>) {
+        assert!(self.stop == Stop::Marking, "only a stop writes the clean mark");
+        facts.push(LifecycleFact::Stopped);
         env.note(Note::ShutDown { clean: true });
-    }
-
-    /// The last metadata offset that was applied.
-    pub fn metadata_offset(&self) -> Offset {
-        self.image.applied
     }
 }

@@ -7,6 +7,7 @@
 mod control;
 mod image;
 mod record;
+mod touched;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ pub use record::{
     MetadataRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord, TOPIC_RESOURCE,
     TopicRecord, UnregisterBrokerRecord,
 };
+pub use touched::Touched;
 
 use crate::types::Uuid;
 

@@ -9,14 +9,15 @@ use bytes::Bytes;
 use core::time::Duration;
 
 use crate::checkpoint::{self, AtomicFile, FormatError, PartitionOffset};
+use crate::config::NodeConfig;
 use crate::env::{Env, SmallFile};
 use crate::event::TimerKey;
 use crate::note::Note;
 use crate::replica::claims::Claim;
-use crate::replica::dir_name;
+use crate::replica::{Fact, dir_name};
 use crate::types::{DirId, METADATA_TOPIC, Monotonic, Offset, PartitionId, TopicPartition};
 
-use super::Broker;
+use super::Storage;
 
 /// The longest interval between checkpoints; a shorter one may be configured. Above its recovery
 /// point, even synced data is not protected from damage after a power loss (`crate::log::damage`),
@@ -83,14 +84,55 @@ impl OffsetCheckpoint {
         self.known.get(partition).copied().unwrap_or_default()
     }
 
-    /// Forgets the content at start, which described the logs as they were found.
-    pub(super) fn forget_known(&mut self) {
-        self.known.clear();
-    }
-
     /// Whether the file on disk may have a line for the partition with this directory.
     pub(super) fn may_name(&self, dir: &str) -> bool {
         self.named.contains(dir)
+    }
+}
+
+/// Both of them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Checkpoints {
+    pub(super) high_watermarks: OffsetCheckpoint,
+    pub(super) recovery_points: OffsetCheckpoint,
+    /// The metadata log's recovery point: the largest that was ever checkpointed.
+    pub(super) metadata_recovery_point: Offset,
+    timer: Monotonic,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Checkpoints {
+        Checkpoints {
+            high_watermarks: OffsetCheckpoint::new(Claim::HighWatermark),
+            recovery_points: OffsetCheckpoint::new(Claim::RecoveryPoint),
+            metadata_recovery_point: Offset::ZERO,
+            timer: Monotonic(0),
+        }
+    }
+}
+
+impl Checkpoints {
+    pub(super) fn of(&mut self, claim: Claim) -> &mut OffsetCheckpoint {
+        match claim {
+            Claim::HighWatermark => &mut self.high_watermarks,
+            Claim::RecoveryPoint => &mut self.recovery_points,
+        }
+    }
+
+    /// Whether none is being written.
+    pub(super) fn is_idle(&self) -> bool {
+        self.high_watermarks.file.is_idle() && self.recovery_points.file.is_idle()
+    }
+
+    /// Whether one may have a line for the partition with this directory.
+    pub(super) fn may_name(&self, dir: &str) -> bool {
+        self.high_watermarks.may_name(dir) || self.recovery_points.may_name(dir)
+    }
+
+    /// Forgets what they had at start, which described the logs as they were found.
+    pub(super) fn forget_known(&mut self) {
+        self.high_watermarks.known.clear();
+        self.recovery_points.known.clear();
     }
 }
 
@@ -101,26 +143,38 @@ fn note(claim: Claim, partition: TopicPartition, point: Offset, durable: bool, e
     }
 }
 
-impl Broker {
-    pub(super) fn arm_checkpoint(&mut self, env: &mut dyn Env) {
-        let interval = self.config.checkpoint_interval.min(MARK_EVERY);
-        self.boot.checkpoint_timer = env.now().after(interval);
-        env.arm(TimerKey::Checkpoint, self.boot.checkpoint_timer);
+impl Storage {
+    pub(super) fn arm_checkpoint(&mut self, config: &NodeConfig, env: &mut dyn Env) {
+        let interval = config.checkpoint_interval.min(MARK_EVERY);
+        self.checkpoints.timer = env.now().after(interval);
+        env.arm(TimerKey::Checkpoint, self.checkpoints.timer);
     }
 
-    pub(super) fn on_checkpoint_timer(&mut self, deadline: Monotonic, env: &mut dyn Env) {
-        if deadline == self.boot.checkpoint_timer && env.now() >= deadline {
-            self.write_checkpoints(env);
-            self.arm_checkpoint(env);
+    /// The checkpoint timer fired. `metadata` is the recovery point of the metadata log.
+    pub fn on_checkpoint_timer(
+        &mut self,
+        deadline: Monotonic,
+        metadata: Offset,
+        config: &NodeConfig,
+        env: &mut dyn Env,
+    ) {
+        if deadline == self.checkpoints.timer && env.now() >= deadline {
+            self.write_checkpoints(metadata, env);
+            self.arm_checkpoint(config, env);
         }
     }
 
+    /// The metadata log's recovery point, as far as it was checkpointed.
+    pub fn metadata_recovery_point(&self) -> Offset {
+        self.checkpoints.metadata_recovery_point
+    }
+
     /// Writes each of the two, if its content changed.
-    pub(super) fn write_checkpoints(&mut self, env: &mut dyn Env) {
+    pub fn write_checkpoints(&mut self, metadata: Offset, env: &mut dyn Env) {
         if self.is_booted() {
             // What was committed stays committed, even if this node knows less just after a start.
-            let metadata = self.boot.metadata_recovery_point.max(self.quorum.recovery_point());
-            self.boot.metadata_recovery_point = metadata;
+            let known = &mut self.checkpoints.metadata_recovery_point;
+            *known = metadata.max(*known);
             self.write_checkpoint(Claim::HighWatermark, env);
             self.write_checkpoint(Claim::RecoveryPoint, env);
         }
@@ -136,7 +190,7 @@ impl Broker {
                 offset: partition.claim(claim),
             })
             .collect();
-        let metadata = self.boot.metadata_recovery_point;
+        let metadata = self.checkpoints.metadata_recovery_point;
         if claim == Claim::RecoveryPoint {
             lines.push(PartitionOffset {
                 topic: METADATA_TOPIC.into(),
@@ -145,7 +199,7 @@ impl Broker {
             });
         }
         let content = checkpoint::format_offsets(lines.iter());
-        let checkpoint = self.boot.checkpoint(claim);
+        let checkpoint = self.checkpoints.of(claim);
         if content == checkpoint.written {
             return;
         }
@@ -163,9 +217,15 @@ impl Broker {
     }
 
     /// This version of a checkpoint is durable.
-    pub(super) fn on_checkpoint_durable(&mut self, claim: Claim, version: u64, env: &mut dyn Env) {
-        let metadata = self.boot.metadata_recovery_point;
-        let checkpoint = self.boot.checkpoint(claim);
+    pub(super) fn on_checkpoint_durable(
+        &mut self,
+        claim: Claim,
+        version: u64,
+        env: &mut dyn Env,
+        replicas: &mut Vec<Fact>,
+    ) {
+        let metadata = self.checkpoints.metadata_recovery_point;
+        let checkpoint = self.checkpoints.of(claim);
         if version < checkpoint.file.version() {
             return;
         }
@@ -174,14 +234,9 @@ impl Broker {
         for (id, _, offset) in &checkpoint.submitted {
             if let Some(partition) = self.hosted.get_mut(*id) {
                 note(claim, partition.topic_partition(), *offset, true, env);
-                partition.on_checkpoint_durable(claim, *offset, env, &mut self.facts);
+                partition.on_checkpoint_durable(claim, *offset, env, replicas);
             }
         }
-        self.look_at_departures();
-    }
-
-    /// Whether no checkpoint is being written.
-    pub(super) fn checkpoints_idle(&self) -> bool {
-        self.boot.high_watermarks.file.is_idle() && self.boot.recovery_points.file.is_idle()
+        self.departures.look();
     }
 }

@@ -10,7 +10,7 @@
 //! when this node first reads the metadata, it is renamed to `...-stray` and never touched again:
 //! the metadata may be what is wrong. If the committed log says that the topic was deleted, it was.
 //!
-//! [`super::topology`] decides when a replica leaves.
+//! [`super::following`] decides when a replica leaves.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -18,29 +18,20 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::env::{Env, FileKind};
+use crate::event::DiskDone;
 use crate::note::Note;
-use crate::types::{DirId, PartitionId, TopicId, TopicPartition};
+use crate::types::{DirId, Offset, PartitionId, TopicId, TopicPartition};
 
-use super::Broker;
-use super::boot::draw_uuid;
+use super::{Fate, Storage, draw_uuid};
 
 /// Tags the syncs of the root that are requested here. The root has no file of that kind.
-pub(super) const ROOT_SYNC: FileKind = FileKind::PartitionMetadata;
+const ROOT_SYNC: FileKind = FileKind::PartitionMetadata;
 
 /// The longest file name that file systems accept, in bytes.
 const NAME_MAX: usize = 255;
 
 const DELETED: &str = "-delete";
 const STRAY: &str = "-stray";
-
-/// What happens to a directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Fate {
-    /// Removed: its replica was deleted, or is on another node now.
-    Removed,
-    /// Kept for people to look at: the metadata does not know it.
-    Stray,
-}
 
 impl Fate {
     fn suffix(self) -> &'static str {
@@ -53,7 +44,7 @@ impl Fate {
 
 /// Whether this is the name that a deleted replica's directory gets before its files are removed.
 /// Only a directory of this name is removed at start; the suffix alone may be somebody else's.
-pub(super) fn is_deleted(name: &str) -> bool {
+fn is_deleted(name: &str) -> bool {
     let Some(replica) = name.strip_suffix(DELETED) else { return false };
     let Some((_, unique)) = replica.rsplit_once('.') else { return false };
     unique.len() == 32 && unique.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
@@ -88,7 +79,7 @@ pub(super) struct Departures {
     /// The partition that takes such a name once it is free. It may have been given up since.
     waiting: BTreeMap<String, PartitionId>,
     /// Whether some may be able to advance a stage.
-    look: bool,
+    to_look: bool,
     /// Those renamed since the sync in flight began.
     renamed: Vec<PartitionId>,
     /// Those that the sync in flight makes durable.
@@ -116,6 +107,11 @@ impl Departures {
         self.leaving.is_empty()
     }
 
+    /// The checkpoints have changed.
+    pub(super) fn look(&mut self) {
+        self.to_look = true;
+    }
+
     /// The committed log deletes this topic.
     pub(super) fn topic_deleted(&mut self, topic: TopicId) {
         self.deleted.insert(topic);
@@ -140,7 +136,7 @@ fn departed_name(name: &str, fate: Fate, unique: u128) -> String {
     format!("{}{suffix}", name.get(..kept).unwrap_or_default())
 }
 
-impl Broker {
+impl Storage {
     /// This directory no longer belongs to a replica. No other request for it follows.
     pub(super) fn depart(
         &mut self,
@@ -153,47 +149,42 @@ impl Broker {
         let directory = departed_name(&name, fate, draw_uuid(env).0);
         let stray = fate == Fate::Stray;
         env.note(Note::Departed { partition, directory: directory.clone(), stray });
-        let departures = &mut self.boot.departures;
+        let departures = &mut self.departures;
         departures.named.insert(name.clone());
         let departure = Departure { name, directory, fate, stage: Stage::Named };
         departures.leaving.insert(id, departure);
-        departures.look = true;
-    }
-
-    /// The checkpoints have changed.
-    pub(super) fn look_at_departures(&mut self) {
-        self.boot.departures.look = true;
+        departures.to_look = true;
     }
 
     /// Renames the directories that no checkpoint names any more, and rewrites the checkpoints for
     /// the others. One rewrite serves all that leave meanwhile, because a checkpoint has a line for
     /// each replica.
-    pub(super) fn advance_departures(&mut self, env: &mut dyn Env) {
-        if !core::mem::take(&mut self.boot.departures.look) {
+    ///
+    /// `metadata` is the recovery point of the metadata log.
+    pub fn advance_departures(&mut self, metadata: Offset, env: &mut dyn Env) {
+        if !core::mem::take(&mut self.departures.to_look) {
             return;
         }
-        let boot = &mut self.boot;
         let mut waits = false;
-        for (id, departure) in &mut boot.departures.leaving {
+        for (id, departure) in &mut self.departures.leaving {
             if departure.stage != Stage::Named {
                 continue;
             }
-            let named = [&boot.high_watermarks, &boot.recovery_points];
-            if named.into_iter().any(|checkpoint| checkpoint.may_name(&departure.name)) {
+            if self.checkpoints.may_name(&departure.name) {
                 waits = true;
                 continue;
             }
             env.rename_dir(DirId::of_partition(*id), &departure.directory);
             departure.stage = Stage::Renaming;
         }
-        if waits && self.checkpoints_idle() {
-            self.write_checkpoints(env);
+        if waits && self.checkpoints.is_idle() {
+            self.write_checkpoints(metadata, env);
         }
     }
 
     /// A directory has its new name.
     pub(super) fn on_departed(&mut self, id: PartitionId, env: &mut dyn Env) {
-        let departures = &mut self.boot.departures;
+        let departures = &mut self.departures;
         let Some(departure) = departures.leaving.get_mut(&id) else { return };
         departure.stage = Stage::Renamed;
         let name = core::mem::take(&mut departure.name);
@@ -207,7 +198,7 @@ impl Broker {
 
     /// Starts a sync of the root. One sync serves all that were renamed before it.
     fn sync_departed(&mut self, env: &mut dyn Env) {
-        let departures = &mut self.boot.departures;
+        let departures = &mut self.departures;
         if !departures.syncing.is_empty() || departures.renamed.is_empty() {
             return;
         }
@@ -216,9 +207,16 @@ impl Broker {
         env.sync_dir(DirId::ROOT, ROOT_SYNC, departures.serial);
     }
 
+    /// Whether this completion in the root is of a sync that was requested here.
+    pub(super) fn on_departures_disk(&mut self, done: &DiskDone, env: &mut dyn Env) -> bool {
+        let DiskDone::DirSynced { by: ROOT_SYNC, serial, .. } = done else { return false };
+        self.on_departures_durable(*serial, env);
+        true
+    }
+
     /// The root was synced: earlier renames are durable, and the directories may be removed.
-    pub(super) fn on_departures_durable(&mut self, serial: u32, env: &mut dyn Env) {
-        let departures = &mut self.boot.departures;
+    fn on_departures_durable(&mut self, serial: u32, env: &mut dyn Env) {
+        let departures = &mut self.departures;
         if serial != departures.serial {
             return;
         }
@@ -233,12 +231,16 @@ impl Broker {
         self.sync_departed(env);
     }
 
-    /// Finishes a removal that an earlier incarnation began. The rename is durable: the root was
-    /// synced since.
-    pub(super) fn finish_removal(&mut self, name: &str, env: &mut dyn Env) {
+    /// Finishes a removal that an earlier incarnation began, if this is such a directory, which it
+    /// returns. The rename is durable: the root was synced since.
+    pub(super) fn finish_removal(&mut self, name: &str, env: &mut dyn Env) -> bool {
+        if !is_deleted(name) {
+            return false;
+        }
         let dir = DirId::of_partition(self.hosted.next_id());
         env.open_dir(dir, name);
         env.remove_dir(dir);
+        true
     }
 }
 
