@@ -9,8 +9,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::event::{ListenerId, Origin};
 use crate::flaw::FlawSet;
+use crate::origin::{ListenerId, Origin};
 use crate::types::{Endpoint, NodeId};
 
 /// What a node is constructed with.

@@ -6,11 +6,13 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use crate::env::{Channel, FileId, FileKind};
 use crate::msg::{Request, Response};
 use crate::types::{DirId, Monotonic, NodeId, PartitionId, Uuid};
+
+pub use crate::origin::{ListenerId, Origin};
+pub use crate::types::DiskOpKind;
 
 /// One step's cause.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,30 +72,6 @@ pub struct ReplyTo {
     pub connection: ConnectionId,
     /// The request's correlation id.
     pub correlation: i32,
-}
-
-/// Where a request comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Origin {
-    /// The listener that its connection came in on.
-    pub listener: ListenerId,
-}
-
-/// A listener of this node. [`crate::listener`] decides which requests each one serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ListenerId {
-    /// A broker listener, by its index in
-    /// [`NodeConfig::listeners`](crate::config::NodeConfig::listeners).
-    Broker(u16),
-    /// One of `controller.listener.names`, used only by nodes.
-    Controller,
-}
-
-impl Default for ListenerId {
-    /// The first broker listener.
-    fn default() -> ListenerId {
-        ListenerId::Broker(0)
-    }
 }
 
 /// Why a request has no answer. Either way the peer may or may not have acted on it.
@@ -237,26 +215,6 @@ impl DiskDone {
             | DiskDone::Failed { file, .. } => file.dir,
         }
     }
-}
-
-/// The operation that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DiskOpKind {
-    /// Opening or listing a directory.
-    OpenDir,
-    /// Creating a file.
-    Create,
-    /// Appending.
-    Append,
-    /// Syncing a file or directory.
-    Sync,
-    /// Truncating.
-    Truncate,
-    /// Renaming, unlinking or removing files or directories.
-    Namespace,
-    /// Reading.
-    Read,
 }
 
 /// Why a disk operation failed.

@@ -35,6 +35,7 @@ pub mod log;
 pub mod metadata;
 pub mod msg;
 pub mod note;
+pub mod origin;
 pub mod quorum;
 pub mod replica;
 pub mod storage;

@@ -21,15 +21,6 @@ pub enum Serves {
     Controllers,
 }
 
-/// The listeners that serve an API, by who uses them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Listeners {
-    /// Those of clients and brokers.
-    pub brokers: bool,
-    /// Those of controllers.
-    pub controllers: bool,
-}
-
 impl Serves {
     /// Whether this API is served, regardless of the request's content. ApiVersions lists the APIs
     /// that are.

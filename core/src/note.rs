@@ -8,8 +8,9 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::error_code::ErrorCode;
-use crate::event::DiskOpKind;
-use crate::types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicPartition};
+use crate::types::{
+    BrokerEpoch, DiskOpKind, LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicPartition,
+};
 
 /// Why a log was cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

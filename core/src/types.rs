@@ -319,6 +319,26 @@ impl fmt::Display for Monotonic {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WallTime(pub i64);
 
+/// The operation that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskOpKind {
+    /// Opening or listing a directory.
+    OpenDir,
+    /// Creating a file.
+    Create,
+    /// Appending.
+    Append,
+    /// Syncing a file or directory.
+    Sync,
+    /// Truncating.
+    Truncate,
+    /// Renaming, unlinking or removing files or directories.
+    Namespace,
+    /// Reading.
+    Read,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

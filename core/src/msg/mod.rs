@@ -46,7 +46,6 @@ pub use vote::*;
 use core::hash::{Hash, Hasher};
 
 use crate::error_code::ErrorCode;
-use crate::listener::Listeners;
 use crate::types::NodeId;
 
 /// The most elements that all arrays of a request may have together. Kafka has no such bound. A
@@ -68,6 +67,15 @@ pub struct Properties {
     /// Whether the decoded request refers to bytes of its frame, whose memory is then taken until
     /// the answer (Kafka's `ApiKeys.requiresDelayedAllocation`). Otherwise it owns what it has.
     pub keeps_frame: bool,
+}
+
+/// The listeners that serve an API, by who uses them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Listeners {
+    /// Those of clients and brokers.
+    pub brokers: bool,
+    /// Those of controllers.
+    pub controllers: bool,
 }
 
 /// What an answer may weigh.

@@ -35,7 +35,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use stateright::{Model, Property};
-use wavetank_core::api::Hosted;
+
 use wavetank_core::api::fetch::Fetches;
 use wavetank_core::batch::{BatchBuilder, VerifiedBatch, split};
 use wavetank_core::config::{NodeConfig, TopicConfig};
@@ -50,6 +50,7 @@ use wavetank_core::msg::{
     AlterPartitionResult, FetchPartitionResponse, FetchRequest, FetchTopic, Response,
 };
 use wavetank_core::replica::{Fact, Partition};
+use wavetank_core::storage::Hosted;
 use wavetank_core::types::{
     BrokerEpoch, LeaderEpoch, Monotonic, NodeId, Offset, PartitionEpoch, PartitionId,
     TopicPartition, TopicRef, Uuid,
