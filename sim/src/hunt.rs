@@ -506,7 +506,7 @@ mod tests {
     use super::*;
     use crate::invariants::{Invariant, Seen, View};
 
-    #[derive(Debug)]
+    #[derive(Clone, Debug)]
     struct Never(u64);
 
     impl Invariant for Never {

@@ -4,11 +4,11 @@ pub use crate::outcome::Outcome;
 
 use crate::invariants::Invariant;
 use crate::plan::Plan;
-use crate::tank::{Tank, phases};
+use crate::tank::Tank;
 use crate::workload::Workload;
 
 /// What a user may add to a run or change about it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Further invariants, in addition to the built-in ones.
     pub invariants: Vec<Box<dyn Invariant>>,
@@ -35,7 +35,5 @@ pub fn run(plan: &Plan) -> Outcome {
 
 /// Runs a plan with additions.
 pub fn run_with(plan: &Plan, options: Options) -> Outcome {
-    let mut tank = Tank::new(plan.clone(), options);
-    phases::drive(&mut tank);
-    tank.finish()
+    Tank::new(plan, options).finish()
 }

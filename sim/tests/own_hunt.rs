@@ -5,7 +5,7 @@ use wavetank_core::client::ClientFact;
 use wavetank_sim::invariants::{Invariant, Kind, Seen, View};
 use wavetank_sim::{hunt::*, run::Options, workload::Recorded};
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct NoPhantoms(BTreeSet<Vec<u8>>);
 
 impl Invariant for NoPhantoms {

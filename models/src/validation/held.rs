@@ -24,12 +24,12 @@ use wavetank_core::types::{NodeId, TopicPartition};
 use super::{Refused, names, refuse};
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Held {
     replicas: BTreeMap<(TopicPartition, NodeId), Replica>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Replica {
     role: Role,
     /// Its process knows everything below to be synced.
@@ -40,7 +40,7 @@ struct Replica {
     told_before: BTreeMap<i32, i64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 enum Role {
     #[default]
     None,
@@ -50,7 +50,7 @@ enum Role {
     Leads(Leading),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Leading {
     epoch: i32,
     /// The ISR that it knows.

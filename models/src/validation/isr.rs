@@ -60,7 +60,7 @@ use super::{Divergence, Of, Refused, Registered, Validator, names, of, refuse};
 use crate::rules::{self, EpochLog};
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct IsrValidator {
     partitions: BTreeMap<TopicPartition, Partition>,
     step: u64,
@@ -79,7 +79,7 @@ enum Role {
     Follows,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Replica {
     log: Runs,
     high_watermark: i64,
@@ -100,7 +100,7 @@ struct Replica {
 }
 
 /// What the leader of an epoch has or had.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Leadership {
     leader: NodeId,
     log: Runs,
@@ -111,7 +111,7 @@ struct Leadership {
     isr: BTreeSet<NodeId>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Partition {
     replicas: BTreeMap<NodeId, Replica>,
     registrations: BTreeMap<PartitionEpoch, Registered>,

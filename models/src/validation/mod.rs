@@ -15,6 +15,7 @@
 //! What does not live here: the tank. It supplies the notes, the registrations that the metadata
 //! log committed, process starts, and what the disks hold.
 
+use dyn_clone::DynClone;
 use std::fmt;
 
 use wavetank_core::note::Note;
@@ -129,8 +130,9 @@ pub(crate) fn refuse<T>(
     Err(Box::new(Refused { action: action.into(), why: why.into() }))
 }
 
-/// Validates a run in progress against one model. After the first error it checks nothing more.
-pub trait Validator: fmt::Debug + Send + Sync {
+/// Validates a run in progress against one model. After the first error it checks nothing more. It
+/// is a value: a copy continues independently.
+pub trait Validator: DynClone + fmt::Debug + Send + Sync {
     /// The model's id.
     fn model(&self) -> &'static str;
 
@@ -186,6 +188,8 @@ pub trait Validator: fmt::Debug + Send + Sync {
     /// The model would not have taken it, or would have reached another state.
     fn note(&mut self, node: NodeId, note: &Note) -> Result<(), Box<Divergence>>;
 }
+
+dyn_clone::clone_trait_object!(Validator);
 
 /// The nodes' names, `{1,2}`.
 pub(crate) fn names<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {

@@ -75,7 +75,7 @@ use crate::rules;
 type Taken = Result<(), Box<Refused>>;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RecoveryValidator {
     nodes: BTreeMap<NodeId, Process>,
     held: Held,
@@ -84,7 +84,7 @@ pub struct RecoveryValidator {
 }
 
 /// The process on a node, and the logs on its disk.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Process {
     logs: BTreeMap<TopicPartition, Log>,
     /// A disk operation failed: no log takes a further step.
@@ -105,7 +105,7 @@ enum Phase {
 }
 
 /// One log. Each offset stands for everything below it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Log {
     phase: Phase,
     /// Its start offset as last reported.

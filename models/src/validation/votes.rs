@@ -63,7 +63,7 @@ enum Role {
 /// Epoch and vote.
 type Ballot = (i32, Option<NodeId>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Voter {
     epoch: i32,
     voted: Option<NodeId>,
@@ -83,7 +83,7 @@ struct Voter {
 }
 
 /// What the leader of an epoch has or had.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Leadership {
     leader: NodeId,
     log: Runs,
@@ -92,7 +92,7 @@ struct Leadership {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct VotesValidator {
     voters: BTreeMap<NodeId, Voter>,
     /// The last epoch and end of each candidate's log when it stood.

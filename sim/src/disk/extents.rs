@@ -1,12 +1,13 @@
-//! A file's content as a list of shared extents: cloning copies the list, never the bytes.
+//! A file's content as a list of shared extents: cloning copies neither the list nor the bytes.
 
+use crate::shared::Steady;
 use bytes::{Bytes, BytesMut};
 
 /// The content of a file.
 #[derive(Clone, Debug, Default)]
 pub struct Extents {
     /// (offset of the first byte, bytes), ascending, without gaps or empty parts.
-    parts: Vec<(u64, Bytes)>,
+    parts: Steady<(u64, Bytes)>,
     len: u64,
 }
 
@@ -69,7 +70,7 @@ impl Extents {
             return bytes.slice((at - start) as usize..(end - start) as usize);
         }
         let mut out = BytesMut::with_capacity((end - at) as usize);
-        for (start, bytes) in &self.parts[first..] {
+        for (start, bytes) in self.parts.since(first) {
             if *start >= end {
                 break;
             }
@@ -92,7 +93,7 @@ impl Extents {
             return;
         }
         let first = other.parts.partition_point(|(start, _)| *start <= from) - 1;
-        for (start, bytes) in &other.parts[first..] {
+        for (start, bytes) in other.parts.since(first) {
             if *start >= to {
                 break;
             }

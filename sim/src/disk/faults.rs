@@ -46,7 +46,7 @@ impl SimDisk {
         out: &mut Outcome,
     ) {
         // The queued operations may have been waiting for these syncs, so settle the syncs first.
-        let dir = &mut self.dirs[slot];
+        let dir = &mut *self.dirs[slot];
         dir.running = false;
         dir.syncing = 0;
         let mut changes = Vec::new();
@@ -119,7 +119,7 @@ impl SimDisk {
                 self.create_dir(slot);
             }
             DiskOp::RemoveDir { .. } => {
-                let dir = &mut self.dirs[slot as usize];
+                let dir = &mut *self.dirs[slot as usize];
                 let mut unlinked: Vec<FileKind> = dir.entries.keys().copied().collect();
                 unlinked.retain(|kind| dice.ratio(place.with(4).with_value(kind), 1, 2));
                 for kind in &unlinked {
@@ -167,7 +167,7 @@ impl SimDisk {
         }
         // A directory created under the old name since then was not durable either, so it is lost.
         if let Some(since) = self.by_name.get(&old).copied() {
-            let dir = &mut self.dirs[since as usize];
+            let dir = &mut *self.dirs[since as usize];
             let files: Vec<FileKind> = dir.entries.keys().copied().collect();
             dir.clear();
             self.counts.lost += files.len() as u64;
@@ -189,7 +189,7 @@ impl SimDisk {
 
     fn power_loss_dir(&mut self, slot: usize, place: Place, dice: &Dice, out: &mut Outcome) {
         let torn = self.config.torn;
-        let dir = &mut self.dirs[slot];
+        let dir = &mut *self.dirs[slot];
         let before = std::mem::take(&mut dir.entries);
         let dir_survives = match (dir.exists, dir.durable_exists) {
             (true, true) => true,
@@ -332,7 +332,7 @@ impl SimDisk {
         *inode = Inode { content: new.clone(), clean: new.len(), durable: new, ..Inode::default() };
         let slot = self.by_name[dir];
         if content.is_none() {
-            let dir = &mut self.dirs[slot as usize];
+            let dir = &mut *self.dirs[slot as usize];
             dir.entries.remove(&kind);
             dir.durable.remove(&kind);
             dir.pending.retain(|op| !op.is_about(kind));
@@ -492,7 +492,7 @@ impl SimDisk {
 
     fn dir(&self, name: &str) -> Option<&Dir> {
         let slot = self.by_name.get(name)?;
-        Some(&self.dirs[*slot as usize]).filter(|dir| dir.exists)
+        Some(&*self.dirs[*slot as usize]).filter(|dir| dir.exists)
     }
 
     fn inode_mut(&mut self, dir: &str, kind: FileKind) -> Option<&mut Inode> {

@@ -30,6 +30,7 @@ use wavetank_core::event::{DiskDone, DiskError, DiskOpKind};
 use wavetank_core::types::{DirId, NodeId};
 
 use crate::decide::{Dice, Place};
+use crate::shared::Shared;
 
 /// The unit that a disk writes atomically, in bytes.
 pub const SECTOR: u64 = 512;
@@ -255,7 +256,7 @@ struct Dir {
     durable: BTreeMap<FileKind, u32>,
     /// Changes of `entries` that no directory sync has covered.
     pending: Vec<NameOp>,
-    inodes: BTreeMap<u32, Inode>,
+    inodes: BTreeMap<u32, Shared<Inode>>,
     next_inode: u32,
     queue: VecDeque<Queued>,
     /// The head of the queue is running.
@@ -272,7 +273,7 @@ pub struct SimDisk {
     node: NodeId,
     place: Place,
     config: DiskConfig,
-    dirs: Vec<Dir>,
+    dirs: Vec<Shared<Dir>>,
     by_name: BTreeMap<String, u32>,
     handles: BTreeMap<DirId, u32>,
     epoch: u32,
@@ -332,7 +333,7 @@ impl SimDisk {
             return *slot;
         }
         let slot = self.dirs.len() as u32;
-        self.dirs.push(Dir {
+        self.dirs.push(Shared::new(Dir {
             name: name.to_owned(),
             place: self.place.with_value(&name),
             exists: false,
@@ -347,7 +348,7 @@ impl SimDisk {
             running: false,
             syncing: 0,
             ops: 0,
-        });
+        }));
         self.by_name.insert(name.to_owned(), slot);
         slot
     }
@@ -400,7 +401,7 @@ impl SimDisk {
     /// Starts whatever can start in a directory at time `now`.
     fn pump(&mut self, slot: u32, now: u64, dice: &Dice, out: &mut Outcome) {
         loop {
-            let dir = &mut self.dirs[slot as usize];
+            let dir = &mut *self.dirs[slot as usize];
             if dir.running {
                 return;
             }
@@ -481,13 +482,13 @@ impl SimDisk {
         dice: &Dice,
         out: &mut Outcome,
     ) {
-        let dir = &mut self.dirs[slot as usize];
+        let dir = &mut *self.dirs[slot as usize];
         let Some(id) = dir.entries.get(&file.kind).copied() else {
             let (op, error) = (DiskOpKind::Sync, DiskError::Refused);
             out.done.push(DiskDone::Failed { file, op, error });
             return;
         };
-        let inode = dir.inodes.get_mut(&id).expect("entries name inodes that exist");
+        let inode = &mut **dir.inodes.get_mut(&id).expect("entries name inodes that exist");
         if inode.sync.is_some() {
             if inode.again.is_none() {
                 dir.syncing += 1;
@@ -519,7 +520,7 @@ impl SimDisk {
         }
         let slot = match job.kind {
             JobKind::Head(slot) => {
-                let dir = &mut self.dirs[slot.0 as usize];
+                let dir = &mut *self.dirs[slot.0 as usize];
                 // An operation that does not fit has not failed. It waits until it fits, and so
                 // does all behind it.
                 if self.full && dir.queue.front().is_some_and(|head| needs_space(&head.op)) {
@@ -533,7 +534,7 @@ impl SimDisk {
             }
             JobKind::Sync(slot, inode) => {
                 self.finish_sync(slot.0, inode, out);
-                let dir = &mut self.dirs[slot.0 as usize];
+                let dir = &mut *self.dirs[slot.0 as usize];
                 let again = dir.inodes.get_mut(&inode).and_then(|i| i.again.take());
                 dir.syncing -= 1;
                 if let Some((file, generation)) = again {
@@ -547,7 +548,7 @@ impl SimDisk {
     }
 
     fn finish_sync(&mut self, slot: u32, id: u32, out: &mut Outcome) {
-        let dir = &mut self.dirs[slot as usize];
+        let dir = &mut *self.dirs[slot as usize];
         let inode = dir.inodes.get_mut(&id).expect("changes of names wait for syncs");
         let run = inode.sync.take().expect("the job belongs to a running sync");
         let kind = run.file.kind;
@@ -601,7 +602,7 @@ impl SimDisk {
                 self.changed(slot, file.kind, || Change::Truncated { to }, out);
             }
             DiskOp::Rename { dir, from, to } => {
-                let entries = &mut self.dirs[slot as usize];
+                let entries = &mut *self.dirs[slot as usize];
                 let Some(id) = entries.entries.remove(&from) else {
                     let file = FileId { dir, kind: from };
                     fail(file, DiskOpKind::Namespace, DiskError::Refused, out);
@@ -612,7 +613,7 @@ impl SimDisk {
                 self.changed(slot, from, || Change::Renamed { to }, out);
             }
             DiskOp::Unlink { file } => {
-                let dir = &mut self.dirs[slot as usize];
+                let dir = &mut *self.dirs[slot as usize];
                 if dir.entries.remove(&file.kind).is_some() {
                     dir.pending.push(NameOp::Unlink(file.kind));
                     self.changed(slot, file.kind, || Change::Removed, out);
@@ -694,7 +695,7 @@ impl SimDisk {
         if slot == 0 {
             self.root_synced();
         }
-        let dir = &mut self.dirs[slot as usize];
+        let dir = &mut *self.dirs[slot as usize];
         if !dir.pending.is_empty() {
             dir.pending.clear();
             dir.durable.clone_from(&dir.entries);

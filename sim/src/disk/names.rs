@@ -12,11 +12,12 @@ use wavetank_core::types::DirId;
 
 use super::{Change, Dir, Inode, NameOp, Outcome, SimDisk, fail};
 use crate::decide::{Dice, Place};
+use crate::shared::Shared;
 
 impl SimDisk {
     /// Creates the directory if it is missing. Returns whether it was.
     pub(super) fn create_dir(&mut self, slot: u32) -> bool {
-        let dir = &mut self.dirs[slot as usize];
+        let dir = &mut *self.dirs[slot as usize];
         if dir.exists {
             return false;
         }
@@ -33,7 +34,7 @@ impl SimDisk {
         out: &mut Outcome,
     ) {
         let taken = self.by_name.get(&name).is_some_and(|at| self.dirs[*at as usize].exists);
-        let dir = &mut self.dirs[slot as usize];
+        let dir = &mut *self.dirs[slot as usize];
         if taken || !dir.exists {
             let file = FileId { dir: id, kind: FileKind::CleanShutdown };
             fail(file, DiskOpKind::Namespace, DiskError::Refused, out);
@@ -53,12 +54,16 @@ impl SimDisk {
         if self.lying {
             return;
         }
+        // Most have not changed, and stay shared with the copies of this disk.
         for dir in &mut self.dirs {
-            if dir.exists {
-                dir.durable_exists = true;
-                dir.durable_name = None;
-            } else {
-                dir.clear();
+            match (dir.exists, dir.durable_exists) {
+                (true, true) if dir.durable_name.is_none() => {}
+                (true, _) => {
+                    dir.durable_exists = true;
+                    dir.durable_name = None;
+                }
+                (false, _) if dir.is_clear() => {}
+                (false, _) => dir.clear(),
             }
         }
     }
@@ -107,7 +112,7 @@ impl NameOp {
 impl Dir {
     pub(super) fn inode(&mut self, kind: FileKind) -> Option<&mut Inode> {
         let id = self.entries.get(&kind)?;
-        self.inodes.get_mut(id)
+        self.inodes.get_mut(id).map(|inode| &mut **inode)
     }
 
     /// Creates an empty file. An existing one is truncated in place, as `open(2)` with `O_TRUNC`
@@ -120,7 +125,7 @@ impl Dir {
         }
         let id = self.next_inode;
         self.next_inode += 1;
-        self.inodes.insert(id, Inode::default());
+        self.inodes.insert(id, Shared::default());
         self.entries.insert(kind, id);
         self.pending.push(NameOp::Create(kind, id));
     }
@@ -165,6 +170,11 @@ impl Dir {
         if !self.durable_exists {
             self.clear();
         }
+    }
+
+    fn is_clear(&self) -> bool {
+        let names = self.entries.is_empty() && self.durable.is_empty() && self.pending.is_empty();
+        names && self.inodes.is_empty() && !self.durable_exists && self.durable_name.is_none()
     }
 
     pub(super) fn clear(&mut self) {

@@ -66,6 +66,7 @@ use crate::node::Node;
 use crate::plan::Plan;
 use crate::workload::Record;
 use crate::world::World;
+use dyn_clone::DynClone;
 use serde::Serialize;
 use std::fmt;
 use wavetank_core::note::Note;
@@ -162,8 +163,8 @@ impl fmt::Debug for View<'_> {
     }
 }
 
-/// A property of all runs.
-pub trait Invariant: fmt::Debug + Send + Sync {
+/// A property of all runs. `#[derive(Clone, Debug)]` makes it one that can be copied with its run.
+pub trait Invariant: DynClone + fmt::Debug + Send + Sync {
     /// A stable name.
     fn name(&self) -> &'static str;
 
@@ -184,6 +185,8 @@ pub trait Invariant: fmt::Debug + Send + Sync {
         Ok(())
     }
 }
+
+dyn_clone::clone_trait_object!(Invariant);
 
 /// The built-in invariants that are checked after each event.
 pub fn all() -> Vec<Box<dyn Invariant>> {

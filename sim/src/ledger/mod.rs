@@ -559,11 +559,9 @@ impl Ledger {
         for id in ids {
             if id.base >= committed_end {
                 promises.acked.insert(id.base, id);
-            } else if let Ok(at) =
-                promises.committed.binary_search_by_key(&id.base, |batch| batch.base)
-                && promises.committed[at] != id
+            } else if let Some(committed) = promises.committed_at(id.base).copied()
+                && committed != id
             {
-                let committed = promises.committed[at];
                 findings.push(Finding::Replaced { partition, acked: id, committed });
             }
         }
@@ -755,7 +753,7 @@ impl Ledger {
         }
         let log = self.replica(node, partition);
         let first = promises.committed.partition_point(|batch| batch.end() <= from.0);
-        for committed in &promises.committed[first..] {
+        for committed in promises.committed.since(first) {
             if committed.base >= to.0 {
                 break;
             }

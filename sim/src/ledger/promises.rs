@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use wavetank_core::types::{LeaderEpoch, NodeId, Offset, PartitionEpoch};
 
 use super::BatchId;
+use crate::shared::Steady;
 
 /// A partition as a controller registered it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ const SEVERAL_EPOCHS: i32 = -2;
 /// What is promised about one partition.
 #[derive(Clone, Debug, Default)]
 pub struct Promises {
-    pub(super) committed: Vec<BatchId>,
+    pub(super) committed: Steady<BatchId>,
     pub(super) acked: BTreeMap<i64, BatchId>,
     /// By offset: the epoch of the record acknowledged there (with any acks), or [`NO_EPOCH`] or
     /// [`SEVERAL_EPOCHS`].
@@ -88,8 +89,14 @@ impl Promises {
     }
 
     /// Committed batches, in order.
-    pub fn committed(&self) -> &[BatchId] {
+    pub fn committed(&self) -> &Steady<BatchId> {
         &self.committed
+    }
+
+    /// The committed batch that begins there.
+    pub(super) fn committed_at(&self, base: i64) -> Option<&BatchId> {
+        let at = self.committed.partition_point(|batch| batch.base < base);
+        self.committed.get(at).filter(|batch| batch.base == base)
     }
 
     /// The newest registration.
@@ -162,10 +169,7 @@ impl Promises {
         if self.deleted {
             return false;
         }
-        match self.committed.binary_search_by_key(&id.base, |batch| batch.base) {
-            Ok(at) => self.committed[at] == *id,
-            Err(_) => self.acked.get(&id.base) == Some(id),
-        }
+        self.committed_at(id.base).or_else(|| self.acked.get(&id.base)) == Some(id)
     }
 
     /// The registration with the ISR from which the leader of this epoch was elected.

@@ -5,6 +5,7 @@
 //! Only headers are decoded; a batch is identified by its offsets, epoch and CRC.
 
 use crate::disk::SimDisk;
+use crate::shared::Steady;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use wavetank_core::batch::HEADER_LEN;
@@ -73,7 +74,7 @@ struct Segment {
 #[derive(Clone, Debug, Default)]
 pub struct ReplicaLog {
     segments: BTreeMap<i64, Segment>,
-    held: Vec<Held>,
+    held: Steady<Held>,
     /// Batches that a fault of the tank took from the page cache or the media, and the ledger's
     /// tick then.
     lost: BTreeMap<BatchId, u64>,
@@ -85,7 +86,7 @@ impl ReplicaLog {
     /// An empty replica.
     pub(super) const EMPTY: ReplicaLog = ReplicaLog {
         segments: BTreeMap::new(),
-        held: Vec::new(),
+        held: Steady::new(),
         lost: BTreeMap::new(),
         cut: BTreeSet::new(),
     };
@@ -130,7 +131,7 @@ impl ReplicaLog {
     /// batch ends. A partly written batch does not count.
     pub fn whole_end(&self) -> i64 {
         let mut end = self.segments.first_key_value().map_or(0, |(base, _)| *base);
-        for held in &self.held {
+        for held in self.held.iter() {
             if held.id.base != end {
                 break;
             }
@@ -151,7 +152,7 @@ impl ReplicaLog {
     pub fn durable_end(&self, from: i64, to: i64, disk: &SimDisk, dir: &str) -> i64 {
         let first = self.held.partition_point(|held| held.id.end() <= from);
         let (mut end, mut named) = (from, None);
-        for held in &self.held[first..] {
+        for held in self.held.since(first) {
             let name = FileKind::Log(Offset(held.file));
             if named != Some(held.file) && disk.durable(dir, name).is_some() {
                 named = Some(held.file);
@@ -166,14 +167,14 @@ impl ReplicaLog {
     }
 
     /// The batches, in order.
-    pub fn batches(&self) -> impl DoubleEndedIterator<Item = &BatchId> + ExactSizeIterator {
+    pub fn batches(&self) -> impl DoubleEndedIterator<Item = &BatchId> {
         self.held.iter().map(|held| &held.id)
     }
 
     /// The batches that begin in `from..to`, in order.
     pub fn between(&self, from: i64, to: i64) -> impl Iterator<Item = &BatchId> {
         let first = self.held.partition_point(|held| held.id.base < from);
-        self.held[first..].iter().map(|held| &held.id).take_while(move |id| id.base < to)
+        self.held.since(first).map(|held| &held.id).take_while(move |id| id.base < to)
     }
 
     /// The first of these batches, which are in order, that it does not hold (on its media, if
@@ -183,7 +184,9 @@ impl ReplicaLog {
         ids: impl Iterator<Item = &'a BatchId>,
         durably: bool,
     ) -> Option<BatchId> {
-        let mut at = 0;
+        let mut ids = ids.peekable();
+        let first = ids.peek().map_or(0, |id| id.base);
+        let mut at = self.held.partition_point(|held| held.id.base < first);
         for id in ids {
             while self.held.get(at).is_some_and(|held| held.id.base < id.base) {
                 at += 1;
@@ -215,8 +218,8 @@ impl ReplicaLog {
     }
 
     fn find(&self, id: &BatchId) -> Option<&Held> {
-        let at = self.held.binary_search_by_key(&id.base, |held| held.id.base).ok()?;
-        Some(&self.held[at]).filter(|held| held.id == *id)
+        let at = self.held.partition_point(|held| held.id.base < id.base);
+        self.held.get(at).filter(|held| held.id == *id)
     }
 
     /// A segment was created, empty.
@@ -292,9 +295,11 @@ impl ReplicaLog {
     }
 
     fn drop_where(&mut self, gone: impl Fn(&Held) -> bool) -> Vec<BatchId> {
-        let cut: Vec<BatchId> =
-            self.held.iter().filter(|held| gone(held)).map(|held| held.id).collect();
-        self.held.retain(|held| !gone(held));
+        let Some(first) = self.held.iter().position(&gone) else { return Vec::new() };
+        let (cut, kept): (Vec<Held>, Vec<Held>) =
+            self.held.split_off(first).into_iter().partition(&gone);
+        self.held.extend(kept);
+        let cut: Vec<BatchId> = cut.iter().map(|held| held.id).collect();
         self.cut.extend(&cut);
         cut
     }
@@ -312,7 +317,7 @@ impl ReplicaLog {
     /// missing now, at this tick.
     pub(super) fn rescan(&mut self, disk: &SimDisk, dir: &str, tick: u64) -> usize {
         let before: Vec<BatchId> = self.held.iter().map(|held| held.id).collect();
-        self.held.clear();
+        self.held.truncate(0);
         self.segments.clear();
         let mut whole = true;
         let (mut next, mut epoch) = (None, i32::MIN);

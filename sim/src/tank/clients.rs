@@ -4,11 +4,12 @@ use super::Tank;
 use crate::node::{FIRST_CLIENT, Node};
 use crate::workload::{App, Churn, Consume, CreateTopics, Produce, Query, Stage, Workload};
 use crate::world::HostConfig;
+use std::sync::Arc;
 use wavetank_core::types::NodeId;
 
 impl Tank {
     /// Adds a client host and starts it.
-    pub(crate) fn add_client(&mut self, workload: Box<dyn Workload>) -> NodeId {
+    pub(super) fn add_client(&mut self, workload: Box<dyn Workload>) -> NodeId {
         let node = NodeId(FIRST_CLIENT + self.clients.len() as i32);
         self.world.add_host(node, HostConfig { wall_offset_ms: 0, ..HostConfig::default() });
         self.clients.push(node);
@@ -18,12 +19,12 @@ impl Tank {
     }
 
     /// Adds the admin client that creates the topics.
-    pub(crate) fn add_admin(&mut self) -> NodeId {
+    pub(super) fn add_admin(&mut self) -> NodeId {
         self.add_client(Box::new(CreateTopics::new(&self.plan)))
     }
 
     /// Adds the plan's clients and the user's.
-    pub(crate) fn add_workloads(&mut self) {
+    pub(super) fn add_workloads(&mut self) {
         if !self.options.only_own_workloads {
             for index in 0..self.plan.workload.producers.len() {
                 self.add_client(Box::new(Produce::new(&self.plan, index)));
@@ -41,18 +42,18 @@ impl Tank {
                 }
             }
         }
-        for workload in std::mem::take(&mut self.own_workloads) {
+        for workload in Arc::clone(&self.options).workloads.iter().cloned() {
             self.add_client(workload);
         }
         self.nemesis.set_clients(self.clients.clone());
     }
 
     /// Adds the consumer that reads everything at the end.
-    pub(crate) fn add_last_reader(&mut self) -> NodeId {
+    pub(super) fn add_last_reader(&mut self) -> NodeId {
         self.add_client(Box::new(Consume::last_reader(&self.plan)))
     }
 
-    pub(crate) fn app(&self, node: NodeId) -> Option<&App> {
+    pub(super) fn app(&self, node: NodeId) -> Option<&App> {
         match self.world.machine(node)? {
             Node::App(app) => Some(app),
             Node::Broker(_) => None,
@@ -60,7 +61,7 @@ impl Tank {
     }
 
     /// Announces a new stage to all workloads.
-    pub(crate) fn set_stage(&mut self, stage: Stage) {
+    pub(super) fn set_stage(&mut self, stage: Stage) {
         for node in self.clients.clone() {
             self.world.act(node, |machine, env| {
                 if let Node::App(app) = machine {

@@ -2,11 +2,12 @@
 //!
 //! It builds the world that a plan describes and drives it. What happens is reported to the marks,
 //! the ledger, the invariants and the nemesis, in that order (`watch`). The phases of a run are in
-//! `phases`, the client hosts in `clients`. Nothing here draws or decides. Which fault strikes when
+//! `phases`, the client hosts in `clients`. A run is a value: all of it is in the [`Tank`], whose
+//! copies share what they have in common. Nothing here draws or decides. Which fault strikes when
 //! is in [`crate::faults`].
 
 mod clients;
-pub(crate) mod phases;
+mod phases;
 mod watch;
 
 use crate::faults::Nemesis;
@@ -17,43 +18,70 @@ use crate::node::{Node, host_config, node_config};
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::run::Options;
-use crate::workload::Workload;
+use crate::shared::Chunks;
+use crate::workload::Record;
 use crate::world::{LinkConfig, World, WorldConfig};
+use phases::Phase;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use wavetank_core::config::NodeConfig;
 use wavetank_core::types::NodeId;
 
-/// A run in progress.
-#[derive(Debug)]
-pub(crate) struct Tank {
-    pub(crate) plan: Plan,
-    pub(crate) world: World<Node>,
-    pub(crate) ledger: Ledger,
-    pub(crate) nemesis: Nemesis,
-    pub(crate) marks: Marks,
-    pub(crate) outcome: Outcome,
-    pub(crate) clients: Vec<NodeId>,
+/// A run in progress: a value. A clone is a snapshot that can be continued independently, with the
+/// same outcome, or with other dice from there on ([`Tank::branch`]).
+///
+/// ```
+/// use wavetank_sim::{profile::Profile, run::Options, tank::Tank};
+///
+/// let mut tank = Tank::new(&Profile::First.draw(40), Options::default());
+/// tank.run_to(9_000_000_000);
+/// let mut branch = tank.clone();
+/// let outcome = tank.finish();
+/// branch.branch(1);
+/// assert_ne!(branch.finish().fingerprint, outcome.fingerprint);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Tank {
+    plan: Arc<Plan>,
+    options: Arc<Options>,
+    world: World<Node>,
+    ledger: Ledger,
+    nemesis: Nemesis,
+    marks: Marks,
+    /// In the order in which they joined.
+    clients: Vec<NodeId>,
     invariants: Vec<Box<dyn Invariant>>,
-    own_workloads: Vec<Box<dyn Workload>>,
-    options: Options,
+    phase: Phase,
+    /// When the phase's time is up, ns.
+    deadline: u64,
+    /// The last step may have brought what the phase waits for.
+    look: bool,
     storm: bool,
     /// A broker was fenced in the last step, and the plan wants workloads to react.
     fenced: bool,
+    /// A violation was found, or the time is up.
     ended: bool,
     findings: Vec<Finding>,
+    /// What has been counted so far. The lists below are added at the end.
+    outcome: Outcome,
+    history: Chunks<Record>,
+    trace: Chunks<String>,
+    trace_ends: Chunks<usize>,
+    fingerprints: Chunks<u64>,
 }
 
 impl Tank {
-    pub(crate) fn new(plan: Plan, mut options: Options) -> Tank {
-        let mut world = World::new(plan.seed, world_config(&plan));
+    /// A run of this plan at its start.
+    pub fn new(plan: &Plan, options: Options) -> Tank {
+        let mut world = World::new(plan.seed, world_config(plan));
         let configs: BTreeMap<NodeId, NodeConfig> = plan
             .cluster
             .nodes()
             .into_iter()
-            .map(|id| (NodeId(id), node_config(&plan, id)))
+            .map(|id| (NodeId(id), node_config(plan, id)))
             .collect();
         for &node in configs.keys() {
-            world.add_host(node, host_config(&plan, node, &world));
+            world.add_host(node, host_config(plan, node, &world));
             world.observe_disk(node, true);
         }
         crate::encoded::install(&mut world, plan.network.encoded);
@@ -67,65 +95,115 @@ impl Tank {
             .collect();
         let voters = plan.cluster.controllers.iter().copied().map(NodeId).collect();
         let mut invariants = invariants::all();
-        invariants.append(&mut options.invariants);
-        let own_workloads = std::mem::take(&mut options.workloads);
-        Tank {
+        invariants.extend(options.invariants.iter().cloned());
+        let mut tank = Tank {
             ledger: Ledger::new(voters, flushing),
-            nemesis: Nemesis::new(&plan, configs),
+            nemesis: Nemesis::new(plan, configs),
             marks: Marks::default(),
-            outcome: Outcome::default(),
             clients: Vec::new(),
             invariants,
-            own_workloads,
-            options,
+            options: Arc::new(options),
+            phase: Phase::Over,
+            deadline: 0,
+            look: false,
             storm: false,
             fenced: false,
             ended: false,
             findings: Vec::new(),
+            outcome: Outcome::default(),
+            history: Chunks::default(),
+            trace: Chunks::default(),
+            trace_ends: Chunks::default(),
+            fingerprints: Chunks::default(),
             world,
-            plan,
-        }
+            plan: Arc::new(plan.clone()),
+        };
+        tank.warm_up();
+        tank
     }
 
-    /// Sets whether the storm is on.
-    pub(crate) fn set_storm(&mut self, storm: bool) {
-        self.storm = storm;
-        self.marks.set_storm(storm);
-    }
-
-    /// Is the run over, because a violation was found or the time is up?
-    pub(crate) fn ended(&self) -> bool {
-        self.ended
-    }
-
-    /// Runs until `deadline` (ns), or until `stop` returns true. It is called after steps that
-    /// noted something or concern a client. True if `stop` returned true.
-    pub(crate) fn run_until(
-        &mut self,
-        deadline: u64,
-        mut stop: impl FnMut(&mut Tank) -> bool,
-    ) -> bool {
-        let deadline = self.options.until.map_or(deadline, |until| until.min(deadline));
-        if stop(self) {
-            return true;
-        }
-        while !self.ended {
-            let Some(step) = self.world.next_before(deadline) else {
-                if self.options.until.is_some_and(|until| self.world.now() >= until) {
+    /// Makes one step of the run: of a machine, or of the faults. False if the run is over.
+    pub fn step(&mut self) -> bool {
+        while !self.is_over() {
+            if std::mem::take(&mut self.look) && self.is_reached() {
+                self.next_phase(true);
+            } else if self.ended {
+                self.next_phase(false);
+            } else {
+                let until = self.options.until;
+                let deadline = until.map_or(self.deadline, |until| until.min(self.deadline));
+                if let Some(step) = self.world.next_before(deadline) {
+                    self.look = self.after(&step);
+                    return true;
+                }
+                if until.is_some_and(|until| self.world.now() >= until) {
                     self.ended = true;
                     self.outcome.cut_short = true;
                 }
-                return false;
-            };
-            if self.after(&step) && stop(self) {
-                return true;
+                self.next_phase(false);
             }
         }
         false
     }
 
+    /// Makes steps until the virtual time is `at` ns or more. False if the run is over.
+    pub fn run_to(&mut self, at: u64) -> bool {
+        while self.world.now() < at {
+            if !self.step() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Is the run over?
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
+    /// The name of the phase that the run is in.
+    pub fn phase(&self) -> &'static str {
+        self.phase.name()
+    }
+
+    /// Uses other dice from here on. 0 stands for the dice of the plan's seed.
+    pub fn branch(&mut self, salt: u64) {
+        self.world.branch(salt);
+    }
+
+    /// The run's plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The world, with the machines in it.
+    pub fn world(&self) -> &World<Node> {
+        &self.world
+    }
+
+    /// What the tank knows of the disks, and what was promised.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The promises broken so far, the first of each invariant.
+    pub fn violations(&self) -> &[Violation] {
+        &self.outcome.violations
+    }
+
+    /// What clients have done and learned so far.
+    pub fn history(&self) -> &Chunks<Record> {
+        &self.history
+    }
+
+    /// Sets whether the storm is on.
+    fn set_storm(&mut self, storm: bool) {
+        self.storm = storm;
+        self.marks.set_storm(storm);
+    }
+
     /// Records a broken promise. Only the first of each invariant counts.
-    pub(crate) fn violation(&mut self, name: &str, kind: Kind, message: String) {
+    fn violation(&mut self, name: &str, kind: Kind, message: String) {
         if !self.outcome.violations.iter().any(|violation| violation.invariant == name) {
             let at_us = self.world.now() / 1_000;
             let invariant = name.to_owned();
@@ -139,7 +217,8 @@ impl Tank {
     }
 
     /// Judges the whole history. `complete`: everything has been read.
-    pub(crate) fn judge_history(&mut self, complete: bool) {
+    fn judge_history(&mut self, complete: bool) {
+        self.outcome.history = std::mem::take(&mut self.history).into_vec();
         let view = View {
             plan: &self.plan,
             ledger: &self.ledger,
@@ -164,8 +243,13 @@ impl Tank {
         }
     }
 
-    /// Ends the run and sums it up.
-    pub(crate) fn finish(mut self) -> Outcome {
+    /// Runs to the end, and sums up.
+    pub fn finish(mut self) -> Outcome {
+        while self.step() {}
+        self.outcome.history.extend(self.history.into_vec());
+        self.outcome.trace = self.trace.into_vec();
+        self.outcome.trace_ends = self.trace_ends.into_vec();
+        self.outcome.fingerprints = self.fingerprints.into_vec();
         self.outcome.fingerprint = self.world.fingerprint();
         self.outcome.virtual_ns = self.world.now();
         if self.options.keep_history {

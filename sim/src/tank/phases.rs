@@ -6,61 +6,211 @@
 //! healed, each partition must have a leader and a full ISR, each client an answer to everything,
 //! and each consumer must have read everything. No progress within the phase's bound is a violation
 //! like any other.
+//!
+//! The current phase is data in the tank, so a copy of the tank continues where it was copied.
 
 use super::{MS, Tank};
 use crate::decide::Purpose;
 use crate::invariants::Kind;
 use crate::plan::TopicPlan;
-use crate::workload::{Recorded, Stage};
+use crate::workload::{App, Record, Recorded, Stage};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use wavetank_core::client::{ClientFact, NamedPartition, RecordId};
 use wavetank_core::metadata::PartitionRegistration;
 use wavetank_core::types::{NodeId, TopicPartition};
 
-/// Drives a run from its first start to its last read.
-pub(crate) fn drive(tank: &mut Tank) {
-    warm_up(tank);
-    if !tank.ended() {
-        storm(tank);
-    }
-    if !tank.ended() && tank.plan.phases.heal_core_ms > 0 {
-        heal_core(tank);
-    }
-    if !tank.ended() {
-        heal_all(tank);
-    }
-    if !tank.ended() {
-        read_everything(tank);
+/// A phase, with what it has counted so far.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    /// The cluster starts, and the admin creates the topics.
+    WarmUp { admin: NodeId },
+    /// Clients work, and nothing else happens.
+    Calm,
+    /// Faults strike.
+    Storm,
+    /// A part of the cluster is healed, the rest is cut off.
+    HealCore(Core),
+    /// Everything is healed.
+    HealAll,
+    /// A last consumer reads everything.
+    ReadEverything { reader: NodeId },
+    /// The run is over.
+    Over,
+}
+
+/// The core that is healed, and what it has achieved.
+#[derive(Clone, Debug)]
+pub(super) struct Core {
+    nodes: Vec<NodeId>,
+    /// Some producer waits for acks=all.
+    strong: bool,
+    /// How much of the history has been looked at.
+    read: usize,
+    /// Only records sent with acks=all since the core was healed count: weaker or older promises
+    /// show no progress.
+    sent: BTreeSet<(NodeId, RecordId)>,
+    /// The partitions of which such a record was acknowledged.
+    acked: Vec<(String, i32)>,
+}
+
+impl Core {
+    fn count(&mut self, record: &Record) {
+        match &record.what {
+            Recorded::Send { id, acks: -1, .. } => {
+                self.sent.insert((record.client, *id));
+            }
+            Recorded::Fact(ClientFact::Acked { id, partition, offset: Some(_) })
+                if self.sent.contains(&(record.client, *id)) =>
+            {
+                let key = (partition.topic.clone(), partition.partition);
+                if !self.acked.contains(&key) {
+                    self.acked.push(key);
+                }
+            }
+            Recorded::Send { .. }
+            | Recorded::Asked { .. }
+            | Recorded::Seek { .. }
+            | Recorded::Fact(_) => {}
+        }
     }
 }
 
-fn warm_up(tank: &mut Tank) {
-    let nodes: Vec<NodeId> = tank.nemesis.nodes().collect();
-    for node in nodes {
-        tank.nemesis.start(node, &mut tank.world);
-    }
-    let admin = tank.add_admin();
-    let deadline = tank.world.now() + tank.plan.phases.warm_up_ms * MS;
-    let up = tank.run_until(deadline, |tank| {
-        tank.app(admin).is_some_and(|app| app.done()) && unhealthy(tank).is_none()
-    });
-    if !up && !tank.ended() {
-        let why = unhealthy(tank).unwrap_or_else(|| "the topics were not created".into());
-        no_progress(tank, "warm-up", why);
+impl Phase {
+    /// Its name, for people.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Phase::WarmUp { .. } => "warm-up",
+            Phase::Calm => "calm",
+            Phase::Storm => "storm",
+            Phase::HealCore(_) => "healing a core",
+            Phase::HealAll => "healing all",
+            Phase::ReadEverything { .. } => "reading everything",
+            Phase::Over => "over",
+        }
     }
 }
 
-fn storm(tank: &mut Tank) {
-    tank.add_workloads();
-    let now = tank.world.now();
-    tank.run_until(now + tank.plan.phases.calm_ms * MS, |_| false);
-    tank.set_storm(true);
-    let faults = tank.plan.faults.clone();
-    tank.nemesis.begin(&faults, &mut tank.world);
-    let now = tank.world.now();
-    tank.run_until(now + tank.plan.phases.storm_ms * MS, |_| false);
-    tank.nemesis.stop();
-    tank.set_storm(false);
+/// # The order of phases
+impl Tank {
+    /// Starts the cluster.
+    pub(super) fn warm_up(&mut self) {
+        let nodes: Vec<NodeId> = self.nemesis.nodes().collect();
+        for node in nodes {
+            self.nemesis.start(node, &mut self.world);
+        }
+        let admin = self.add_admin();
+        self.enter(Phase::WarmUp { admin }, self.plan.phases.warm_up_ms);
+    }
+
+    /// Begins a phase of at most `ms` from now.
+    fn enter(&mut self, phase: Phase, ms: u64) {
+        self.deadline = self.world.now() + ms * MS;
+        self.phase = phase;
+        self.look = true;
+    }
+
+    /// Has the phase reached what it waits for?
+    pub(super) fn is_reached(&mut self) -> bool {
+        if let Phase::HealCore(core) = &mut self.phase {
+            self.history.since(core.read).for_each(|record| core.count(record));
+            core.read = self.history.len();
+        }
+        match &self.phase {
+            Phase::WarmUp { admin } => {
+                self.app(*admin).is_some_and(App::done) && unhealthy(self).is_none()
+            }
+            Phase::Calm | Phase::Storm | Phase::Over => false,
+            Phase::HealCore(core) => stuck_in_core(self, core).is_none(),
+            Phase::HealAll => unhealthy(self).is_none() && waiting(self).is_none(),
+            Phase::ReadEverything { reader } => behind(self, *reader).is_none(),
+        }
+    }
+
+    /// Ends the phase, because what it waits for is reached, its time is up or the run has ended,
+    /// and begins the next.
+    pub(super) fn next_phase(&mut self, reached: bool) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Over);
+        if !reached && !self.ended {
+            self.judge_progress(&phase);
+        }
+        match phase {
+            Phase::Storm => {
+                self.nemesis.stop();
+                self.set_storm(false);
+            }
+            Phase::ReadEverything { .. } if reached => self.judge_history(true),
+            // Unless the run has ended: what was read still counts.
+            Phase::ReadEverything { .. } if !self.ended => self.judge_history(false),
+            Phase::WarmUp { .. }
+            | Phase::Calm
+            | Phase::HealCore(_)
+            | Phase::HealAll
+            | Phase::ReadEverything { .. }
+            | Phase::Over => {}
+        }
+        if self.ended {
+            return;
+        }
+        let phases = self.plan.phases.clone();
+        match phase {
+            Phase::WarmUp { .. } => {
+                self.add_workloads();
+                self.enter(Phase::Calm, phases.calm_ms);
+            }
+            Phase::Calm => {
+                self.set_storm(true);
+                let plan = Arc::clone(&self.plan);
+                self.nemesis.begin(&plan.faults, &mut self.world);
+                self.enter(Phase::Storm, phases.storm_ms);
+            }
+            Phase::Storm if phases.heal_core_ms > 0 => {
+                let core = Core {
+                    nodes: core(self),
+                    strong: self.plan.workload.producers.iter().any(|producer| producer.acks == -1),
+                    read: self.history.len(),
+                    sent: BTreeSet::new(),
+                    acked: Vec::new(),
+                };
+                self.nemesis.heal(&core.nodes, &mut self.world);
+                self.enter(Phase::HealCore(core), phases.heal_core_ms);
+            }
+            Phase::Storm | Phase::HealCore(_) => {
+                let all: Vec<NodeId> = self.nemesis.nodes().collect();
+                self.nemesis.heal(&all, &mut self.world);
+                self.set_stage(Stage::WindingDown);
+                self.enter(Phase::HealAll, phases.heal_all_ms);
+            }
+            Phase::HealAll => {
+                let reader = self.add_last_reader();
+                self.enter(Phase::ReadEverything { reader }, phases.heal_all_ms);
+            }
+            Phase::ReadEverything { .. } | Phase::Over => {}
+        }
+    }
+
+    /// A phase's time is up, and it has not reached what it waits for.
+    fn judge_progress(&mut self, phase: &Phase) {
+        let (phase, why) = match phase {
+            Phase::Calm | Phase::Storm | Phase::Over => return,
+            Phase::WarmUp { .. } => (
+                "warm-up".to_owned(),
+                unhealthy(self).unwrap_or_else(|| "the topics were not created".into()),
+            ),
+            Phase::HealCore(core) => {
+                let why = stuck_in_core(self, core).unwrap_or_default();
+                (format!("healing the core {:?}", core.nodes), why)
+            }
+            Phase::HealAll => {
+                let why = unhealthy(self).or_else(|| waiting(self)).unwrap_or_default();
+                ("healing all".to_owned(), why)
+            }
+            Phase::ReadEverything { reader } => {
+                ("reading everything".to_owned(), behind(self, *reader).unwrap_or_default())
+            }
+        };
+        self.violation("progress", Kind::Client, format!("no progress in {phase}: {why}"));
+    }
 }
 
 /// Draws a core: a majority of the voters, and some more nodes.
@@ -82,52 +232,9 @@ fn core(tank: &Tank) -> Vec<NodeId> {
     core
 }
 
-fn heal_core(tank: &mut Tank) {
-    let core = core(tank);
-    tank.nemesis.heal(&core, &mut tank.world);
-    let start = tank.outcome.history.len();
-    let deadline = tank.world.now() + tank.plan.phases.heal_core_ms * MS;
-    let mut read = start;
-    let mut acked: Vec<(String, i32)> = Vec::new();
-    // Only records sent with acks=all since then count: weaker or older promises show no progress.
-    let mut sent: BTreeSet<(NodeId, RecordId)> = BTreeSet::new();
-    let strong = tank.plan.workload.producers.iter().any(|producer| producer.acks == -1);
-    let done = tank.run_until(deadline, |tank| {
-        for record in &tank.outcome.history[read..] {
-            match &record.what {
-                Recorded::Send { id, acks: -1, .. } => {
-                    sent.insert((record.client, *id));
-                }
-                Recorded::Fact(ClientFact::Acked { id, partition, offset: Some(_) })
-                    if sent.contains(&(record.client, *id)) =>
-                {
-                    let key = (partition.topic.clone(), partition.partition);
-                    if !acked.contains(&key) {
-                        acked.push(key);
-                    }
-                }
-                Recorded::Send { .. }
-                | Recorded::Asked { .. }
-                | Recorded::Seek { .. }
-                | Recorded::Fact(_) => {}
-            }
-        }
-        read = tank.outcome.history.len();
-        stuck_in_core(tank, &core, &acked, strong).is_none()
-    });
-    if !done && !tank.ended() {
-        let why = stuck_in_core(tank, &core, &acked, strong).unwrap_or_default();
-        no_progress(tank, &format!("healing the core {core:?}"), why);
-    }
-}
-
 /// What the healed core still has to achieve, if anything.
-fn stuck_in_core(
-    tank: &Tank,
-    core: &[NodeId],
-    acked: &[(String, i32)],
-    strong: bool,
-) -> Option<String> {
+fn stuck_in_core(tank: &Tank, healed: &Core) -> Option<String> {
+    let core = &healed.nodes;
     for (topic, index) in tank.plan.partitions() {
         let Some((_, registration)) = registration(tank, topic, index) else {
             return Some(format!("{}-{index} is not in the committed metadata", topic.name));
@@ -144,7 +251,7 @@ fn stuck_in_core(
         }
         let replicas = registration.replicas.iter().filter(|node| core.contains(node)).count();
         let enough = replicas as i32 >= topic.min_insync_replicas;
-        if strong && enough && !acked.contains(&(topic.name.clone(), index)) {
+        if healed.strong && enough && !healed.acked.contains(&(topic.name.clone(), index)) {
             return Some(format!(
                 "{}-{index} acknowledged no write; leader {:?}, ISR {:?}",
                 topic.name, registration.leader, registration.isr
@@ -152,39 +259,6 @@ fn stuck_in_core(
         }
     }
     None
-}
-
-fn heal_all(tank: &mut Tank) {
-    let all: Vec<NodeId> = tank.nemesis.nodes().collect();
-    tank.nemesis.heal(&all, &mut tank.world);
-    tank.set_stage(Stage::WindingDown);
-    let deadline = tank.world.now() + tank.plan.phases.heal_all_ms * MS;
-    let done =
-        tank.run_until(deadline, |tank| unhealthy(tank).is_none() && waiting(tank).is_none());
-    if !done && !tank.ended() {
-        let why = unhealthy(tank).or_else(|| waiting(tank)).unwrap_or_default();
-        no_progress(tank, "healing all", why);
-    }
-}
-
-fn read_everything(tank: &mut Tank) {
-    let reader = tank.add_last_reader();
-    let deadline = tank.world.now() + tank.plan.phases.heal_all_ms * MS;
-    let done = tank.run_until(deadline, |tank| behind(tank, reader).is_none());
-    if done {
-        tank.judge_history(true);
-    } else if !tank.ended() {
-        let why = behind(tank, reader).unwrap_or_default();
-        no_progress(tank, "reading everything", why);
-        // Unless the run has ended: what was read still counts.
-        if !tank.ended() {
-            tank.judge_history(false);
-        }
-    }
-}
-
-fn no_progress(tank: &mut Tank, phase: &str, why: String) {
-    tank.violation("progress", Kind::Client, format!("no progress in {phase}: {why}"));
 }
 
 /// The committed registration of a partition.

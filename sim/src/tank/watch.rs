@@ -13,15 +13,15 @@ use wavetank_core::note::Note;
 use wavetank_core::types::{Monotonic, NodeId};
 
 impl Tank {
-    /// Handles everything that follows from one step. True if `stop` should be checked.
+    /// Handles everything that follows from one step. True if the phase may have reached
+    /// what it waits for.
     pub(super) fn after(&mut self, step: &Step) -> bool {
         if self.options.keep_fingerprints {
-            self.outcome.fingerprints.push(self.world.fingerprint());
+            self.fingerprints.push(self.world.fingerprint());
         }
         if self.options.trace {
-            let mut lines = self.world.drain_trace();
-            self.outcome.trace.append(&mut lines);
-            self.outcome.trace_ends.push(self.outcome.trace.len());
+            self.trace.extend(self.world.drain_trace());
+            self.trace_ends.push(self.trace.len());
         }
         if let StepKind::Control(token) = step.kind {
             self.nemesis.due(token, &mut self.world, &self.ledger);
@@ -72,8 +72,8 @@ impl Tank {
         self.judge_findings();
         let notes: Vec<_> = self.world.drain_notes().collect();
         for (_, node, note) in &notes {
-            // Steps with only these notes never triggered a `stop` check, and must not start to:
-            // the end of a phase is part of what a seed means.
+            // Steps with only these notes never ended a phase, and must not start to: the end of a
+            // phase is part of what a seed means.
             something |= !matches!(
                 note,
                 Note::QuorumRestored { .. }
@@ -127,7 +127,7 @@ impl Tank {
             self.tell(Seen::Client(record));
         }
         let any = !records.is_empty();
-        self.outcome.history.extend(records);
+        self.history.extend(records);
         any
     }
 
@@ -147,7 +147,7 @@ impl Tank {
         for (kind, nodes) in self.nemesis.drain_struck() {
             if self.options.trace {
                 let now = Monotonic(self.world.now());
-                self.outcome.trace.push(format!("{now} 0 * fault {kind} {nodes:?}"));
+                self.trace.push(format!("{now} 0 * fault {kind} {nodes:?}"));
             }
             self.tell(Seen::Fault(kind, &nodes));
         }

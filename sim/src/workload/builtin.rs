@@ -72,10 +72,6 @@ impl Workload for CreateTopics {
         "create-topics"
     }
 
-    fn boxed(&self) -> Box<dyn Workload> {
-        Box::new(self.clone())
-    }
-
     fn config(&self, bootstrap: Vec<NodeId>) -> ClientConfig {
         client_config(bootstrap)
     }
@@ -164,10 +160,6 @@ impl Produce {
 impl Workload for Produce {
     fn name(&self) -> &'static str {
         "produce"
-    }
-
-    fn boxed(&self) -> Box<dyn Workload> {
-        Box::new(self.clone())
     }
 
     fn config(&self, bootstrap: Vec<NodeId>) -> ClientConfig {
@@ -266,10 +258,6 @@ impl Consume {
 impl Workload for Consume {
     fn name(&self) -> &'static str {
         "consume"
-    }
-
-    fn boxed(&self) -> Box<dyn Workload> {
-        Box::new(self.clone())
     }
 
     fn config(&self, bootstrap: Vec<NodeId>) -> ClientConfig {

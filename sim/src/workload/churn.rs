@@ -117,10 +117,6 @@ impl Workload for Churn {
         if self.auto { "auto-create" } else { "churn" }
     }
 
-    fn boxed(&self) -> Box<dyn Workload> {
-        Box::new(self.clone())
-    }
-
     fn config(&self, bootstrap: Vec<NodeId>) -> ClientConfig {
         let mut config = client_config(bootstrap);
         config.cluster.allow_auto_topic_creation = self.auto;

@@ -15,6 +15,7 @@ pub use query::Query;
 
 use crate::plan::Plan;
 use bytes::Bytes;
+use dyn_clone::DynClone;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -36,13 +37,11 @@ pub enum Stage {
     WindingDown,
 }
 
-/// An application on one client host.
-pub trait Workload: fmt::Debug + Send + Sync {
+/// An application on one client host. `#[derive(Clone, Debug)]` makes it one that can be copied
+/// with its run.
+pub trait Workload: DynClone + fmt::Debug + Send + Sync {
     /// A stable name.
     fn name(&self) -> &'static str;
-
-    /// A copy: worlds are cloned with everything in them.
-    fn boxed(&self) -> Box<dyn Workload>;
 
     /// The configuration of its client. `bootstrap` are the brokers.
     fn config(&self, bootstrap: Vec<NodeId>) -> ClientConfig {
@@ -68,6 +67,8 @@ pub trait Workload: fmt::Debug + Send + Sync {
     /// workload is not done has made no progress.
     fn done(&self, client: &Client) -> bool;
 }
+
+dyn_clone::clone_trait_object!(Workload);
 
 /// An entry of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,7 +236,7 @@ impl Desk<'_> {
 }
 
 /// A client host: a [`Client`] and the [`Workload`] that uses it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct App {
     node: NodeId,
     seed: u64,
@@ -244,20 +245,6 @@ pub struct App {
     timers: BTreeMap<u32, Monotonic>,
     records: Vec<Record>,
     facts: Vec<ClientFact>,
-}
-
-impl Clone for App {
-    fn clone(&self) -> App {
-        App {
-            node: self.node,
-            seed: self.seed,
-            client: self.client.clone(),
-            workload: self.workload.boxed(),
-            timers: self.timers.clone(),
-            records: self.records.clone(),
-            facts: self.facts.clone(),
-        }
-    }
 }
 
 impl App {

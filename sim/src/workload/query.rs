@@ -67,10 +67,6 @@ impl Workload for Query {
         "query"
     }
 
-    fn boxed(&self) -> Box<dyn Workload> {
-        Box::new(self.clone())
-    }
-
     fn config(&self, bootstrap: Vec<NodeId>) -> ClientConfig {
         let mut config = client_config(bootstrap);
         config.consumer.request_timeout = Duration::from_millis(1_500);

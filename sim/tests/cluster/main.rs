@@ -5,6 +5,7 @@ mod costs;
 mod damage;
 mod deletion;
 mod liar;
+mod snapshots;
 mod tank;
 mod turns;
 mod unknown;

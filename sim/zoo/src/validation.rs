@@ -88,7 +88,7 @@ impl Models {
 }
 
 /// Validates one run against one model.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct TraceOf {
     name: &'static str,
     validator: Box<dyn Validator>,
@@ -99,7 +99,7 @@ struct TraceOf {
 }
 
 /// What a process finds on its disk and may change before its first note.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Fresh {
     /// The last stop was marked as clean.
     clean_stop: bool,
@@ -333,7 +333,7 @@ mod tests {
     }
 
     /// Hides all notes, so that no note follows any registration.
-    #[derive(Debug)]
+    #[derive(Clone, Debug)]
     struct AtEndOnly(Box<dyn Invariant>);
 
     impl Invariant for AtEndOnly {

@@ -204,7 +204,7 @@ fn leader() -> Target {
 
 /// The partition's replicas for this plan, in the order in which the controller elects from them.
 fn replicas(plan: &Plan) -> Vec<i32> {
-    #[derive(Debug)]
+    #[derive(Clone, Debug)]
     struct Look(Arc<Mutex<Vec<i32>>>);
     impl Invariant for Look {
         fn name(&self) -> &'static str {
