@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::replay::decode;
-use super::voting::Ballot;
+use super::roles::Ballot;
 use super::{Quorum, QuorumFact};
 use crate::checkpoint::{AtomicFileEvent, parse_quorum_state};
 use crate::env::{Env, FileKind, Site};
@@ -224,7 +224,7 @@ impl Quorum {
     fn keep_decoded(&mut self, batches: &[crate::batch::Batch]) -> Result<Offset, String> {
         let hole = "the metadata log has a gap";
         for batch in batches {
-            let expected = self.pending.back().map_or(self.log_start(), |last| last.next);
+            let expected = self.pending.end().unwrap_or(self.log_start());
             if batch.base_offset != expected {
                 return Err(hole.into());
             }
@@ -232,9 +232,9 @@ impl Quorum {
             if let Some(why) = self.other_voters(voters.as_deref()) {
                 return Err(why);
             }
-            self.pending.push_back(decoded);
+            self.pending.push(decoded);
         }
-        self.pending.back().map(|last| last.next).ok_or(hole.into())
+        self.pending.end().ok_or(hole.into())
     }
 
     /// An error message if these voters, recorded with the vote or the metadata, are not the

@@ -98,10 +98,9 @@ impl Quorum {
             // The leader ended this epoch; somebody will stand for the next one.
             Role::Unattached if self.ended == Some(self.ballot.epoch) => return None,
             Role::Unattached | Role::Voted { .. } => None,
-            Role::Prospective { .. }
-            | Role::Candidate { .. }
-            | Role::Leader(_)
-            | Role::Resigned { .. } => return None,
+            Role::Prospective(_) | Role::Candidate(_) | Role::Leader(_) | Role::Resigned { .. } => {
+                return None;
+            }
         };
         if let Some(leader) = leader {
             return (!self.fetches.contains_key(&leader)).then_some((leader, false));
@@ -204,7 +203,7 @@ impl Quorum {
         self.running_log()
             .append_as_follower(batch, env)
             .map_err(|_| Unfit::Refused(Implausible::Place))?;
-        self.pending.push_back(decoded);
+        self.pending.push(decoded);
         let (partition, end) = (TopicPartition::METADATA, self.log_end());
         let last_epoch = self.last_epoch();
         env.note(Note::FollowerAppended { partition, epoch, first, end, last_epoch });
@@ -241,7 +240,7 @@ impl Quorum {
             return self.doubt(peer, sent, why, env, facts);
         }
         self.running_log().truncate_to(to, TruncationReason::Diverging, env);
-        self.forget_from(to);
+        self.pending.forget_from(to);
     }
 
     /// The leader's answer is one that no correct leader sends: it is ignored entirely, and the

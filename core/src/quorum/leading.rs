@@ -1,11 +1,10 @@
 //! A leader's work: it begins its epoch, counts its followers, advances the high watermark, and
 //! steps down when it does not hear from a majority.
 
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use super::replay::Decoded;
-use super::roles::Role;
+use super::roles::{Leadership, Role};
 use super::{Quorum, QuorumFact};
 use crate::batch::{Batch, BatchBuilder};
 use crate::env::Env;
@@ -14,47 +13,11 @@ use crate::metadata::{LeaderChangeMessage, MetadataRecord, leader_change_key};
 use crate::note::Note;
 use crate::types::{Monotonic, NodeId, Offset};
 
-/// A leader's state.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Leadership {
-    /// The log's end when the epoch began: the offset of its LeaderChange.
-    pub(super) start: Offset,
-    /// The other voters.
-    followers: BTreeMap<NodeId, Progress>,
-    /// Voters that fetched since the CheckQuorum timer was set.
-    fetched: BTreeSet<NodeId>,
-    /// When it steps down unless a majority fetches (`None` for a single voter).
-    pub(super) check_quorum: Option<Monotonic>,
-    /// Whether its epoch's first record is committed and the controller has been told.
-    pub(super) active: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Progress {
-    /// The follower has synced everything below, and agrees with this log there.
-    end: Option<Offset>,
-    /// The follower knows of this epoch.
-    told: bool,
-}
-
-impl Leadership {
-    pub(super) fn must_be_told(&self, peer: NodeId) -> bool {
-        self.followers.get(&peer).is_some_and(|progress| !progress.told)
-    }
-
-    pub(super) fn told(&mut self, peer: NodeId) {
-        if let Some(progress) = self.followers.get_mut(&peer) {
-            progress.told = true;
-        }
-    }
-}
-
 impl Quorum {
     pub(super) fn new_leadership(&mut self, start: Offset, env: &mut dyn Env) -> Leadership {
-        let followers: BTreeMap<NodeId, Progress> =
-            self.others().map(|voter| (voter, Progress::default())).collect();
-        let check_quorum = (!followers.is_empty()).then(|| self.arm_check_quorum(env));
-        Leadership { start, followers, fetched: BTreeSet::new(), check_quorum, active: false }
+        let alone = self.others().next().is_none();
+        let check_quorum = (!alone).then(|| self.arm_check_quorum(env));
+        Leadership::new(start, self.others(), check_quorum)
     }
 
     /// A majority must fetch within one and a half fetch timeouts (KIP-595): after that, the others
@@ -104,7 +67,7 @@ impl Quorum {
         records: Vec<(Offset, MetadataRecord)>,
         env: &mut dyn Env,
     ) {
-        self.pending.push_back(Decoded {
+        self.pending.push(Decoded {
             base: batch.base_offset,
             next: batch.next_offset(),
             epoch: batch.leader_epoch,
@@ -125,17 +88,9 @@ impl Quorum {
         env: &mut dyn Env,
         facts: &mut Vec<QuorumFact>,
     ) {
-        let majority = self.majority();
         let Role::Leader(leadership) = &mut self.role else { return };
-        let Some(progress) = leadership.followers.get_mut(&voter) else { return };
-        progress.told = true;
-        if end.is_some() {
-            progress.end = end;
-        }
-        leadership.fetched.insert(voter);
-        // This node is one of the majority.
-        if leadership.fetched.len() + 1 >= majority {
-            leadership.fetched.clear();
+        let Some(majority) = leadership.on_fetch(voter, end) else { return };
+        if majority {
             let deadline = self.arm_check_quorum(env);
             let Role::Leader(leadership) = &mut self.role else { return };
             leadership.check_quorum = Some(deadline);
@@ -143,8 +98,7 @@ impl Quorum {
         self.advance_high_watermark(env, facts);
     }
 
-    /// Commits what a majority has synced, once that covers a record of this epoch: a record of an
-    /// earlier epoch on a majority may still be replaced (Raft figure 8, KAFKA-12619).
+    /// Commits what a majority has synced ([`Leadership::agreed`]).
     pub(super) fn advance_high_watermark(
         &mut self,
         env: &mut dyn Env,
@@ -152,11 +106,8 @@ impl Quorum {
     ) {
         let Role::Leader(leadership) = &self.role else { return };
         let own = self.log.as_ref().map_or(Offset::ZERO, |log| log.synced_end());
-        let others = leadership.followers.values().map(|p| p.end.unwrap_or(Offset::ZERO));
-        let mut ends: Vec<Offset> = others.chain([own]).collect();
-        ends.sort_unstable_by(|a, b| b.cmp(a));
-        let agreed = ends[self.majority() - 1];
-        if agreed <= leadership.start || self.high_watermark.is_some_and(|known| agreed <= known) {
+        let Some(agreed) = leadership.agreed(own) else { return };
+        if self.high_watermark.is_some_and(|known| agreed <= known) {
             return;
         }
         let activate = !leadership.active;
@@ -186,20 +137,11 @@ impl Quorum {
             Role::Leader(_)
             | Role::Unattached
             | Role::Voted { .. }
-            | Role::Prospective { .. }
-            | Role::Candidate { .. }
+            | Role::Prospective(_)
+            | Role::Candidate(_)
             | Role::Follower { .. }
             | Role::Resigned { .. }
             | Role::Observer { .. } => {}
         }
-    }
-
-    /// The preferred next leaders, the most advanced first.
-    pub(super) fn successors(&self) -> Vec<NodeId> {
-        let Role::Leader(leadership) = &self.role else { return Vec::new() };
-        let mut successors: Vec<(Option<Offset>, NodeId)> =
-            leadership.followers.iter().map(|(node, progress)| (progress.end, *node)).collect();
-        successors.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-        successors.into_iter().map(|(_, node)| node).collect()
     }
 }

@@ -8,22 +8,26 @@
 //! - a voter counts only what it has synced: a follower fetches from its synced end, a leader
 //!   counts its own synced end (`following`, `leading`);
 //! - the high watermark is what a majority has, and moves only when it covers a record of the
-//!   leader's own epoch (`leading`; Raft figure 8, K4);
+//!   leader's own epoch (`roles`, `leading`; Raft figure 8, K4);
 //! - nothing committed is ever truncated, whatever a leader answers (`following`).
 //!
-//! Files: `roles` has the roles and all transitions; `voting` runs elections; `leading` is a
-//! leader's work; `serving` answers fetches; `following` sends them; `hearsay` decides which epochs
-//! of other nodes are believed; `replay` decodes the log and passes on committed records; `boot`
-//! starts from disk. The meaning of the records lives in [`crate::metadata`] and
-//! [`crate::controller`], the log's on-disk format in [`crate::log`].
+//! Files: `roles` has what a node knows in each role, and `replay` the decoded log; both are plain
+//! data and know nothing of the rest. `transitions` changes roles; `voting` runs elections;
+//! `leading` is a leader's work; `serving` answers fetches; `following` sends them; `committing`
+//! passes on committed records; `hearsay` decides which epochs of other nodes are believed; `boot`
+//! starts from disk. These are methods of [`Quorum`], and none imports another. The meaning of the
+//! records lives in [`crate::metadata`] and [`crate::controller`], the log's on-disk format in
+//! [`crate::log`].
 
 mod boot;
+mod committing;
 mod following;
 mod hearsay;
 mod leading;
 mod replay;
 mod roles;
 mod serving;
+mod transitions;
 mod voting;
 
 #[cfg(test)]
@@ -53,10 +57,10 @@ pub use self::roles::RoleName;
 use self::boot::Phase;
 use self::following::Fetching;
 use self::hearsay::Hearsay;
-use self::replay::Decoded;
-use self::roles::Role;
+use self::replay::Pending;
+use self::roles::{Ballot, Role};
 use self::serving::{ParkedFetch, ReadingFetch};
-use self::voting::{Ballot, ParkedVote, Peer};
+use self::voting::{ParkedVote, Peer};
 
 /// What the quorum reports to the router, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -157,7 +161,7 @@ pub struct Quorum {
     /// Records below it have been reported as committed.
     delivered: Offset,
     /// The log from `delivered` on, decoded.
-    pending: VecDeque<Decoded>,
+    pending: Pending,
     /// The epoch and leader that were reported last.
     announced: (LeaderEpoch, Option<NodeId>),
     stopping: bool,
@@ -175,11 +179,7 @@ impl Quorum {
             read_chunk_bytes: config.read_chunk_bytes,
             flaws: config.flaws,
         };
-        let role = if settings.voters.contains(&settings.node) {
-            Role::Unattached
-        } else {
-            Role::Observer { leader: None }
-        };
+        let role = Role::initial(settings.voters.contains(&settings.node));
         Quorum {
             settings,
             phase: Phase::New,
@@ -206,7 +206,7 @@ impl Quorum {
             high_watermark: None,
             vouched: Offset::ZERO,
             delivered: Offset::ZERO,
-            pending: VecDeque::new(),
+            pending: Pending::default(),
             announced: (LeaderEpoch(0), None),
             stopping: false,
         }
@@ -326,7 +326,7 @@ impl Quorum {
     /// Stops gracefully: a leader resigns and announces it to the others. See [`Quorum::can_stop`].
     pub fn shutdown(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
         self.stopping = true;
-        if matches!(self.role, Role::Leader(_)) {
+        if self.is_leader() {
             self.become_resigned(false, env, facts);
         }
         self.settle(env, facts);
@@ -339,8 +339,8 @@ impl Quorum {
             Role::Resigned { unacknowledged, .. } => unacknowledged.is_empty(),
             Role::Unattached
             | Role::Voted { .. }
-            | Role::Prospective { .. }
-            | Role::Candidate { .. }
+            | Role::Prospective(_)
+            | Role::Candidate(_)
             | Role::Leader(_)
             | Role::Follower { .. }
             | Role::Observer { .. } => true,
@@ -356,21 +356,12 @@ impl Quorum {
 
     /// The leader in [`Quorum::epoch`], as far as this node knows.
     pub fn leader(&self) -> Option<NodeId> {
-        match &self.role {
-            Role::Leader(_) => Some(self.settings.node),
-            Role::Follower { leader, .. } => Some(*leader),
-            Role::Observer { leader } => *leader,
-            Role::Unattached
-            | Role::Voted { .. }
-            | Role::Prospective { .. }
-            | Role::Candidate { .. }
-            | Role::Resigned { .. } => None,
-        }
+        if self.is_leader() { Some(self.settings.node) } else { self.role.followed() }
     }
 
     /// Whether this node leads (even if its controller is not active yet).
     pub fn is_leader(&self) -> bool {
-        matches!(self.role, Role::Leader(_))
+        self.role.leadership().is_some()
     }
 
     /// The candidate that this node voted for in [`Quorum::epoch`].
@@ -401,6 +392,12 @@ impl Quorum {
     /// Whether this node is a voter.
     pub fn is_voter(&self) -> bool {
         self.settings.voters.contains(&self.settings.node)
+    }
+
+    /// The other voters.
+    fn others(&self) -> impl Iterator<Item = NodeId> {
+        let node = self.settings.node;
+        self.settings.voters.iter().copied().filter(move |voter| *voter != node)
     }
 
     /// Ends every entry point: sends what the role wants sent, and reports a change of epoch or
@@ -490,16 +487,8 @@ impl Quorum {
 /// The quorum as the controller's log; see [`Quorum::append`].
 impl Log<MetadataRecord, ()> for Quorum {
     fn epoch(&self) -> Option<LeaderEpoch> {
-        match &self.role {
-            Role::Leader(leadership) => leadership.active.then_some(self.ballot.epoch),
-            Role::Unattached
-            | Role::Voted { .. }
-            | Role::Prospective { .. }
-            | Role::Candidate { .. }
-            | Role::Follower { .. }
-            | Role::Resigned { .. }
-            | Role::Observer { .. } => None,
-        }
+        let leadership = self.role.leadership()?;
+        leadership.active.then_some(self.ballot.epoch)
     }
 
     fn end(&self) -> Offset {

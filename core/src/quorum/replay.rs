@@ -1,15 +1,12 @@
-//! Decodes the log, and passes on committed records. Batches are kept decoded from the last
-//! reported offset to the end of the log, so that committing never waits for the disk.
+//! Decodes the log. Batches are kept decoded from the last reported offset to the end of the log,
+//! so that committing never waits for the disk.
 
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::roles::Role;
-use super::{Quorum, QuorumFact};
 use crate::batch::Batch;
-use crate::env::Env;
 use crate::metadata::{MetadataError, MetadataRecord, decode_leader_change};
-use crate::note::Note;
 use crate::types::{LeaderEpoch, NodeId, Offset};
 
 /// A batch of the metadata log, decoded.
@@ -73,42 +70,48 @@ pub(super) fn decode(batch: &Batch) -> Result<(Decoded, Option<Vec<NodeId>>), Un
     Ok((decoded, voters))
 }
 
-impl Quorum {
-    /// Advances the high watermark, and reports the records that it passes.
-    pub(super) fn commit_upto(
-        &mut self,
-        upto: Offset,
-        env: &mut dyn Env,
-        facts: &mut Vec<QuorumFact>,
-    ) {
-        let from = self.high_watermark.unwrap_or(Offset::ZERO);
-        if upto <= from && self.high_watermark.is_some() {
-            return;
-        }
-        self.high_watermark = Some(upto);
-        let leader = matches!(self.role, Role::Leader(_));
-        env.note(Note::QuorumCommitted { from, to: upto, leader });
+/// The decoded end of the log, from the last reported offset on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Pending {
+    batches: VecDeque<Decoded>,
+}
+
+/// Committed records, in order, with their offsets and epochs.
+pub(super) type Committed = Vec<(Offset, LeaderEpoch, MetadataRecord)>;
+
+impl Pending {
+    /// Appends the batch that follows.
+    pub(super) fn push(&mut self, batch: Decoded) {
+        self.batches.push_back(batch);
+    }
+
+    /// The offset after the last batch; `None` if there is none.
+    pub(super) fn end(&self) -> Option<Offset> {
+        self.batches.back().map(|last| last.next)
+    }
+
+    /// Takes the batches below `upto`, if there are any: their records, and the offset after the
+    /// last one with its epoch.
+    pub(super) fn take_upto(&mut self, upto: Offset) -> Option<(Committed, Offset, LeaderEpoch)> {
         let mut records = Vec::new();
         let mut last = None;
-        while let Some(batch) = self.pending.front() {
-            if batch.next > upto {
-                break;
-            }
-            let Some(batch) = self.pending.pop_front() else { break };
+        while let Some(batch) = self.batches.pop_front_if(|batch| batch.next <= upto) {
             let epoch = batch.epoch;
             records.extend(batch.records.into_iter().map(|(at, record)| (at, epoch, record)));
             last = Some((batch.next, epoch));
         }
-        if let Some((next, epoch)) = last {
-            self.delivered = next;
-            facts.push(QuorumFact::Committed { records, upto: next, epoch });
+        last.map(|(next, epoch)| (records, next, epoch))
+    }
+
+    /// Drops the batches from `end` on.
+    pub(super) fn forget_from(&mut self, end: Offset) {
+        while self.batches.back().is_some_and(|batch| batch.next > end) {
+            self.batches.pop_back();
         }
     }
 
-    /// Drops the decoded batches from `end` on.
-    pub(super) fn forget_from(&mut self, end: Offset) {
-        while self.pending.back().is_some_and(|batch| batch.next > end) {
-            self.pending.pop_back();
-        }
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Decoded> {
+        self.batches.iter()
     }
 }

@@ -1,4 +1,8 @@
-//! The roles of a node in the quorum and every transition between them.
+//! The roles of a node in the quorum, what a node knows in each, and which role may follow which.
+//! (Kafka's `QuorumState`, with the `EpochState` of each role; KIP-996.)
+//!
+//! This is data: nothing here sends, stores or arms anything. `transitions` changes roles,
+//! `voting`, `leading`, `following` and `serving` have the work of each.
 //!
 //! | from \ to   | Unattached | Voted | Prospective | Candidate | Leader | Follower | Resigned |
 //! |-------------|------------|-------|-------------|-----------|--------|----------|----------|
@@ -12,21 +16,21 @@
 //!
 //! `=`: in the same epoch. `>`: into a later epoch that the node heard of. `+ 1`: into the next
 //! epoch. `one voter`: the same, if there is nobody to ask. A node that is not a voter is an
-//! Observer, with or without a leader, in epochs that it hears of. (Kafka's `QuorumState`, with
-//! KIP-996.)
+//! Observer, with or without a leader, in epochs that it hears of.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use super::leading::Leadership;
-use super::voting::{Ballot, Peer};
-use super::{Quorum, QuorumFact};
-use crate::env::Env;
-use crate::event::TimerKey;
-use crate::flaw::Flaw;
-use crate::note::Note;
-use crate::types::{LeaderEpoch, NodeId};
+use crate::types::{LeaderEpoch, Monotonic, NodeId, Offset};
+
+/// What a node knows of its epoch: the content of `quorum-state`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Ballot {
+    pub(super) epoch: LeaderEpoch,
+    pub(super) voted: Option<NodeId>,
+    pub(super) leader: Option<NodeId>,
+}
 
 /// A role with its state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,10 +43,10 @@ pub(super) enum Role {
         candidate: NodeId,
     },
     /// Asks whether it could win, without raising the epoch (KIP-996).
-    Prospective { granted: BTreeSet<NodeId>, rejected: BTreeSet<NodeId> },
+    Prospective(Votes),
     /// Stands for election in the epoch. It counts its own vote, and asks for others, once its vote
     /// is durable.
-    Candidate { granted: BTreeSet<NodeId>, rejected: BTreeSet<NodeId> },
+    Candidate(Votes),
     /// Leads.
     Leader(Leadership),
     /// Follows.
@@ -88,12 +92,74 @@ pub enum RoleName {
 }
 
 impl Role {
+    /// The role of a node that has not started, which knows nothing.
+    pub(super) fn initial(is_voter: bool) -> Role {
+        if is_voter { Role::Unattached } else { Role::Observer { leader: None } }
+    }
+
+    /// The role of a restarted node in the epoch of its ballot. A node that led or stood in that
+    /// epoch never leads in it (again): records that it wrote in it may be lost, and the same
+    /// offset and epoch would identify other records (KAFKA-10527, K3).
+    pub(super) fn restored(ballot: Ballot, node: NodeId, is_voter: bool) -> Role {
+        match (ballot.leader, ballot.voted) {
+            (leader, _) if !is_voter => Role::Observer { leader },
+            (Some(leader), _) if leader != node => Role::Follower { leader, fetched: false },
+            (Some(_), _) => {
+                Role::Resigned { successors: Vec::new(), unacknowledged: BTreeSet::new() }
+            }
+            (None, Some(candidate)) => Role::Voted { candidate },
+            (None, None) => Role::Unattached,
+        }
+    }
+
+    /// The role of this node when it knows no leader.
+    pub(super) fn without_leader(&self) -> Role {
+        Role::initial(self.name() != RoleName::Observer)
+    }
+
+    /// The role of this node when it has heard of a leader.
+    pub(super) fn with_leader(&self, leader: NodeId) -> Role {
+        if self.name() == RoleName::Observer {
+            Role::Observer { leader: Some(leader) }
+        } else {
+            Role::Follower { leader, fetched: false }
+        }
+    }
+
+    /// The leader that it follows.
+    pub(super) fn followed(&self) -> Option<NodeId> {
+        match self {
+            Role::Follower { leader, .. } => Some(*leader),
+            Role::Observer { leader } => *leader,
+            Role::Unattached
+            | Role::Voted { .. }
+            | Role::Prospective(_)
+            | Role::Candidate(_)
+            | Role::Leader(_)
+            | Role::Resigned { .. } => None,
+        }
+    }
+
+    /// The leader's state, if this node leads.
+    pub(super) fn leadership(&self) -> Option<&Leadership> {
+        match self {
+            Role::Leader(leadership) => Some(leadership),
+            Role::Unattached
+            | Role::Voted { .. }
+            | Role::Prospective(_)
+            | Role::Candidate(_)
+            | Role::Follower { .. }
+            | Role::Resigned { .. }
+            | Role::Observer { .. } => None,
+        }
+    }
+
     pub(super) fn name(&self) -> RoleName {
         match self {
             Role::Unattached => RoleName::Unattached,
             Role::Voted { .. } => RoleName::Voted,
-            Role::Prospective { .. } => RoleName::Prospective,
-            Role::Candidate { .. } => RoleName::Candidate,
+            Role::Prospective(_) => RoleName::Prospective,
+            Role::Candidate(_) => RoleName::Candidate,
             Role::Leader(_) => RoleName::Leader,
             Role::Follower { .. } => RoleName::Follower,
             Role::Resigned { .. } => RoleName::Resigned,
@@ -127,286 +193,142 @@ pub(super) fn allowed(from: RoleName, to: RoleName, epoch: Ordering, single: boo
     }
 }
 
-impl Quorum {
-    /// Changes the role, and ends everything that belonged to the old one.
-    fn change_role(
-        &mut self,
-        role: Role,
-        epoch: LeaderEpoch,
-        env: &mut dyn Env,
-        facts: &mut Vec<QuorumFact>,
-    ) {
-        let single = self.settings.voters.len() == 1;
-        let (from, to) = (self.role.name(), role.name());
-        let order = epoch.cmp(&self.ballot.epoch);
-        assert!(allowed(from, to, order, single), "{from:?} to {to:?}, epoch {order:?}");
-        let old = core::mem::replace(&mut self.role, role);
-        for (node, peer) in &mut self.peers {
-            if peer.backoff.take().is_some() {
-                env.disarm(TimerKey::BeginEpochRetry(*node));
-            }
-        }
-        if self.election.take().is_some() {
-            env.disarm(TimerKey::Election);
-        }
-        if self.fetch_backoff.take().is_some() {
-            env.disarm(TimerKey::QuorumFetchBackoff);
-        }
-        self.fetch_failures = 0;
-        if let Role::Leader(leadership) = old {
-            if leadership.check_quorum.is_some() {
-                env.disarm(TimerKey::CheckQuorum);
-            }
-            if leadership.active {
-                facts.push(QuorumFact::LostLeadership);
-            }
+/// The votes, or pre-votes, for this node in an epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Votes {
+    granted: BTreeSet<NodeId>,
+    rejected: BTreeSet<NodeId>,
+}
+
+/// How an election stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Tally {
+    /// Neither won nor lost.
+    Open,
+    /// A majority granted its vote.
+    Won,
+    /// No majority is possible any more. `now`: the last rejection made it so.
+    Lost { now: bool },
+}
+
+impl Votes {
+    /// Counts a vote of this voter.
+    pub(super) fn count(&mut self, voter: NodeId, granted: bool) {
+        if granted {
+            self.granted.insert(voter);
+        } else {
+            self.rejected.insert(voter);
         }
     }
 
-    /// If the node was the leader, tells every waiting fetcher that it no longer leads. Called
-    /// after the ballot has changed, so that the answers carry the new epoch.
-    fn dismiss_fetchers(&mut self, was_leader: bool, env: &mut dyn Env) {
-        if was_leader {
-            self.refuse_waiting_fetches(env);
+    /// Whether this voter has not answered yet.
+    pub(super) fn is_open(&self, voter: NodeId) -> bool {
+        !self.granted.contains(&voter) && !self.rejected.contains(&voter)
+    }
+
+    /// The voters that granted theirs.
+    pub(super) fn granted(&self) -> Vec<NodeId> {
+        self.granted.iter().copied().collect()
+    }
+
+    /// How the election among this many voters stands.
+    pub(super) fn tally(&self, voters: usize) -> Tally {
+        let majority = majority_of(voters);
+        let hopeless = voters - majority + 1;
+        if self.granted.len() >= majority {
+            Tally::Won
+        } else if self.rejected.len() >= hopeless {
+            Tally::Lost { now: self.rejected.len() == hopeless }
+        } else {
+            Tally::Open
         }
     }
+}
 
-    /// Enters a later epoch without a leader (or leaves Prospective or Follower in this one).
-    pub(super) fn become_unattached(
-        &mut self,
-        epoch: LeaderEpoch,
-        env: &mut dyn Env,
-        facts: &mut Vec<QuorumFact>,
-    ) {
-        // A candidate that keeps raising epochs must not keep this node from standing: a node that
-        // had no leader anyway keeps its deadline.
-        let leaderless = matches!(self.role, Role::Unattached | Role::Voted { .. });
-        let kept = self.election.filter(|_| leaderless);
-        let was_leader = self.is_leader();
-        let role = match self.role {
-            Role::Observer { .. } => Role::Observer { leader: None },
-            _ => Role::Unattached,
-        };
-        self.change_role(role, epoch, env, facts);
-        if epoch > self.ballot.epoch {
-            self.set_ballot(epoch, None, None, env);
-        }
-        self.dismiss_fetchers(was_leader, env);
-        match kept {
-            _ if !self.is_voter() => {}
-            Some(deadline) => self.arm_election(deadline, env),
-            None => self.arm_election_timeout(env),
-        }
-    }
+/// The number of voters that make a majority of these.
+pub(super) fn majority_of(voters: usize) -> usize {
+    voters / 2 + 1
+}
 
-    /// Votes for a candidate of this epoch. The answer waits until that is durable.
-    pub(super) fn become_voted(
-        &mut self,
-        candidate: NodeId,
-        env: &mut dyn Env,
-        facts: &mut Vec<QuorumFact>,
-    ) {
-        let epoch = self.ballot.epoch;
-        self.change_role(Role::Voted { candidate }, epoch, env, facts);
-        self.set_ballot(epoch, Some(candidate), None, env);
-        env.note(Note::QuorumVoted { epoch, candidate });
-        self.arm_election_timeout(env);
-    }
-
-    /// Asks the others whether it could win (KIP-996).
-    pub(super) fn become_prospective(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
-        let epoch = self.ballot.epoch;
-        let granted = BTreeSet::from([self.settings.node]);
-        let role = Role::Prospective { granted, rejected: BTreeSet::new() };
-        self.change_role(role, epoch, env, facts);
-        env.note(Note::QuorumCandidate { epoch, pre_vote: true });
-        self.arm_election_timeout(env);
-    }
-
-    /// The pre-vote failed: returns to the role that the ballot gives it in this epoch.
-    pub(super) fn give_up_prospect(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
-        let Ballot { epoch, voted, leader } = self.ballot;
-        let leader =
-            leader.filter(|leader| *leader != self.settings.node && self.ended != Some(epoch));
-        if let Some(leader) = leader {
-            return self.become_follower(epoch, leader, env, facts);
-        }
-        self.retries = self.retries.saturating_add(1);
-        let role = match voted {
-            Some(candidate) => Role::Voted { candidate },
-            None => Role::Unattached,
-        };
-        self.change_role(role, epoch, env, facts);
-        self.arm_election_backoff(env);
-    }
-
-    /// Stands for the next epoch.
-    pub(super) fn become_candidate(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
-        if self.ballot.epoch.0 == i32::MAX {
-            return self.refuse("the quorum has no epochs left", facts);
-        }
-        let epoch = self.ballot.epoch.next();
-        let role = Role::Candidate { granted: BTreeSet::new(), rejected: BTreeSet::new() };
-        self.change_role(role, epoch, env, facts);
-        self.set_ballot(epoch, Some(self.settings.node), None, env);
-        env.note(Note::QuorumCandidate { epoch, pre_vote: false });
-        self.arm_election_timeout(env);
-        self.count_own_vote(env, facts);
-    }
-
-    /// Won the election.
-    pub(super) fn become_leader(&mut self, env: &mut dyn Env, facts: &mut Vec<QuorumFact>) {
-        let Role::Candidate { granted, .. } = &self.role else {
-            panic!("only a candidate wins");
-        };
-        let granted: Vec<NodeId> = granted.iter().copied().collect();
-        let (epoch, start) = (self.ballot.epoch, self.log_end());
-        let leadership = self.new_leadership(start, env);
-        self.change_role(Role::Leader(leadership), epoch, env, facts);
-        self.retries = 0;
-        self.set_ballot(epoch, Some(self.settings.node), Some(self.settings.node), env);
-        self.begin_leading(granted, env);
-    }
-
-    /// Only under a flaw: goes on leading the epoch that it led before the restart.
-    pub(super) fn resume_leading(&mut self, env: &mut dyn Env) {
-        let leadership = self.new_leadership(self.log_end(), env);
-        self.role = Role::Leader(leadership);
-        self.begin_leading(self.settings.voters.clone(), env);
-    }
-
-    /// Heard of a leader.
-    pub(super) fn become_follower(
-        &mut self,
-        epoch: LeaderEpoch,
-        leader: NodeId,
-        env: &mut dyn Env,
-        facts: &mut Vec<QuorumFact>,
-    ) {
-        let was_leader = self.is_leader();
-        let role = match self.role {
-            Role::Observer { .. } => Role::Observer { leader: Some(leader) },
-            _ => Role::Follower { leader, fetched: false },
-        };
-        self.change_role(role, epoch, env, facts);
-        let voted = self.ballot.voted.filter(|_| epoch == self.ballot.epoch);
-        self.retries = 0;
-        self.set_ballot(epoch, voted, Some(leader), env);
-        self.dismiss_fetchers(was_leader, env);
-        self.follow_noted = false;
-        self.note_following(env);
-        if self.is_voter() {
-            let deadline = env.now().after(self.settings.timing.fetch_timeout);
-            self.arm_election(deadline, env);
-        }
-    }
-
-    /// Notes that this node follows, once the epoch is on disk. Only then does it fetch, which
-    /// tells the leader that it follows.
-    pub(super) fn note_following(&mut self, env: &mut dyn Env) {
-        let epoch = self.ballot.epoch;
-        let leader = match self.role {
-            Role::Follower { leader, .. } | Role::Observer { leader: Some(leader) } => leader,
-            _ => return,
-        };
-        if self.durable.epoch == epoch && !self.follow_noted {
-            self.follow_noted = true;
-            env.note(Note::QuorumFollower { epoch, leader });
-        }
-    }
-
-    /// Resigns in the epoch that it leads.
-    pub(super) fn become_resigned(
-        &mut self,
-        check_quorum: bool,
-        env: &mut dyn Env,
-        facts: &mut Vec<QuorumFact>,
-    ) {
-        let epoch = self.ballot.epoch;
-        let others: BTreeSet<NodeId> = self.others().collect();
-        let role = Role::Resigned { successors: self.successors(), unacknowledged: others };
-        self.change_role(role, epoch, env, facts);
-        self.dismiss_fetchers(true, env);
-        env.note(Note::QuorumResigned { epoch, check_quorum });
-        self.arm_election_timeout(env);
-    }
-
-    /// Takes the role of a restarted node in the epoch of its ballot. A node that led or stood in
-    /// that epoch never leads in it (again): records that it wrote in it may be lost, and the same
-    /// offset and epoch would identify other records (KAFKA-10527, K3).
-    pub(super) fn resume_role(&mut self, env: &mut dyn Env) {
-        let node = self.settings.node;
-        let Ballot { epoch, voted, leader } = self.ballot;
-        match (leader, voted) {
-            _ if !self.is_voter() => self.role = Role::Observer { leader },
-            (Some(leader), _) if leader != node => {
-                self.role = Role::Follower { leader, fetched: false };
-                env.note(Note::QuorumFollower { epoch, leader });
-            }
-            (Some(_), _) if self.settings.flaws.has(Flaw::LeaderResumesEpoch) => {
-                return self.resume_leading(env);
-            }
-            (Some(_), _) => {
-                let (successors, unacknowledged) = (Vec::new(), BTreeSet::new());
-                self.role = Role::Resigned { successors, unacknowledged };
-            }
-            (None, Some(candidate)) => self.role = Role::Voted { candidate },
-            (None, None) => self.role = Role::Unattached,
-        }
-        if self.is_voter() {
-            self.arm_election_timeout(env);
-        }
-    }
-
-    /// Takes the epoch and leader from a message, if they are news.
-    pub(super) fn learn(
-        &mut self,
-        epoch: LeaderEpoch,
-        leader: Option<NodeId>,
-        env: &mut dyn Env,
-        facts: &mut Vec<QuorumFact>,
-    ) {
-        let voters = &self.settings.voters;
-        let leader = leader.filter(|l| *l != self.settings.node && voters.contains(l));
-        match (epoch.cmp(&self.ballot.epoch), leader) {
-            (Ordering::Less, _) | (Ordering::Equal, None) => {}
-            (Ordering::Greater, Some(leader)) => self.become_follower(epoch, leader, env, facts),
-            (Ordering::Greater, None) => self.become_unattached(epoch, env, facts),
-            (Ordering::Equal, Some(leader)) => {
-                let from = self.role.name();
-                // For a node that looks for a successor, the name of its lost leader is no news:
-                // even the voter that grants its pre-vote still names that leader.
-                let lost = from == RoleName::Prospective
-                    && self.ballot.leader == Some(leader)
-                    && !self.settings.flaws.has(Flaw::LostLeaderIsNews);
-                // An epoch has one leader.
-                let other = self.ballot.leader.is_some_and(|known| known != leader);
-                let open = self.leader().is_none() && self.ended != Some(epoch) && !lost && !other;
-                let to = if from == RoleName::Observer { from } else { RoleName::Follower };
-                if open && allowed(from, to, Ordering::Equal, false) {
-                    self.become_follower(epoch, leader, env, facts);
-                }
-            }
-        }
-    }
-
+/// A leader's state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Leadership {
+    /// The log's end when the epoch began: the offset of its LeaderChange.
+    pub(super) start: Offset,
     /// The other voters.
-    pub(super) fn others(&self) -> impl Iterator<Item = NodeId> {
-        let node = self.settings.node;
-        self.settings.voters.iter().copied().filter(move |voter| *voter != node)
+    followers: BTreeMap<NodeId, Progress>,
+    /// Voters that fetched since the CheckQuorum timer was set.
+    fetched: BTreeSet<NodeId>,
+    /// When it steps down unless a majority fetches (`None` for a single voter).
+    pub(super) check_quorum: Option<Monotonic>,
+    /// Whether its epoch's first record is committed and the controller has been told.
+    pub(super) active: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Progress {
+    /// The follower has synced everything below, and agrees with this log there.
+    end: Option<Offset>,
+    /// The follower knows of this epoch.
+    told: bool,
+}
+
+impl Leadership {
+    /// A leader whose log ends at `start`. `others` are the other voters.
+    pub(super) fn new(
+        start: Offset,
+        others: impl Iterator<Item = NodeId>,
+        check_quorum: Option<Monotonic>,
+    ) -> Leadership {
+        let followers = others.map(|voter| (voter, Progress::default())).collect();
+        Leadership { start, followers, fetched: BTreeSet::new(), check_quorum, active: false }
     }
 
-    /// The number of voters that make a majority.
-    pub(super) fn majority(&self) -> usize {
-        self.settings.voters.len() / 2 + 1
+    /// Whether this voter may not know of the epoch yet.
+    pub(super) fn must_be_told(&self, peer: NodeId) -> bool {
+        self.followers.get(&peer).is_some_and(|progress| !progress.told)
     }
 
-    /// The request slots of the other voters, created on first use.
-    pub(super) fn slots(&mut self) -> &mut BTreeMap<NodeId, Peer> {
-        if self.peers.is_empty() {
-            let others: Vec<NodeId> = self.others().collect();
-            self.peers.extend(others.into_iter().map(|voter| (voter, Peer::default())));
+    /// This voter knows of the epoch.
+    pub(super) fn told(&mut self, peer: NodeId) {
+        if let Some(progress) = self.followers.get_mut(&peer) {
+            progress.told = true;
         }
-        &mut self.peers
+    }
+
+    /// A voter fetched, and has synced everything below `end`, if given. Returns whether a majority
+    /// has fetched since this last returned true; `None` if it is no other voter.
+    pub(super) fn on_fetch(&mut self, voter: NodeId, end: Option<Offset>) -> Option<bool> {
+        let progress = self.followers.get_mut(&voter)?;
+        progress.told = true;
+        if end.is_some() {
+            progress.end = end;
+        }
+        self.fetched.insert(voter);
+        // This node is one of the majority.
+        let majority = self.fetched.len() + 1 >= majority_of(self.followers.len() + 1);
+        if majority {
+            self.fetched.clear();
+        }
+        Some(majority)
+    }
+
+    /// What a majority has synced, if `own` is what this node has. `None` unless that covers a
+    /// record of this epoch: a record of an earlier epoch on a majority may still be replaced (Raft
+    /// figure 8, KAFKA-12619).
+    pub(super) fn agreed(&self, own: Offset) -> Option<Offset> {
+        let others = self.followers.values().map(|p| p.end.unwrap_or(Offset::ZERO));
+        let mut ends: Vec<Offset> = others.chain([own]).collect();
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        let agreed = ends[majority_of(ends.len()) - 1];
+        (agreed > self.start).then_some(agreed)
+    }
+
+    /// The preferred next leaders, the most advanced first.
+    pub(super) fn successors(&self) -> Vec<NodeId> {
+        let mut successors: Vec<(Option<Offset>, NodeId)> =
+            self.followers.iter().map(|(node, progress)| (progress.end, *node)).collect();
+        successors.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+        successors.into_iter().map(|(_, node)| node).collect()
     }
 }

@@ -9,7 +9,6 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::roles::Role;
 use super::{Quorum, QuorumFact};
 use crate::env::Env;
 use crate::error_code::ErrorCode;
@@ -121,16 +120,7 @@ impl Quorum {
         if partition.current_leader_epoch > self.ballot.epoch {
             return Err(ErrorCode::UnknownLeaderEpoch);
         }
-        match &self.role {
-            Role::Leader(_) => Ok(()),
-            Role::Unattached
-            | Role::Voted { .. }
-            | Role::Prospective { .. }
-            | Role::Candidate { .. }
-            | Role::Follower { .. }
-            | Role::Resigned { .. }
-            | Role::Observer { .. } => Err(ErrorCode::NotLeaderOrFollower),
-        }
+        if self.is_leader() { Ok(()) } else { Err(ErrorCode::NotLeaderOrFollower) }
     }
 
     /// Where the sender's log diverges from ours, if its last record is not in ours.

@@ -7,9 +7,10 @@
 //! EndQuorumEpoch comes from a leader that never leads this epoch again. An answer counts for the
 //! request in its slot ([`Sent`]), which holds one at a time.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::roles::Role;
+use super::roles::{Ballot, Role, Tally, majority_of};
 use super::{Quorum, QuorumFact};
 use crate::checkpoint::{QuorumState, format_quorum_state};
 use crate::env::{Channel, Env, Site};
@@ -27,14 +28,6 @@ use crate::types::{LeaderEpoch, Monotonic, NodeId, Offset, TopicPartition, Uuid}
 const INVALID_VOTER_KEY: ErrorCode = ErrorCode::Other(125);
 /// No metadata log ends beyond this offset, which takes nine years at a million records a second.
 const MOST_RECORDS: Offset = Offset(1 << 48);
-
-/// The content of `quorum-state`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Ballot {
-    pub(super) epoch: LeaderEpoch,
-    pub(super) voted: Option<NodeId>,
-    pub(super) leader: Option<NodeId>,
-}
 
 /// The request slot of a voter: one in flight, and a pause after a failure.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -128,8 +121,8 @@ impl Quorum {
             return;
         }
         let node = self.settings.node;
-        if let Role::Candidate { granted, .. } = &mut self.role {
-            granted.insert(node);
+        if let Role::Candidate(votes) = &mut self.role {
+            votes.count(node, true);
             self.count_votes(env, facts);
         }
     }
@@ -139,26 +132,23 @@ impl Quorum {
         if self.stopping {
             return;
         }
-        let majority = self.majority();
-        let hopeless = self.settings.voters.len() - majority + 1;
+        let voters = self.settings.voters.len();
         match &self.role {
-            Role::Prospective { granted, .. } if granted.len() >= majority => {
-                self.become_candidate(env, facts);
-            }
-            Role::Prospective { rejected, .. } if rejected.len() >= hopeless => {
-                self.give_up_prospect(env, facts);
-            }
-            Role::Candidate { granted, .. } if granted.len() >= majority => {
-                self.become_leader(env, facts);
-            }
-            Role::Candidate { rejected, .. } if rejected.len() == hopeless => {
-                // It stays a candidate for a random time, in which somebody else may win.
-                self.retries = self.retries.saturating_add(1);
-                self.arm_election_backoff(env);
-            }
-            Role::Prospective { .. }
-            | Role::Candidate { .. }
-            | Role::Unattached
+            Role::Prospective(votes) => match votes.tally(voters) {
+                Tally::Won => self.become_candidate(env, facts),
+                Tally::Lost { .. } => self.give_up_prospect(env, facts),
+                Tally::Open => {}
+            },
+            Role::Candidate(votes) => match votes.tally(voters) {
+                Tally::Won => self.become_leader(env, facts),
+                Tally::Lost { now: true } => {
+                    // It stays a candidate for a random time, in which somebody else may win.
+                    self.retries = self.retries.saturating_add(1);
+                    self.arm_election_backoff(env);
+                }
+                Tally::Lost { now: false } | Tally::Open => {}
+            },
+            Role::Unattached
             | Role::Voted { .. }
             | Role::Leader(_)
             | Role::Follower { .. }
@@ -194,15 +184,24 @@ impl Quorum {
             | Role::Voted { .. }
             | Role::Follower { .. }
             | Role::Resigned { .. }
-            | Role::Candidate { .. } => {
+            | Role::Candidate(_) => {
                 self.become_prospective(env, facts);
                 self.count_votes(env, facts);
             }
-            Role::Prospective { .. } => self.give_up_prospect(env, facts),
+            Role::Prospective(_) => self.give_up_prospect(env, facts),
             Role::Leader(_) | Role::Observer { .. } => {
                 panic!("neither leaders nor observers have an election timeout")
             }
         }
+    }
+
+    /// The request slots of the other voters, created on first use.
+    fn slots(&mut self) -> &mut BTreeMap<NodeId, Peer> {
+        if self.peers.is_empty() {
+            let others: Vec<NodeId> = self.others().collect();
+            self.peers.extend(others.into_iter().map(|voter| (voter, Peer::default())));
+        }
+        &mut self.peers
     }
 
     /// Sends each voter the request that the role wants sent, unless one is in flight.
@@ -228,14 +227,14 @@ impl Quorum {
     fn wanted_of(&self, peer: NodeId) -> Option<(Sent, Request)> {
         let epoch = self.ballot.epoch;
         match &self.role {
-            Role::Prospective { .. } | Role::Candidate { .. } if self.stopping => None,
-            Role::Prospective { granted, rejected } => {
-                let open = !granted.contains(&peer) && !rejected.contains(&peer);
-                (open && self.durable.epoch == epoch).then(|| self.vote_request(peer, true))
+            Role::Prospective(_) | Role::Candidate(_) if self.stopping => None,
+            Role::Prospective(votes) => {
+                let may_ask = votes.is_open(peer) && self.durable.epoch == epoch;
+                may_ask.then(|| self.vote_request(peer, true))
             }
-            Role::Candidate { granted, rejected } => {
-                let open = !granted.contains(&peer) && !rejected.contains(&peer);
-                (open && self.vote_counts()).then(|| self.vote_request(peer, false))
+            Role::Candidate(votes) => {
+                let may_ask = votes.is_open(peer) && self.vote_counts();
+                may_ask.then(|| self.vote_request(peer, false))
             }
             Role::Leader(leadership) => leadership.must_be_told(peer).then(|| {
                 let request = BeginQuorumEpochRequest {
@@ -311,20 +310,12 @@ impl Quorum {
         self.learn(epoch, leader.known(), env, facts);
         let now = self.ballot.epoch;
         match (sent, &mut self.role) {
-            (
-                Sent::Vote { epoch, pre_vote: true },
-                Role::Prospective { granted: yes, rejected: no },
-            )
-            | (
-                Sent::Vote { epoch, pre_vote: false },
-                Role::Candidate { granted: yes, rejected: no },
-            ) if epoch == now => {
+            (Sent::Vote { epoch, pre_vote: true }, Role::Prospective(votes))
+            | (Sent::Vote { epoch, pre_vote: false }, Role::Candidate(votes))
+                if epoch == now =>
+            {
                 if error.is_ok() {
-                    if granted {
-                        yes.insert(peer)
-                    } else {
-                        no.insert(peer)
-                    };
+                    votes.count(peer, granted);
                     self.count_votes(env, facts);
                 } else {
                     self.pause_peer(peer, env);
@@ -441,8 +432,8 @@ impl Quorum {
             Role::Leader(_) | Role::Observer { .. } => false,
             // A follower that hears from its leader helps nobody to disrupt it (KIP-996).
             Role::Follower { fetched, .. } => request.pre_vote && !fetched,
-            Role::Resigned { .. } | Role::Candidate { .. } => request.pre_vote,
-            Role::Unattached | Role::Voted { .. } | Role::Prospective { .. } => {
+            Role::Resigned { .. } | Role::Candidate(_) => request.pre_vote,
+            Role::Unattached | Role::Voted { .. } | Role::Prospective(_) => {
                 let led = self.ballot.leader.is_some();
                 request.pre_vote || (free && !led)
             }
@@ -497,7 +488,7 @@ impl Quorum {
             }
             Ok(()) => {
                 let (leader, epoch) = (request.leader, request.leader_epoch);
-                let lost = matches!(self.role, Role::Prospective { .. })
+                let lost = matches!(self.role, Role::Prospective(_))
                     && (self.ballot.epoch, self.ballot.leader) == (epoch, Some(leader));
                 if lost && self.ended != Some(epoch) {
                     // The leader that this node gave up is alive after all: it sent this request
@@ -538,7 +529,8 @@ impl Quorum {
         // An epoch has one leader, and it was elected: with two voters, only with this node's vote.
         let same = epoch == self.ballot.epoch;
         let another = same && self.ballot.leader.is_some_and(|known| known != leader);
-        let ours_is_needed = self.majority() == self.settings.voters.len();
+        let voters = self.settings.voters.len();
+        let ours_is_needed = majority_of(voters) == voters;
         let elected =
             epoch.0 > 0 && (!ours_is_needed || (same && self.ballot.voted == Some(leader)));
         if another || !elected { Err(ErrorCode::InvalidRequest) } else { Ok(()) }
@@ -611,8 +603,8 @@ impl Quorum {
             }
             Role::Unattached => {}
             Role::Voted { .. }
-            | Role::Prospective { .. }
-            | Role::Candidate { .. }
+            | Role::Prospective(_)
+            | Role::Candidate(_)
             | Role::Leader(_)
             | Role::Follower { .. }
             | Role::Resigned { .. }

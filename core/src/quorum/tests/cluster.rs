@@ -245,7 +245,7 @@ impl Cluster {
                 }
             }
         }
-        for batch in &quorum.pending {
+        for batch in quorum.pending.iter() {
             let key = (batch.base, batch.epoch);
             let first = self.records.entry(key).or_insert_with(|| batch.records.clone());
             if *first != batch.records {
