@@ -87,13 +87,14 @@ pub trait Network {
     /// [`Response::Produce`] with no topics as soon as it has been handed to the connection.
     fn request(&mut self, peer: NodeId, channel: Channel, timeout: Duration, request: Request);
     /// Answers a request. Each is answered exactly once: by this, [`Network::no_response`] or
-    /// [`Network::disconnect`]; the connection's next request is not delivered before then.
-    /// Answering a connection that is gone is a no-op.
+    /// [`Network::disconnect`]. Produces of one connection may be answered in any order; the driver
+    /// sends the answers in the order of the requests ([`crate::pipeline`]). Answering a connection
+    /// that is gone is a no-op.
     fn respond(&mut self, to: ReplyTo, response: Response);
     /// Ends a request that has no response (produce with acks=0).
     fn no_response(&mut self, to: ReplyTo);
-    /// Closes the connection that the request came on. Kafka does this when it cannot return an
-    /// error code.
+    /// Closes the connection that the request came on, once the requests before it are answered.
+    /// The requests behind it have no answer. Kafka does this when it cannot return an error code.
     fn disconnect(&mut self, to: ReplyTo);
     /// Tells the driver where a peer listens, according to metadata or configuration. The tank
     /// knows already.

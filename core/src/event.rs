@@ -34,7 +34,8 @@ pub enum Event {
     },
     /// A disk operation's outcome.
     Disk(DiskDone),
-    /// A request arrived. The connection delivers no further request until this one is answered.
+    /// A request arrived. Which further requests its connection delivers before this one is
+    /// answered is decided by [`crate::pipeline`].
     Request {
         /// Where the answer goes.
         from: ReplyTo,
@@ -70,8 +71,9 @@ pub struct ConnectionId(pub u64);
 pub struct ReplyTo {
     /// The connection.
     pub connection: ConnectionId,
-    /// The request's correlation id.
-    pub correlation: i32,
+    /// The request's number, given by the driver: different for all requests of the connection that
+    /// are under way. (Not the correlation id, which belongs to the client. It may use one twice.)
+    pub number: u32,
 }
 
 /// Why a request has no answer. Either way the peer may or may not have acted on it.

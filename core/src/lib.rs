@@ -36,6 +36,7 @@ pub mod metadata;
 pub mod msg;
 pub mod note;
 pub mod origin;
+pub mod pipeline;
 pub mod quorum;
 pub mod replica;
 pub mod storage;

@@ -94,7 +94,7 @@ impl Reader<'_> {
                 "TopicPartition" => *out += &format!("{}-{}", read("topic"), read("partition")),
                 "TopicRef" => *out += read("name").trim_matches('"'),
                 "FileId" => *out += &format!("{} in dir {}", read("kind"), read("dir")),
-                "ReplyTo" => *out += &format!("{}#{}", read("connection"), read("correlation")),
+                "ReplyTo" => *out += &format!("{}#{}", read("connection"), read("number")),
                 _ => {
                     let says =
                         |field: &&&str| !field.ends_with(": None") && !field.ends_with(": []");
@@ -217,7 +217,7 @@ mod tests {
         );
         assert_eq!(
             shown(
-                "0.5s 101 > respond ReplyTo { connection: ConnectionId(3), correlation: 9 } \
+                "0.5s 101 > respond ReplyTo { connection: ConnectionId(3), number: 9 } \
                  Fetch(FetchResponse { error: None, topics: [], session_id: 0, of: Some(Offset(1)) })"
             ),
             "       0.5s 101 > respond 3#9 Fetch(FetchResponse { session_id: 0, of: 1 })"

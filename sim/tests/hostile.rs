@@ -177,7 +177,7 @@ struct Tank {
     world: World<Node>,
     /// The topic's acknowledged records, by offset.
     acknowledged: BTreeMap<Offset, String>,
-    correlation: i32,
+    number: u32,
 }
 
 impl Tank {
@@ -189,7 +189,7 @@ impl Tank {
         for node in 1..=NODES {
             world.add_host(NodeId(node), HostConfig::default());
         }
-        let mut tank = Tank { world, acknowledged: BTreeMap::new(), correlation: 0 };
+        let mut tank = Tank { world, acknowledged: BTreeMap::new(), number: 0 };
         (1..=NODES).for_each(|node| tank.start(NodeId(node)));
         tank.run(10);
         tank
@@ -350,8 +350,8 @@ impl Tank {
 
     /// Gives a request to a node as if from a connection whose answers nobody reads.
     fn hostile(&mut self, node: NodeId, request: Request) {
-        self.correlation += 1;
-        let from = ReplyTo { connection: ConnectionId(0), correlation: self.correlation };
+        self.number += 1;
+        let from = ReplyTo { connection: ConnectionId(0), number: self.number };
         self.world.act(node, |machine, env| {
             let (version, request) = (12, request.clone());
             machine.step(Event::Request { from, origin: Origin::default(), version, request }, env);

@@ -249,10 +249,7 @@ impl Fetches {
 
     /// The connection is gone: drops its fetches.
     pub fn on_closed(&mut self, connection: ConnectionId) {
-        let range = ReplyTo { connection, correlation: i32::MIN }..=ReplyTo {
-            connection,
-            correlation: i32::MAX,
-        };
+        let range = ReplyTo { connection, number: 0 }..=ReplyTo { connection, number: u32::MAX };
         self.parked.drop_all(range.clone());
         let gone: Vec<ReplyTo> = self.reading.range(range).map(|(from, _)| *from).collect();
         for from in gone {

@@ -202,10 +202,7 @@ impl Lookups {
 
     /// The connection is gone.
     pub fn on_closed(&mut self, connection: ConnectionId) {
-        let range = ReplyTo { connection, correlation: i32::MIN }..=ReplyTo {
-            connection,
-            correlation: i32::MAX,
-        };
+        let range = ReplyTo { connection, number: 0 }..=ReplyTo { connection, number: u32::MAX };
         let gone: Vec<ReplyTo> = self.parked.range(range).map(|(from, _)| *from).collect();
         for from in gone {
             self.parked.remove(&from);

@@ -60,7 +60,7 @@ struct Bench {
     log: FakeLog,
     env: Effects,
     config: NodeConfig,
-    correlation: i32,
+    number: u32,
 }
 
 const SESSION: Duration = Duration::from_secs(9);
@@ -95,7 +95,7 @@ impl Bench {
             log: FakeLog::default(),
             env: Effects::at(Monotonic(1_000_000_000)),
             config,
-            correlation: 0,
+            number: 0,
         };
         bench.lead(LeaderEpoch(1), MetadataImage::new());
         bench.commit();
@@ -113,8 +113,8 @@ impl Bench {
     }
 
     fn send(&mut self, request: Request) -> ReplyTo {
-        self.correlation += 1;
-        let from = ReplyTo { connection: ConnectionId(1), correlation: self.correlation };
+        self.number += 1;
+        let from = ReplyTo { connection: ConnectionId(1), number: self.number };
         self.controller.on_request(from, request, &mut self.log, &mut self.env);
         from
     }

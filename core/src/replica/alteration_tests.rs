@@ -99,8 +99,8 @@ impl Leader {
         let batch = VerifiedBatch::verify_produce(Some(bytes), 9, config, self.env.wall);
         let batch = batch.expect("a valid batch");
         let appended = self.partition.append_as_leader(batch, -1, &mut self.env).expect("it leads");
-        let correlation = appended.end.0 as i32;
-        let reply_to = ReplyTo { connection: ConnectionId(1), correlation };
+        let number = appended.end.0 as u32;
+        let reply_to = ReplyTo { connection: ConnectionId(1), number };
         self.partition.wait_for(-1, appended.end, reply_to);
         reply_to
     }

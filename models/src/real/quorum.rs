@@ -364,7 +364,7 @@ impl State {
 /// The name by which a peer answers a link's request.
 fn reply_to((from, _, channel): Link) -> ReplyTo {
     let channel = u64::from(channel == Channel::QuorumFetch);
-    ReplyTo { connection: ConnectionId(u64::from(from) * 2 + channel), correlation: 0 }
+    ReplyTo { connection: ConnectionId(u64::from(from) * 2 + channel), number: 0 }
 }
 
 fn link_of(reply: ReplyTo, at: u8) -> Link {

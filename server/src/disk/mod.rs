@@ -510,7 +510,7 @@ mod tests {
 
     fn reply() -> wavetank_core::event::ReplyTo {
         let connection = wavetank_core::event::ConnectionId(1);
-        wavetank_core::event::ReplyTo { connection, correlation: 1 }
+        wavetank_core::event::ReplyTo { connection, number: 1 }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The budget for bytes that wait to be sent on all connections: `queued.max.response.bytes`.
 //!
-//! A connection sends one answer at a time, and nothing more is read from it until that is sent.
-//! But an answer may be fifty megabytes, and thousands of clients may not read theirs. So the size
+//! A connection sends one large answer at a time: a request other than a produce goes to the core
+//! only when the answers before are sent. But an answer may be fifty megabytes, and thousands of
+//! clients may not read theirs. So the size
 //! that a fetch may return shrinks as the budget fills: to a quarter of what is left of the first
 //! half, but at least [`FLOOR`], with which a good client still makes progress. When the whole
 //! budget is taken, no client request with a large answer goes to the core. When half of it is

@@ -20,6 +20,11 @@ pub(super) struct Context {
     pub(super) version: i16,
 }
 
+impl Context {
+    /// For an answer that is encoded already.
+    pub(super) const UNUSED: Context = Context { correlation: 0, version: 0 };
+}
+
 /// A decoded frame.
 pub(super) enum Incoming {
     Request {

@@ -192,11 +192,16 @@ impl Window {
     }
 }
 
+/// The length that the frame at the start of the buffer declares, if it is possible, and what is
+/// there of it and behind it.
+pub(super) fn declared(buffer: &[u8]) -> Option<(usize, &[u8])> {
+    let (declared, rest) = buffer.split_first_chunk::<4>()?;
+    Some((usize::try_from(i32::from_be_bytes(*declared)).ok()?, rest))
+}
+
 /// Whether the buffer starts with a whole frame.
 pub(super) fn is_whole(buffer: &[u8]) -> bool {
-    buffer.split_first_chunk::<4>().is_some_and(|(declared, rest)| {
-        usize::try_from(i32::from_be_bytes(*declared)).is_ok_and(|length| length <= rest.len())
-    })
+    declared(buffer).is_some_and(|(length, rest)| length <= rest.len())
 }
 
 /// Reads what is there, at most about `room` bytes. 0 at the end.

@@ -10,6 +10,9 @@
 //!
 //! Requests that each hold a part and wait for more would deadlock. Then the one that came last is
 //! cut off, so that the first makes progress.
+//!
+//! A second instance counts the produces that are read while others of their connection are under
+//! way. Nobody waits for it: without memory, they are read when the earlier ones are answered.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -160,6 +163,14 @@ impl Memory {
         };
         state.holders.insert(id, holder);
         Hold { memory: Arc::clone(self), id, dropped }
+    }
+
+    /// Memory for a request of this source, if there is enough now. It is not told to give it back.
+    pub(super) fn try_hold(self: &Arc<Memory>, source: IpAddr, bytes: usize) -> Option<Hold> {
+        let hold = self.hold(source);
+        let given = self.lock().try_grow(hold.id, bytes, self);
+        hold.whole();
+        given.then_some(hold)
     }
 
     /// Of the requests that hold memory which `id` waits for, cuts off the one that makes the least

@@ -264,6 +264,8 @@ struct Shared {
     limits: NetLimits,
     /// Memory for large requests, beyond the part that is not counted.
     large: Arc<Memory>,
+    /// Memory for requests that are read while others of their connection are under way.
+    ahead: Arc<Memory>,
     /// Bytes of outgoing answers.
     budget: Arc<Budget>,
     /// The thread for large requests.
@@ -286,6 +288,7 @@ impl Shared {
         limits: NetLimits,
     ) -> io::Result<Shared> {
         let large = Arc::new(Memory::new(limits.request_memory, limits.max_frame));
+        let ahead = Arc::new(Memory::new(limits.request_memory / 4, 0));
         let budget = Arc::new(Budget::new(limits.response_memory));
         let complaints = Mutex::new(Throttle::new());
         let peer_complaints = Mutex::new(Throttle::new());
@@ -297,6 +300,7 @@ impl Shared {
             cluster,
             limits,
             large,
+            ahead,
             budget,
             lane,
             names,
@@ -391,7 +395,7 @@ impl Peers {
 struct Dispatcher {
     shared: Arc<Shared>,
     peers: Peers,
-    inbound: BTreeMap<ConnectionId, (ListenerId, UnboundedSender<(i32, Reply)>)>,
+    inbound: BTreeMap<ConnectionId, (ListenerId, UnboundedSender<(u32, Reply)>)>,
     room: Room,
     outbound: BTreeMap<(NodeId, Channel), UnboundedSender<Outgoing>>,
     next_connection: u64,
@@ -495,7 +499,7 @@ impl Dispatcher {
     fn reply(&mut self, to: ReplyTo, reply: Reply) {
         if let Some((_, connection)) = self.inbound.get(&to.connection) {
             // A closed connection needs no answer.
-            let _ = connection.send((to.correlation, reply));
+            let _ = connection.send((to.number, reply));
         }
     }
 

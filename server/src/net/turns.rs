@@ -1,7 +1,7 @@
 //! Fair turns at something that only one may do at a time.
 //!
 //! Each address has a queue, and the queues take turns, so that two hundred connections of one
-//! client delay another client no more than one connection does. A connection handles one request
+//! client delay another client no more than one connection does. A connection decodes one request
 //! at a time, and so has one place. There are three kinds of requests, and none waits for another
 //! kind's queue to empty: of five turns, peers and produces get two each, if they want them. A
 //! client that pretends to be a peer gains no more than that.

@@ -86,7 +86,7 @@ fn network_bug() {
     let mut client = Client { stream, correlation: 0 };
     client.send(0, &Request::ApiVersions(ApiVersionsRequest::default()));
     let Ok(Event::Request { from, .. }) = events.recv() else { panic!("a request") };
-    let to = ReplyTo { correlation: from.correlation + 1, ..from };
+    let to = ReplyTo { number: from.number + 1, ..from };
     let response = Response::ApiVersions(ApiVersionsResponse::default());
     network.send(vec![NetCommand::Respond { to, response }]);
     std::thread::sleep(PATIENCE);

@@ -80,6 +80,8 @@ pub const CASES: &[Case] = cases! {
         missing_files_fail, large_and_many, several_directories;
     network: request_and_response, answers_in_order, channels_are_independent,
         disconnecting_breaks_all_in_flight, timeout_breaks_all_in_flight, requests_without_response,
+        produces_go_together, other_requests_are_alone, nothing_follows_a_produce_without_response,
+        answers_leave_before_the_connection_closes, a_client_leaves_produces_under_way,
         server_restart, client_restart, nobody_there;
     timers: not_before_the_deadline, rearming_replaces, disarming, the_past_is_now,
         the_clock_stands_still_in_a_step;
@@ -99,6 +101,7 @@ const QUIET: Duration = Duration::from_millis(30);
 mod tests {
     use super::*;
     use wavetank_core::event::{DiskDone, RpcError};
+    use wavetank_core::msg::Response;
 
     #[test]
     fn the_tank_keeps_the_contract() {
@@ -154,7 +157,7 @@ mod tests {
     fn broken_promises_are_noticed() {
         assert_eq!(noticed(|event| vec![event]), None);
         type How = fn(Event) -> Vec<Event>;
-        let broken: [(&str, How); 9] = [
+        let broken: [(&str, How); 10] = [
             ("a wrong generation", |event| match event {
                 Event::Disk(DiskDone::Written { file, upto, .. }) => {
                     vec![Event::Disk(DiskDone::Written { file, generation: 9, upto })]
@@ -187,6 +190,14 @@ mod tests {
             ("a timeout taken for a break", |event| match event {
                 Event::Rpc { peer, channel, outcome: Err(_) } => {
                     vec![Event::Rpc { peer, channel, outcome: Err(RpcError::Disconnected) }]
+                }
+                other => vec![other],
+            }),
+            ("another's answer", |event| match event {
+                Event::Rpc { peer, channel, outcome: Ok(Response::Produce(mut answer)) } => {
+                    answer.throttle_time_ms += 10;
+                    let outcome = Ok(Response::Produce(answer));
+                    vec![Event::Rpc { peer, channel, outcome }]
                 }
                 other => vec![other],
             }),

@@ -30,10 +30,15 @@ fn answer(number: i32) -> Response {
 }
 
 fn one_way() -> Request {
+    produce(0, 1000)
+}
+
+/// A produce; its number, if it is answered, is the timeout.
+fn produce(acks: i16, number: i32) -> Request {
     Request::Produce(ProduceRequest {
         transactional_id: None,
-        acks: 0,
-        timeout_ms: 1000,
+        acks,
+        timeout_ms: number,
         topics: vec![],
     })
 }
@@ -58,13 +63,39 @@ fn asked(h: &mut dyn Harness) -> (ReplyTo, i32) {
         Some(Event::Request { from, request: Request::ListOffsets(request), .. }) => {
             (from, request.replica.0)
         }
-        Some(Event::Request { from, request: Request::Produce(_), .. }) => (from, 0),
+        Some(Event::Request { from, request: Request::Produce(request), .. }) => {
+            (from, if request.acks == 0 { 0 } else { request.timeout_ms })
+        }
         other => panic!("expected a request, got {other:?}"),
     }
 }
 
 fn respond(h: &mut dyn Harness, to: ReplyTo, number: i32) {
     network(h, 1, move |network| network.respond(to, answer(number)));
+}
+
+fn respond_to_produce(h: &mut dyn Harness, to: ReplyTo, number: i32) {
+    let answer = ProduceResponse { throttle_time_ms: number, ..Default::default() };
+    network(h, 1, move |network| network.respond(to, Response::Produce(answer)));
+}
+
+/// Node 0 sends these to node 1 on one channel, without waiting for answers.
+fn send(h: &mut dyn Harness, requests: Vec<Request>) {
+    network(h, 0, move |network| {
+        for request in requests {
+            network.request(node(1), Channel::Produce, LONG, request);
+        }
+    });
+}
+
+fn expect_asked(h: &mut dyn Harness, number: i32) -> ReplyTo {
+    let (to, got) = asked(h);
+    assert_eq!(got, number);
+    to
+}
+
+fn expect_outcome(h: &mut dyn Harness, number: i32) {
+    assert_eq!(outcome(h), (Channel::Produce, Ok(number)), "in the order of sending");
 }
 
 /// The next outcome at node 0: its channel, and the answer's number (0 for none) or the error.
@@ -75,8 +106,8 @@ fn outcome(h: &mut dyn Harness) -> (Channel, Result<i32, RpcError>) {
             let number = outcome.map(|response| match response {
                 Response::ListOffsets(response) => response.throttle_time_ms,
                 Response::Produce(response) => {
-                    assert_eq!(response, ProduceResponse::default());
-                    0
+                    assert!(response.topics.is_empty());
+                    response.throttle_time_ms
                 }
                 other => panic!("no such response was given: {other:?}"),
             });
@@ -206,6 +237,90 @@ pub(super) fn requests_without_response(h: &mut dyn Harness) {
     respond(h, to, 20);
     assert_eq!(outcome(h), (Channel::Produce, Ok(20)));
     quiet(h, 0);
+}
+
+pub(super) fn produces_go_together(h: &mut dyn Harness) {
+    send(h, (1..=3).map(|number| produce(1, number)).collect());
+    send(h, vec![produce(-1, 4)]);
+    let to: Vec<ReplyTo> = (1..=4).map(|number| expect_asked(h, number)).collect();
+    let connection = to[0].connection;
+    assert!(to.iter().all(|to| to.connection == connection));
+    let numbers: std::collections::BTreeSet<u32> = to.iter().map(|to| to.number).collect();
+    assert_eq!(numbers.len(), 4, "requests under way have different numbers");
+    quiet(h, 1);
+    respond_to_produce(h, to[2], 30);
+    respond_to_produce(h, to[1], 20);
+    quiet(h, 0);
+    respond_to_produce(h, to[0], 10);
+    for number in [10, 20, 30] {
+        expect_outcome(h, number);
+    }
+    respond_to_produce(h, to[3], 40);
+    expect_outcome(h, 40);
+    quiet(h, 0);
+    quiet(h, 1);
+}
+
+pub(super) fn other_requests_are_alone(h: &mut dyn Harness) {
+    send(h, vec![produce(1, 1), produce(1, 2), numbered(3), produce(1, 4)]);
+    let (first, second) = (expect_asked(h, 1), expect_asked(h, 2));
+    quiet(h, 1);
+    respond_to_produce(h, second, 20);
+    quiet(h, 1);
+    respond_to_produce(h, first, 10);
+    expect_outcome(h, 10);
+    expect_outcome(h, 20);
+    let third = expect_asked(h, 3);
+    quiet(h, 1); // nothing follows it either
+    respond(h, third, 30);
+    expect_outcome(h, 30);
+    let fourth = expect_asked(h, 4);
+    respond_to_produce(h, fourth, 40);
+    expect_outcome(h, 40);
+    quiet(h, 1);
+}
+
+pub(super) fn nothing_follows_a_produce_without_response(h: &mut dyn Harness) {
+    send(h, vec![produce(1, 1), one_way(), produce(1, 2)]);
+    let (first, one_way) = (expect_asked(h, 1), expect_asked(h, 0));
+    quiet(h, 1); // it may yet close the connection
+    network(h, 1, move |network| network.no_response(one_way));
+    let second = expect_asked(h, 2);
+    respond_to_produce(h, second, 20);
+    quiet(h, 0);
+    respond_to_produce(h, first, 10);
+    for number in [10, 0, 20] {
+        expect_outcome(h, number);
+    }
+    quiet(h, 1);
+}
+
+pub(super) fn answers_leave_before_the_connection_closes(h: &mut dyn Harness) {
+    send(h, vec![produce(1, 1), one_way(), produce(1, 2)]);
+    let (first, one_way) = (expect_asked(h, 1), expect_asked(h, 0));
+    network(h, 1, move |network| network.disconnect(one_way));
+    quiet(h, 1); // what was sent behind it is never read
+    quiet(h, 0);
+    respond_to_produce(h, first, 10);
+    expect_outcome(h, 10);
+    expect_outcome(h, 0);
+    assert_eq!(outcome(h), (Channel::Produce, Err(RpcError::Disconnected)));
+    quiet(h, 0);
+    only_closures(h, 1);
+    works(h, Channel::Produce);
+}
+
+pub(super) fn a_client_leaves_produces_under_way(h: &mut dyn Harness) {
+    send(h, vec![produce(1, 1), produce(1, 2)]);
+    let (first, second) = (expect_asked(h, 1), expect_asked(h, 2));
+    h.restart(0);
+    respond_to_produce(h, second, 20); // whether or not the connection is gone yet
+    respond_to_produce(h, first, 10);
+    let event = h.event(1, PATIENCE);
+    assert_eq!(event, Some(Event::ConnectionClosed { connection: first.connection }));
+    quiet(h, 0);
+    quiet(h, 1);
+    works(h, Channel::Produce);
 }
 
 pub(super) fn server_restart(h: &mut dyn Harness) {

@@ -73,7 +73,7 @@ impl Network for StepEnv<'_> {
 
     fn no_response(&mut self, to: ReplyTo) {
         self.effect(to.connection.0 ^ 4, format_args!("no response {to:?}"));
-        self.inner.no_response(self.host, to);
+        self.inner.no_response(self.host, to, self.at);
     }
 
     fn disconnect(&mut self, to: ReplyTo) {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use wavetank_core::env::{Channel, Env};
 use wavetank_core::event::{ConnectionId, Event, ReplyTo};
-use wavetank_core::msg::{ApiVersionsRequest, ApiVersionsResponse, Request, Response};
+use wavetank_core::msg::{
+    ApiVersionsRequest, ApiVersionsResponse, ProduceRequest, ProduceResponse, Request, Response,
+};
 use wavetank_core::types::NodeId;
 
 use super::*;
@@ -16,16 +18,53 @@ const CHANNELS_USED: [Channel; 3] = [Channel::Admin, Channel::Fetch, Channel::Pr
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;
 
+/// What is asked on [`Channel::Produce`] may be under way together, and is answered in any order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    Versions,
+    Produce,
+    /// With acks=0.
+    OneWay,
+}
+
+impl Ask {
+    fn of(number: i32, channel: Channel) -> Ask {
+        match (channel, number % 7) {
+            (Channel::Produce, 0) => Ask::Versions,
+            (Channel::Produce, 1) => Ask::OneWay,
+            (Channel::Produce, _) => Ask::Produce,
+            _ => Ask::Versions,
+        }
+    }
+
+    fn request(self, number: i32) -> Request {
+        match self {
+            Ask::Versions => Request::ApiVersions(ApiVersionsRequest {
+                client_software_version: number.to_string(),
+                ..Default::default()
+            }),
+            Ask::Produce | Ask::OneWay => Request::Produce(ProduceRequest {
+                transactional_id: None,
+                acks: i16::from(self == Ask::Produce),
+                timeout_ms: number,
+                topics: vec![],
+            }),
+        }
+    }
+}
+
 /// Tracks what the seam promises and asserts it at each event.
 #[derive(Clone, Debug, Default)]
 struct Accountant {
-    name: String,
-    /// Numbers of the requests in flight, per peer and channel, in sending order.
-    asked: BTreeMap<(NodeId, Channel), VecDeque<i32>>,
-    /// The request being served on each connection, and the last number received on it.
-    serving: BTreeMap<ConnectionId, Option<ReplyTo>>,
+    /// The requests in flight, per peer and channel, in sending order.
+    asked: BTreeMap<(NodeId, Channel), VecDeque<(Ask, i32)>>,
+    /// The requests being served on each connection, and the last number received on it.
+    serving: BTreeMap<ConnectionId, Vec<(Ask, ReplyTo, i32)>>,
     last: BTreeMap<ConnectionId, i32>,
     outcomes: [u32; 4],
+    /// How often a request came while another was being served, and was answered before it.
+    together: u32,
+    overtaken: u32,
 }
 
 impl Accountant {
@@ -37,24 +76,61 @@ impl Accountant {
         number: i32,
         env: &mut dyn Env,
     ) {
-        self.asked.entry((peer, channel)).or_default().push_back(number);
-        let request = Request::ApiVersions(ApiVersionsRequest {
-            client_software_name: format!("{} {number}", self.name),
-            client_software_version: number.to_string(),
-            ..Default::default()
-        });
-        env.request(peer, channel, Duration::from_nanos(timeout), request);
+        let ask = Ask::of(number, channel);
+        self.asked.entry((peer, channel)).or_default().push_back((ask, number));
+        env.request(peer, channel, Duration::from_nanos(timeout), ask.request(number));
     }
 
-    fn answer(&mut self, connection: ConnectionId, disconnect: bool, env: &mut dyn Env) {
-        let Some(to) = self.serving.insert(connection, None).flatten() else { return };
-        if disconnect {
-            self.serving.remove(&connection);
-            env.disconnect(to);
-        } else {
-            let number = self.last[&connection];
-            let answer = ApiVersionsResponse { throttle_time_ms: number, ..Default::default() };
-            env.respond(to, Response::ApiVersions(answer));
+    /// Ends the request at this place of a connection.
+    fn answer(&mut self, connection: ConnectionId, pick: usize, env: &mut dyn Env) {
+        let Some(serving) = self.serving.get_mut(&connection) else { return };
+        if serving.is_empty() {
+            return;
+        }
+        let pick = pick % serving.len();
+        self.overtaken += u32::from(pick > 0);
+        let (ask, to, number) = serving.remove(pick);
+        match ask {
+            Ask::OneWay if number % 17 == 1 => {
+                // The earlier ones are answered still.
+                env.disconnect(to);
+            }
+            Ask::OneWay => env.no_response(to),
+            Ask::Versions if number % 17 == 1 => {
+                self.serving.remove(&connection);
+                env.disconnect(to);
+            }
+            Ask::Versions => env.respond(
+                to,
+                Response::ApiVersions(ApiVersionsResponse {
+                    throttle_time_ms: number,
+                    ..Default::default()
+                }),
+            ),
+            Ask::Produce => env.respond(
+                to,
+                Response::Produce(ProduceResponse {
+                    throttle_time_ms: number,
+                    ..Default::default()
+                }),
+            ),
+        }
+    }
+
+    fn serve(&mut self, ask: Ask, from: ReplyTo, number: i32, env: &mut dyn Env) {
+        let serving = self.serving.entry(from.connection).or_default();
+        assert!(
+            serving.is_empty()
+                || ask != Ask::Versions && serving.iter().all(|(ask, ..)| *ask == Ask::Produce),
+            "{ask:?} comes while {serving:?} are served"
+        );
+        self.together += u32::from(!serving.is_empty());
+        serving.push((ask, from, number));
+        let place = serving.len() - 1;
+        let last = self.last.insert(from.connection, number);
+        assert!(last.is_none_or(|last| last < number), "in the order of sending");
+        if number % 3 != 0 || ask == Ask::OneWay {
+            self.answer(from.connection, place, env);
         }
     }
 }
@@ -63,15 +139,12 @@ impl Machine for Accountant {
     fn step(&mut self, event: Event, env: &mut dyn Env) {
         match event {
             Event::Request { from, request: Request::ApiVersions(request), .. } => {
-                let serving = self.serving.entry(from.connection).or_default();
-                assert_eq!(*serving, None, "the next comes only after an answer");
-                *serving = Some(from);
-                let number: i32 = request.client_software_version.parse().expect("a number");
-                let last = self.last.insert(from.connection, number);
-                assert!(last.is_none_or(|last| last < number), "in the order of sending");
-                if number % 3 != 0 {
-                    self.answer(from.connection, number % 17 == 1, env);
-                }
+                let number = request.client_software_version.parse().expect("a number");
+                self.serve(Ask::Versions, from, number, env);
+            }
+            Event::Request { from, request: Request::Produce(request), .. } => {
+                let ask = if request.acks == 0 { Ask::OneWay } else { Ask::Produce };
+                self.serve(ask, from, request.timeout_ms, env);
             }
             Event::ConnectionClosed { connection } => {
                 self.serving.remove(&connection);
@@ -79,14 +152,21 @@ impl Machine for Accountant {
             Event::Rpc { peer, channel, outcome } => {
                 let asked = self.asked.get_mut(&(peer, channel)).and_then(VecDeque::pop_front);
                 let asked = asked.expect("an outcome is of something this incarnation asked");
-                match outcome {
-                    Ok(Response::ApiVersions(response)) => {
-                        assert_eq!(response.throttle_time_ms, asked, "its own answer, in order");
-                        self.outcomes[0] += 1;
+                let got = match outcome {
+                    Ok(Response::ApiVersions(answer)) => (Ask::Versions, answer.throttle_time_ms),
+                    Ok(Response::Produce(answer)) if asked.0 == Ask::OneWay => {
+                        assert_eq!(answer, ProduceResponse::default());
+                        asked
                     }
+                    Ok(Response::Produce(answer)) => (Ask::Produce, answer.throttle_time_ms),
                     Ok(other) => panic!("nobody answered with {other:?}"),
-                    Err(error) => self.outcomes[1 + error as usize] += 1,
-                }
+                    Err(error) => {
+                        self.outcomes[1 + error as usize] += 1;
+                        return;
+                    }
+                };
+                assert_eq!(got, asked, "its own answer, in order");
+                self.outcomes[0] += 1;
             }
             _ => {}
         }
@@ -104,7 +184,8 @@ struct Storm {
     draws: u64,
     number: i32,
     outcomes: [u32; 4],
-    born: u32,
+    /// How many requests were served together with another, and answered before an earlier one.
+    pipelined: (u32, u32),
 }
 
 impl Storm {
@@ -116,7 +197,8 @@ impl Storm {
         let place = dice.place(Purpose::Driver);
         let world = World::new(seed, config);
         let outcomes = [0; 4];
-        let mut storm = Storm { world, dice, place, draws: 0, number: 0, outcomes, born: 0 };
+        let mut storm =
+            Storm { world, dice, place, draws: 0, number: 0, outcomes, pipelined: (0, 0) };
         for node in 0..NODES {
             let host = HostConfig { cost_max: 200_000, ..HostConfig::default() };
             storm.world.add_host(NodeId(node), host);
@@ -136,9 +218,7 @@ impl Storm {
 
     fn start(&mut self, node: NodeId) {
         if !self.world.is_up(node) {
-            self.born += 1;
-            let name = format!("life {}", self.born);
-            self.world.start(node, Accountant { name, ..Accountant::default() });
+            self.world.start(node, Accountant::default());
         }
     }
 
@@ -147,6 +227,8 @@ impl Storm {
             for (sum, count) in self.outcomes.iter_mut().zip(machine.outcomes) {
                 *sum += count;
             }
+            self.pipelined.0 += machine.together;
+            self.pipelined.1 += machine.overtaken;
         }
     }
 
@@ -167,10 +249,10 @@ impl Storm {
         let pick = self.draw(8) as usize;
         if self.world.is_up(node) {
             self.world.act(node, |machine, env| {
-                let held = machine.serving.iter().filter(|(_, to)| to.is_some());
+                let held = machine.serving.iter().filter(|(_, held)| !held.is_empty());
                 let held: Vec<ConnectionId> = held.map(|(connection, _)| *connection).collect();
                 if let Some(connection) = held.get(pick % held.len().max(1)) {
-                    machine.answer(*connection, false, env);
+                    machine.answer(*connection, pick, env);
                 }
             });
         }
@@ -244,7 +326,7 @@ impl Storm {
 
 #[test]
 fn every_request_has_its_one_outcome_in_order() {
-    let mut outcomes = [0; 4];
+    let (mut outcomes, mut pipelined) = ([0; 4], (0, 0));
     for seed in 0..150 {
         let mut storm = Storm::new(seed);
         storm.run(600);
@@ -254,7 +336,10 @@ fn every_request_has_its_one_outcome_in_order() {
         for (sum, count) in outcomes.iter_mut().zip(storm.outcomes) {
             *sum += count;
         }
+        pipelined.0 += storm.pipelined.0;
+        pipelined.1 += storm.pipelined.1;
     }
+    assert!(pipelined.0 > 1_000 && pipelined.1 > 300, "{pipelined:?}");
     // Answered, disconnected, timed out; nothing is unsupported here.
     assert!(outcomes[0] > 10_000 && outcomes[1] > 1_000 && outcomes[2] > 1_000, "{outcomes:?}");
     assert_eq!(outcomes[3], 0);

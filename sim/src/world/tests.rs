@@ -238,7 +238,7 @@ fn what_is_under_way_when_a_link_is_cut_keeps_its_place() {
         let expected =
             if from == A { vec![Ok(1), Ok(2), Ok(3), Ok(4)] } else { vec![Ok(1), Ok(2), Ok(3)] };
         assert_eq!(results(&world), expected);
-        let order: Vec<i32> = requests(&world, B).iter().map(|to| to.correlation).collect();
+        let order: Vec<u32> = requests(&world, B).iter().map(|to| to.number).collect();
         assert!(order.is_sorted(), "{order:?}");
     }
 }

@@ -191,7 +191,7 @@ fn look_up(partitions: impl Iterator<Item = i32>, timestamp: i64) -> Request {
 /// Sends a request on a separate connection directly to the broker.
 fn step(tank: &mut Tank, connection: u64, request: Request) {
     let mut env = Effects::at(Monotonic(tank.world.now()));
-    let from = ReplyTo { connection: ConnectionId(connection), correlation: 0 };
+    let from = ReplyTo { connection: ConnectionId(connection), number: 0 };
     let (origin, version) = (Origin::default(), 12);
     let Some(Node::Broker(broker)) = tank.world.machine_mut(NodeId(1)) else { panic!("no broker") };
     broker.step(Event::Request { from, origin, version, request }, &mut env);

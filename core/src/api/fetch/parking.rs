@@ -125,7 +125,7 @@ impl Parking {
 
     /// The fetches that watch the partition, and the index of its entry in each.
     pub(super) fn watchers_of(&self, partition: PartitionId) -> Vec<(ReplyTo, usize)> {
-        let first = ReplyTo { connection: ConnectionId(0), correlation: i32::MIN };
+        let first = ReplyTo { connection: ConnectionId(0), number: 0 };
         self.watchers
             .range((partition, first)..)
             .take_while(|((watched, _), _)| *watched == partition)

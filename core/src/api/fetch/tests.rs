@@ -11,7 +11,7 @@ use crate::event::{ConnectionId, ReplyTo};
 use crate::types::{BrokerEpoch, LeaderEpoch, Monotonic, NodeId, Offset, PartitionId};
 
 fn from(connection: u64) -> ReplyTo {
-    ReplyTo { connection: ConnectionId(connection), correlation: 0 }
+    ReplyTo { connection: ConnectionId(connection), number: 0 }
 }
 
 /// A fetch that watches the partitions below `count`.

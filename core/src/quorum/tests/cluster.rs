@@ -268,7 +268,7 @@ impl Cluster {
                 if !up || self.nodes[to.0].incarnation != to.1 {
                     return self.fail(id);
                 }
-                let reply = ReplyTo { connection: ConnectionId(id), correlation: 1 };
+                let reply = ReplyTo { connection: ConnectionId(id), number: 1 };
                 self.step(to.0, |q, env, facts| q.on_request(reply, request, env, facts))
             }
             Leg::Answering => Ok(()),

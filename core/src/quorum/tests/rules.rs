@@ -29,7 +29,7 @@ pub(super) struct Bench {
     pub(super) disk: TestDisk,
     pub(super) facts: Vec<QuorumFact>,
     config: NodeConfig,
-    correlation: i32,
+    number: u32,
 }
 
 const CLUSTER: &str = "wavetank-cluster-00000";
@@ -53,7 +53,7 @@ impl Bench {
             disk: TestDisk::default(),
             facts: Vec::new(),
             config,
-            correlation: 0,
+            number: 0,
         };
         bench.start();
         bench
@@ -124,8 +124,8 @@ impl Bench {
     }
 
     pub(super) fn send(&mut self, request: Request) -> ReplyTo {
-        self.correlation += 1;
-        let from = ReplyTo { connection: ConnectionId(7), correlation: self.correlation };
+        self.number += 1;
+        let from = ReplyTo { connection: ConnectionId(7), number: self.number };
         self.quorum.on_request(from, request, &mut self.env, &mut self.facts);
         from
     }
@@ -920,7 +920,7 @@ fn who_waits_for_a_deposed_leader_is_sent_away() {
     let mut bench = Bench::leader();
     bench.fetch(2, 1, 1);
     let waits = bench.fetch(2, 1, 1);
-    let gone = ReplyTo { connection: ConnectionId(8), correlation: 1 };
+    let gone = ReplyTo { connection: ConnectionId(8), number: 1 };
     bench.quorum.on_connection_closed(gone.connection, &mut bench.env);
     assert_eq!(bench.fetch_answer(waits), None);
     bench.begin(3, 9);

@@ -238,7 +238,7 @@ fn set_of<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> u8 {
 }
 
 fn reply(number: u8) -> ReplyTo {
-    ReplyTo { connection: ConnectionId(1), correlation: i32::from(number) }
+    ReplyTo { connection: ConnectionId(1), number: u32::from(number) }
 }
 
 impl RealReplica {

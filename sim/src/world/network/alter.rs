@@ -6,7 +6,8 @@
 use wavetank_core::msg::{Request, Response};
 use wavetank_core::note::Note;
 
-use super::{DOWN, Serving, UP, damage, lie};
+use super::serving::Serving;
+use super::{DOWN, UP, damage, lie};
 use crate::decide::{Place, Purpose};
 use crate::digest::digest_of;
 use crate::world::Inner;

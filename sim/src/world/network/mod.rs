@@ -10,6 +10,7 @@ mod alter;
 mod cuts;
 mod damage;
 mod lie;
+mod serving;
 mod stopped;
 
 pub use alter::{Exchange, Inspect};
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wavetank_core::env::Channel;
-use wavetank_core::event::{ConnectionId, Event, ReplyTo, RpcError};
+use wavetank_core::event::{ConnectionId, Event, RpcError};
 use wavetank_core::msg::{ApiKey, ProduceResponse, Request, Response};
 use wavetank_core::types::{Monotonic, NodeId};
 
@@ -29,6 +30,7 @@ use super::queue::Payload;
 use super::{Delivery, Inner, NO_CONN};
 use crate::decide::{Dice, Place, Purpose};
 use crate::digest::digest_of;
+use serving::Line;
 
 /// Timing of one direction between two hosts, in ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,15 +223,6 @@ struct Pending {
 }
 
 #[derive(Clone, Debug)]
-struct Serving {
-    correlation: i32,
-    version: i16,
-    api: ApiKey,
-    /// The request, if answers are inspected.
-    asked: Option<Box<Request>>,
-}
-
-#[derive(Clone, Debug)]
 pub(super) struct Conn {
     client: u32,
     server: u32,
@@ -253,8 +246,10 @@ pub(super) struct Conn {
     connect_overdue: bool,
     server_alive: bool,
     id: ConnectionId,
+    /// What has arrived at the server and may not be delivered yet.
     queue: VecDeque<(i32, i16, u64, Box<Request>)>,
-    serving: Option<Serving>,
+    /// What the server's machine has.
+    line: Line,
     fin_waits: bool,
     pipes: [Pipe; 2],
 }
@@ -336,59 +331,6 @@ impl Inner {
             self.queue.push(deadline, Payload::RequestTimeout { conn: c, at: deadline });
         }
     }
-
-    pub(super) fn respond(&mut self, host: u32, to: ReplyTo, response: Response, at: u64) {
-        let Some((c, serving)) = self.served(host, to) else { return };
-        assert_eq!(response.api(), serving.api, "the answer is to another request");
-        self.inspect(host, c, &serving, &response);
-        let digest = digest_of(&response);
-        self.digest.word(digest);
-        let response = match self.transcode {
-            None => response,
-            Some(transcode) => (transcode.response)(response, serving.api, serving.version)
-                .unwrap_or_else(|e| {
-                    panic!("a {:?} response does not survive its encoding: {e}", serving.api)
-                }),
-        };
-        let (response, digest) = self.alter(c, response, digest);
-        let response = Box::new(response);
-        let frame = Frame::Response { correlation: serving.correlation, digest, response };
-        self.send(c, false, frame, at, Some(host));
-        self.serve_next(c);
-    }
-
-    pub(super) fn no_response(&mut self, host: u32, to: ReplyTo) {
-        if let Some((c, _)) = self.served(host, to) {
-            self.serve_next(c);
-        }
-    }
-
-    pub(super) fn disconnect(&mut self, host: u32, to: ReplyTo, at: u64) {
-        if let Some((c, _)) = self.served(host, to) {
-            self.close_server(c);
-            self.send(c, false, Frame::Fin, at, Some(host));
-        }
-    }
-
-    /// Takes the request that an answer is for off its connection. `None` if the connection is
-    /// gone.
-    fn served(&mut self, host: u32, to: ReplyTo) -> Option<(u32, Serving)> {
-        let index = usize::try_from(to.connection.0).ok()?.checked_sub(1)?;
-        let accepted = &self.hosts[host as usize].accepted;
-        let c = *accepted.get(index).expect("an answer goes to a connection of this incarnation");
-        if c == NO_CONN {
-            return None;
-        }
-        let conn = self.conns[c as usize].as_mut().expect("accepted connections exist");
-        match conn.serving.take() {
-            Some(serving) if serving.correlation == to.correlation => Some((c, serving)),
-            other => panic!(
-                "{}: {to:?} is answered, but the request being served is {other:?}: each request \
-                 is answered exactly once",
-                self.hosts[host as usize].node
-            ),
-        }
-    }
 }
 
 // The life of connections.
@@ -423,7 +365,7 @@ impl Inner {
             server_alive: false,
             id: ConnectionId(0),
             queue: VecDeque::new(),
-            serving: None,
+            line: Line::default(),
             fin_waits: false,
             pipes: [Pipe::new(key.with(0)), Pipe::new(key.with(1))],
         };
@@ -593,18 +535,13 @@ impl Inner {
                     }
                     return;
                 }
-                if conn.serving.is_none() && conn.queue.is_empty() {
-                    self.serve(c, correlation, version, digest, request);
-                } else {
-                    conn.queue.push_back((correlation, version, digest, request));
-                }
+                conn.queue.push_back((correlation, version, digest, request));
+                self.serve_next(c);
             }
             Frame::Fin => {
                 if conn.server_alive {
                     conn.fin_waits = true;
-                    if conn.serving.is_none() && conn.queue.is_empty() {
-                        self.server_gone(c);
-                    }
+                    self.serve_next(c);
                 }
             }
             Frame::Rst => {
@@ -668,58 +605,6 @@ impl Inner {
             let outcome = Ok(Response::Produce(ProduceResponse::default()));
             self.deliver(client, Event::Rpc { peer, channel, outcome });
         }
-    }
-
-    fn serve(
-        &mut self,
-        c: u32,
-        correlation: i32,
-        version: i16,
-        digest: u64,
-        request: Box<Request>,
-    ) {
-        let conn = self.conns[c as usize].as_mut().expect("served while alive");
-        let api = request.api();
-        let asked = if self.inspect.is_some() { alter::kept(&request) } else { None };
-        conn.serving = Some(Serving { correlation, version, api, asked });
-        let (server, from) = (conn.server, ReplyTo { connection: conn.id, correlation });
-        let request = match self.transcode {
-            None => request,
-            Some(transcode) => {
-                Box::new((transcode.request)(*request, version).unwrap_or_else(|e| {
-                    panic!("a {api:?} request v{version} does not survive its encoding: {e}")
-                }))
-            }
-        };
-        self.deliver_as(server, Delivery::Request { from, version, request }, digest);
-    }
-
-    fn serve_next(&mut self, c: u32) {
-        let conn = self.conns[c as usize].as_mut().expect("served while alive");
-        if let Some((correlation, version, digest, request)) = conn.queue.pop_front() {
-            self.serve(c, correlation, version, digest, request);
-        } else if conn.fin_waits {
-            self.server_gone(c);
-        }
-    }
-
-    /// The server's end is gone, and its machine gets an event.
-    fn server_gone(&mut self, c: u32) {
-        let conn = self.conns[c as usize].as_ref().expect("gone while alive");
-        let (server, connection) = (conn.server, conn.id);
-        self.close_server(c);
-        self.deliver(server, Event::ConnectionClosed { connection });
-    }
-
-    fn close_server(&mut self, c: u32) {
-        let conn = self.conns[c as usize].as_mut().expect("closed while alive");
-        conn.server_alive = false;
-        conn.serving = None;
-        conn.queue.clear();
-        conn.pipes[UP].held.clear();
-        conn.pipes[UP].held_bytes = 0;
-        let accepted = &mut self.hosts[conn.server as usize].accepted;
-        accepted[conn.id.0 as usize - 1] = NO_CONN;
     }
 
     /// Breaks the client's end: everything in flight has the outcome `why`. `close` is the frame
