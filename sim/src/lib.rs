@@ -9,7 +9,8 @@
 //! [`run`] completely. During the run, the [`ledger`] tracks what the tank knows of all copies of
 //! all records, the [`invariants`] check each event, and the [`marks`] show which states the run
 //! reached. [`hunt`] runs many plans (and its [`gates`] say whether they tested anything),
-//! [`replay`] runs one again, and [`zoo`] proves that planted bugs are found.
+//! [`replay`] runs one again, and the crate `wavetank-zoo` proves that planted
+//! bugs are found.
 
 pub mod contract;
 pub mod decide;

@@ -4,7 +4,7 @@
 //! the ledger, the invariants and the nemesis, in that order (`watch`). The phases of a run are in
 //! `phases`, the client hosts in `clients`. A run is a value: all of it is in the [`Tank`], whose
 //! copies share what they have in common. Nothing here draws or decides. Which fault strikes when
-//! is in [`crate::faults`].
+//! is in `crate::faults`.
 
 mod clients;
 mod phases;
